@@ -1,0 +1,78 @@
+package program
+
+import (
+	"io"
+	"log/slog"
+	"strings"
+
+	"github.com/spf13/pflag"
+)
+
+// The keys under which log lines name things. Values are ids and counts, never
+// keys, tokens or bodies.
+const (
+	KeyAccount   = "account_id"
+	KeyAddress   = "address"
+	KeyCount     = "count"
+	KeyDuration  = "duration"
+	KeyError     = "error"
+	KeyMethod    = "method"
+	KeyName      = "name"
+	KeyOperation = "operation"
+	KeyPath      = "path"
+	KeyPeer      = "peer_id"
+	KeyRelay     = "relay"
+	KeyRequest   = "request_id"
+	KeySerial    = "serial"
+	KeySession   = "session_id"
+	KeyStatus    = "status"
+	KeyURL       = "url"
+	KeyUser      = "user_id"
+	KeyVersion   = "version"
+)
+
+// Log is how a program logs. The zero value logs text at level info.
+type Log struct {
+	// Level is debug, info, warn or error; empty means info.
+	Level string
+
+	// Format is text or json; empty means text.
+	Format string
+}
+
+// Flags adds --log-level and --log-format to a command line. With Run they can
+// also be given as WATTLE_LOG_LEVEL and WATTLE_LOG_FORMAT.
+func (l *Log) Flags(flags *pflag.FlagSet) {
+	flags.StringVar(&l.Level, "log-level", "info", "least level that is logged: debug, info, warn or error")
+	flags.StringVar(&l.Format, "log-format", "text", "form of the log lines: text or json")
+}
+
+// Logger returns the logger that writes to w. An unknown level or format is a
+// usage error.
+func (l *Log) Logger(w io.Writer) (*slog.Logger, error) {
+	level := slog.LevelInfo
+	switch strings.ToLower(l.Level) {
+	case "", "info":
+	case "debug":
+		level = slog.LevelDebug
+	case "warn", "warning":
+		level = slog.LevelWarn
+	case "error":
+		level = slog.LevelError
+	default:
+		return nil, Usage("log level %q is unknown; use debug, info, warn or error", l.Level)
+	}
+	options := &slog.HandlerOptions{Level: level}
+	switch strings.ToLower(l.Format) {
+	case "", "text":
+		return slog.New(slog.NewTextHandler(w, options)), nil
+	case "json":
+		return slog.New(slog.NewJSONHandler(w, options)), nil
+	default:
+		return nil, Usage("log format %q is unknown; use text or json", l.Format)
+	}
+}
+
+// Quiet logs nothing.
+func Quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
+
