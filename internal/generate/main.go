@@ -1,0 +1,78 @@
+// Command generate writes the server interface, the SDK, the Terraform
+// provider's descriptions and its documentation from the contract.
+//
+//	openapi.yaml -- one parse -- lint -- model -- templates -- generated/*
+//
+// A contract that breaks a rule is refused: each fault is printed as
+// "openapi.yaml:LINE:COLUMN: RULE: sentence", all of them at once, and nothing
+// is written.
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+)
+
+func main() {
+	c := config{}
+	flag.StringVar(&c.Input, "in", "openapi.yaml", "the contract")
+	flag.StringVar(&c.Output, "out", "generated", "the folder to write")
+	flag.StringVar(&c.Import, "import", "github.com/wattlenet/wattle/generated", "import path of the output folder")
+	flag.StringVar(&c.Provider, "provider", "wattle", "name of the Terraform provider, prefix of its resources")
+	flag.Parse()
+	changed, err := run(c)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		var refused *findings
+		if errors.As(err, &refused) {
+			fmt.Fprintf(os.Stderr, "generate: %d faults in the contract, nothing written\n", len(refused.list))
+		}
+		os.Exit(1)
+	}
+	fmt.Printf("generate: %d files changed\n", changed)
+}
+
+// config says what to read and where to write.
+type config struct {
+	Input    string // path of the contract
+	Output   string // folder that will hold api, sdk, terraform and docs, and nothing else
+	Import   string // import path of Output
+	Provider string // Terraform provider name
+}
+
+// run is the whole generator: read, refuse or build, write.
+func run(c config) (changed int, err error) {
+	files, err := build(c)
+	if err != nil {
+		return 0, err
+	}
+	return files.write(c.Output)
+}
+
+// build does everything but writing.
+func build(c config) (tree, error) {
+	doc, err := readDocument(c.Input)
+	if err != nil {
+		return nil, err
+	}
+	if err := lint(doc); err != nil {
+		return nil, err
+	}
+	files := tree{}
+	types, err := emitTypes(files, doc)
+	if err != nil {
+		return nil, err
+	}
+	m, err := newModel(c, doc, types)
+	if err != nil {
+		return nil, err
+	}
+	for _, emit := range []func(tree, *model) error{emitAPI, emitSDK, emitTerraform, emitDocs} {
+		if err := emit(files, m); err != nil {
+			return nil, err
+		}
+	}
+	return files, nil
+}
