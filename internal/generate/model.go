@@ -49,7 +49,7 @@ type operation struct {
 type param struct {
 	Wire, Go, Var, Type, Doc string
 	List, Required           bool
-	Zero                     string // Go expression that is true when a value was given
+	Zeroable                 bool // the zero value means something else than absence
 }
 
 // result is what a successful answer carries.
@@ -138,7 +138,10 @@ func (o *operation) param(p *openapi3.Parameter) {
 	x := param{Wire: p.Name, Go: goName(p.Name), Var: varName(p.Name), Doc: p.Description, Required: p.Required}
 	if p.Schema != nil {
 		x.Type = scalarType(p.Schema.Value)
+		v := p.Schema.Value
+		x.Zeroable = x.Type != "string" && (v.Min == nil || *v.Min <= 0) && fmt.Sprint(v.Default) != "0" && fmt.Sprint(v.Default) != "false"
 		if p.Schema.Value.Type.Is("array") {
+			x.Zeroable = false
 			x.List = true
 			x.Type = "[]" + scalarType(p.Schema.Value.Items.Value)
 		}
