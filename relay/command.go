@@ -1,0 +1,149 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/wattlenet/wattle/internal/program"
+	"github.com/wattlenet/wattle/relay/server"
+)
+
+// minSecret keeps out secrets that could be guessed from one captured packet.
+const minSecret = 16
+
+// options are the flags as they were typed.
+type options struct {
+	listen       []string
+	relayAddress string
+	relayPorts   string
+	secretFile   string
+	secret       string
+	peerNetworks []string
+	privatePeers bool
+	allocations  int
+	perPeer      int
+	log          program.Log
+}
+
+// newCommand builds the command line of wattle-relay.
+func newCommand() *cobra.Command {
+	var o options
+	command := &cobra.Command{
+		Use:   "wattle-relay",
+		Short: "Relay packets of peers that cannot reach each other directly (STUN, TURN)",
+		Args:  cobra.NoArgs,
+		RunE:  func(c *cobra.Command, _ []string) error { return run(c, &o) },
+	}
+	flags := command.Flags()
+	flags.StringSliceVar(&o.listen, "listen", []string{":3478"}, "addresses to listen on, each over UDP and TCP")
+	flags.StringVar(&o.relayAddress, "relay-address", "", "IPv4 address at which allocations are reached; needed behind a one-to-one NAT (default: the address of the default route)")
+	flags.StringVar(&o.relayPorts, "relay-ports", "", "UDP ports of allocations, such as 49152-65535 (default: the system chooses)")
+	flags.StringVar(&o.secretFile, "secret-file", "", "file with the secret that the control plane shares with its relays")
+	flags.StringVar(&o.secret, "secret", "", "the secret itself; process lists show it, prefer --secret-file or WATTLE_SECRET")
+	flags.StringSliceVar(&o.peerNetworks, "allow-peer-network", nil, "private network that may be relayed to, such as 10.20.0.0/16")
+	flags.BoolVar(&o.privatePeers, "allow-private-peers", false, "relay to all private networks: for a relay within a LAN")
+	flags.IntVar(&o.allocations, "allocations", server.DefaultAllocations, "allocations at once")
+	flags.IntVar(&o.perPeer, "allocations-per-peer", server.DefaultAllocationsPerPeer, "allocations of one peer at once")
+	o.log.Flags(flags)
+	return command
+}
+
+func run(command *cobra.Command, o *options) error {
+	logger, err := o.log.Logger(command.ErrOrStderr())
+	if err != nil {
+		return err
+	}
+	config, err := o.config()
+	if err != nil {
+		return err
+	}
+	config.Logger = logger
+	relay, err := server.New(config)
+	if err != nil {
+		return err
+	}
+	return relay.Run(command.Context())
+}
+
+// config translates the flags. Errors are usage errors but for a secret file
+// that cannot be read.
+func (o *options) config() (server.Config, error) {
+	config := server.Config{
+		Listen:             o.listen,
+		AllowPrivatePeers:  o.privatePeers,
+		Allocations:        o.allocations,
+		AllocationsPerPeer: o.perPeer,
+	}
+	var err error
+	if config.Secret, err = o.readSecret(); err != nil {
+		return server.Config{}, err
+	}
+	if o.relayAddress != "" {
+		if config.RelayAddress, err = netip.ParseAddr(o.relayAddress); err != nil {
+			return server.Config{}, program.Usage("--relay-address %q is not an IP address", o.relayAddress)
+		}
+	}
+	if o.relayPorts != "" {
+		if config.RelayPorts, err = parsePorts(o.relayPorts); err != nil {
+			return server.Config{}, program.Usage("--relay-ports %q: %w", o.relayPorts, err)
+		}
+	}
+	for _, text := range o.peerNetworks {
+		network, err := netip.ParsePrefix(text)
+		if err != nil {
+			return server.Config{}, program.Usage("--allow-peer-network %q is not a network such as 10.20.0.0/16", text)
+		}
+		config.AllowedPeerNetworks = append(config.AllowedPeerNetworks, network.Masked())
+	}
+	return config, nil
+}
+
+func (o *options) readSecret() (server.Secret, error) {
+	var secret []byte
+	switch {
+	case o.secretFile != "" && o.secret != "":
+		return nil, program.Usage("--secret and --secret-file are both given; keep one")
+	case o.secretFile != "":
+		text, err := os.ReadFile(o.secretFile)
+		if err != nil {
+			return nil, fmt.Errorf("read the secret: %w", err)
+		}
+		secret = bytes.TrimSpace(text)
+	default:
+		secret = []byte(o.secret)
+	}
+	switch {
+	case len(secret) == 0:
+		return nil, program.Usage("the secret is missing: give --secret-file or WATTLE_SECRET")
+	case len(secret) < minSecret:
+		return nil, program.Usage("the secret has %d bytes, it needs %d or more", len(secret), minSecret)
+	}
+	return secret, nil
+}
+
+// parsePorts reads "49152-65535".
+func parsePorts(text string) (server.PortRange, error) {
+	low, high, found := strings.Cut(text, "-")
+	if !found {
+		return server.PortRange{}, errors.New("not of the form 49152-65535")
+	}
+	first, err := strconv.ParseUint(low, 10, 16)
+	if err != nil {
+		return server.PortRange{}, err
+	}
+	last, err := strconv.ParseUint(high, 10, 16)
+	if err != nil {
+		return server.PortRange{}, err
+	}
+	if first == 0 || last < first {
+		return server.PortRange{}, errors.New("not an ascending range of ports above 0")
+	}
+	return server.PortRange{Min: uint16(first), Max: uint16(last)}, nil
+}

@@ -1,0 +1,279 @@
+// Package server is the relay: STUN and TURN (RFC 8489, RFC 8656) over UDP and
+// TCP for peers that cannot reach each other directly.
+//
+// The relay sees WireGuard packets and nothing inside them:
+//
+//	agent A ──UDP──> :3478 ┐                        ┌ :3478 <──TCP── agent B
+//	                  gate ├─ pion/turn ─ pion/turn ┤ gate
+//	                       └ relayed :40001 ─ relayed :40002 ┘
+//
+// A client shows a Credential that the control plane made from a secret which
+// both know; the relay keeps no users and asks nobody.
+package server
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"slices"
+	"syscall"
+
+	"github.com/pion/turn/v3"
+)
+
+// Quotas that hold when the configuration does not name others.
+const (
+	// DefaultAllocationsPerPeer leaves room for one allocation over each
+	// transport, and for those that a roaming peer left behind.
+	DefaultAllocationsPerPeer = 16
+	// DefaultAllocations stays below the number of ephemeral ports.
+	DefaultAllocations = 16384
+)
+
+// samePortAttempts bounds the search for a port that is free for UDP and TCP,
+// when the system may choose it.
+const samePortAttempts = 16
+
+// Config is what a relay needs to know.
+type Config struct {
+	// Secret is shared with the control plane; required.
+	Secret Secret
+	// Listen holds addresses such as ":3478", each served over UDP and TCP;
+	// required. Port 0 lets the system choose one that is free for both.
+	Listen []string
+	// RelayAddress is the IPv4 address at which allocations are reached. Zero
+	// takes the first listening address, or the address of the default route
+	// when that is not a single one.
+	RelayAddress netip.Addr
+	// RelayPorts limits the ports of allocations. Zero lets the system choose.
+	RelayPorts PortRange
+
+	// AllowedPeerNetworks may be relayed to although they are private or the
+	// relay's own network. The relay's own addresses are never allowed.
+	AllowedPeerNetworks []netip.Prefix
+	// AllowPrivatePeers admits every private network (RFC 1918) as a peer, for
+	// a relay within a LAN.
+	AllowPrivatePeers bool
+
+	// AllocationsPerPeer bounds what one peer may hold at once. Zero means
+	// DefaultAllocationsPerPeer.
+	AllocationsPerPeer int
+	// Allocations bounds what the relay gives out at once. Zero means
+	// DefaultAllocations.
+	Allocations int
+
+	// Logger is told when the relay starts and stops; required.
+	Logger *slog.Logger
+}
+
+// A Server is a relay that listens.
+type Server struct {
+	logger  *slog.Logger
+	gate    *gate
+	ledger  *ledger
+	stats   *counters
+	sockets *allocator
+	udp     []*datagramFront
+	tcp     []*streamListener
+}
+
+// New checks config and opens the listening sockets, so that their addresses
+// are known before Run. It returns an error that names the address when one is
+// in use or not on this host.
+func New(config Config) (*Server, error) {
+	if err := config.check(); err != nil {
+		return nil, err
+	}
+	stats := &counters{}
+	ledger := &ledger{
+		perHolder: cmp.Or(config.AllocationsPerPeer, DefaultAllocationsPerPeer),
+		total:     cmp.Or(config.Allocations, DefaultAllocations),
+		stats:     stats,
+	}
+	s := &Server{
+		logger: config.Logger,
+		ledger: ledger,
+		stats:  stats,
+		gate: &gate{
+			secret: slices.Clone(config.Secret),
+			ledger: ledger,
+			budget: &budget{},
+			stats:  stats,
+			destinations: &destinations{
+				allowed:      slices.Clone(config.AllowedPeerNetworks),
+				allowPrivate: config.AllowPrivatePeers,
+				interfaces:   interfacePrefixes,
+			},
+		},
+	}
+	for _, address := range config.Listen {
+		if err := s.listen(address); err != nil {
+			return nil, errors.Join(err, s.Close())
+		}
+	}
+	if err := s.placeAllocations(config); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+func (c *Config) check() error {
+	switch {
+	case len(c.Secret) == 0:
+		return errors.New("relay: Secret is empty: without it nobody could be told apart")
+	case len(c.Listen) == 0:
+		return errors.New("relay: Listen is empty")
+	case c.Logger == nil:
+		return errors.New("relay: Logger is missing")
+	case c.RelayAddress.IsValid() && (!c.RelayAddress.Unmap().Is4() || c.RelayAddress.IsUnspecified()):
+		return fmt.Errorf("relay: RelayAddress %s is not a single IPv4 address", c.RelayAddress)
+	case c.RelayPorts.Min > c.RelayPorts.Max || c.RelayPorts.Max != 0 && c.RelayPorts.Min == 0:
+		return fmt.Errorf("relay: RelayPorts %s is not a range", c.RelayPorts)
+	case c.AllocationsPerPeer < 0 || c.Allocations < 0:
+		return errors.New("relay: quotas cannot be negative")
+	}
+	return nil
+}
+
+// listen opens one address over UDP and TCP.
+func (s *Server) listen(address string) error {
+	at, err := net.ResolveTCPAddr("tcp", address)
+	if err != nil {
+		return fmt.Errorf("relay: listening address %q: %w", address, err)
+	}
+	attempts := 1
+	if at.Port == 0 {
+		attempts = samePortAttempts
+	}
+	for range attempts {
+		var udp *net.UDPConn
+		if udp, err = net.ListenUDP("udp", &net.UDPAddr{IP: at.IP, Port: at.Port, Zone: at.Zone}); err != nil {
+			return listenError("udp", at, err)
+		}
+		port := int(addrPort(udp.LocalAddr()).Port())
+		var tcp *net.TCPListener
+		if tcp, err = net.ListenTCP("tcp", &net.TCPAddr{IP: at.IP, Port: port, Zone: at.Zone}); err != nil {
+			err = errors.Join(listenError("tcp", at, err), udp.Close())
+			continue
+		}
+		s.udp = append(s.udp, &datagramFront{UDPConn: udp, gate: s.gate})
+		s.tcp = append(s.tcp, &streamListener{TCPListener: tcp, gate: s.gate})
+		return tuneBuffers(udp)
+	}
+	return err
+}
+
+func listenError(network string, at *net.TCPAddr, err error) error {
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return fmt.Errorf("relay: %s port %d is in use: stop the program that holds it or listen on another port: %w", network, at.Port, err)
+	}
+	return fmt.Errorf("relay: listen on %s %s: %w", network, at, err)
+}
+
+// placeAllocations finds out where allocations are bound and what clients are
+// told.
+func (s *Server) placeAllocations(config Config) error {
+	public := config.RelayAddress.Unmap()
+	if !public.IsValid() {
+		public = addrPort(s.udp[0].LocalAddr()).Addr()
+	}
+	if !public.Is4() || public.IsUnspecified() {
+		var err error
+		if public, err = defaultRouteAddress(); err != nil {
+			return fmt.Errorf("relay: find the address of allocations: %w: set RelayAddress", err)
+		}
+	}
+	own, err := interfacePrefixes()
+	if err != nil {
+		return fmt.Errorf("relay: %w", err)
+	}
+	bind := netip.IPv4Unspecified()
+	if slices.ContainsFunc(own, func(p netip.Prefix) bool { return p.Addr() == public }) {
+		bind = public
+	}
+	s.gate.public = public
+	s.sockets = &allocator{ledger: s.ledger, stats: s.stats, public: public, bind: bind, ports: config.RelayPorts}
+	return nil
+}
+
+// defaultRouteAddress asks the kernel which address it would send from. No
+// packet leaves.
+func defaultRouteAddress() (netip.Addr, error) {
+	conn, err := net.DialUDP("udp4", nil, &net.UDPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 9})
+	if err != nil {
+		return netip.Addr{}, err
+	}
+	return addrPort(conn.LocalAddr()).Addr(), conn.Close()
+}
+
+// Addrs returns the listening addresses, in the order of Config.Listen; each
+// is open over UDP and TCP.
+func (s *Server) Addrs() []netip.AddrPort {
+	addrs := make([]netip.AddrPort, 0, len(s.udp))
+	for _, front := range s.udp {
+		addrs = append(addrs, addrPort(front.LocalAddr()))
+	}
+	return addrs
+}
+
+// RelayAddress returns the address at which allocations are reached.
+func (s *Server) RelayAddress() netip.Addr { return s.gate.public }
+
+// Stats returns the counters.
+func (s *Server) Stats() Stats { return s.stats.read() }
+
+// Run serves until ctx is done, then ends all allocations and returns nil. It
+// may be called once.
+func (s *Server) Run(ctx context.Context) error {
+	config := turn.ServerConfig{
+		Realm:         Realm,
+		LoggerFactory: pionLog{log: s.logger},
+		InboundMTU:    maxMessage + 1,
+		AuthHandler: func(username, _ string, _ net.Addr) ([]byte, bool) {
+			return longTermKey(s.gate.secret, username), true // the gate has checked the expiry
+		},
+	}
+	for _, front := range s.udp {
+		config.PacketConnConfigs = append(config.PacketConnConfigs, turn.PacketConnConfig{
+			PacketConn: front, RelayAddressGenerator: s.sockets,
+		})
+	}
+	for _, listener := range s.tcp {
+		config.ListenerConfigs = append(config.ListenerConfigs, turn.ListenerConfig{
+			Listener: listener, RelayAddressGenerator: s.sockets,
+		})
+	}
+	if _, err := turn.NewServer(config); err != nil {
+		return errors.Join(fmt.Errorf("relay: start: %w", err), s.Close())
+	}
+	s.logger.Info("relay listening", "addresses", s.Addrs(), "relay_address", s.gate.public)
+	<-ctx.Done()
+	err := s.Close()
+	s.logger.Info("relay stopped", "allocations_made", s.stats.allocationsMade.Load())
+	return err
+}
+
+// Close releases the sockets of a relay whose Run was not called. After Run
+// it does nothing.
+func (s *Server) Close() error {
+	var errs []error
+	for _, front := range s.udp {
+		errs = append(errs, ignoreClosed(front.Close()))
+	}
+	for _, listener := range s.tcp {
+		errs = append(errs, ignoreClosed(listener.Close()))
+		listener.running.Wait()
+	}
+	return errors.Join(append(errs, s.ledger.closeAll())...)
+}
+
+func ignoreClosed(err error) error {
+	if errors.Is(err, net.ErrClosed) {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,479 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/pion/logging"
+	"github.com/pion/stun/v2"
+	"github.com/pion/turn/v3"
+)
+
+var (
+	testSecret = Secret("a secret of the test")
+	alice      = Holder{Account: "acme", Peer: "alice"}
+	bob        = Holder{Account: "acme", Peer: "bob"}
+	mallory    = Holder{Account: "other", Peer: "mallory"}
+)
+
+// startRelay runs a relay on loopback until the test ends.
+func startRelay(t *testing.T, change func(*Config)) *Server {
+	t.Helper()
+	config := Config{
+		Secret:       testSecret,
+		Listen:       []string{"127.0.0.1:0"},
+		RelayAddress: netip.MustParseAddr("127.0.0.1"),
+		Logger:       slog.New(slog.DiscardHandler),
+	}
+	if change != nil {
+		change(&config)
+	}
+	relay, err := New(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- relay.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("run: %v", err)
+		}
+		if n := relay.Stats().Allocations; n != 0 {
+			t.Errorf("%d allocations are left after Run returned", n)
+		}
+	})
+	return relay
+}
+
+// dial opens the client's side of network, "udp" or "tcp".
+func dial(t *testing.T, relay *Server, network string) net.PacketConn {
+	t.Helper()
+	if network == "udp" {
+		conn, err := net.ListenPacket("udp4", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return conn
+	}
+	conn, err := net.Dial("tcp", relay.Addrs()[0].String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return turn.NewSTUNConn(conn)
+}
+
+// connect makes pion's client, the second implementation that ours is tested
+// with.
+func connect(t *testing.T, relay *Server, network string, credential Credential) *turn.Client {
+	t.Helper()
+	factory := logging.NewDefaultLoggerFactory()
+	factory.DefaultLogLevel = logging.LogLevelDisabled
+	address := relay.Addrs()[0].String()
+	conn := dial(t, relay, network)
+	client, err := turn.NewClient(&turn.ClientConfig{
+		STUNServerAddr: address,
+		TURNServerAddr: address,
+		Conn:           conn,
+		Username:       credential.Username,
+		Password:       credential.Password,
+		Realm:          Realm,
+		LoggerFactory:  factory,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := client.Listen(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		client.Close()
+		if err := conn.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+			t.Error(err)
+		}
+	})
+	return client
+}
+
+func closeLater(t *testing.T, c io.Closer) {
+	t.Helper()
+	t.Cleanup(func() {
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func credentialOf(holder Holder) Credential {
+	return NewCredential(testSecret, holder, time.Now().Add(time.Hour))
+}
+
+func allocate(t *testing.T, relay *Server, network string, holder Holder) (*turn.Client, net.PacketConn) {
+	t.Helper()
+	client := connect(t, relay, network, credentialOf(holder))
+	relayed, err := client.Allocate()
+	if err != nil {
+		t.Fatalf("allocate as %v over %s: %v", holder, network, err)
+	}
+	t.Cleanup(func() { _ = relayed.Close() }) // a second close is an error
+	return client, relayed
+}
+
+func TestBindingTellsTheAddress(t *testing.T) {
+	relay := startRelay(t, nil)
+	client := connect(t, relay, "udp", Credential{})
+	addr, err := client.SendBindingRequest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.HasPrefix(addr.String(), "127.0.0.1:") {
+		t.Errorf("mapped address is %s", addr)
+	}
+}
+
+func TestTwoClientsMeet(t *testing.T) {
+	for _, networks := range [][2]string{{"udp", "udp"}, {"udp", "tcp"}, {"tcp", "tcp"}} {
+		t.Run(networks[0]+" and "+networks[1], func(t *testing.T) {
+			relay := startRelay(t, nil)
+			_, a := allocate(t, relay, networks[0], alice)
+			_, b := allocate(t, relay, networks[1], bob)
+			exchange(t, a, b)
+			if stats := relay.Stats(); stats.Allocations != 2 || stats.BytesToPeers == 0 || stats.BytesFromPeers == 0 {
+				t.Errorf("stats: %+v", stats)
+			}
+		})
+	}
+}
+
+// exchange sends both ways between two allocations until both have answered:
+// the first packet of each only opens the permission.
+func exchange(t *testing.T, a, b net.PacketConn) {
+	t.Helper()
+	if _, err := a.WriteTo([]byte("permission"), b.LocalAddr()); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		if _, err := b.WriteTo([]byte("a packet there"), a.LocalAddr()); err != nil {
+			t.Fatal(err)
+		}
+		expect(t, a, "a packet there", b.LocalAddr())
+		if _, err := a.WriteTo([]byte("a packet back"), b.LocalAddr()); err != nil {
+			t.Fatal(err)
+		}
+		expect(t, b, "a packet back", a.LocalAddr())
+	}
+}
+
+func expect(t *testing.T, conn net.PacketConn, text string, from net.Addr) {
+	t.Helper()
+	if err := conn.SetReadDeadline(time.Now().Add(5 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	buffer := make([]byte, 1500)
+	n, source, err := conn.ReadFrom(buffer)
+	for err == nil && string(buffer[:n]) == "permission" && source.String() == from.String() {
+		n, source, err = conn.ReadFrom(buffer) // came when it was permitted already
+	}
+	if err != nil {
+		t.Fatalf("read %q: %v", text, err)
+	}
+	if string(buffer[:n]) != text || source.String() != from.String() {
+		t.Fatalf("got %q from %s, want %q from %s", buffer[:n], source, text, from)
+	}
+}
+
+// Behind a one-to-one NAT the public address is not the host's, and nobody
+// routes packets for it back.
+func TestTwoClientsMeetBehindNAT(t *testing.T) {
+	relay := startRelay(t, func(c *Config) { c.RelayAddress = netip.MustParseAddr("192.0.2.7") })
+	_, a := allocate(t, relay, "udp", alice)
+	_, b := allocate(t, relay, "udp", bob)
+	if !strings.HasPrefix(a.LocalAddr().String(), "192.0.2.7:") {
+		t.Fatalf("relayed address is %s", a.LocalAddr())
+	}
+	exchange(t, a, b)
+}
+
+func TestRelayPorts(t *testing.T) {
+	free, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := addrPort(free.LocalAddr()).Port()
+	if err := free.Close(); err != nil {
+		t.Fatal(err)
+	}
+	relay := startRelay(t, func(c *Config) { c.RelayPorts = PortRange{Min: port, Max: port} })
+	_, a := allocate(t, relay, "udp", alice)
+	if got := addrPort(a.LocalAddr()).Port(); got != port {
+		t.Errorf("relayed port is %d, want %d", got, port)
+	}
+	if _, err := connect(t, relay, "udp", credentialOf(bob)).Allocate(); err == nil {
+		t.Error("a second allocation found a port in a range of one")
+	}
+}
+
+func TestCredentialsAreChecked(t *testing.T) {
+	now := time.Now()
+	good := credentialOf(alice)
+	cases := map[string]Credential{
+		"wrong password":     {Username: good.Username, Password: good.Password + "x"},
+		"expired":            NewCredential(testSecret, alice, now.Add(-time.Second)),
+		"of another relay":   NewCredential(Secret("another secret"), alice, now.Add(time.Hour)),
+		"of another peer":    {Username: credentialOf(bob).Username, Password: good.Password},
+		"prolonged":          {Username: NewCredential(testSecret, alice, now.Add(2*time.Hour)).Username, Password: good.Password},
+		"without expiry":     {Username: "acme.alice", Password: password(testSecret, "acme.alice")},
+		"without an account": {Username: "99999999999:alice", Password: password(testSecret, "99999999999:alice")},
+		"absent":             {},
+	}
+	for _, network := range []string{"udp", "tcp"} {
+		relay := startRelay(t, nil)
+		for name, credential := range cases {
+			t.Run(name+" over "+network, func(t *testing.T) {
+				if _, err := connect(t, relay, network, credential).Allocate(); err == nil {
+					t.Fatal("the relay made an allocation")
+				}
+			})
+		}
+		if stats := relay.Stats(); stats.AllocationsMade != 0 || stats.RefusedExpired == 0 || stats.RefusedCredentials == 0 {
+			t.Errorf("stats: %+v", stats)
+		}
+		allocate(t, relay, network, alice) // and the good one is accepted
+	}
+}
+
+func TestPeersAreChecked(t *testing.T) {
+	relay := startRelay(t, nil)
+	client, _ := allocate(t, relay, "udp", alice)
+	for _, peer := range []string{"127.0.0.2", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.9", "0.0.0.0", "224.0.0.1", "255.255.255.255"} {
+		if err := client.CreatePermission(&net.UDPAddr{IP: net.ParseIP(peer), Port: 80}); err == nil {
+			t.Errorf("the relay permitted %s", peer)
+		}
+	}
+	if err := client.CreatePermission(&net.UDPAddr{IP: net.IPv4(198, 51, 100, 1), Port: 80}); err != nil {
+		t.Errorf("the relay refused a public address: %v", err)
+	}
+	if got := relay.Stats().RefusedPeers; got != 9 {
+		t.Errorf("%d peers were counted as refused, want 9", got)
+	}
+}
+
+// A permission names an address, not a port: the relay's own address is
+// permitted so that clients meet, yet its other ports stay closed.
+func TestOwnPortsStayClosed(t *testing.T) {
+	relay := startRelay(t, nil)
+	service, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	closeLater(t, service)
+	_, a := allocate(t, relay, "udp", alice)
+	_, b := allocate(t, relay, "udp", bob)
+	if _, err := a.WriteTo([]byte("attack"), service.LocalAddr()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := service.WriteToUDPAddrPort([]byte("attack"), addrPort(a.LocalAddr())); err != nil {
+		t.Fatal(err)
+	}
+	exchange(t, a, b) // what comes after on the same path has arrived
+	if err := service.SetReadDeadline(time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	if n, _, err := service.ReadFromUDP(make([]byte, 64)); err == nil {
+		t.Errorf("a service of the relay's host received %d bytes", n)
+	}
+	if got := relay.Stats().DroppedPackets; got < 2 {
+		t.Errorf("%d packets were dropped, want 2", got)
+	}
+}
+
+func TestAccountsDoNotMeet(t *testing.T) {
+	relay := startRelay(t, nil)
+	_, a := allocate(t, relay, "udp", alice)
+	_, b := allocate(t, relay, "udp", bob)
+	_, m := allocate(t, relay, "udp", mallory)
+	if _, err := a.WriteTo([]byte("permission"), m.LocalAddr()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := m.WriteTo([]byte("attack"), a.LocalAddr()); err != nil {
+		t.Fatal(err)
+	}
+	exchange(t, a, b) // fails if the attack came first
+	if got := relay.Stats().DroppedPackets; got < 2 {
+		t.Errorf("%d packets were dropped, want 2", got)
+	}
+}
+
+func TestQuota(t *testing.T) {
+	relay := startRelay(t, func(c *Config) { c.AllocationsPerPeer, c.Allocations = 2, 3 })
+	_, first := allocate(t, relay, "udp", alice)
+	allocate(t, relay, "tcp", alice)
+	_, err := connect(t, relay, "udp", credentialOf(alice)).Allocate()
+	if err == nil || !strings.Contains(err.Error(), "486") {
+		t.Errorf("a third allocation of one peer: %v, want 486", err)
+	}
+	allocate(t, relay, "udp", bob)
+	if _, err := connect(t, relay, "udp", credentialOf(mallory)).Allocate(); err == nil {
+		t.Error("a fourth allocation of the relay was made")
+	}
+	if err := first.Close(); err != nil { // gives one back
+		t.Fatal(err)
+	}
+	allocate(t, relay, "udp", mallory)
+	if got := relay.Stats().RefusedQuota; got != 2 {
+		t.Errorf("%d requests were counted against quotas, want 2", got)
+	}
+}
+
+// A client that leaves without a word frees its allocation.
+func TestClosedStreamEndsAllocation(t *testing.T) {
+	relay := startRelay(t, func(c *Config) { c.Allocations = 1 })
+	conn := dial(t, relay, "tcp")
+	exchangeAllocate(t, conn, relay, credentialOf(alice))
+	if got := relay.Stats().Allocations; got != 1 {
+		t.Fatalf("%d allocations, want 1", got)
+	}
+	if err := conn.Close(); err != nil {
+		t.Fatal(err)
+	}
+	// The relay learns of it in its own time.
+	client := connect(t, relay, "udp", credentialOf(bob))
+	deadline := time.Now().Add(5 * time.Second)
+	for {
+		_, err := client.Allocate()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the allocation is still held: %v", err)
+		}
+	}
+}
+
+// exchangeAllocate speaks the two rounds of an Allocate by hand and returns
+// the nonce.
+func exchangeAllocate(t *testing.T, conn net.PacketConn, relay *Server, credential Credential) stun.Nonce {
+	t.Helper()
+	allocateType := stun.NewType(stun.MethodAllocate, stun.ClassRequest)
+	transport := stun.RawAttribute{Type: stun.AttrRequestedTransport, Value: []byte{protocolUDP, 0, 0, 0}}
+	challenge := roundTrip(t, conn, relay, allocateType, transport)
+	var nonce stun.Nonce
+	if err := nonce.GetFrom(challenge); err != nil {
+		t.Fatal(err)
+	}
+	answer := roundTrip(t, conn, relay, allocateType, transport, nonce, stun.NewRealm(Realm), stun.NewUsername(credential.Username),
+		stun.NewLongTermIntegrity(credential.Username, Realm, credential.Password))
+	if answer.Type.Class != stun.ClassSuccessResponse {
+		t.Fatalf("allocate: %s", answer)
+	}
+	return nonce
+}
+
+func roundTrip(t *testing.T, conn net.PacketConn, relay *Server, setters ...stun.Setter) *stun.Message {
+	t.Helper()
+	request, err := stun.Build(append([]stun.Setter{stun.TransactionID}, setters...)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := conn.WriteTo(request.Raw, net.UDPAddrFromAddrPort(relay.Addrs()[0])); err != nil {
+		t.Fatal(err)
+	}
+	if err := conn.SetReadDeadline(time.Now().Add(5 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	answer := &stun.Message{Raw: make([]byte, 1500)}
+	n, _, err := conn.ReadFrom(answer.Raw)
+	if err != nil {
+		t.Fatalf("no answer to %s: %v", request, err)
+	}
+	answer.Raw = answer.Raw[:n]
+	if err := answer.Decode(); err != nil {
+		t.Fatal(err)
+	}
+	return answer
+}
+
+// An allocation may be refreshed by whoever made it, also with a renewed user
+// name, and by nobody else (RFC 8656, section 7.1).
+func TestAllocationBelongsToItsPeer(t *testing.T) {
+	relay := startRelay(t, nil)
+	conn := dial(t, relay, "udp")
+	closeLater(t, conn)
+	refresh := func(credential Credential, nonce stun.Nonce) stun.ErrorCode {
+		answer := roundTrip(t, conn, relay, stun.NewType(stun.MethodRefresh, stun.ClassRequest), nonce, stun.NewRealm(Realm),
+			stun.NewUsername(credential.Username), stun.NewLongTermIntegrity(credential.Username, Realm, credential.Password))
+		var code stun.ErrorCodeAttribute
+		_ = code.GetFrom(answer) // success has none
+		return code.Code
+	}
+	nonce := exchangeAllocate(t, conn, relay, credentialOf(alice))
+	if code := refresh(NewCredential(testSecret, alice, time.Now().Add(2*time.Hour)), nonce); code != 0 {
+		t.Errorf("renewed credential: %d", code)
+	}
+	if code := refresh(credentialOf(bob), nonce); code != stun.CodeWrongCredentials {
+		t.Errorf("another peer's credential: %d, want 441", code)
+	}
+	other := dial(t, relay, "udp")
+	closeLater(t, other)
+	conn = other
+	if code := refresh(credentialOf(alice), nonce); code != stun.CodeAllocMismatch {
+		t.Errorf("no allocation here: %d, want 437", code)
+	}
+}
+
+func TestPortInUse(t *testing.T) {
+	relay := startRelay(t, nil)
+	_, err := New(Config{Secret: testSecret, Listen: []string{relay.Addrs()[0].String()}, Logger: slog.New(slog.DiscardHandler)})
+	if !errors.Is(err, syscall.EADDRINUSE) || !strings.Contains(err.Error(), "is in use: stop the program") {
+		t.Errorf("second relay on the same port: %v", err)
+	}
+}
+
+func TestConfigIsChecked(t *testing.T) {
+	logger := slog.New(slog.DiscardHandler)
+	listen := []string{"127.0.0.1:0"}
+	for name, config := range map[string]Config{
+		"no secret":       {Listen: listen, Logger: logger},
+		"no address":      {Secret: testSecret, Logger: logger},
+		"bad address":     {Secret: testSecret, Listen: []string{"nowhere"}, Logger: logger},
+		"no logger":       {Secret: testSecret, Listen: listen},
+		"relay over IPv6": {Secret: testSecret, Listen: listen, Logger: logger, RelayAddress: netip.MustParseAddr("2001:db8::1")},
+		"relay anywhere":  {Secret: testSecret, Listen: listen, Logger: logger, RelayAddress: netip.IPv4Unspecified()},
+		"ports reversed":  {Secret: testSecret, Listen: listen, Logger: logger, RelayPorts: PortRange{Min: 2, Max: 1}},
+		"negative quota":  {Secret: testSecret, Listen: listen, Logger: logger, Allocations: -1},
+	} {
+		if relay, err := New(config); err == nil {
+			t.Errorf("%s: accepted", name)
+			if err := relay.Close(); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+}
+
+func TestCloseWithoutRun(t *testing.T) {
+	relay, err := New(Config{Secret: testSecret, Listen: []string{"127.0.0.1:0"}, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := relay.Addrs()[0].String()
+	if err := relay.Close(); err != nil {
+		t.Fatal(err)
+	}
+	again, err := New(Config{Secret: testSecret, Listen: []string{address}, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatalf("the port is still held: %v", err)
+	}
+	if err := again.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
