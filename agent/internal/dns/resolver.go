@@ -1,0 +1,193 @@
+// Package dns answers for the names of the network on the machine's overlay address.
+package dns
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+// Port is the port of DNS (RFC 1035, section 4.2).
+const Port = 53
+
+// TTL is the life of every answer. Short, so that a machine that changed its
+// address is found again within half a minute.
+const TTL = 30 * time.Second
+
+// A Network opens the sockets of the resolver: the host's, or the ones of the
+// tunnel's own stack.
+type Network interface {
+	ListenPacket(ctx context.Context, addr netip.AddrPort) (net.PacketConn, error)
+	Listen(ctx context.Context, addr netip.AddrPort) (net.Listener, error)
+}
+
+// A Config is everything that the resolver answers, and where.
+type Config struct {
+	// Addresses are the overlay addresses of this machine; empty stops answering.
+	Addresses []netip.Addr
+
+	// Domain is the domain below which peers have their names, without a final dot.
+	Domain string
+
+	// Networks are the ranges for which reverse questions are answered.
+	Networks []netip.Prefix
+
+	// Hosts are this machine and the peers that the map shows to it.
+	Hosts []Host
+}
+
+// A Host is one name.
+type Host struct {
+	Name string // one label
+	IPv4 netip.Addr
+	IPv6 netip.Addr
+}
+
+// Options are what a Resolver needs; all are required.
+type Options struct {
+	Logger  *slog.Logger
+	Network Network
+}
+
+// A Resolver answers questions about peers and refuses all others.
+type Resolver struct {
+	logger  *slog.Logger
+	network Network
+	zone    atomic.Pointer[zone]
+
+	mu      sync.Mutex // guards servers
+	servers []*server
+}
+
+// New makes a resolver that knows nothing until Set.
+func New(o Options) (*Resolver, error) {
+	if o.Logger == nil || o.Network == nil {
+		return nil, errors.New("dns: logger and network are required")
+	}
+	r := &Resolver{logger: o.Logger, network: o.Network}
+	r.zone.Store(newZone(Config{}))
+	return r, nil
+}
+
+// Set answers with the names of c from now on. When an address cannot be bound
+// the names are still known to Lookup, and the error says which address failed
+// and why; a later Set tries again.
+func (r *Resolver) Set(ctx context.Context, c Config) error {
+	r.zone.Store(newZone(c))
+	r.mu.Lock()
+	defer r.mu.Unlock()
+
+	var faults []error
+	kept := r.servers[:0:0]
+	for _, s := range r.servers {
+		if slices.Contains(c.Addresses, s.addr.Addr()) {
+			kept = append(kept, s)
+			continue
+		}
+		faults = append(faults, s.close())
+	}
+	r.servers = kept
+	for _, addr := range c.Addresses {
+		if slices.ContainsFunc(r.servers, func(s *server) bool { return s.addr.Addr() == addr }) {
+			continue
+		}
+		s, err := r.serve(ctx, netip.AddrPortFrom(addr, Port))
+		if err != nil {
+			faults = append(faults, err)
+			continue
+		}
+		r.servers = append(r.servers, s)
+	}
+	return errors.Join(faults...)
+}
+
+// Close stops answering and returns when nothing of the resolver runs any more.
+func (r *Resolver) Close() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var faults []error
+	for _, s := range r.servers {
+		faults = append(faults, s.close())
+	}
+	r.servers = nil
+	return errors.Join(faults...)
+}
+
+// Lookup returns the addresses of a name as the resolver would answer it: a
+// bare label or a full name, in any case, with or without a final dot.
+func (r *Resolver) Lookup(name string) (Host, bool) {
+	return r.zone.Load().find(strings.ToLower(strings.TrimSuffix(name, ".")))
+}
+
+// server is the resolver at one address.
+type server struct {
+	addr    netip.AddrPort
+	parts   []*dns.Server
+	running sync.WaitGroup
+}
+
+func (r *Resolver) serve(ctx context.Context, addr netip.AddrPort) (*server, error) {
+	packets, err := r.network.ListenPacket(ctx, addr)
+	if err != nil {
+		return nil, bindError(addr, err)
+	}
+	streams, err := r.network.Listen(ctx, addr)
+	if err != nil {
+		return nil, errors.Join(bindError(addr, err), packets.Close())
+	}
+	handler := dns.HandlerFunc(r.handle)
+	s := &server{addr: addr, parts: []*dns.Server{
+		{PacketConn: packets, Handler: handler},
+		{Listener: streams, Handler: handler},
+	}}
+	for _, part := range s.parts {
+		started := make(chan struct{})
+		part.NotifyStartedFunc = func() { close(started) }
+		ended := make(chan error, 1)
+		s.running.Go(func() { ended <- part.ActivateAndServe() })
+		select {
+		case <-started: // only now does its Shutdown work
+		case err := <-ended:
+			return nil, errors.Join(bindError(addr, err), s.close(), packets.Close(), streams.Close())
+		}
+	}
+	r.logger.Debug("resolver answers", "address", addr.String())
+	return s, nil
+}
+
+func bindError(addr netip.AddrPort, err error) error {
+	return fmt.Errorf("answer DNS on %s: %w; names still work in `wattle ping`", addr, err)
+}
+
+func (s *server) close() error {
+	for _, part := range s.parts {
+		// Shutdown fails only for a server that does not run, which is what we want.
+		_ = part.Shutdown()
+	}
+	s.running.Wait()
+	return nil
+}
+
+func (r *Resolver) handle(w dns.ResponseWriter, question *dns.Msg) {
+	answer := r.zone.Load().answer(question)
+	if _, tcp := w.RemoteAddr().(*net.TCPAddr); !tcp {
+		size := dns.MinMsgSize
+		if opt := question.IsEdns0(); opt != nil {
+			size = max(size, int(opt.UDPSize()))
+		}
+		answer.Truncate(size)
+	}
+	if err := w.WriteMsg(answer); err != nil {
+		r.logger.Debug("answer not sent", "error", err)
+	}
+}

@@ -1,0 +1,123 @@
+package dns
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/miekg/dns"
+)
+
+// loopback binds every address to a free port of 127.0.0.1 and remembers which.
+type loopback struct {
+	mu      sync.Mutex
+	packets map[netip.AddrPort]string
+	streams map[netip.AddrPort]string
+	busy    bool
+}
+
+func (l *loopback) ListenPacket(ctx context.Context, addr netip.AddrPort) (net.PacketConn, error) {
+	if l.busy {
+		return nil, errors.New("address already in use")
+	}
+	var config net.ListenConfig
+	c, err := config.ListenPacket(ctx, "udp", "127.0.0.1:0")
+	if err == nil {
+		l.mu.Lock()
+		l.packets[addr] = c.LocalAddr().String()
+		l.mu.Unlock()
+	}
+	return c, err
+}
+
+func (l *loopback) Listen(ctx context.Context, addr netip.AddrPort) (net.Listener, error) {
+	var config net.ListenConfig
+	c, err := config.Listen(ctx, "tcp", "127.0.0.1:0")
+	if err == nil {
+		l.mu.Lock()
+		l.streams[addr] = c.Addr().String()
+		l.mu.Unlock()
+	}
+	return c, err
+}
+
+func newLoopback() *loopback {
+	return &loopback{packets: map[netip.AddrPort]string{}, streams: map[netip.AddrPort]string{}}
+}
+
+func TestAnswersOverUDPAndTCP(t *testing.T) {
+	network := newLoopback()
+	r, err := New(Options{Logger: slog.New(slog.DiscardHandler), Network: network})
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := home
+	config.Addresses = []netip.Addr{netip.MustParseAddr("100.64.0.1"), netip.MustParseAddr("fd00:1::1")}
+	for range 2 { // the second time nothing is bound again
+		if err := r.Set(t.Context(), config); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(network.packets) != 2 || len(network.streams) != 2 {
+		t.Fatalf("bound %d and %d sockets, want two of each", len(network.packets), len(network.streams))
+	}
+	for proto, addresses := range map[string]map[netip.AddrPort]string{"udp": network.packets, "tcp": network.streams} {
+		for want, addr := range addresses {
+			if want.Port() != Port {
+				t.Errorf("bound %s", want)
+			}
+			question := new(dns.Msg)
+			question.SetQuestion("old.mesh.example.", dns.TypeA)
+			answer, _, err := (&dns.Client{Net: proto}).ExchangeContext(t.Context(), question, addr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(answer.Answer) != 1 || !strings.HasSuffix(answer.Answer[0].String(), "100.64.0.2") {
+				t.Errorf("%s: %v", proto, answer)
+			}
+		}
+	}
+	if err := r.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, addr := range network.streams {
+		if c, err := net.Dial("tcp", addr); err == nil {
+			_ = c.Close()
+			t.Error("still listening after Close")
+		}
+	}
+}
+
+func TestBusyPortIsToldAndNamesStillKnown(t *testing.T) {
+	network := newLoopback()
+	network.busy = true
+	r, err := New(Options{Logger: slog.New(slog.DiscardHandler), Network: network})
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := home
+	config.Addresses = []netip.Addr{netip.MustParseAddr("100.64.0.1")}
+	if err := r.Set(t.Context(), config); err == nil || !strings.Contains(err.Error(), "100.64.0.1:53") {
+		t.Errorf("error %v, want the address in it", err)
+	}
+	for _, name := range []string{"web-1", "WEB-1.mesh.example", "web-1.mesh.example."} {
+		if host, ok := r.Lookup(name); !ok || host.Name != "web-1" {
+			t.Errorf("%s not found", name)
+		}
+	}
+	if _, ok := r.Lookup("nobody"); ok {
+		t.Error("found nobody")
+	}
+	network.busy = false
+	if err := r.Set(t.Context(), config); err != nil {
+		t.Errorf("second attempt: %v", err)
+	}
+	if err := r.Close(); err != nil {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,193 @@
+package dns
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/miekg/dns"
+)
+
+// udpSize is the largest answer we offer to take and give over UDP: what fits
+// into the tunnel's least MTU of 1280 bytes.
+const udpSize = 1232
+
+// zone is what one Config makes known. It does not change.
+type zone struct {
+	domain   string // lower case, no final dot
+	networks []netip.Prefix
+	hosts    map[string]Host     // by label
+	names    map[netip.Addr]Host // by address
+}
+
+func newZone(c Config) *zone {
+	z := &zone{
+		domain:   strings.ToLower(strings.Trim(c.Domain, ".")),
+		networks: c.Networks,
+		hosts:    make(map[string]Host, len(c.Hosts)),
+		names:    make(map[netip.Addr]Host, 2*len(c.Hosts)),
+	}
+	for _, host := range c.Hosts {
+		z.hosts[strings.ToLower(host.Name)] = host
+		for _, addr := range []netip.Addr{host.IPv4, host.IPv6} {
+			if addr.IsValid() {
+				z.names[addr] = host
+			}
+		}
+	}
+	return z
+}
+
+// find looks a lower-case name up: a label, or a label below the domain.
+func (z *zone) find(name string) (Host, bool) {
+	if z.domain != "" {
+		name = strings.TrimSuffix(name, "."+z.domain)
+	}
+	host, ok := z.hosts[name]
+	return host, ok
+}
+
+// answer makes the response (RFC 1035, section 4.1; RFC 2308 for what is not
+// there). Names of others are refused: this resolver forwards nothing.
+func (z *zone) answer(question *dns.Msg) *dns.Msg {
+	m := new(dns.Msg)
+	m.SetReply(question)
+	m.RecursionAvailable = false
+	if opt := question.IsEdns0(); opt != nil {
+		m.SetEdns0(udpSize, false)
+		if opt.Version() != 0 {
+			m.Rcode = dns.RcodeBadVers
+			return m
+		}
+	}
+	if question.Opcode != dns.OpcodeQuery {
+		m.Rcode = dns.RcodeNotImplemented
+		return m
+	}
+	if len(question.Question) != 1 {
+		m.Rcode = dns.RcodeFormatError
+		return m
+	}
+	q := question.Question[0]
+	name := strings.ToLower(strings.TrimSuffix(q.Name, "."))
+	switch {
+	case q.Qclass != dns.ClassINET:
+		m.Rcode = dns.RcodeRefused
+	case z.domain != "" && name == z.domain:
+		z.answerApex(m, q)
+	case z.domain != "" && strings.HasSuffix(name, "."+z.domain):
+		z.answerHost(m, q, strings.TrimSuffix(name, "."+z.domain), z.domain)
+	case strings.HasSuffix(name, ".in-addr.arpa"), strings.HasSuffix(name, ".ip6.arpa"):
+		z.answerReverse(m, q, name)
+	default:
+		if _, ok := z.hosts[name]; !ok {
+			m.Rcode = dns.RcodeRefused
+			break
+		}
+		z.answerHost(m, q, name, name)
+	}
+	return m
+}
+
+func (z *zone) answerApex(m *dns.Msg, q dns.Question) {
+	m.Authoritative = true
+	if q.Qtype == dns.TypeSOA {
+		m.Answer = append(m.Answer, soa(z.domain))
+		return
+	}
+	m.Ns = append(m.Ns, soa(z.domain))
+}
+
+func (z *zone) answerHost(m *dns.Msg, q dns.Question, label, apex string) {
+	m.Authoritative = true
+	host, ok := z.hosts[label]
+	if !ok {
+		m.Rcode = dns.RcodeNameError
+		m.Ns = append(m.Ns, soa(apex))
+		return
+	}
+	if host.IPv4.IsValid() && (q.Qtype == dns.TypeA || q.Qtype == dns.TypeANY) {
+		m.Answer = append(m.Answer, &dns.A{Hdr: header(q.Name, dns.TypeA), A: host.IPv4.AsSlice()})
+	}
+	if host.IPv6.IsValid() && (q.Qtype == dns.TypeAAAA || q.Qtype == dns.TypeANY) {
+		m.Answer = append(m.Answer, &dns.AAAA{Hdr: header(q.Name, dns.TypeAAAA), AAAA: host.IPv6.AsSlice()})
+	}
+	if len(m.Answer) == 0 { // the name exists, the type does not
+		m.Ns = append(m.Ns, soa(apex))
+	}
+}
+
+func (z *zone) answerReverse(m *dns.Msg, q dns.Question, name string) {
+	addr, ok := reverseAddr(name)
+	if !ok || !slices.ContainsFunc(z.networks, func(p netip.Prefix) bool { return p.Contains(addr) }) {
+		m.Rcode = dns.RcodeRefused
+		return
+	}
+	m.Authoritative = true
+	host, ok := z.names[addr]
+	switch {
+	case !ok:
+		m.Rcode = dns.RcodeNameError
+		m.Ns = append(m.Ns, soa(name))
+	case q.Qtype == dns.TypePTR || q.Qtype == dns.TypeANY:
+		full := host.Name
+		if z.domain != "" {
+			full += "." + z.domain
+		}
+		m.Answer = append(m.Answer, &dns.PTR{Hdr: header(q.Name, dns.TypePTR), Ptr: dns.Fqdn(full)})
+	default:
+		m.Ns = append(m.Ns, soa(name))
+	}
+}
+
+// reverseAddr reads a whole reverse name: four decimal labels below
+// in-addr.arpa (RFC 1035, section 3.5), or 32 hexadecimal digits below
+// ip6.arpa (RFC 3596, section 2.5).
+func reverseAddr(name string) (netip.Addr, bool) {
+	if rest, ok := strings.CutSuffix(name, ".in-addr.arpa"); ok {
+		labels := strings.Split(rest, ".")
+		if len(labels) != 4 {
+			return netip.Addr{}, false
+		}
+		slices.Reverse(labels)
+		addr, err := netip.ParseAddr(strings.Join(labels, "."))
+		return addr, err == nil && addr.Is4()
+	}
+	rest, ok := strings.CutSuffix(name, ".ip6.arpa")
+	labels := strings.Split(rest, ".")
+	if !ok || len(labels) != 32 {
+		return netip.Addr{}, false
+	}
+	slices.Reverse(labels)
+	var text strings.Builder
+	for i, label := range labels {
+		if len(label) != 1 {
+			return netip.Addr{}, false
+		}
+		if i > 0 && i%4 == 0 {
+			text.WriteByte(':')
+		}
+		text.WriteString(label)
+	}
+	addr, err := netip.ParseAddr(text.String())
+	return addr, err == nil && addr.Is6()
+}
+
+func header(name string, kind uint16) dns.RR_Header {
+	return dns.RR_Header{Name: name, Rrtype: kind, Class: dns.ClassINET, Ttl: uint32(TTL.Seconds())}
+}
+
+// soa is the record that lets a resolver remember for TTL that a name or a type
+// is not there (RFC 2308, section 3).
+func soa(apex string) *dns.SOA {
+	return &dns.SOA{
+		Hdr:     header(dns.Fqdn(apex), dns.TypeSOA),
+		Ns:      dns.Fqdn(apex),
+		Mbox:    "hostmaster." + dns.Fqdn(apex),
+		Serial:  1,
+		Refresh: 3600,
+		Retry:   600,
+		Expire:  86400,
+		Minttl:  uint32(TTL.Seconds()),
+	}
+}

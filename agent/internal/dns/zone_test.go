@@ -1,0 +1,118 @@
+package dns
+
+import (
+	"net/netip"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/miekg/dns"
+)
+
+var home = Config{
+	Domain:   "mesh.example",
+	Networks: []netip.Prefix{netip.MustParsePrefix("100.64.0.0/16"), netip.MustParsePrefix("fd00:1::/64")},
+	Hosts: []Host{
+		{Name: "web-1", IPv4: netip.MustParseAddr("100.64.0.1"), IPv6: netip.MustParseAddr("fd00:1::1")},
+		{Name: "old", IPv4: netip.MustParseAddr("100.64.0.2")},
+	},
+}
+
+func TestAnswers(t *testing.T) {
+	const reverse6 = "1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.1.0.0.0.0.0.d.f.ip6.arpa."
+	for _, test := range []struct {
+		name   string
+		kind   uint16
+		code   int
+		answer []string
+		soa    bool
+	}{
+		{"web-1.mesh.example.", dns.TypeA, dns.RcodeSuccess, []string{"web-1.mesh.example.\t30\tIN\tA\t100.64.0.1"}, false},
+		{"WEB-1.Mesh.Example.", dns.TypeA, dns.RcodeSuccess, []string{"WEB-1.Mesh.Example.\t30\tIN\tA\t100.64.0.1"}, false},
+		{"web-1.mesh.example.", dns.TypeAAAA, dns.RcodeSuccess, []string{"web-1.mesh.example.\t30\tIN\tAAAA\tfd00:1::1"}, false},
+		{"web-1.", dns.TypeA, dns.RcodeSuccess, []string{"web-1.\t30\tIN\tA\t100.64.0.1"}, false},
+		{"old.mesh.example.", dns.TypeAAAA, dns.RcodeSuccess, nil, true},
+		{"web-1.mesh.example.", dns.TypeMX, dns.RcodeSuccess, nil, true},
+		{"web-2.mesh.example.", dns.TypeA, dns.RcodeNameError, nil, true},
+		{"a.web-1.mesh.example.", dns.TypeA, dns.RcodeNameError, nil, true},
+		{"mesh.example.", dns.TypeA, dns.RcodeSuccess, nil, true},
+		{"web-2.", dns.TypeA, dns.RcodeRefused, nil, false},
+		{"example.", dns.TypeA, dns.RcodeRefused, nil, false},
+		{"web-1.other.example.", dns.TypeA, dns.RcodeRefused, nil, false},
+		{"notmesh.example.", dns.TypeA, dns.RcodeRefused, nil, false},
+		{"1.0.64.100.in-addr.arpa.", dns.TypePTR, dns.RcodeSuccess, []string{"1.0.64.100.in-addr.arpa.\t30\tIN\tPTR\tweb-1.mesh.example."}, false},
+		{reverse6, dns.TypePTR, dns.RcodeSuccess, []string{reverse6 + "\t30\tIN\tPTR\tweb-1.mesh.example."}, false},
+		{"9.0.64.100.in-addr.arpa.", dns.TypePTR, dns.RcodeNameError, nil, true},
+		{"1.2.0.192.in-addr.arpa.", dns.TypePTR, dns.RcodeRefused, nil, false},
+		{"64.100.in-addr.arpa.", dns.TypePTR, dns.RcodeRefused, nil, false},
+	} {
+		t.Run(test.name+dns.TypeToString[test.kind], func(t *testing.T) {
+			question := new(dns.Msg)
+			question.SetQuestion(test.name, test.kind)
+			answer := newZone(home).answer(question)
+			if answer.Rcode != test.code {
+				t.Errorf("code %s, want %s", dns.RcodeToString[answer.Rcode], dns.RcodeToString[test.code])
+			}
+			var got []string
+			for _, record := range answer.Answer {
+				got = append(got, record.String())
+			}
+			if diff := cmp.Diff(test.answer, got); diff != "" {
+				t.Error(diff)
+			}
+			if (len(answer.Ns) == 1) != test.soa {
+				t.Errorf("authority %v, want a start of authority: %v", answer.Ns, test.soa)
+			}
+		})
+	}
+}
+
+func TestOddQuestions(t *testing.T) {
+	two := new(dns.Msg)
+	two.SetQuestion("web-1.", dns.TypeA)
+	two.Question = append(two.Question, two.Question[0])
+	notify := new(dns.Msg)
+	notify.SetNotify("mesh.example.")
+	newer := new(dns.Msg)
+	newer.SetQuestion("web-1.", dns.TypeA)
+	newer.SetEdns0(4096, false)
+	newer.IsEdns0().SetVersion(1)
+	chaos := new(dns.Msg)
+	chaos.SetQuestion("version.bind.", dns.TypeTXT)
+	chaos.Question[0].Qclass = dns.ClassCHAOS
+	for name, test := range map[string]struct {
+		question *dns.Msg
+		code     int
+	}{
+		"two questions": {two, dns.RcodeFormatError},
+		"notify":        {notify, dns.RcodeNotImplemented},
+		"EDNS 1":        {newer, dns.RcodeBadVers},
+		"chaos":         {chaos, dns.RcodeRefused},
+	} {
+		if got := newZone(home).answer(test.question).Rcode; got != test.code {
+			t.Errorf("%s: %s, want %s", name, dns.RcodeToString[got], dns.RcodeToString[test.code])
+		}
+	}
+}
+
+func FuzzAnswer(f *testing.F) {
+	for _, name := range []string{"web-1.mesh.example.", "1.0.64.100.in-addr.arpa.", "..ip6.arpa.", "."} {
+		question := new(dns.Msg)
+		question.SetQuestion(name, dns.TypeA)
+		raw, err := question.Pack()
+		if err != nil {
+			f.Logf("not packed: %v", err)
+			continue
+		}
+		f.Add(raw)
+	}
+	z := newZone(home)
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		question := new(dns.Msg)
+		if question.Unpack(raw) != nil {
+			return
+		}
+		if answer := z.answer(question); !answer.Response {
+			t.Error("not a response")
+		}
+	})
+}

@@ -1,0 +1,179 @@
+package identity
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+)
+
+// Files of the state folder.
+const (
+	identityFile = "identity.json"
+	mapFile      = "map.json"
+	lockFile     = "lock"
+
+	folderMode = 0o700
+	fileMode   = 0o600
+)
+
+// ErrInUse means that another daemon holds the state folder.
+var ErrInUse = errors.New("another wattle daemon uses this state folder; stop it or name another folder with --state-dir")
+
+// A Store is the state folder of one daemon:
+//
+//	identity.json   keys, peer id, control plane (this file is the peer)
+//	map.json        the last network map and its place in history
+//	lock            held while a daemon runs
+//
+// Every file is written beside its place, synced and renamed, so a reader sees
+// the old content or the new, whatever happens to disk or power.
+type Store struct {
+	dir  string
+	lock *os.File
+	mu   sync.Mutex // guards the files
+}
+
+// Open makes the folder when it is missing, mode 0700, and takes its lock. The
+// error wraps ErrInUse when another daemon has it.
+func Open(dir string) (*Store, error) {
+	if err := os.MkdirAll(dir, folderMode); err != nil {
+		return nil, fmt.Errorf("make the state folder %s: %w; run as a user who may, or name another folder with --state-dir", dir, err)
+	}
+	if err := os.Chmod(dir, folderMode); err != nil {
+		return nil, fmt.Errorf("close the state folder %s to others: %w", dir, err)
+	}
+	lock, err := os.OpenFile(filepath.Join(dir, lockFile), os.O_CREATE|os.O_RDWR, fileMode)
+	if err != nil {
+		return nil, fmt.Errorf("open the lock of the state folder: %w; make %s writable for the daemon", err, dir)
+	}
+	if err := takeLock(lock); err != nil {
+		_ = lock.Close()
+		if errors.Is(err, errLocked) {
+			return nil, fmt.Errorf("%s: %w", dir, ErrInUse)
+		}
+		return nil, fmt.Errorf("lock the state folder %s: %w", dir, err)
+	}
+	return &Store{dir: dir, lock: lock}, nil
+}
+
+// Close gives the folder free.
+func (s *Store) Close() error { return s.lock.Close() }
+
+// Dir returns the folder.
+func (s *Store) Dir() string { return s.dir }
+
+// Load returns the identity, or nil when the machine has none yet.
+func (s *Store) Load() (*Identity, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	path := filepath.Join(s.dir, identityFile)
+	raw, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the identity: %w", err)
+	}
+	found, err := decodeIdentity(raw)
+	if err != nil {
+		return nil, fmt.Errorf("read the identity in %s: %w; restore the file, or remove it and enrol again", path, err)
+	}
+	return found, nil
+}
+
+// Save writes the identity. After an error the former one is still there.
+func (s *Store) Save(i *Identity) error {
+	raw, err := i.encode()
+	if err != nil {
+		return fmt.Errorf("encode the identity: %w", err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.write(identityFile, append(raw, '\n'))
+}
+
+// Forget removes the identity and the map.
+func (s *Store) Forget() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	// The identity goes last: without a map the machine only asks for one.
+	for _, name := range []string{mapFile, identityFile} {
+		if err := os.Remove(filepath.Join(s.dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("forget the identity: %w", err)
+		}
+	}
+	return syncFolder(s.dir)
+}
+
+// LoadMap returns the last map as SaveMap was given it, or nil when there is none.
+func (s *Store) LoadMap() ([]byte, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	raw, err := os.ReadFile(filepath.Join(s.dir, mapFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the last network map: %w", err)
+	}
+	return raw, nil
+}
+
+// SaveMap keeps the map for the next start.
+func (s *Store) SaveMap(raw []byte) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.write(mapFile, raw)
+}
+
+// ForgetMap removes the last map.
+func (s *Store) ForgetMap() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	err := os.Remove(filepath.Join(s.dir, mapFile))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("forget the last network map: %w", err)
+	}
+	return nil
+}
+
+// write replaces a file as a whole or not at all. The caller holds mu.
+func (s *Store) write(name string, content []byte) (err error) {
+	path := filepath.Join(s.dir, name)
+	file, err := os.CreateTemp(s.dir, "."+name+".*") // mode 0600
+	if err != nil {
+		return writeError(path, err)
+	}
+	defer func() {
+		if err != nil {
+			_ = os.Remove(file.Name())
+		}
+	}()
+	if _, err = file.Write(content); err == nil {
+		err = file.Sync()
+	}
+	if closeErr := file.Close(); err == nil {
+		err = closeErr
+	}
+	if err != nil {
+		return writeError(path, err)
+	}
+	if err = os.Rename(file.Name(), path); err != nil {
+		return writeError(path, err)
+	}
+	return syncFolder(s.dir)
+}
+
+// writeError names the cause in words where the system's word is not enough.
+func writeError(path string, err error) error {
+	switch {
+	case isDiskFull(err):
+		return fmt.Errorf("write %s: the disk is full; free some space, nothing was changed: %w", path, err)
+	case errors.Is(err, fs.ErrPermission), isReadOnly(err):
+		return fmt.Errorf("write %s: the state folder is not writable for the daemon; nothing was changed: %w", path, err)
+	}
+	return fmt.Errorf("write %s: %w", path, err)
+}
