@@ -1,0 +1,288 @@
+// Package tunnel is the agent's WireGuard device: interface, sockets, keys and
+// the endpoint object of each peer.
+//
+//	interface or netstack <-> filter <-> wireguard-go <-> Bind <-> UDP sockets, relay stream
+package tunnel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"sync"
+	"time"
+
+	"golang.zx2c4.com/wireguard/device"
+	"golang.zx2c4.com/wireguard/tun"
+)
+
+// A Mode says what stands behind the device.
+type Mode string
+
+const (
+	// ModeAuto is userspace where an interface can be made, else netstack.
+	ModeAuto Mode = "auto"
+
+	// ModeUserspace is a TUN interface of the host.
+	ModeUserspace Mode = "userspace"
+
+	// ModeNetstack is a network stack inside the process: no interface, no
+	// root. Reach the overlay with Dial, Listen, ListenPacket and Ping.
+	ModeNetstack Mode = "netstack"
+)
+
+const (
+	// DefaultMTU is the least that IPv6 allows (RFC 8200, section 5): it fits
+	// every path, relays included.
+	DefaultMTU = 1280
+
+	// MaximumMTU leaves room for the headers in a jumbo frame.
+	MaximumMTU = 8900
+
+	// DefaultInterface is the name of the interface in ModeUserspace.
+	DefaultInterface = "wt0"
+)
+
+// ErrUnsupported says that this system cannot do what was asked.
+var ErrUnsupported = errors.New("not supported on this system")
+
+// Config is what stays the same for the life of a device.
+type Config struct {
+	Logger     *slog.Logger // required
+	PrivateKey PrivateKey   // required
+
+	// Bind is the device's sockets. Nil makes one; Device.Bind returns it.
+	Bind *Bind
+
+	Mode      Mode   // "" is ModeAuto
+	Interface string // "" is DefaultInterface; unused in ModeNetstack
+
+	// ListenPort is the UDP port; 0 lets the system choose.
+	ListenPort uint16
+
+	// MTU of the overlay in bytes; 0 is DefaultMTU.
+	MTU int
+
+	// Mark is put on every packet the device sends (Linux, privileged). 0: none.
+	Mark uint32
+
+	// Filter judges packets between interface and device; nil lets all pass,
+	// which is right where the host's own filter does it.
+	Filter Filter
+}
+
+// A Device is a running WireGuard device.
+type Device struct {
+	log    *slog.Logger
+	bind   *Bind
+	mode   Mode
+	reason string
+	name   string
+	wg     *device.Device
+	stack  *stack // nil in ModeUserspace
+
+	mu      sync.Mutex // guards applied and closed
+	applied Settings
+	closed  bool
+}
+
+// New makes the device and opens its sockets. It has no addresses and no peers
+// until Set. Without the right to make an interface, ModeAuto becomes
+// ModeNetstack and Reason says why.
+func New(cfg Config) (*Device, error) {
+	if cfg.Logger == nil || cfg.PrivateKey.IsZero() {
+		return nil, errors.New("tunnel: a device needs a logger and a private key")
+	}
+	if cfg.MTU == 0 {
+		cfg.MTU = DefaultMTU
+	}
+	if cfg.MTU < DefaultMTU || cfg.MTU > MaximumMTU {
+		return nil, fmt.Errorf("tunnel: MTU %d: want %d to %d", cfg.MTU, DefaultMTU, MaximumMTU)
+	}
+	if cfg.Interface == "" {
+		cfg.Interface = DefaultInterface
+	}
+	bind := cfg.Bind
+	if bind == nil {
+		var err error
+		if bind, err = NewBind(BindConfig{Logger: cfg.Logger, PrivateKey: cfg.PrivateKey}); err != nil {
+			return nil, err
+		}
+	}
+	if bind.PublicKey() != cfg.PrivateKey.Public() {
+		return nil, errors.New("tunnel: the bind was made for another key")
+	}
+	d := &Device{log: cfg.Logger, bind: bind}
+	inner, err := d.makeInterface(cfg)
+	if err != nil {
+		return nil, err
+	}
+	d.wg = device.NewDevice(withFilter(inner, cfg.Filter), bind, quiet(cfg.Logger))
+	settings := newUAPI().set("private_key", cfg.PrivateKey.hex()).set("listen_port", fmt.Sprint(cfg.ListenPort))
+	if cfg.Mark != 0 {
+		settings.set("fwmark", fmt.Sprint(cfg.Mark))
+	}
+	if err := d.wg.IpcSet(settings.String()); err != nil {
+		d.wg.Close()
+		return nil, fmt.Errorf("configure the WireGuard device: %w", err)
+	}
+	if err := d.wg.Up(); err != nil {
+		d.wg.Close()
+		return nil, fmt.Errorf("open UDP port %d for the tunnel: %w", cfg.ListenPort, err)
+	}
+	return d, nil
+}
+
+// makeInterface decides the mode.
+func (d *Device) makeInterface(cfg Config) (tun.Device, error) {
+	switch cfg.Mode {
+	case ModeUserspace, ModeAuto, "":
+		inner, err := tun.CreateTUN(cfg.Interface, cfg.MTU)
+		if err == nil {
+			if d.name, err = inner.Name(); err != nil {
+				_ = inner.Close() // the first error tells more
+				return nil, fmt.Errorf("name of the tunnel interface: %w", err)
+			}
+			d.mode = ModeUserspace
+			return inner, nil
+		}
+		if cfg.Mode == ModeUserspace {
+			return nil, fmt.Errorf("create interface %s (needs root or CAP_NET_ADMIN and /dev/net/tun; --tunnel=netstack needs neither): %w",
+				cfg.Interface, err)
+		}
+		d.reason = fmt.Sprintf("interface %s could not be made: %v", cfg.Interface, err)
+	case ModeNetstack:
+	default:
+		return nil, fmt.Errorf("tunnel mode %q: want auto, userspace or netstack", cfg.Mode)
+	}
+	s, err := newStack(cfg.MTU)
+	if err != nil {
+		return nil, err
+	}
+	d.mode, d.stack = ModeNetstack, s
+	return s, nil
+}
+
+// Bind returns the device's sockets, for connectivity.
+func (d *Device) Bind() *Bind { return d.bind }
+
+// Mode returns ModeUserspace or ModeNetstack.
+func (d *Device) Mode() Mode { return d.mode }
+
+// Reason says why ModeAuto ended in ModeNetstack; empty otherwise.
+func (d *Device) Reason() string { return d.reason }
+
+// Interface returns the name of the host's interface, empty in ModeNetstack.
+func (d *Device) Interface() string { return d.name }
+
+// Settings is the wanted state of a device.
+type Settings struct {
+	// Addresses of this machine on the overlay, each with the prefix of the
+	// network it belongs to: the prefix is routed into the tunnel.
+	Addresses []netip.Prefix
+
+	Peers []Peer
+}
+
+// A Peer is another machine, as the device knows it.
+type Peer struct {
+	PublicKey PublicKey
+
+	// AllowedIPs are the sources accepted from the peer and the destinations
+	// sent to it. A prefix belongs to one peer only.
+	AllowedIPs []netip.Prefix
+}
+
+// Set makes the device what settings says: it adds, changes and removes what
+// differs and touches nothing else. A second call with the same settings does
+// nothing. After an error the next call tries again what failed.
+func (d *Device) Set(ctx context.Context, settings Settings) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed {
+		return errors.New("tunnel: device is closed")
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	next := settings.sorted()
+	if !equalPrefixes(d.applied.Addresses, next.Addresses) {
+		if err := d.setAddresses(next.Addresses); err != nil {
+			return err
+		}
+		d.applied.Addresses = next.Addresses
+	}
+	change, err := diffPeers(d.applied.Peers, next.Peers)
+	if err != nil {
+		return err
+	}
+	if change != "" {
+		if err := d.wg.IpcSet(change); err != nil {
+			d.applied.Peers = nil // unknown: the next call states everything
+			return fmt.Errorf("set the peers of the WireGuard device: %w", err)
+		}
+	}
+	d.forgetMissing(d.applied.Peers, next.Peers)
+	d.applied.Peers = next.Peers
+	return nil
+}
+
+func (d *Device) forgetMissing(before, after []Peer) {
+	stay := make(map[PublicKey]bool, len(after))
+	for _, p := range after {
+		stay[p.PublicKey] = true
+	}
+	for _, p := range before {
+		if !stay[p.PublicKey] {
+			d.bind.Forget(p.PublicKey)
+		}
+	}
+}
+
+func (d *Device) setAddresses(addresses []netip.Prefix) error {
+	if d.stack != nil {
+		return d.stack.setAddresses(addresses)
+	}
+	return applyAddresses(d.name, addresses)
+}
+
+// Stats is what the device has counted for a peer since it was added.
+type Stats struct {
+	// LastHandshake is the moment of the last completed handshake; zero: none.
+	LastHandshake time.Time
+
+	ReceivedBytes uint64 // WireGuard messages included
+	SentBytes     uint64
+}
+
+// Stats returns the counters of every peer.
+func (d *Device) Stats() (map[PublicKey]Stats, error) {
+	text, err := d.wg.IpcGet()
+	if err != nil {
+		return nil, fmt.Errorf("read the WireGuard device: %w", err)
+	}
+	return parseStats(text)
+}
+
+// Close ends the device and removes its interface. It may be called twice.
+func (d *Device) Close() error {
+	d.mu.Lock()
+	closed := d.closed
+	d.closed = true
+	d.mu.Unlock()
+	if !closed {
+		d.wg.Close()
+	}
+	return nil
+}
+
+// quiet hands the device's complaints to log. Its chatter per packet is not wanted.
+func quiet(log *slog.Logger) *device.Logger {
+	return &device.Logger{
+		Verbosef: device.DiscardLogf,
+		Errorf: func(format string, args ...any) {
+			log.Debug("wireguard device", "report", fmt.Sprintf(format, args...))
+		},
+	}
+}

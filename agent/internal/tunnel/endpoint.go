@@ -1,0 +1,330 @@
+package tunnel
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.zx2c4.com/wireguard/conn"
+)
+
+// Choices of ours.
+const (
+	// keptPackets bounds what an idle endpoint keeps besides the initiation: a
+	// round trip's worth of transport messages of a session that outlived its path.
+	keptPackets = 64
+
+	// keptIndexes is how many of its own session indexes a peer is known by:
+	// three live keypairs and the handshakes that failed between them.
+	keptIndexes = 8
+
+	// crossing is how long our own unanswered initiation outranks the one of a
+	// peer with a greater key. Longer than any round trip, shorter than the
+	// device's own repetition after 5 s.
+	crossing = time.Second
+
+	// firstRepeat doubles with each repetition of a lost initiation. The device
+	// itself waits 5 s.
+	firstRepeat = 150 * time.Millisecond
+	lastRepeat  = 2 * time.Second
+
+	// strayInterval limits reports about packets from unexpected places.
+	strayInterval = time.Second
+)
+
+// routes is what an endpoint sends on. Both nil: idle.
+type routes struct {
+	primary *Path
+	also    *Path // carries copies while the primary is in doubt
+}
+
+// An Endpoint is what the device holds for a peer in place of an address. It
+// stays the same object for the life of the peer; the path it sends on is
+// changed by one atomic store, without a word to the device.
+//
+//	idle --(packet to send)--> waking: the newest initiation is kept
+//	idle, waking --Use(path)--> the kept packets leave on the path
+//	any --Idle()--> idle
+type Endpoint struct {
+	bind *Bind
+	key  PublicKey
+	name string
+
+	routes    atomic.Pointer[routes]
+	lastStray atomic.Int64
+
+	mu          sync.Mutex // guards all below
+	initiation  []byte     // newest initiation of ours that has no response yet
+	initiatedAt int64      // bind clock
+	response    []byte     // newest response of ours
+	respondedTo uint32     // the sender index it answers
+	respondedAt int64      // bind clock
+	kept        [][]byte   // transport messages kept while idle
+	indexes     []uint32   // our session indexes, oldest first
+	repeat      *time.Timer
+	delay       time.Duration // until the next repetition
+	forgotten   bool
+}
+
+var _ conn.Endpoint = (*Endpoint)(nil)
+
+// Key returns the peer's public key.
+func (e *Endpoint) Key() PublicKey { return e.key }
+
+// Primary returns the path that carries the peer's packets, nil when idle.
+func (e *Endpoint) Primary() *Path { return e.routes.Load().primary }
+
+// Use makes primary the path of the peer and sends what was kept. When also is
+// not nil it carries a copy of each packet; the receiver's replay window drops
+// the second.
+func (e *Endpoint) Use(primary, also *Path) {
+	e.routes.Store(&routes{primary: primary, also: also})
+	if primary != nil {
+		e.flush()
+	}
+}
+
+// Idle takes the path away: the next packet wakes the peer again.
+func (e *Endpoint) Idle() { e.routes.Store(&routes{}) }
+
+// Handshaking reports whether an initiation of ours waits for its response.
+func (e *Endpoint) Handshaking() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.initiation != nil
+}
+
+// ClearSrc forgets the local address the path was last used from.
+func (e *Endpoint) ClearSrc() {
+	r := e.routes.Load()
+	for _, p := range []*Path{r.primary, r.also} {
+		if p != nil && p.relay == nil {
+			p.inner.Store(&conn.StdNetEndpoint{AddrPort: p.addr})
+		}
+	}
+}
+
+// SrcToString returns nothing: the source belongs to the path.
+func (e *Endpoint) SrcToString() string { return "" }
+
+// DstToString returns the stable name of the peer, which ParseEndpoint knows.
+func (e *Endpoint) DstToString() string { return e.name }
+
+// DstToBytes returns the peer's key: distinct per peer, whatever the path.
+func (e *Endpoint) DstToBytes() []byte { return e.key[:] }
+
+// DstIP returns the address of the path, the zero address when there is none.
+func (e *Endpoint) DstIP() netip.Addr {
+	if p := e.Primary(); p != nil {
+		return p.addr.Addr()
+	}
+	return netip.Addr{}
+}
+
+// SrcIP returns the zero address: the source belongs to the path.
+func (e *Endpoint) SrcIP() netip.Addr { return netip.Addr{} }
+
+func (e *Endpoint) send(bufs [][]byte) error {
+	if len(bufs) == 1 {
+		e.noteHandshake(bufs[0])
+	}
+	r := e.routes.Load()
+	if r.primary == nil {
+		e.keep(bufs)
+		return nil
+	}
+	err := r.primary.send(bufs)
+	if r.also != nil {
+		if other := r.also.send(bufs); err != nil {
+			err = other
+		}
+	}
+	return err
+}
+
+// noteHandshake learns the session index that the device has chosen, so that
+// answers are known by it, and keeps the message for repetition.
+func (e *Endpoint) noteHandshake(message []byte) {
+	switch {
+	case len(message) == initiationSize && wireguardType(message) == messageInitiation:
+		e.mu.Lock()
+		e.learn(binary.LittleEndian.Uint32(message[4:8]))
+		e.initiation = slices.Clone(message)
+		e.initiatedAt = e.bind.now()
+		e.armRepeat()
+		e.mu.Unlock()
+	case len(message) == responseSize && wireguardType(message) == messageResponse:
+		e.mu.Lock()
+		e.learn(binary.LittleEndian.Uint32(message[4:8]))
+		e.response = slices.Clone(message)
+		e.respondedTo = binary.LittleEndian.Uint32(message[8:12])
+		e.respondedAt = e.bind.now()
+		e.initiation = nil // the device has given its own handshake up for the peer's
+		e.mu.Unlock()
+	}
+}
+
+// learn files a session index of ours under the peer. The caller holds mu.
+func (e *Endpoint) learn(index uint32) {
+	if e.forgotten {
+		return
+	}
+	e.bind.indexes.Store(index, e)
+	e.indexes = append(e.indexes, index)
+	if len(e.indexes) > keptIndexes {
+		e.bind.indexes.CompareAndDelete(e.indexes[0], e)
+		e.indexes = e.indexes[1:]
+	}
+}
+
+// keep holds packets back until there is a path. The initiation is kept already.
+func (e *Endpoint) keep(bufs [][]byte) {
+	e.mu.Lock()
+	for _, buf := range bufs {
+		if wireguardType(buf) == messageTransport {
+			e.kept = append(e.kept, slices.Clone(buf))
+		}
+	}
+	if over := len(e.kept) - keptPackets; over > 0 {
+		e.bind.counters.idleDrops.Add(uint64(over))
+		e.kept = slices.Delete(e.kept, 0, over)
+	}
+	e.mu.Unlock()
+	e.bind.events.add(Event{Kind: Wake, Peer: e.key})
+	if e.Primary() != nil { // a path came meanwhile
+		e.flush()
+	}
+}
+
+// flush sends what was kept, the initiation first.
+func (e *Endpoint) flush() {
+	e.mu.Lock()
+	var packets [][]byte
+	if e.initiation != nil {
+		packets = append(packets, slices.Clone(e.initiation))
+		e.delay = firstRepeat
+		e.armRepeat()
+	}
+	packets = append(packets, e.kept...)
+	e.kept = nil
+	e.mu.Unlock()
+	r := e.routes.Load()
+	for _, packet := range packets {
+		for _, p := range []*Path{r.primary, r.also} {
+			if p != nil {
+				_ = p.send([][]byte{packet}) // a loss here is repaired by repetition
+			}
+		}
+	}
+}
+
+// armRepeat starts the clock for the next repetition. The caller holds mu.
+func (e *Endpoint) armRepeat() {
+	if e.forgotten {
+		return
+	}
+	if e.delay == 0 {
+		e.delay = firstRepeat
+	}
+	if e.repeat == nil {
+		e.repeat = time.AfterFunc(e.delay, e.repeatInitiation)
+		return
+	}
+	e.repeat.Reset(e.delay)
+}
+
+// repeatInitiation sends the same initiation again. The receiver refuses it by
+// its timestamp if the first has arrived, so a repetition can do no harm.
+func (e *Endpoint) repeatInitiation() {
+	e.mu.Lock()
+	if e.initiation == nil || e.forgotten {
+		e.delay = 0
+		e.mu.Unlock()
+		return
+	}
+	message := slices.Clone(e.initiation)
+	e.delay = min(2*e.delay, lastRepeat)
+	if e.bind.now()-e.initiatedAt < int64(2*lastRepeat) {
+		e.armRepeat()
+	} else {
+		e.delay = 0
+	}
+	e.mu.Unlock()
+	r := e.routes.Load()
+	for _, p := range []*Path{r.primary, r.also} {
+		if p != nil {
+			_ = p.send([][]byte{message})
+		}
+	}
+}
+
+// received notes a packet of this peer's session and returns the endpoint.
+func (e *Endpoint) received(message []byte, from *origin, now int64) {
+	if message[0] == messageResponse {
+		e.mu.Lock()
+		e.initiation = nil
+		e.mu.Unlock()
+	}
+	e.noteArrival(from, now)
+}
+
+func (e *Endpoint) noteArrival(from *origin, now int64) {
+	r := e.routes.Load()
+	for _, p := range []*Path{r.primary, r.also} {
+		if p.matches(from) {
+			p.touch(now)
+			if from.relay == nil {
+				p.inner.Store(from.inner)
+			}
+			return
+		}
+	}
+	last := e.lastStray.Load()
+	if last != 0 && now-last < int64(strayInterval) || !e.lastStray.CompareAndSwap(last, now) {
+		return
+	}
+	e.bind.events.add(Event{Kind: Stray, Peer: e.key, Addr: from.addr, Relay: from.relay})
+}
+
+// began decides about an initiation of the peer that arrived from: false means
+// that the device must not see it.
+func (e *Endpoint) began(message []byte, from *origin, now int64) bool {
+	e.noteArrival(from, now)
+	e.mu.Lock()
+	var answer []byte
+	switch {
+	case e.response != nil && e.respondedTo == binary.LittleEndian.Uint32(message[4:8]) &&
+		now-e.respondedAt < int64(5*time.Second):
+		// A repetition: our response was lost. The device would refuse the
+		// message by its timestamp, so the same response goes out again.
+		answer = slices.Clone(e.response)
+	case e.initiation != nil && now-e.initiatedAt < int64(crossing) && e.bind.public.Less(e.key):
+		// Both sides began at once. Left alone, each device drops its own
+		// handshake for the other's and neither ends; the smaller key leads.
+		answer = slices.Clone(e.initiation)
+	}
+	e.mu.Unlock()
+	if answer == nil {
+		return true
+	}
+	_ = from.path(e.bind).send([][]byte{answer})
+	return false
+}
+
+// forget releases what the bind holds for the peer.
+func (e *Endpoint) forget() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.forgotten = true
+	if e.repeat != nil {
+		e.repeat.Stop()
+	}
+	for _, index := range e.indexes {
+		e.bind.indexes.CompareAndDelete(index, e)
+	}
+	e.indexes, e.initiation, e.response, e.kept = nil, nil, nil, nil
+	e.routes.Store(&routes{})
+}

@@ -1,0 +1,155 @@
+package tunnel
+
+import (
+	"errors"
+	"net/netip"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.zx2c4.com/wireguard/conn"
+)
+
+// faultsUntilSingle is how many refused trains (kernel faults in segmentation
+// offload) make a path send datagram by datagram for good.
+const faultsUntilSingle = 3
+
+// A Path is one way for the packets of one peer: directly to an address, or
+// through a relay to the peer's relayed address. A path is made once and used
+// until it is replaced; its counters are the evidence for its life.
+type Path struct {
+	bind    *Bind
+	relay   *Relay         // nil: direct
+	addr    netip.AddrPort // the peer's address, or its relayed address
+	channel uint16         // 0 on a relay: Send indications, until a channel is bound
+
+	inner atomic.Pointer[conn.StdNetEndpoint] // direct only: keeps the local address last received on
+
+	received   atomic.Int64 // bind clock of the last receipt; 0: never
+	sent       atomic.Int64 // bind clock of the last send; 0: never
+	unanswered atomic.Int64 // bind clock of the first send since the last receipt; 0: none
+	single     atomic.Bool  // no segmentation offload on this path
+	faults     atomic.Int32
+}
+
+// DirectPath makes the path to a peer's own address.
+func (b *Bind) DirectPath(addr netip.AddrPort) *Path {
+	p := &Path{bind: b, addr: normal(addr)}
+	p.inner.Store(&conn.StdNetEndpoint{AddrPort: p.addr})
+	return p
+}
+
+// Addr returns the peer's address; on a relay, its relayed address.
+func (p *Path) Addr() netip.AddrPort { return p.addr }
+
+// Relay returns the relay of the path, nil when the path is direct.
+func (p *Path) Relay() *Relay { return p.relay }
+
+// Received returns how long ago something arrived on the path, and false when
+// nothing ever has.
+func (p *Path) Received() (time.Duration, bool) { return p.bind.since(p.received.Load()) }
+
+// Sent returns how long ago something left on the path, and false when nothing
+// ever has.
+func (p *Path) Sent() (time.Duration, bool) { return p.bind.since(p.sent.Load()) }
+
+// Unanswered returns how long the path has been sending without receiving
+// anything. Zero means that the last word was the peer's.
+func (p *Path) Unanswered() time.Duration {
+	age, _ := p.bind.since(p.unanswered.Load())
+	return age
+}
+
+// WriteSTUN sends one STUN message along the path: to the peer, past the device.
+func (p *Path) WriteSTUN(message []byte) error { return p.transmit([][]byte{message}) }
+
+// MarkReceived records a receipt that did not pass through the device, such as
+// the answer to a probe.
+func (p *Path) MarkReceived() { p.touch(p.bind.now()) }
+
+func (p *Path) touch(now int64) {
+	p.received.Store(now)
+	p.unanswered.Store(0)
+}
+
+// matches reports whether a datagram from this origin came along the path.
+func (p *Path) matches(from *origin) bool {
+	if p == nil || p.relay != from.relay {
+		return false
+	}
+	if from.relay != nil && from.channel != 0 && p.channel != 0 {
+		return p.channel == from.channel
+	}
+	return p.addr == from.addr
+}
+
+// send writes a batch and notes the time.
+func (p *Path) send(bufs [][]byte) error {
+	now := p.bind.now()
+	p.sent.Store(now)
+	p.unanswered.CompareAndSwap(0, now)
+	return p.transmit(bufs)
+}
+
+func (p *Path) transmit(bufs [][]byte) error {
+	if p.relay != nil {
+		return p.relay.send(bufs, p)
+	}
+	return p.bind.sendTrain(bufs, p.inner.Load(), p)
+}
+
+// sendTrain hands a batch to the standard bind, which coalesces it. When the
+// kernel refuses the train, the packets go one by one: it would refuse the
+// same train for ever.
+func (b *Bind) sendTrain(bufs [][]byte, to *conn.StdNetEndpoint, p *Path) error {
+	if p.single.Load() || len(bufs) == 1 {
+		return b.sendSingly(bufs, to)
+	}
+	err := b.std.Send(bufs, to)
+	if err == nil || !(errors.Is(err, syscall.EMSGSIZE) || errors.Is(err, syscall.EINVAL)) {
+		return err
+	}
+	b.counters.refusedTrains.Add(1)
+	if errors.Is(err, syscall.EMSGSIZE) || p.faults.Add(1) >= faultsUntilSingle {
+		p.single.Store(true)
+	}
+	return b.sendSingly(bufs, to)
+}
+
+func (b *Bind) sendSingly(bufs [][]byte, to *conn.StdNetEndpoint) error {
+	var failure error
+	for i := range bufs {
+		err := b.std.Send(bufs[i:i+1], to)
+		switch {
+		case err == nil:
+		case errors.Is(err, syscall.EMSGSIZE):
+			b.counters.tooBig.Add(1) // this packet is lost, the next may be smaller
+		default:
+			failure = err
+		}
+	}
+	return failure
+}
+
+// origin is where a datagram came from.
+type origin struct {
+	addr    netip.AddrPort // the sender; behind a relay its relayed address, when known
+	relay   *Relay         // nil: straight from the sender
+	channel uint16         // 0: not ChannelData
+	inner   *conn.StdNetEndpoint
+}
+
+// path returns the way back to where the datagram came from.
+func (o *origin) path(b *Bind) *Path {
+	if o.relay != nil {
+		return o.relay.Path(o.addr, o.channel)
+	}
+	p := b.DirectPath(o.addr)
+	p.inner.Store(o.inner)
+	return p
+}
+
+// normal writes an IPv4 address in its short form, so that addresses compare.
+func normal(addr netip.AddrPort) netip.AddrPort {
+	return netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port())
+}

@@ -1,0 +1,126 @@
+package tunnel
+
+import (
+	"cmp"
+	"encoding/hex"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// The device is configured in WireGuard's own text protocol: lines of key=value
+// (https://www.wireguard.com/xplatform/#configuration-protocol).
+type uapi struct{ strings.Builder }
+
+func newUAPI() *uapi { return &uapi{} }
+
+func (u *uapi) set(key, value string) *uapi {
+	u.WriteString(key)
+	u.WriteByte('=')
+	u.WriteString(value)
+	u.WriteByte('\n')
+	return u
+}
+
+// sorted returns a copy in a stable order.
+func (s Settings) sorted() Settings {
+	out := Settings{Addresses: slices.Clone(s.Addresses), Peers: slices.Clone(s.Peers)}
+	slices.SortFunc(out.Addresses, comparePrefixes)
+	for i := range out.Peers {
+		out.Peers[i].AllowedIPs = slices.Clone(out.Peers[i].AllowedIPs)
+		slices.SortFunc(out.Peers[i].AllowedIPs, comparePrefixes)
+	}
+	slices.SortFunc(out.Peers, func(a, b Peer) int { return slices.Compare(a.PublicKey[:], b.PublicKey[:]) })
+	return out
+}
+
+func comparePrefixes(a, b netip.Prefix) int {
+	return cmp.Or(a.Addr().Compare(b.Addr()), cmp.Compare(a.Bits(), b.Bits()))
+}
+
+func equalPrefixes(a, b []netip.Prefix) bool { return slices.Equal(a, b) }
+
+// diffPeers writes the lines that turn before into after; empty when they are
+// equal. Removals come first: a prefix may move from one peer to another.
+func diffPeers(before, after []Peer) (string, error) {
+	was := make(map[PublicKey]Peer, len(before))
+	for _, p := range before {
+		was[p.PublicKey] = p
+	}
+	owner := make(map[netip.Prefix]PublicKey)
+	var changed []Peer
+	for _, p := range after {
+		if p.PublicKey.IsZero() {
+			return "", fmt.Errorf("peer with allowed IPs %v has no public key", p.AllowedIPs)
+		}
+		for _, prefix := range p.AllowedIPs {
+			if other, taken := owner[prefix.Masked()]; taken {
+				return "", fmt.Errorf("allowed IP %s belongs to both %s and %s", prefix, other, p.PublicKey)
+			}
+			owner[prefix.Masked()] = p.PublicKey
+		}
+		old, known := was[p.PublicKey]
+		if !known || !equalPrefixes(old.AllowedIPs, p.AllowedIPs) {
+			changed = append(changed, p)
+		}
+		delete(was, p.PublicKey)
+	}
+	u := newUAPI()
+	for _, p := range before {
+		if _, gone := was[p.PublicKey]; gone {
+			u.set("public_key", hex.EncodeToString(p.PublicKey[:])).set("remove", "true")
+		}
+	}
+	for _, p := range changed {
+		u.set("public_key", hex.EncodeToString(p.PublicKey[:]))
+		u.set("endpoint", peerPrefix+p.PublicKey.String())
+		u.set("replace_allowed_ips", "true")
+		for _, prefix := range p.AllowedIPs {
+			u.set("allowed_ip", prefix.Masked().String())
+		}
+	}
+	return u.String(), nil
+}
+
+// parseStats reads what the device answers to "get".
+func parseStats(text string) (map[PublicKey]Stats, error) {
+	out := make(map[PublicKey]Stats)
+	var key PublicKey
+	var seconds, nanoseconds int64
+	for line := range strings.Lines(text) {
+		name, value, ok := strings.Cut(strings.TrimSuffix(line, "\n"), "=")
+		if !ok {
+			continue
+		}
+		stats := out[key]
+		var err error
+		switch name {
+		case "public_key":
+			var raw []byte
+			if raw, err = hex.DecodeString(value); err == nil && len(raw) == KeySize {
+				key, stats = PublicKey(raw), Stats{}
+			}
+		case "last_handshake_time_sec":
+			seconds, err = strconv.ParseInt(value, 10, 64)
+		case "last_handshake_time_nsec":
+			nanoseconds, err = strconv.ParseInt(value, 10, 64)
+			if seconds != 0 || nanoseconds != 0 {
+				stats.LastHandshake = time.Unix(seconds, nanoseconds)
+			}
+		case "rx_bytes":
+			stats.ReceivedBytes, err = strconv.ParseUint(value, 10, 64)
+		case "tx_bytes":
+			stats.SentBytes, err = strconv.ParseUint(value, 10, 64)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read the WireGuard device: line %q: %w", name, err)
+		}
+		if !key.IsZero() {
+			out[key] = stats
+		}
+	}
+	return out, nil
+}
