@@ -30,10 +30,10 @@ type Engine struct{ cfg Config }
 func New(cfg Config) (*Engine, error) { return &Engine{cfg: cfg}, nil }
 
 // Load applies the changes that make up an account as it is stored, and starts its history at serial.
-func (e *Engine) Load(serial uint64, changes []Change) error { return nil }
+func (e *Engine) Load(serial int64, changes []Change) error { return nil }
 
 // Apply applies the changes of one write. The serial must be greater than the one before. On an error nothing changed.
-func (e *Engine) Apply(serial uint64, changes ...Change) (*Update, error) {
+func (e *Engine) Apply(serial int64, changes ...Change) (*Update, error) {
 	return &Update{Serial: serial}, nil
 }
 
@@ -41,7 +41,7 @@ func (e *Engine) Apply(serial uint64, changes ...Change) (*Update, error) {
 func (e *Engine) Epoch() string { return e.cfg.Epoch }
 
 // Serial returns the serial of the last changes applied.
-func (e *Engine) Serial() uint64 { return 0 }
+func (e *Engine) Serial() int64 { return 0 }
 
 // Sees reports whether the map of peer a shows peer b.
 func (e *Engine) Sees(a, b string) bool { return false }

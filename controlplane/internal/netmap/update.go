@@ -5,7 +5,7 @@ import "iter"
 // An Update is what one batch of changes did to the maps of the account.
 type Update struct {
 	// Serial is the serial at which the changes were applied.
-	Serial uint64
+	Serial int64
 	// Revokes says that some peer lost access, so the deltas must not wait for a coalescing window.
 	Revokes bool
 }
