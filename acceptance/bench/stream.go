@@ -1,0 +1,137 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/wattlenet/wattle/acceptance/fleet"
+)
+
+// The measured end of a TCP stream is this program itself, started again at a place of the lab:
+//
+//	bench sink ADDRESS             accepts one connection after another and throws away what comes
+//	bench source ADDRESS DURATION  sends for that long and prints the bytes that the other end has read, a second
+//
+// The sink answers each connection with the number of bytes it read, so what sits in buffers is not counted.
+func role(args []string) (bool, error) {
+	switch {
+	case len(args) == 2 && args[0] == "sink":
+		return true, sink(args[1])
+	case len(args) == 3 && args[0] == "source":
+		length, err := time.ParseDuration(args[2])
+		if err != nil {
+			return true, fmt.Errorf("source: %w", err)
+		}
+		return true, source(args[1], length)
+	case len(args) > 0:
+		flag.Usage()
+		return true, errors.New("unknown arguments " + strings.Join(args, " "))
+	default:
+		return false, nil
+	}
+}
+
+func sink(address string) error {
+	listener, err := net.Listen("tcp", address)
+	if err != nil {
+		return fmt.Errorf("listen: %w", err)
+	}
+	for {
+		conn, err := listener.Accept()
+		if err != nil {
+			return fmt.Errorf("accept: %w", err)
+		}
+		n, err := io.Copy(io.Discard, onlyReader{conn})
+		if err == nil {
+			_, err = fmt.Fprintln(conn, n)
+		}
+		if err := errors.Join(err, conn.Close()); err != nil {
+			fmt.Fprintln(os.Stderr, "sink:", err)
+		}
+	}
+}
+
+// onlyReader hides the connection's splice path, which would measure something else.
+type onlyReader struct{ io.Reader }
+
+func source(address string, length time.Duration) error {
+	conn, err := net.DialTimeout("tcp", address, 10*time.Second)
+	if err != nil {
+		return fmt.Errorf("connect: %w", err)
+	}
+	defer func() { _ = conn.Close() }() // all that matters was read before
+	buffer := make([]byte, 1<<20)
+	begin := time.Now()
+	for time.Since(begin) < length {
+		if _, err := conn.Write(buffer); err != nil {
+			return fmt.Errorf("send: %w", err)
+		}
+	}
+	if err := conn.(*net.TCPConn).CloseWrite(); err != nil {
+		return fmt.Errorf("end the stream: %w", err)
+	}
+	answer, err := io.ReadAll(conn)
+	if err != nil {
+		return fmt.Errorf("read the answer: %w", err)
+	}
+	n, err := strconv.ParseFloat(strings.TrimSpace(string(answer)), 64)
+	if err != nil {
+		return fmt.Errorf("read the answer: %w", err)
+	}
+	fmt.Println(n / time.Since(begin).Seconds())
+	return nil
+}
+
+// throughput sends one TCP stream from a to address at b and returns bytes a second.
+func throughput(ctx context.Context, a, b fleet.Place, address string, length time.Duration) (float64, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return 0, fmt.Errorf("find this program: %w", err)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	listener := b.Command(ctx, self, "sink", address)
+	listener.Stderr = os.Stderr
+	if err := listener.Start(); err != nil {
+		cancel()
+		return 0, fmt.Errorf("start the sink: %w", err)
+	}
+	defer func() {
+		cancel()
+		_ = listener.Wait() // it was killed
+	}()
+	for attempt := 0; ; attempt++ {
+		sender := a.Command(ctx, self, "source", address, length.String())
+		var stderr strings.Builder
+		sender.Stderr = &stderr
+		out, err := sender.Output()
+		if err == nil {
+			return strconv.ParseFloat(strings.TrimSpace(string(out)), 64)
+		}
+		if attempt == 50 || !strings.Contains(stderr.String(), "refused") {
+			return 0, fmt.Errorf("source: %w\n%s", err, stderr.String())
+		}
+		time.Sleep(20 * time.Millisecond) // the sink is not listening yet
+	}
+}
+
+// cpuSeconds returns the processor time that a process has used.
+func cpuSeconds(pid int) (float64, error) {
+	text, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
+	if err != nil {
+		return 0, fmt.Errorf("read processor time: %w", err)
+	}
+	// The name in parentheses may hold blanks; utime and stime are fields 14 and 15, in ticks of 10 ms.
+	fields := strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+2:]))
+	user, err1 := strconv.ParseFloat(fields[11], 64)
+	system, err2 := strconv.ParseFloat(fields[12], 64)
+	return (user + system) / 100, errors.Join(err1, err2)
+}

@@ -1,0 +1,277 @@
+package lab
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+var (
+	// gateway is the address of the internet on each of its links.
+	gateway = netip.MustParseAddr("203.0.113.254")
+	// internetBase is below the first address of the internet (RFC 5737).
+	internetBase = netip.MustParseAddr("203.0.113.0")
+)
+
+// labs counts the labs of this process, which share one list of namespaces.
+var labs atomic.Int64
+
+// A Lab is one internet with all that is attached to it.
+type Lab struct {
+	t      testing.TB
+	prefix string
+	core   *Host
+
+	mu       sync.Mutex // guards what follows
+	internet int        // addresses given out
+	lans     int
+	hosts    map[string]*Host
+	routers  map[string]*Router
+}
+
+// A Network is what hosts and routers are attached to: the Internet or a LAN.
+type Network interface {
+	// attach joins iface of h to the network, with the next free address.
+	attach(h *Host, iface string) error
+}
+
+// A Host is a machine: a network namespace with one interface.
+type Host struct {
+	// Name is what the lab calls it, unique in the lab.
+	Name string
+	// Addr is its address on the network it is attached to.
+	Addr netip.Addr
+
+	lab       *Lab
+	namespace string
+}
+
+// New builds an empty internet, which disappears with the test. Where no lab
+// can be had it skips the test.
+func New(t testing.TB) *Lab {
+	t.Helper()
+	if outside != "" {
+		Skip(t, outside)
+	}
+	l := &Lab{
+		t:       t,
+		prefix:  fmt.Sprintf("lab%d-", labs.Add(1)),
+		hosts:   make(map[string]*Host),
+		routers: make(map[string]*Router),
+	}
+	core, err := l.namespace("core")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.core = core
+	if err := errors.Join(core.forward(), core.nft(coreRules)); err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// Internet returns the network that everything is reached through.
+func (l *Lab) Internet() Network { return internet{l} }
+
+// Host makes a machine on network. It returns an error when the name is taken.
+func (l *Lab) Host(name string, network Network) (*Host, error) {
+	return l.machine(name, network, "eth0")
+}
+
+func (l *Lab) machine(name string, network Network, iface string) (*Host, error) {
+	h, err := l.namespace(name)
+	if err != nil {
+		return nil, err
+	}
+	if err := network.attach(h, iface); err != nil {
+		return nil, fmt.Errorf("lab: %s: %w", name, err)
+	}
+	return h, nil
+}
+
+// Find returns the host of that name; routers are hosts as well.
+func (l *Lab) Find(name string) (*Host, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	h, ok := l.hosts[name]
+	return h, ok
+}
+
+// FindRouter returns the router of that name.
+func (l *Lab) FindRouter(name string) (*Router, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	r, ok := l.routers[name]
+	return r, ok
+}
+
+// namespace makes a host that is attached to nothing.
+func (l *Lab) namespace(name string) (*Host, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if _, taken := l.hosts[name]; taken {
+		return nil, fmt.Errorf("lab: the name %s is taken", name)
+	}
+	h := &Host{Name: name, lab: l, namespace: l.prefix + name}
+	if err := tool("", "ip", "netns", "add", h.namespace); err != nil {
+		return nil, err
+	}
+	l.hosts[name] = h
+	l.t.Cleanup(func() {
+		if err := tool("", "ip", "netns", "delete", h.namespace); err != nil {
+			l.t.Error(err)
+		}
+	})
+	return h, h.ip("link set lo up")
+}
+
+// link joins two namespaces with a pair of interfaces.
+func link(a *Host, aIface string, b *Host, bIface string) error {
+	if err := tool("", "ip", "-n", a.namespace, "link", "add", aIface, "type", "veth", "peer", "name", bIface, "netns", b.namespace); err != nil {
+		return err
+	}
+	// Link-local addresses would be one more path between neighbours, and
+	// appear seconds late.
+	return errors.Join(
+		a.ip("link set "+aIface+" addrgenmode none", "link set "+aIface+" up"),
+		b.ip("link set "+bIface+" addrgenmode none", "link set "+bIface+" up"),
+	)
+}
+
+// internet is the Network of the core.
+type internet struct{ *Lab }
+
+func (i internet) attach(h *Host, iface string) error {
+	i.mu.Lock()
+	i.Lab.internet++
+	n := i.Lab.internet
+	i.mu.Unlock()
+	if n >= 254 {
+		return errors.New("the internet is full")
+	}
+	base := internetBase.As4()
+	base[3] = byte(n)
+	h.Addr = netip.AddrFrom4(base)
+	port := fmt.Sprintf("port%d", n)
+	if err := link(i.core, port, h, iface); err != nil {
+		return err
+	}
+	return errors.Join(
+		i.core.ip(
+			fmt.Sprintf("addr add %s/32 dev %s", gateway, port),
+			fmt.Sprintf("route add %s/32 dev %s", h.Addr, port)),
+		h.ip(
+			fmt.Sprintf("addr add %s/32 dev %s", h.Addr, iface),
+			fmt.Sprintf("route add default via %s dev %s onlink", gateway, iface)),
+	)
+}
+
+// coreRules lets stories cut the internet between two addresses.
+const coreRules = `
+table ip core {
+	set cut {
+		type ipv4_addr . ipv4_addr
+	}
+	set cut_udp {
+		type ipv4_addr . ipv4_addr
+	}
+	chain forward {
+		type filter hook forward priority 0; policy accept;
+		ip saddr . ip daddr @cut drop
+		meta l4proto udp ip saddr . ip daddr @cut_udp drop
+	}
+}
+`
+
+// Cut drops everything that two addresses of the internet send each other, or
+// UDP only.
+func (l *Lab) Cut(a, b netip.Addr, udpOnly bool) error { return l.setCut("add", a, b, udpOnly) }
+
+// Mend ends a Cut of the same two addresses.
+func (l *Lab) Mend(a, b netip.Addr, udpOnly bool) error { return l.setCut("delete", a, b, udpOnly) }
+
+func (l *Lab) setCut(verb string, a, b netip.Addr, udpOnly bool) error {
+	set := "cut"
+	if udpOnly {
+		set = "cut_udp"
+	}
+	return l.core.nft(fmt.Sprintf("%s element ip core %s { %s . %s, %s . %s }\n", verb, set, a, b, b, a))
+}
+
+// Command makes a command that runs on the host. The environment and the
+// folder are those of the process unless the caller sets them.
+func (h *Host) Command(ctx context.Context, name string, args ...string) *exec.Cmd {
+	return exec.CommandContext(ctx, "nsenter", append([]string{"--net=" + h.path(), "--", name}, args...)...)
+}
+
+func (h *Host) path() string { return filepath.Join("/run/netns", h.namespace) }
+
+// Do calls f on a thread that is inside the host's namespace. Sockets that f
+// opens stay there; goroutines that it starts do not.
+func (h *Host) Do(f func() error) error {
+	done := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
+		done <- func() error {
+			namespace, err := os.Open(h.path())
+			if err != nil {
+				return fmt.Errorf("lab: %w", err)
+			}
+			err = unix.Setns(int(namespace.Fd()), unix.CLONE_NEWNET)
+			if err = errors.Join(err, namespace.Close()); err != nil {
+				return fmt.Errorf("lab: enter %s: %w", h.Name, err)
+			}
+			return f()
+		}()
+	}()
+	return <-done
+}
+
+// SetLink brings the host's interface up or down, as when a cable is pulled.
+// Its routes are put back when it comes up.
+func (h *Host) SetLink(iface string, up bool) error {
+	if !up {
+		return h.ip("link set " + iface + " down")
+	}
+	return h.ip("link set " + iface + " up")
+}
+
+// forward makes the host a router.
+func (h *Host) forward() error {
+	return h.Do(func() error {
+		return os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0o600)
+	})
+}
+
+// ip runs lines of ip-batch in the host's namespace.
+func (h *Host) ip(lines ...string) error {
+	return tool(strings.Join(lines, "\n")+"\n", "ip", "-n", h.namespace, "-batch", "-")
+}
+
+// nft loads rules in the host's namespace, all or none.
+func (h *Host) nft(rules string) error {
+	return tool(rules, "nsenter", "--net="+h.path(), "--", "nft", "-f", "-")
+}
+
+// tool runs a program of the system that returns at once.
+func tool(stdin, name string, args ...string) error {
+	var stderr bytes.Buffer
+	command := exec.Command(name, args...) //nolint:gosec,noctx // ip, nft and nsenter only, which do not wait
+	command.Stdin, command.Stdout, command.Stderr = strings.NewReader(stdin), &stderr, &stderr
+	if err := command.Run(); err != nil {
+		return fmt.Errorf("lab: %s %s: %w: %s%s", name, strings.Join(args, " "), err, bytes.TrimSpace(stderr.Bytes()), stdin)
+	}
+	return nil
+}

@@ -1,0 +1,166 @@
+package lab
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+)
+
+// A Router joins a LAN to a network, through a NAT or not. It is the Network
+// of its LAN:
+//
+//	network ── wan │ router │ lan (bridge) ── port10 … hosts
+type Router struct {
+	*Host
+	// LAN is the network behind the router, 192.168.n.0/24.
+	LAN netip.Prefix
+
+	ports int // addresses given out; guarded by lab.mu
+}
+
+// Router makes a router on network with an empty LAN behind it. A router on
+// the LAN of another one makes a double NAT.
+func (l *Lab) Router(name string, kind NAT, network Network) (*Router, error) {
+	h, err := l.machine(name, network, "wan")
+	if err != nil {
+		return nil, err
+	}
+	l.mu.Lock()
+	l.lans++
+	r := &Router{Host: h, LAN: netip.PrefixFrom(netip.AddrFrom4([4]byte{192, 168, byte(l.lans), 0}), 24), ports: 9}
+	l.routers[name] = r
+	l.mu.Unlock()
+	rules, err := kind.rules()
+	if err != nil {
+		return nil, err
+	}
+	err = errors.Join(
+		h.ip("link add lan type bridge", "link set lan addrgenmode none", "link set lan up", fmt.Sprintf("addr add %s/24 dev lan", r.inside())),
+		h.forward(),
+		h.nft(filterRules+rules),
+	)
+	if kind == None {
+		err = errors.Join(err, r.announce(network))
+	}
+	return r, err
+}
+
+// inside is the router's address in its LAN.
+func (r *Router) inside() netip.Addr { return r.LAN.Addr().Next() }
+
+// announce makes a LAN without NAT reachable from the internet.
+func (r *Router) announce(network Network) error {
+	if _, ok := network.(internet); !ok {
+		return errors.New("lab: a router without NAT has to be on the internet")
+	}
+	return r.lab.core.ip(fmt.Sprintf("route add %s via %s", r.LAN, r.Addr))
+}
+
+func (r *Router) attach(h *Host, iface string) error {
+	r.lab.mu.Lock()
+	r.ports++
+	n := r.ports
+	r.lab.mu.Unlock()
+	if n > 254 {
+		return fmt.Errorf("the LAN of %s is full", r.Name)
+	}
+	bytes := r.LAN.Addr().As4()
+	bytes[3] = byte(n)
+	h.Addr = netip.AddrFrom4(bytes)
+	port := fmt.Sprintf("port%d", n)
+	if err := link(r.Host, port, h, iface); err != nil {
+		return err
+	}
+	return errors.Join(
+		r.ip(fmt.Sprintf("link set %s master lan", port)),
+		h.ip(
+			fmt.Sprintf("addr add %s/24 dev %s", h.Addr, iface),
+			fmt.Sprintf("route add default via %s", r.inside())),
+	)
+}
+
+// filterRules are the packet filter of every router. Unasked packets for the
+// router itself are dropped, silently: if it answered, connection tracking
+// would remember them, and a mapping made a moment later for the same two
+// addresses would get another port.
+const filterRules = `
+table ip filter {
+	set blocked {
+		type inet_proto
+	}
+	chain input {
+		type filter hook input priority 0; policy accept;
+		iifname "wan" meta l4proto { tcp, udp } ct state new drop
+	}
+	chain forward {
+		type filter hook forward priority 0; policy accept;
+		meta l4proto @blocked drop
+	}
+}
+`
+
+// Block drops every packet of protocol, "udp" or "tcp", that crosses the
+// router.
+func (r *Router) Block(protocol string) error {
+	return r.nft(fmt.Sprintf("add element ip filter blocked { %s }\n", protocol))
+}
+
+// Unblock ends Block.
+func (r *Router) Unblock(protocol string) error {
+	return r.nft(fmt.Sprintf("delete element ip filter blocked { %s }\n", protocol))
+}
+
+// rules returns the nftables rules of a kind of NAT.
+//
+// masquerade keeps the port of the host where it can, so one socket appears at
+// one address for all destinations; only answers pass inwards. For wider
+// filtering the router notes which of its ports hosts have opened, and towards
+// whom, and sends what arrives there inwards. Two hosts that use the same port
+// would clash there; in a lab they do not.
+func (kind NAT) rules() (string, error) {
+	source, opened := "masquerade", ""
+	switch kind {
+	case None:
+		return "", nil
+	case PortRestricted:
+	case Symmetric:
+		source = "masquerade fully-random"
+	case FullCone:
+		opened = fmt.Sprintf(openedRules, "inet_service", "udp sport", "udp dport")
+	case AddressRestricted:
+		opened = fmt.Sprintf(openedRules, "inet_service . ipv4_addr", "udp sport . ip daddr", "udp dport . ip saddr")
+	default:
+		return "", fmt.Errorf("lab: no such NAT: %q", string(kind))
+	}
+	return fmt.Sprintf(sourceRules, source) + opened, nil
+}
+
+const sourceRules = `
+table ip nat {
+	chain postrouting {
+		type nat hook postrouting priority 100; policy accept;
+		oifname "wan" %s
+	}
+}
+`
+
+// openedRules take the type of a key, the key of a packet that leaves, and
+// that of its answer.
+const openedRules = `
+table ip nat {
+	map opened {
+		type %[1]s : ipv4_addr
+		flags dynamic,timeout
+		timeout 5m
+		size 65535
+	}
+	chain forward {
+		type filter hook forward priority 10; policy accept;
+		oifname "wan" meta l4proto udp update @opened { %[2]s : ip saddr }
+	}
+	chain prerouting {
+		type nat hook prerouting priority -100; policy accept;
+		iifname "wan" meta l4proto udp dnat to %[3]s map @opened
+	}
+}
+`
