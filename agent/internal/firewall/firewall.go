@@ -1,0 +1,55 @@
+// Package firewall enforces the rules of the network map on the packets of the tunnel.
+package firewall
+
+import (
+	"context"
+	"net/netip"
+
+	"github.com/RoaringBitmap/roaring"
+
+	"github.com/wattlenet/wattle/generated/api"
+)
+
+// A Config is everything that the firewall enforces. Without rules everything
+// is dropped.
+type Config struct {
+	// Interface is the name of the tunnel's interface; empty in netstack mode.
+	Interface string
+
+	// Self is the ordinal of this machine, and one of Peers.
+	Self uint32
+
+	// Peers are this machine and the peers that the map shows, by ordinal.
+	Peers map[uint32]Addresses
+
+	// Networks are the ranges of the network. Nothing from them may arrive by
+	// another way than the tunnel.
+	Networks []netip.Prefix
+
+	// Sets are the sets of ordinals that the rules name, by id. The firewall
+	// keeps them; the caller must not change them afterwards.
+	Sets map[string]*roaring.Bitmap
+
+	// Rules are the compiled rules of the map.
+	Rules []api.CompiledRule
+}
+
+// Addresses are the overlay addresses of a peer.
+type Addresses struct {
+	IPv4, IPv6 netip.Addr
+}
+
+// An Enforcer applies a Config. Set may be called again with the same or
+// another Config at any time. After Close nothing of the firewall is left on the host.
+type Enforcer interface {
+	Set(ctx context.Context, c Config) error
+	Status() Status
+	Close() error
+}
+
+// Status says how the rules are enforced.
+type Status struct {
+	Kind    string // nftables or userspace
+	Rules   int    // compiled rules in force
+	Dropped uint64 // packets; userspace only
+}

@@ -1,0 +1,262 @@
+package firewall
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"sync"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/userdata"
+)
+
+// maxElements is how many set elements go into one transaction: a longer one
+// does not fit the default buffer of a netlink socket.
+const maxElements = 1000
+
+// A Kernel enforces rules by nftables, in a table of its own:
+//
+//	input   --> interface? --> inbound: not to us: drop
+//	                                    reply of a flow, error about one: accept
+//	                                    TCP in its middle without a flow: drop
+//	                                    --> inbound_drops --> inbound_accepts --> drop
+//	        --> from the network's range, not by the interface: drop
+//	output  --> interface? --> outbound: the same with outbound_*
+//	forward --> to or from the interface: drop
+//
+// Only the reply direction rides on connection tracking. Every packet of the
+// original direction is judged, so a rule that goes takes running flows along;
+// their tracking entries are deleted as well, so that nothing rides on.
+type Kernel struct {
+	logger *slog.Logger
+
+	mu       sync.Mutex // guards all below and the order of transactions
+	conn     *nftables.Conn
+	table    *nftables.Table
+	chains   map[string]*nftables.Chain
+	sets     map[string]*nftables.Set
+	handles  map[string]*nftables.Rule // by key
+	inForce  layout
+	standing bool
+}
+
+// NewKernel opens nftables. The error says why it cannot be used.
+func NewKernel(logger *slog.Logger) (*Kernel, error) {
+	conn, err := nftables.New()
+	if err != nil {
+		return nil, fmt.Errorf("open nftables: %w", err)
+	}
+	if _, err := conn.ListTablesOfFamily(nftables.TableFamilyINet); err != nil {
+		return nil, fmt.Errorf("ask nftables: %w", err)
+	}
+	return &Kernel{logger: logger, conn: conn}, nil
+}
+
+// tableName is wattle for the usual interface, so that it is found by that
+// name; an agent beside it has a table beside it.
+func tableName(name string) string {
+	if name == "wt0" {
+		return "wattle"
+	}
+	return "wattle_" + name
+}
+
+// Set enforces c. The first call makes the table; one with another interface,
+// address or range makes it anew in one step. After an error the former rules
+// are in force.
+func (k *Kernel) Set(_ context.Context, c Config) error {
+	if c.Interface == "" {
+		return errors.New("firewall: the name of the interface is required")
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	wanted := newLayout(c)
+	if !k.standing || k.inForce.frame != wanted.frame {
+		if err := k.build(wanted.frame); err != nil {
+			return err
+		}
+	}
+	step := diff(k.inForce, wanted)
+	if step.empty() {
+		return nil
+	}
+	if err := k.apply(step, wanted); err != nil {
+		// What is in force is not known any more: begin again from the frame,
+		// which drops everything, at the next call.
+		k.standing = false
+		return err
+	}
+	k.inForce = wanted
+	rules, err := compile(c)
+	if err != nil {
+		return err
+	}
+	return k.cut(wanted.frame, rules)
+}
+
+// Status says what is in force.
+func (k *Kernel) Status() Status {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return Status{Kind: "nftables", Rules: len(k.inForce.rules) / 2}
+}
+
+// Close removes the table, after the interface is gone.
+func (k *Kernel) Close() error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.table == nil {
+		return nil
+	}
+	k.conn.DelTable(k.table)
+	if err := k.conn.Flush(); err != nil {
+		return fmt.Errorf("remove the table %s: %w", k.table.Name, err)
+	}
+	k.table, k.standing = nil, false
+	return nil
+}
+
+// build puts the frame in the place of whatever stands under the table's name,
+// in one transaction, so that there is no moment without the drop.
+func (k *Kernel) build(f frame) error {
+	k.table = &nftables.Table{Family: nftables.TableFamilyINet, Name: tableName(f.name)}
+	k.conn.AddTable(k.table) // a table must exist to be deleted
+	k.conn.DelTable(k.table)
+	k.conn.AddTable(k.table)
+	k.chains = map[string]*nftables.Chain{}
+	k.sets = map[string]*nftables.Set{}
+	k.handles = map[string]*nftables.Rule{}
+	k.inForce = layout{frame: f}
+
+	for name, hook := range map[string]*nftables.ChainHook{
+		chainInput: nftables.ChainHookInput, chainForward: nftables.ChainHookForward, chainOutput: nftables.ChainHookOutput,
+	} {
+		accept := nftables.ChainPolicyAccept // of what is not the tunnel's
+		k.chains[name] = k.conn.AddChain(&nftables.Chain{
+			Name: name, Table: k.table, Type: nftables.ChainTypeFilter,
+			Hooknum: hook, Priority: nftables.ChainPriorityFilter, Policy: &accept,
+		})
+	}
+	for _, name := range []string{chainIn, chainOut, chainInDrops, chainInAccepts, chainOutDrops, chainOutAccepts} {
+		k.chains[name] = k.conn.AddChain(&nftables.Chain{Name: name, Table: k.table})
+	}
+	for _, rule := range frameRules(f) {
+		k.conn.AddRule(&nftables.Rule{Table: k.table, Chain: k.chains[rule.chain], Exprs: rule.exprs})
+	}
+	if err := k.conn.Flush(); err != nil {
+		k.standing = false
+		return fmt.Errorf("make the table %s: %w", k.table.Name, err)
+	}
+	k.standing = true
+	return nil
+}
+
+// apply makes one step: in one transaction, unless there are so many elements
+// that they need more. Then what takes access away comes first, and rules come
+// after the sets they name are full.
+func (k *Kernel) apply(step change, wanted layout) error {
+	for _, key := range step.gone {
+		if rule := k.handles[key]; rule != nil {
+			if err := k.conn.DelRule(rule); err != nil {
+				return fmt.Errorf("remove a rule: %w", err)
+			}
+			delete(k.handles, key)
+		}
+	}
+	pending := 0
+	for name, members := range step.remove {
+		if err := k.elements(name, members, k.conn.SetDeleteElements, &pending); err != nil {
+			return err
+		}
+	}
+	for _, name := range step.newSets {
+		if err := k.addSet(name, wanted.sets[name].ipv6); err != nil {
+			return err
+		}
+	}
+	for name, members := range step.add {
+		if err := k.elements(name, members, k.conn.SetAddElements, &pending); err != nil {
+			return err
+		}
+	}
+	for _, key := range step.newRules {
+		if err := k.addRule(key, wanted.rules[key]); err != nil {
+			return err
+		}
+	}
+	for _, name := range step.goneSets {
+		k.conn.DelSet(k.sets[name])
+		delete(k.sets, name)
+	}
+	if err := k.conn.Flush(); err != nil {
+		return fmt.Errorf("change the table %s: %w", k.table.Name, err)
+	}
+	if len(step.newRules) == 0 {
+		return nil
+	}
+	return k.readHandles()
+}
+
+func (k *Kernel) addSet(name string, ipv6 bool) error {
+	kind := nftables.TypeIPAddr
+	if ipv6 {
+		kind = nftables.TypeIP6Addr
+	}
+	set := &nftables.Set{Table: k.table, Name: name, KeyType: kind}
+	if err := k.conn.AddSet(set, nil); err != nil {
+		return fmt.Errorf("make the set %s: %w", name, err)
+	}
+	k.sets[name] = set
+	return nil
+}
+
+// elements puts a list through edit in chunks.
+func (k *Kernel) elements(name string, members []netip.Addr, edit func(*nftables.Set, []nftables.SetElement) error, pending *int) error {
+	for chunk := range slices.Chunk(members, maxElements) {
+		if *pending += len(chunk); *pending > maxElements {
+			if err := k.conn.Flush(); err != nil {
+				return fmt.Errorf("change the set %s: %w", name, err)
+			}
+			*pending = len(chunk)
+		}
+		list := make([]nftables.SetElement, len(chunk))
+		for i, member := range chunk {
+			list[i].Key = member.AsSlice()
+		}
+		if err := edit(k.sets[name], list); err != nil {
+			return fmt.Errorf("change the set %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+func (k *Kernel) addRule(key string, h hostRule) error {
+	exprs, err := k.matchRule(h)
+	if err != nil {
+		return err
+	}
+	k.conn.AddRule(&nftables.Rule{
+		Table: k.table, Chain: k.chains[h.chain], Exprs: exprs,
+		UserData: userdata.AppendString(nil, userdata.TypeComment, key),
+	})
+	return nil
+}
+
+// readHandles learns by which number the kernel calls each rule.
+func (k *Kernel) readHandles() error {
+	for _, chain := range []string{chainInDrops, chainInAccepts, chainOutDrops, chainOutAccepts} {
+		rules, err := k.conn.GetRules(k.table, k.chains[chain])
+		if err != nil {
+			return fmt.Errorf("read the rules of %s: %w", chain, err)
+		}
+		for _, rule := range rules {
+			if key, ok := userdata.GetString(rule.UserData, userdata.TypeComment); ok {
+				k.handles[key] = &nftables.Rule{Table: k.table, Chain: k.chains[chain], Handle: rule.Handle}
+			}
+		}
+	}
+	return nil
+}
