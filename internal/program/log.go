@@ -75,4 +75,3 @@ func (l *Log) Logger(w io.Writer) (*slog.Logger, error) {
 
 // Quiet logs nothing.
 func Quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
-

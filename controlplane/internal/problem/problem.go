@@ -54,6 +54,9 @@ type Problem struct {
 	// KindPrecondition.
 	Referrers []Referrer
 
+	// Permission is the one that is missing. Only for KindForbidden.
+	Permission string
+
 	// RetryAfter tells when another attempt makes sense; zero sends no
 	// Retry-After.
 	RetryAfter time.Duration
@@ -183,7 +186,8 @@ func Unauthenticated(kind Kind, detail string) *Problem {
 
 // Forbidden says that the role of the caller lacks a permission.
 func Forbidden(permission string) *Problem {
-	return &Problem{Kind: KindForbidden, Detail: fmt.Sprintf("the role of these credentials lacks the permission %s", permission)}
+	detail := "the role of these credentials lacks the permission " + permission
+	return &Problem{Kind: KindForbidden, Detail: detail, Permission: permission}
 }
 
 // Denied says that a rule, not the lack of a permission, forbids the operation
