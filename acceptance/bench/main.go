@@ -13,6 +13,8 @@ import (
 	"path/filepath"
 	"regexp"
 	"syscall"
+
+	"github.com/wattlenet/wattle/acceptance/lab"
 )
 
 // A config is what every benchmark is given.
@@ -37,13 +39,6 @@ var benchmarks = []struct {
 }
 
 func main() {
-	if err := run(); err != nil {
-		fmt.Fprintln(os.Stderr, "bench:", err)
-		os.Exit(1)
-	}
-}
-
-func run() error {
 	var c config
 	flag.StringVar(&c.bin, "bin", "bin", "folder of the built programs")
 	flag.StringVar(&c.terraform, "terraform", "terraform", "Terraform or OpenTofu")
@@ -51,29 +46,45 @@ func run() error {
 	only := flag.String("only", "", "regular expression: only the groups of figures whose name matches")
 	flag.Parse()
 
-	pattern, err := regexp.Compile(*only)
+	if done, err := role(flag.Args()); done {
+		exit(err)
+	}
+	os.Exit(lab.Main(func() int {
+		exit(run(c, *only))
+		return 0
+	}))
+}
+
+// exit ends the program: with 0 when there is no error.
+func exit(err error) {
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+func run(c config, only string) error {
+	pattern, err := regexp.Compile(only)
 	if err != nil {
 		return fmt.Errorf("-only: %w", err)
 	}
 	if c.bin, err = filepath.Abs(c.bin); err != nil {
 		return fmt.Errorf("-bin: %w", err)
 	}
-	if entered, err := enter(); entered || err != nil {
-		return err
-	}
 	if c.dir, err = os.MkdirTemp("", "wattle-bench-"); err != nil {
 		return fmt.Errorf("make a temporary folder: %w", err)
 	}
-	defer func() { _ = os.RemoveAll(c.dir) }() // a leftover in the temporary folder is no reason to fail
+	defer func(dir string) { _ = os.RemoveAll(dir) }(c.dir) // a leftover in the temporary folder is no reason to fail
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	root := c.dir
 	for _, b := range benchmarks {
 		if !pattern.MatchString(b.name) {
 			continue
 		}
-		c := c
-		c.dir = filepath.Join(c.dir, b.name)
+		c.dir = filepath.Join(root, b.name)
 		if err := os.Mkdir(c.dir, 0o700); err != nil {
 			return fmt.Errorf("make the folder of %s: %w", b.name, err)
 		}

@@ -1,0 +1,60 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// idle prints the resident memory of a control plane and of an agent that have nothing to do.
+func idle(ctx context.Context, c config) (err error) {
+	n, err := newNetwork(ctx, c, lan)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, n.Close()) }()
+	a, err := n.machine(ctx, n.a, "a")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, a.Stop()) }()
+	if err := a.Up(ctx, n.server, n.server.SetupKeyFile); err != nil {
+		return err
+	}
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-time.After(10 * time.Second): // what start-up needed has been given back
+	}
+	agent, err := resident(a.PID())
+	if err != nil {
+		return err
+	}
+	server, err := resident(n.server.PID())
+	if err != nil {
+		return err
+	}
+	figure("idle_agent_rss_mib", agent, "MiB")
+	figure("idle_server_rss_mib", server, "MiB")
+	return nil
+}
+
+// resident returns the resident memory of a process in MiB.
+func resident(pid int) (float64, error) {
+	text, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "status"))
+	if err != nil {
+		return 0, fmt.Errorf("read the memory of a process: %w", err)
+	}
+	for line := range strings.Lines(string(text)) {
+		if rest, ok := strings.CutPrefix(line, "VmRSS:"); ok {
+			kib, err := strconv.ParseFloat(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(rest), "kB")), 64)
+			return kib / 1024, err
+		}
+	}
+	return 0, fmt.Errorf("process %d shows no resident memory", pid)
+}
