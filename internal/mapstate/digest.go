@@ -1,0 +1,113 @@
+package mapstate
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"math/bits"
+
+	"github.com/wattlenet/wattle/generated/api"
+)
+
+// A Digest is the sum, modulo 2^128, of the hashes of the items of a map: one for each peer entry, each member of each
+// set, each rule and the peer's own view. It does not depend on order, and an item comes or goes with one addition.
+// It finds mistakes; it is no protection against an attacker. The zero value is the digest of nothing.
+//
+// The hash of an item is the first 16 bytes of SHA-256 over a letter for its kind and its fields: text as length
+// (uint32) and bytes, numbers as uint32, all big endian.
+type Digest struct{ hi, lo uint64 }
+
+// Plus returns d with the item or the sum o added.
+func (d Digest) Plus(o Digest) Digest {
+	lo, carry := bits.Add64(d.lo, o.lo, 0)
+	hi, _ := bits.Add64(d.hi, o.hi, carry)
+	return Digest{hi, lo}
+}
+
+// Minus returns d without the item or the sum o.
+func (d Digest) Minus(o Digest) Digest {
+	lo, borrow := bits.Sub64(d.lo, o.lo, 0)
+	hi, _ := bits.Sub64(d.hi, o.hi, borrow)
+	return Digest{hi, lo}
+}
+
+// String returns 32 hexadecimal digits, as the contract writes a digest.
+func (d Digest) String() string {
+	var text [16]byte
+	binary.BigEndian.PutUint64(text[:8], d.hi)
+	binary.BigEndian.PutUint64(text[8:], d.lo)
+	return hex.EncodeToString(text[:])
+}
+
+// ParseDigest reads what String returns.
+func ParseDigest(text string) (Digest, error) {
+	raw, err := hex.DecodeString(text)
+	if err != nil || len(raw) != 16 {
+		return Digest{}, errors.New("a digest has 32 hexadecimal digits")
+	}
+	return Digest{binary.BigEndian.Uint64(raw[:8]), binary.BigEndian.Uint64(raw[8:])}, nil
+}
+
+// HashPeer is the hash of a peer entry.
+func HashPeer(p api.PeerEntry) Digest {
+	return newItem('p').number(p.N).text(p.Id, p.Key, p.Name, p.Ip, p.Ipv6).sum()
+}
+
+// HashMember is the hash of one member of a set.
+func HashMember(set string, ordinal uint32) Digest {
+	return newItem('m').text(set).number(ordinal).sum()
+}
+
+// HashSet is the hash of a set's existence, so that an empty set counts.
+func HashSet(set string) Digest {
+	return newItem('s').text(set).sum()
+}
+
+// HashRule is the hash of a compiled rule.
+func HashRule(r api.CompiledRule) Digest {
+	i := newItem('r').text(r.Id, string(r.Direction), r.Source, r.Destination, string(r.Action), string(r.Protocol))
+	if r.Ports != nil {
+		for _, ports := range *r.Ports {
+			i = i.number(uint32(ports.Start)).number(uint32(ports.End))
+		}
+	}
+	return i.sum()
+}
+
+// HashSelf is the hash of a peer's own view.
+func HashSelf(s api.SelfView) Digest {
+	approved := uint32(0)
+	if s.Approved {
+		approved = 1
+	}
+	return newItem('o').number(s.N).number(approved).
+		text(s.Id, s.Name, s.Key, s.Ip, s.Ipv6, s.Network, s.NetworkV6, s.DnsDomain).sum()
+}
+
+// An item collects the bytes under a hash. The array keeps most items off the heap.
+type item struct {
+	bytes []byte
+}
+
+func newItem(kind byte) item {
+	return item{append(make([]byte, 0, 320), kind)}
+}
+
+func (i item) number(n uint32) item {
+	return item{binary.BigEndian.AppendUint32(i.bytes, n)}
+}
+
+func (i item) text(fields ...string) item {
+	b := i.bytes
+	for _, field := range fields {
+		b = binary.BigEndian.AppendUint32(b, uint32(len(field)))
+		b = append(b, field...)
+	}
+	return item{b}
+}
+
+func (i item) sum() Digest {
+	hash := sha256.Sum256(i.bytes)
+	return Digest{binary.BigEndian.Uint64(hash[:8]), binary.BigEndian.Uint64(hash[8:16])}
+}

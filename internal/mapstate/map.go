@@ -1,0 +1,180 @@
+// Package mapstate keeps an agent's copy of its network map: it applies snapshots and deltas, and checks their digest.
+//
+// Agents keep the map with it, the control plane hashes the same items and tests its engine against it; that is why it
+// is shared. It is pure: no I/O, no clock, no goroutines.
+//
+//	snapshot_ref ── parts by SHA-256 ──> Map ──┐
+//	                                           v
+//	delta ── prev = Serial? ── ops one by one ──> digest equal? ──yes──> Map at the new serial
+//	              │ no              │ dangling        │ no
+//	              └────────> error, Map as before <───┘
+//
+// In a map rules name sets and sets name peers by ordinal; nothing names what is not there, at no step of a delta.
+package mapstate
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/RoaringBitmap/roaring"
+
+	"github.com/wattlenet/wattle/generated/api"
+	"github.com/wattlenet/wattle/internal/verdict"
+)
+
+// A Map is what one peer knows of its network. Read its fields freely; only the methods of the package may change them,
+// since they keep the digest. A Map is not safe for concurrent use.
+type Map struct {
+	// Epoch and Serial name the point in history. A serial counts inside its epoch only.
+	Epoch  string
+	Serial int64
+	Self   api.SelfView
+	// Peers holds the visible peers by ordinal. The peer itself is among them when it stands in a set that it sees.
+	Peers map[uint32]api.PeerEntry
+	// Sets holds the ordinals of each visible set by its id.
+	Sets map[string]*roaring.Bitmap
+	// Rules holds the compiled rules by their id. Of a rule with direction in only the source set is in Sets, of one
+	// with direction out only the destination set; the peer itself stands at the other end.
+	Rules map[string]api.CompiledRule
+
+	digest Digest
+}
+
+// New returns an empty map for self.
+func New(epoch string, serial int64, self api.SelfView) *Map {
+	return &Map{
+		Epoch: epoch, Serial: serial, Self: self,
+		Peers: map[uint32]api.PeerEntry{}, Sets: map[string]*roaring.Bitmap{}, Rules: map[string]api.CompiledRule{},
+		digest: HashSelf(self),
+	}
+}
+
+// Digest returns the digest of the map.
+func (m *Map) Digest() Digest { return m.digest }
+
+// Position returns the point in history as status reports and stream requests tell it.
+func (m *Map) Position() api.MapPosition {
+	return api.MapPosition{Epoch: m.Epoch, Serial: m.Serial, Digest: m.digest.String()}
+}
+
+// Clone returns a copy that shares nothing that changes.
+func (m *Map) Clone() *Map {
+	clone := *m
+	clone.Peers, clone.Rules = maps.Clone(m.Peers), maps.Clone(m.Rules)
+	clone.Sets = make(map[string]*roaring.Bitmap, len(m.Sets))
+	for id, set := range m.Sets {
+		clone.Sets[id] = set.Clone()
+	}
+	return &clone
+}
+
+// Equal reports whether both maps hold the same content at the same point in history.
+func (m *Map) Equal(o *Map) bool {
+	return m.Epoch == o.Epoch && m.Serial == o.Serial && m.SameContent(o)
+}
+
+// SameContent reports whether both maps hold the same content, at whatever serial.
+func (m *Map) SameContent(o *Map) bool {
+	return m.Self == o.Self && m.digest == o.digest && maps.Equal(m.Peers, o.Peers) &&
+		maps.EqualFunc(m.Rules, o.Rules, equalRules) &&
+		maps.EqualFunc(m.Sets, o.Sets, func(a, b *roaring.Bitmap) bool { return a.Equals(b) })
+}
+
+func equalRules(a, b api.CompiledRule) bool {
+	return a.Id == b.Id && a.Direction == b.Direction && a.Source == b.Source && a.Destination == b.Destination &&
+		a.Action == b.Action && a.Protocol == b.Protocol && slices.Equal(portsOf(a), portsOf(b))
+}
+
+func portsOf(r api.CompiledRule) []api.PortRange {
+	if r.Ports == nil {
+		return nil
+	}
+	return *r.Ports
+}
+
+// Verdict returns the rules of the map for the matcher: for packets that arrive the peer itself is the destination, for
+// packets that leave it is the source. The rules read the sets of the map, so make them anew from a Clone, or after
+// every change.
+func (m *Map) Verdict() verdict.Rules {
+	rules := make([]verdict.Rule, 0, len(m.Rules))
+	for _, r := range m.Rules {
+		protocol, ok := verdict.ParseProtocol(string(r.Protocol))
+		if !ok {
+			continue // refused when the rule came in
+		}
+		rule := verdict.Rule{ID: r.Id, Drop: r.Action == api.CompiledRuleActionDrop, Protocol: protocol}
+		for _, ports := range portsOf(r) {
+			rule.Ports = append(rule.Ports, verdict.PortRange{First: uint16(ports.Start), Last: uint16(ports.End)})
+		}
+		if inbound(r) {
+			in := rule
+			in.Source, in.Destination = m.Sets[r.Source], verdict.Only(m.Self.N)
+			rules = append(rules, in)
+		}
+		if outbound(r) {
+			out := rule
+			out.Source, out.Destination = verdict.Only(m.Self.N), m.Sets[r.Destination]
+			rules = append(rules, out)
+		}
+	}
+	return verdict.New(rules)
+}
+
+func inbound(r api.CompiledRule) bool { return r.Direction != api.CompiledRuleDirectionOut }
+
+func outbound(r api.CompiledRule) bool { return r.Direction != api.CompiledRuleDirectionIn }
+
+// stored is how a map lies on disk.
+type stored struct {
+	Epoch  string             `json:"epoch"`
+	Serial int64              `json:"serial"`
+	Digest string             `json:"digest"`
+	Self   api.SelfView       `json:"self"`
+	Peers  []api.PeerEntry    `json:"peers"`
+	Sets   []api.PeerSet      `json:"sets"`
+	Rules  []api.CompiledRule `json:"rules"`
+}
+
+// MarshalJSON writes the whole map in the order of ordinals and ids, so that equal maps give equal bytes.
+func (m *Map) MarshalJSON() ([]byte, error) {
+	s := stored{Epoch: m.Epoch, Serial: m.Serial, Digest: m.digest.String(), Self: m.Self}
+	s.Peers, s.Sets, s.Rules = []api.PeerEntry{}, []api.PeerSet{}, []api.CompiledRule{}
+	for _, n := range slices.Sorted(maps.Keys(m.Peers)) {
+		s.Peers = append(s.Peers, m.Peers[n])
+	}
+	for _, id := range slices.Sorted(maps.Keys(m.Sets)) {
+		members, err := EncodeOrdinals(m.Sets[id])
+		if err != nil {
+			return nil, err
+		}
+		s.Sets = append(s.Sets, api.PeerSet{Id: id, Members: members})
+	}
+	for _, id := range slices.Sorted(maps.Keys(m.Rules)) {
+		s.Rules = append(s.Rules, m.Rules[id])
+	}
+	return json.Marshal(s)
+}
+
+// UnmarshalJSON reads what MarshalJSON wrote and refuses a map that does not hold together or whose digest is another.
+func (m *Map) UnmarshalJSON(raw []byte) error {
+	var s stored
+	if err := json.Unmarshal(raw, &s); err != nil {
+		return err
+	}
+	read := New(s.Epoch, s.Serial, s.Self)
+	if err := read.fill(s.Peers, s.Sets, s.Rules); err != nil {
+		return err
+	}
+	if got := read.digest.String(); got != s.Digest {
+		return fmt.Errorf("%w: it is %s, stored was %s", ErrDigest, got, s.Digest)
+	}
+	*m = *read
+	return nil
+}
+
+// ErrDigest says that the content differs from what the digest stands for. The map is as it was before; ask for a
+// snapshot.
+var ErrDigest = errors.New("the digest of the map differs")

@@ -1,0 +1,96 @@
+package mapstate
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+
+	"github.com/klauspost/compress/zstd"
+
+	"github.com/wattlenet/wattle/generated/api"
+)
+
+// maxBlob bounds one part of a snapshot after decompression: a directory chunk of 4,096 entries is about 1 MB.
+const maxBlob = 64 << 20
+
+// Load builds the map that a snapshot stands for. blob returns a compressed part as the control plane sent it; each is
+// checked against its hash. ErrDigest when the parts together are not the map that the server means.
+func Load(ref api.SnapshotRefEvent, blob func(api.BlobRef) ([]byte, error)) (*Map, error) {
+	m := New(ref.Epoch, ref.Serial, ref.Self)
+	var peers []api.PeerEntry
+	var sets []api.PeerSet
+	var rules []api.CompiledRule
+	for _, part := range ref.Blobs {
+		compressed, err := blob(part)
+		if err != nil {
+			return nil, fmt.Errorf("read the part %s of a snapshot: %w", part.Sha256, err)
+		}
+		raw, err := OpenBlob(part, compressed)
+		if err != nil {
+			return nil, err
+		}
+		var directory api.DirectoryBlob
+		var setList api.SetsBlob
+		var view api.ViewBlob
+		switch part.Kind {
+		case api.BlobRefKindDirectory:
+			err = json.Unmarshal(raw, &directory)
+		case api.BlobRefKindSets:
+			err = json.Unmarshal(raw, &setList)
+		case api.BlobRefKindView:
+			err = json.Unmarshal(raw, &view)
+		default:
+			err = fmt.Errorf("unknown kind %q; this agent may be older than the control plane", part.Kind)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("decode the part %s of a snapshot: %w", part.Sha256, err)
+		}
+		peers, sets, rules = append(peers, directory.Peers...), append(sets, setList.Sets...), append(rules, view.Rules...)
+	}
+	if err := m.fill(peers, sets, rules); err != nil {
+		return nil, fmt.Errorf("snapshot at serial %d: %w", ref.Serial, err)
+	}
+	if got := m.digest.String(); got != ref.Digest {
+		return nil, fmt.Errorf("%w: the snapshot at serial %d gives %s, the server says %s", ErrDigest, ref.Serial, got, ref.Digest)
+	}
+	return m, nil
+}
+
+// fill puts the items of a whole map into an empty one. A peer may come several times, once for each set it is in.
+func (m *Map) fill(peers []api.PeerEntry, sets []api.PeerSet, rules []api.CompiledRule) error {
+	work := change{Map: m}
+	for i := range peers {
+		if err := work.upsertPeer(&peers[i]); err != nil {
+			return err
+		}
+	}
+	for i := range sets {
+		if err := work.putSet(&sets[i].Id, &sets[i].Members); err != nil {
+			return fmt.Errorf("set %s: %w", sets[i].Id, err)
+		}
+	}
+	for i := range rules {
+		if err := work.upsertRule(&rules[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// OpenBlob decompresses a part of a snapshot and checks it against its hash.
+func OpenBlob(part api.BlobRef, compressed []byte) ([]byte, error) {
+	reader, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxBlob))
+	if err != nil {
+		return nil, fmt.Errorf("prepare to decompress a snapshot: %w", err)
+	}
+	defer reader.Close()
+	raw, err := reader.DecodeAll(compressed, nil)
+	if err != nil {
+		return nil, fmt.Errorf("decompress the part %s of a snapshot: %w", part.Sha256, err)
+	}
+	if sum := sha256.Sum256(raw); hex.EncodeToString(sum[:]) != part.Sha256 {
+		return nil, fmt.Errorf("the part %s of a snapshot has the hash %x; it was altered on the way", part.Sha256, sum)
+	}
+	return raw, nil
+}
