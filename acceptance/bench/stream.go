@@ -8,7 +8,6 @@ import (
 	"io"
 	"net"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -121,17 +120,4 @@ func throughput(ctx context.Context, a, b fleet.Place, address string, length ti
 		}
 		time.Sleep(20 * time.Millisecond) // the sink is not listening yet
 	}
-}
-
-// cpuSeconds returns the processor time that a process has used.
-func cpuSeconds(pid int) (float64, error) {
-	text, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
-	if err != nil {
-		return 0, fmt.Errorf("read processor time: %w", err)
-	}
-	// The name in parentheses may hold blanks; utime and stime are fields 14 and 15, in ticks of 10 ms.
-	fields := strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+2:]))
-	user, err1 := strconv.ParseFloat(fields[11], 64)
-	system, err2 := strconv.ParseFloat(fields[12], 64)
-	return (user + system) / 100, errors.Join(err1, err2)
 }
