@@ -26,8 +26,10 @@ type Config struct {
 	// another way than the tunnel.
 	Networks []netip.Prefix
 
-	// Sets are the sets of ordinals that the rules name, by id. The firewall
-	// keeps them; the caller must not change them afterwards.
+	// Sets are the sets of ordinals that the rules name, by id: the source set of
+	// a rule with direction in, the destination set of one with direction out;
+	// this machine stands at the other end. The firewall keeps them; the caller
+	// must not change them afterwards.
 	Sets map[string]*roaring.Bitmap
 
 	// Rules are the compiled rules of the map.

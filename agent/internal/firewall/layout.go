@@ -72,10 +72,10 @@ func newLayout(c Config) layout {
 		}
 	}
 	for _, rule := range c.Rules {
-		if inward(rule) && contains(c, rule.Destination) {
+		if inward(rule) {
 			l.add(c, rule, rule.Source, "in", chainInDrops, chainInAccepts)
 		}
-		if outward(rule) && contains(c, rule.Source) {
+		if outward(rule) {
 			l.add(c, rule, rule.Destination, "out", chainOutDrops, chainOutAccepts)
 		}
 	}
@@ -84,11 +84,6 @@ func newLayout(c Config) layout {
 
 func inward(r api.CompiledRule) bool  { return r.Direction == "in" || r.Direction == "both" }
 func outward(r api.CompiledRule) bool { return r.Direction == "out" || r.Direction == "both" }
-
-func contains(c Config, set string) bool {
-	members := c.Sets[set]
-	return members != nil && members.Contains(c.Self)
-}
 
 // add puts one direction of a rule into both families.
 func (l *layout) add(c Config, rule api.CompiledRule, set, direction, drops, accepts string) {

@@ -30,37 +30,31 @@ func compile(c Config) (*ruleset, error) {
 	}
 	var in, out []verdict.Rule
 	for _, rule := range c.Rules {
-		compiled, err := compileRule(c, rule)
+		compiled, err := compileRule(rule)
 		if err != nil {
 			return nil, err
 		}
-		if compiled == nil {
-			continue
+		// A rule whose set is not there matches nobody.
+		if source := c.Sets[rule.Source]; inward(rule) && source != nil {
+			compiled.Source, compiled.Destination = source, verdict.Only(c.Self)
+			in = append(in, compiled)
 		}
-		if inward(rule) {
-			in = append(in, *compiled)
-		}
-		if outward(rule) {
-			out = append(out, *compiled)
+		if destination := c.Sets[rule.Destination]; outward(rule) && destination != nil {
+			compiled.Source, compiled.Destination = verdict.Only(c.Self), destination
+			out = append(out, compiled)
 		}
 	}
 	r.in, r.out = verdict.New(in), verdict.New(out)
 	return r, nil
 }
 
-// compileRule returns nil for a rule that names a set which is not there.
-func compileRule(c Config, rule api.CompiledRule) (*verdict.Rule, error) {
+// compileRule leaves the ends of the rule open.
+func compileRule(rule api.CompiledRule) (verdict.Rule, error) {
 	protocol, ok := verdict.ParseProtocol(string(rule.Protocol))
 	if !ok || rule.Action != "accept" && rule.Action != "drop" {
-		return nil, fmt.Errorf("rule %s: protocol %q or action %q is not known to this agent; update it", rule.Id, rule.Protocol, rule.Action)
+		return verdict.Rule{}, fmt.Errorf("rule %s: protocol %q or action %q is not known to this agent; update it", rule.Id, rule.Protocol, rule.Action)
 	}
-	source, destination := c.Sets[rule.Source], c.Sets[rule.Destination]
-	if source == nil || destination == nil {
-		return nil, nil
-	}
-	compiled := &verdict.Rule{
-		ID: rule.Id, Source: source, Destination: destination, Drop: rule.Action == "drop", Protocol: protocol,
-	}
+	compiled := verdict.Rule{ID: rule.Id, Drop: rule.Action == "drop", Protocol: protocol}
 	if rule.Ports != nil {
 		for _, ports := range *rule.Ports {
 			compiled.Ports = append(compiled.Ports, verdict.PortRange{First: uint16(ports.Start), Last: uint16(ports.End)})

@@ -1,0 +1,134 @@
+package control
+
+import (
+	"crypto/sha256"
+	"crypto/subtle"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/wattlenet/wattle/generated/sdk"
+)
+
+// Choices of ours.
+const (
+	// dialTimeout bounds one attempt to reach the control plane.
+	dialTimeout = 10 * time.Second
+
+	// answerTimeout bounds the wait for the head of an answer; the stream sends
+	// its head at once.
+	answerTimeout = 15 * time.Second
+
+	// silence is how long a connection of HTTP/2 may be quiet before it is asked
+	// whether it lives.
+	silence = 30 * time.Second
+)
+
+// transport carries requests and learns the time from the answers.
+type transport struct {
+	http  *http.Transport
+	clock *clock
+}
+
+// newTransport trusts the authority with the given pin, or the system's roots
+// when it is empty.
+func newTransport(address, pin string, c *clock) (*transport, error) {
+	base, err := url.Parse(address)
+	if err != nil || base.Host == "" || base.Scheme != "https" && base.Scheme != "http" {
+		return nil, fmt.Errorf("management URL %q is not the address of a control plane; write it as https://host:port", address)
+	}
+	t := &http.Transport{
+		Proxy:                 http.ProxyFromEnvironment,
+		DialContext:           (&net.Dialer{Timeout: dialTimeout}).DialContext,
+		ForceAttemptHTTP2:     true, // one connection for the stream and all else
+		MaxIdleConnsPerHost:   8,
+		IdleConnTimeout:       90 * time.Second,
+		TLSHandshakeTimeout:   dialTimeout,
+		ResponseHeaderTimeout: answerTimeout,
+		HTTP2:                 &http.HTTP2Config{SendPingTimeout: silence, PingTimeout: answerTimeout},
+		TLSClientConfig:       &tls.Config{MinVersion: tls.VersionTLS12},
+	}
+	if pin == "" {
+		return &transport{http: t, clock: c}, nil
+	}
+	if err := checkPin(pin); err != nil {
+		return nil, err
+	}
+	if base.Scheme != "https" {
+		return nil, errors.New("a CA pin needs a management URL that begins with https")
+	}
+	host := base.Hostname()
+	t.TLSClientConfig.ServerName = host
+	// The usual check knows the system's roots only; verify does all of it with
+	// the pinned authority as the one root.
+	t.TLSClientConfig.InsecureSkipVerify = true //nolint:gosec // see above
+	t.TLSClientConfig.VerifyConnection = func(state tls.ConnectionState) error {
+		return verify(pin, host, state.PeerCertificates)
+	}
+	return &transport{http: t, clock: c}, nil
+}
+
+// RoundTrip sends a request.
+func (t *transport) RoundTrip(request *http.Request) (*http.Response, error) {
+	sent := time.Now()
+	answer, err := t.http.RoundTrip(request)
+	if err == nil {
+		t.clock.learn(answer.Header, sent)
+	}
+	return answer, err
+}
+
+// CloseIdleConnections closes connections that no request uses.
+func (t *transport) CloseIdleConnections() { t.http.CloseIdleConnections() }
+
+func checkPin(pin string) error {
+	digits, found := strings.CutPrefix(pin, "sha256:")
+	if raw, err := hex.DecodeString(digits); !found || err != nil || len(raw) != sha256.Size {
+		return fmt.Errorf("CA pin %q is not sha256: and 64 hexadecimal digits; take it from the server's credentials", pin)
+	}
+	return nil
+}
+
+// verify accepts a chain if one of its certificates has the pinned key and the
+// leaf, valid for host, verifies against that certificate.
+func verify(pin, host string, chain []*x509.Certificate) error {
+	refused := &sdk.PinError{Want: pin}
+	for _, c := range chain {
+		got := sdk.Pin(c)
+		if subtle.ConstantTimeCompare([]byte(got), []byte(pin)) != 1 {
+			refused.Got = append(refused.Got, got)
+			continue
+		}
+		roots, between := x509.NewCertPool(), x509.NewCertPool()
+		roots.AddCert(c)
+		for _, other := range chain[1:] {
+			between.AddCert(other)
+		}
+		options := x509.VerifyOptions{DNSName: host, Roots: roots, Intermediates: between, CurrentTime: within(chain[0], time.Now())}
+		if _, err := chain[0].Verify(options); err != nil {
+			return fmt.Errorf("the certificate comes from the pinned authority but is not valid for %s: %w", host, err)
+		}
+		return nil
+	}
+	return refused
+}
+
+// within returns now, or the nearest moment of the certificate's life. A
+// machine without a battery for its clock starts in the past; it must reach the
+// control plane to learn the time, and the pinned key is what it trusts.
+func within(leaf *x509.Certificate, now time.Time) time.Time {
+	switch {
+	case now.Before(leaf.NotBefore):
+		return leaf.NotBefore
+	case now.After(leaf.NotAfter):
+		return leaf.NotAfter
+	}
+	return now
+}
