@@ -1,0 +1,405 @@
+package main
+
+import (
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/getkin/kin-openapi/openapi3"
+)
+
+// The kinds of noun.
+const (
+	kindCollection = "collection" // POST makes one, DELETE removes it
+	kindSingleton  = "singleton"  // always there: GET and PATCH
+	kindAdopted    = "adopted"    // comes by itself: no POST
+	kindData       = "data"       // only read
+)
+
+// noun is what x-terraform-resource declares: a resource, its data sources and
+// the operations behind them, found by their paths.
+type noun struct {
+	Name, Go, Type string // setup_key, SetupKey, wattle_setup_key
+	Plural         string // setup_keys
+	Kind           string
+	Doc            string
+	Path, ItemPath string
+	Lookup         []string
+	Version        int64
+	Parents        []*attribute // path parameters before the last
+	Key            string       // attribute that holds the id; empty for singletons
+	KeyField       string       // Go field of the object that holds it
+	Object         string       // Go type of the answer to GET
+	CreateObject   string       // Go type of the answer to POST, a superset of Object
+	CreateBody     string
+	UpdateBody     string
+	Create, Read   *operation
+	Update, Delete *operation
+	List           *operation
+	Resource       []*attribute // sorted by name
+	Data           []*attribute
+	Secrets        []*attribute // secret: create
+	WriteOnly      []*attribute // secret: write
+	OneOf          [][]string
+	AtMostOneOf    [][]string
+	Revision       bool
+	Shared         []goField // fields of CreateObject that Object has too
+	schema         *openapi3.Schema
+	pointer        string
+}
+
+// newNouns finds every noun of the contract with its operations and attributes.
+func newNouns(m *model) ([]*noun, error) {
+	r := &reporter{doc: m.doc}
+	var out []*noun
+	for _, name := range slices.Sorted(maps.Keys(m.doc.spec.Components.Schemas)) {
+		s := m.doc.spec.Components.Schemas[name].Value
+		if ext, ok := s.Extensions["x-terraform-resource"].(map[string]any); ok {
+			if n := m.noun(r, name, s, ext); n != nil {
+				out = append(out, n)
+			}
+		}
+	}
+	slices.SortFunc(out, func(a, b *noun) int { return strings.Compare(a.Name, b.Name) })
+	m.checkReferences(r, out)
+	if err := r.err(); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (m *model) noun(r *reporter, object string, s *openapi3.Schema, ext map[string]any) *noun {
+	pointer := "/components/schemas/" + object + "/x-terraform-resource"
+	n := &noun{Object: goName(object), Doc: s.Description, Kind: kindCollection, schema: s, pointer: pointer}
+	n.Name, _ = ext["name"].(string)
+	n.Path, _ = ext["path"].(string)
+	if n.Name == "" || n.Path == "" {
+		r.add(pointer, "noun", "needs name and path")
+		return nil
+	}
+	n.Go, n.Type, n.Plural = goName(n.Name), m.Provider+"_"+n.Name, plural(n.Name)
+	if kind, ok := ext["kind"].(string); ok {
+		n.Kind = kind
+	}
+	if ext["only"] == "data" {
+		n.Kind = kindData
+	}
+	if v, ok := ext["version"].(float64); ok {
+		n.Version = int64(v)
+	}
+	for _, l := range anyStrings(ext["lookup"]) {
+		n.Lookup = append(n.Lookup, snake(l))
+	}
+	if !m.findOperations(r, n) {
+		return nil
+	}
+	m.attributes(r, n)
+	return n
+}
+
+// findOperations finds the operations by path and method and refuses missing
+// and surplus ones.
+func (m *model) findOperations(r *reporter, n *noun) bool {
+	before := len(r.list)
+	at := func(path, method string) *operation {
+		for _, o := range m.Operations {
+			if o.Path == path && o.Method == method {
+				return o
+			}
+		}
+		return nil
+	}
+	if m.doc.spec.Paths.Value(n.Path) == nil {
+		r.add(n.pointer+"/path", "noun", "path %s is not in the contract", n.Path)
+		return false
+	}
+	want := map[string]**operation{}
+	var forbidden []string
+	if n.Kind == kindSingleton {
+		want["GET "+n.Path], want["PATCH "+n.Path] = &n.Read, &n.Update
+		forbidden = []string{"POST " + n.Path, "DELETE " + n.Path}
+	} else {
+		for path := range m.doc.spec.Paths.Map() {
+			rest, ok := strings.CutPrefix(path, n.Path+"/{")
+			if ok && strings.Count(rest, "}") == 1 && strings.HasSuffix(rest, "}") {
+				n.ItemPath = path
+			}
+		}
+		if n.ItemPath == "" {
+			r.add(n.pointer+"/path", "noun", "no item path %s/{id} in the contract", n.Path)
+			return false
+		}
+		want["GET "+n.Path], want["GET "+n.ItemPath] = &n.List, &n.Read
+		switch n.Kind {
+		case kindCollection:
+			want["POST "+n.Path], want["DELETE "+n.ItemPath] = &n.Create, &n.Delete
+			n.Update = at(n.ItemPath, http.MethodPut)
+		case kindAdopted:
+			want["PUT "+n.ItemPath], want["DELETE "+n.ItemPath] = &n.Update, &n.Delete
+			forbidden = []string{"POST " + n.Path}
+		}
+		forbidden = append(forbidden, "PATCH "+n.ItemPath, "PATCH "+n.Path, "PUT "+n.Path, "DELETE "+n.Path)
+	}
+	for _, key := range slices.Sorted(maps.Keys(want)) {
+		method, path, _ := strings.Cut(key, " ")
+		if *want[key] = at(path, method); *want[key] == nil {
+			r.add("/paths/"+escapePointer(path), "noun", "%s needs %s %s", n.Name, method, path)
+		}
+	}
+	for _, key := range forbidden {
+		method, path, _ := strings.Cut(key, " ")
+		if o := at(path, method); o != nil {
+			r.add(o.pointer, "noun", "%s is a %s noun: %s %s has no place", n.Name, n.Kind, method, path)
+		}
+	}
+	return len(r.list) == before
+}
+
+// attributes decides the attributes of the resource and of the data sources.
+func (m *model) attributes(r *reporter, n *noun) {
+	var create, update *openapi3.Schema
+	if n.Create != nil {
+		n.CreateBody, n.CreateObject = n.Create.Body, n.Create.Result.Type
+		create = bodySchema(n.Create)
+	}
+	if n.Update != nil {
+		n.UpdateBody = n.Update.Body
+		update = bodySchema(n.Update)
+	}
+	request := create
+	if request == nil {
+		request = update
+	}
+	if n.ItemPath != "" {
+		params := pathParams(n.ItemPath)
+		for _, p := range params[:len(params)-1] {
+			n.Parents = append(n.Parents, m.parent(n, p))
+		}
+		n.Key = "id"
+		if n.schema.Properties["id"] == nil {
+			n.Key = params[len(params)-1]
+		}
+		n.KeyField = m.types.fields[n.Object][n.Key].Name
+		if n.KeyField == "" {
+			r.add(n.pointer, "noun", "the object has neither id nor %s", n.Key)
+		}
+	}
+	n.Revision = m.types.fields[n.Object]["object_version"].Type == "int64" || m.types.fields[n.Object]["version"].Type == "int64"
+	tree := m.tree(r, "/components/schemas/", side{request, n.CreateBody, n.UpdateBody}, n.schema, n.Object)
+	if request == nil && n.UpdateBody != "" {
+		tree = m.tree(r, "/components/schemas/", side{update, "", n.UpdateBody}, n.schema, n.Object)
+	}
+	if request != nil {
+		n.OneOf, n.AtMostOneOf = eitherSets(request)
+	}
+	n.Data = n.dataAttributes(tree)
+	n.Resource = n.resourceAttributes(m, tree, update)
+	if n.CreateObject != "" && n.CreateObject != n.Object {
+		m.createObject(n)
+	}
+	for _, a := range n.Resource {
+		switch a.Secret {
+		case "create":
+			n.Secrets = append(n.Secrets, a)
+		case "write":
+			n.WriteOnly = append(n.WriteOnly, a)
+		}
+	}
+}
+
+func (m *model) parent(n *noun, name string) *attribute {
+	a := &attribute{Name: name, Wire: name, Go: goName(name), Kind: "string", Mode: required, Immutable: true, Parent: true}
+	a.References = strings.TrimSuffix(name, "_id")
+	a.Description = fmt.Sprintf("The id of the %s.", strings.ReplaceAll(a.References, "_", " "))
+	if p := n.schema.Properties[name]; p != nil {
+		a.Description = p.Value.Description
+	}
+	return a
+}
+
+// createObject finds the secret of a POST answer that is a superset of the
+// object, and which fields the two share.
+func (m *model) createObject(n *noun) {
+	created := m.doc.spec.Components.Schemas[n.CreateObject]
+	for wire, f := range m.types.fields[n.CreateObject] {
+		if m.types.fields[n.Object][wire].Type == f.Type {
+			n.Shared = append(n.Shared, f)
+		}
+		if created == nil || m.types.fields[n.Object][wire].Name != "" {
+			continue
+		}
+		p := created.Value.Properties[wire]
+		if hints(p.Value)["secret"] == "create" {
+			a := m.leaf(wire, p, nil)
+			a.Kind = "string"
+			a.Object = f
+			n.Resource = append(n.Resource, secretPair(a)...)
+		}
+	}
+	slices.SortFunc(n.Shared, func(a, b goField) int { return strings.Compare(a.Name, b.Name) })
+	sortAttributes(n.Resource)
+}
+
+// dataAttributes is everything that can be read.
+func (n *noun) dataAttributes(tree []*attribute) []*attribute {
+	var out []*attribute
+	for _, p := range n.Parents {
+		q := *p
+		out = append(out, &q)
+	}
+	for _, a := range tree {
+		if a.Secret != "" || a.Object.Name == "" || has(out, a.Name) {
+			continue
+		}
+		b := a.forData()
+		if a.Wire == n.Key || slices.Contains(n.Lookup, a.Name) {
+			b.Mode = optionalComputed
+		}
+		out = append(out, b)
+	}
+	sortAttributes(out)
+	return out
+}
+
+// resourceAttributes is what a resource manages or shows: no volatile values,
+// each secret with its switch.
+func (n *noun) resourceAttributes(m *model, tree []*attribute, update *openapi3.Schema) []*attribute {
+	if n.Kind == kindData {
+		return nil
+	}
+	out := slices.Clone(n.Parents)
+	for _, a := range tree {
+		if a.Volatile || has(out, a.Name) {
+			continue
+		}
+		a = a.forResource()
+		if n.Update == nil && a.Mode != computed || update != nil && n.Create != nil && a.Mode != computed && a.Create.Name != "" && a.Update.Name == "" {
+			a.Immutable = true
+		}
+		switch {
+		case a.Secret == "create":
+			out = append(out, secretPair(a)...)
+			continue
+		case a.Secret == "write":
+			out = append(out, writeOnlyPair(a)...)
+			continue
+		case n.Kind == kindAdopted && a.Name == n.Key:
+			a.Mode, a.Immutable = required, true
+			a.References = n.Name
+		}
+		out = append(out, a)
+	}
+	if n.Kind == kindAdopted {
+		out = append(out, &attribute{
+			Name: "deregister_on_destroy", Go: "DeregisterOnDestroy", Kind: "bool", Mode: optional, HasDefault: true, Default: false, Synthetic: true,
+			Description: "Whether destroying the resource removes the " + n.Name + " itself; otherwise it is only forgotten.",
+		})
+	}
+	sortAttributes(out)
+	return out
+}
+
+// secretPair is a secret shown by create and the visible switch that lets it
+// into the state.
+func secretPair(a *attribute) []*attribute {
+	s := *a
+	s.Mode, s.Sensitive, s.Secret = computed, true, "create"
+	s.Description = oneline(s.Description) + " Null unless `" + s.Name + "_in_state` is true, and after an import."
+	sw := &attribute{
+		Name: s.Name + "_in_state", Go: goName(s.Name) + "InState", Kind: "bool", Mode: optional, HasDefault: true, Default: false,
+		Immutable: true, Synthetic: true,
+		Description: "Whether the secret may stand in the state. Prefer the ephemeral resource, which keeps it out.",
+	}
+	s.Switch = sw.Go
+	return []*attribute{&s, sw}
+}
+
+// writeOnlyPair is a secret that is only ever sent, and the number whose
+// change sends it again.
+func writeOnlyPair(a *attribute) []*attribute {
+	w := *a
+	w.Name, w.Go = a.Name+"_wo", goName(a.Name)+"Wo"
+	w.Mode, w.Sensitive, w.WriteOnly, w.HasDefault = optional, true, true, false
+	w.Description = oneline(w.Description) + " It is never stored in plan or state (write-only, Terraform 1.11)."
+	v := &attribute{
+		Name: w.Name + "_version", Go: w.Go + "Version", Kind: "int64", Mode: optional, Synthetic: true,
+		Description: "Change it to send `" + w.Name + "` again.",
+	}
+	w.Switch = v.Go
+	return []*attribute{&w, v}
+}
+
+// checkReferences refuses references to nouns that are not there.
+func (m *model) checkReferences(r *reporter, nouns []*noun) {
+	names := map[string]bool{}
+	for _, n := range nouns {
+		names[n.Name] = true
+	}
+	for _, n := range nouns {
+		walkAttributes(n.Data, func(a *attribute) {
+			if a.References != "" && !names[a.References] && !a.Parent {
+				r.add(a.pointer, "noun", "%s refers to %s, which is no noun of the contract", a.Name, a.References)
+			}
+		})
+	}
+}
+
+func bodySchema(o *operation) *openapi3.Schema {
+	if o.op.RequestBody == nil {
+		return nil
+	}
+	for _, c := range o.op.RequestBody.Value.Content {
+		return c.Schema.Value
+	}
+	return nil
+}
+
+func eitherSets(s *openapi3.Schema) (oneOf, atMost [][]string) {
+	name := func(sets [][]string) [][]string {
+		for _, set := range sets {
+			for i, wire := range set {
+				set[i] = attributeName(wire, s.Properties[wire])
+			}
+		}
+		return sets
+	}
+	return name(stringLists(hints(s)["oneOf"])), name(stringLists(hints(s)["atMostOneOf"]))
+}
+
+func attributeName(wire string, p *openapi3.SchemaRef) string {
+	if p != nil {
+		if name, ok := hints(p.Value)["name"].(string); ok {
+			return name
+		}
+	}
+	return snake(wire)
+}
+
+func anyStrings(v any) []string {
+	list, _ := v.([]any)
+	var out []string
+	for _, x := range list {
+		out = append(out, fmt.Sprint(x))
+	}
+	return out
+}
+
+func plural(s string) string {
+	switch {
+	case strings.HasSuffix(s, "y") && !strings.HasSuffix(s, "ey"):
+		return strings.TrimSuffix(s, "y") + "ies"
+	case strings.HasSuffix(s, "s"), strings.HasSuffix(s, "x"), strings.HasSuffix(s, "ch"):
+		return s + "es"
+	}
+	return s + "s"
+}
+
+func has(list []*attribute, name string) bool {
+	return slices.ContainsFunc(list, func(a *attribute) bool { return a.Name == name })
+}
+
+func sortAttributes(list []*attribute) {
+	slices.SortFunc(list, func(a, b *attribute) int { return strings.Compare(a.Name, b.Name) })
+}

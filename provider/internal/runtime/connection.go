@@ -1,0 +1,115 @@
+package runtime
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/wattlenet/wattle/generated/sdk"
+	"github.com/wattlenet/wattle/generated/terraform"
+)
+
+// What we chose for reading many objects.
+const (
+	singleReads = 3               // reads by GET before a collection is listed
+	listLife    = 5 * time.Second // after which a list is asked for again
+	onePage     = 1000            // a list of at most so many has one ETag
+)
+
+// connection is the configured provider: a client and the lists it has read.
+// The client is nil while the provider's arguments are not known.
+type connection struct {
+	client *sdk.Client
+
+	mu    sync.Mutex // guards lists
+	lists map[string]*list
+}
+
+// list is one collection: how often it was read, and its objects by id once
+// reading them one by one does not pay any more.
+type list struct {
+	mu      sync.Mutex // guards all below; held during a request, so that one asks for all
+	reads   int
+	objects map[string]any
+	etag    string
+	at      time.Time
+}
+
+func (c *connection) list(n *terraform.Noun, parents []string) *list {
+	key := n.Name + "/" + strings.Join(parents, "/")
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.lists == nil {
+		c.lists = map[string]*list{}
+	}
+	if c.lists[key] == nil {
+		c.lists[key] = &list{}
+	}
+	return c.lists[key]
+}
+
+// read returns one object. The first reads of a collection ask for the object
+// itself; after them one request lists the collection for all. An object that
+// the list does not have is asked for once more, so that a missing one is
+// always the server's word.
+func (c *connection) read(ctx context.Context, n *terraform.Noun, ids []string) (any, error) {
+	if n.List == nil || n.Key == "" {
+		return n.Read(ctx, c.client, ids)
+	}
+	parents, id := ids[:len(ids)-1], ids[len(ids)-1]
+	l := c.list(n, parents)
+	object, err := l.object(ctx, c.client, n, parents, id)
+	if object == nil && err == nil {
+		return n.Read(ctx, c.client, ids)
+	}
+	return object, err
+}
+
+// object returns nil when the object is to be read by itself.
+func (l *list) object(ctx context.Context, client *sdk.Client, n *terraform.Noun, parents []string, id string) (any, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.reads++; l.reads <= singleReads {
+		return nil, nil
+	}
+	if l.objects == nil || time.Since(l.at) > listLife {
+		if err := l.load(ctx, client, n, parents); err != nil {
+			return nil, err
+		}
+	}
+	return l.objects[id], nil
+}
+
+func (l *list) load(ctx context.Context, client *sdk.Client, n *terraform.Noun, parents []string) error {
+	var etag string
+	opts := []sdk.CallOption{sdk.ETag(&etag)}
+	if l.objects != nil && len(l.objects) <= onePage {
+		opts = append(opts, sdk.IfNoneMatch(l.etag))
+	}
+	objects := map[string]any{}
+	for object, err := range n.List(ctx, client, parents, opts...) {
+		switch {
+		case errors.Is(err, sdk.ErrNotModified):
+			l.at = time.Now()
+			return nil
+		case sdk.IsNotFound(err): // the parent is gone: so are its children
+			l.objects, l.etag, l.at = objects, "", time.Now()
+			return nil
+		case err != nil:
+			return err
+		}
+		objects[n.ID(object)] = object
+	}
+	l.objects, l.etag, l.at = objects, etag, time.Now()
+	return nil
+}
+
+// forget drops what was listed of a collection, since a write changed it.
+func (c *connection) forget(n *terraform.Noun, parents []string) {
+	l := c.list(n, parents)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.objects = nil
+}

@@ -1,0 +1,175 @@
+package runtime
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/hashicorp/terraform-plugin-framework/attr"
+	"github.com/hashicorp/terraform-plugin-framework/diag"
+	"github.com/hashicorp/terraform-plugin-framework/path"
+
+	"github.com/wattlenet/wattle/generated/api"
+	"github.com/wattlenet/wattle/generated/sdk"
+	"github.com/wattlenet/wattle/generated/terraform"
+)
+
+// explain turns an error into diagnostics: a refused field stands on its
+// attribute, an object in use shows what uses it, a missing permission is
+// named. A nil error adds nothing. plan may be nil.
+func (r *nounResource) explain(ctx context.Context, d *diag.Diagnostics, action string, plan attributes, err error) {
+	if err == nil {
+		return
+	}
+	summary := fmt.Sprintf("Cannot %s %s", action, spaced(r.noun.Name))
+	var changed *changedError
+	if errors.As(err, &changed) {
+		d.AddError(summary, fmt.Sprintf("It changed since it was planned: %s. Plan again to see what is there now.", strings.Join(changed.attributes, ", ")))
+		return
+	}
+	p, ok := sdk.AsProblem(err)
+	if !ok {
+		d.AddError(summary, sentence(err.Error()))
+		return
+	}
+	detail := describe(p, err)
+	if p.Errors == nil || len(*p.Errors) == 0 {
+		d.AddError(summary, detail)
+		return
+	}
+	for _, fault := range *p.Errors {
+		at, rest := attributePath(ctx, r.noun.Fields, fault.Field, plan)
+		text := sentence(fault.Detail)
+		if rest != "" {
+			text = fmt.Sprintf("%s: %s", rest, text)
+		}
+		if len(at.Steps()) == 0 {
+			d.AddError(summary, text)
+		} else {
+			d.AddAttributeError(at, summary, text)
+		}
+	}
+}
+
+// describe is a problem in sentences: what happened and what to do.
+func describe(p api.Problem, err error) string {
+	text := sentence(p.Error())
+	switch {
+	case sdk.IsForbidden(err) && p.Permission != nil && *p.Permission != "":
+		text += fmt.Sprintf(" The token's role lacks the permission %s; use the token of a user whose role has it.", *p.Permission)
+	case sdk.IsUnauthenticated(err):
+		text += " Check the provider's token, WATTLE_TOKEN or the credentials profile."
+	case sdk.IsPreconditionFailed(err) && !inUse(err):
+		text += " Plan again if something else changed the object meanwhile."
+	}
+	if p.Referrers != nil && len(*p.Referrers) > 0 {
+		text += "\n\nIt is used by:"
+		for _, ref := range *p.Referrers {
+			text += fmt.Sprintf("\n  %s %q (%s), field %s", spaced(ref.Type), ref.Name, ref.Id, ref.Field)
+		}
+	}
+	if p.RequestId != "" {
+		text += fmt.Sprintf("\n\nRequest id: %s", p.RequestId)
+	}
+	return text
+}
+
+// attributePath follows a field such as rules[1].ports[0] through the noun's
+// attributes. What lies inside a set has no path of its own and comes back as
+// rest.
+func attributePath(ctx context.Context, fields []terraform.Field, field string, plan attributes) (at path.Path, rest string) {
+	at = path.Empty()
+	for field != "" {
+		name, index, after := cutField(field)
+		i := slices.IndexFunc(fields, func(f terraform.Field) bool { return f.Wire == name })
+		if i < 0 {
+			return at, field
+		}
+		f := fields[i]
+		at = at.AtName(f.Name)
+		switch {
+		case index < 0:
+		case f.Kind == "list":
+			at = at.AtListIndex(index)
+		case f.Kind == "keyed":
+			key, ok := keyAt(ctx, plan, at, index)
+			if !ok {
+				return at, field
+			}
+			at = at.AtMapKey(key)
+			if after == f.Key {
+				return at, ""
+			}
+		default:
+			return at, strings.TrimPrefix(after, ".")
+		}
+		fields, field = f.Fields, after
+	}
+	return at, ""
+}
+
+// cutField takes the first step off a field: its name, and its index or -1.
+func cutField(field string) (name string, index int, rest string) {
+	step, rest, _ := strings.Cut(field, ".")
+	name, in, ok := strings.Cut(step, "[")
+	if !ok {
+		return name, -1, rest
+	}
+	n, err := strconv.Atoi(strings.TrimSuffix(in, "]"))
+	if err != nil {
+		return name, -1, rest
+	}
+	return name, n, rest
+}
+
+// keyAt is the key of the member of a planned map that was sent at an index:
+// members are sent in the order of their keys.
+func keyAt(ctx context.Context, plan attributes, at path.Path, index int) (string, bool) {
+	if plan == nil {
+		return "", false
+	}
+	var v attr.Value
+	if plan.GetAttribute(ctx, at, &v).HasError() {
+		return "", false
+	}
+	m, ok := v.(interface{ Elements() map[string]attr.Value })
+	if !ok {
+		return "", false
+	}
+	keys := slices.Sorted(maps.Keys(m.Elements()))
+	if index >= len(keys) {
+		return "", false
+	}
+	return keys[index], true
+}
+
+// sentence begins with a capital and ends with a full stop.
+func sentence(s string) string {
+	s = strings.TrimSpace(s)
+	if s == "" {
+		return s
+	}
+	r, size := utf8.DecodeRuneInString(s)
+	s = string(unicode.ToUpper(r)) + s[size:]
+	if !strings.HasSuffix(s, ".") {
+		s += "."
+	}
+	return s
+}
+
+// faultList is every refused field in one text.
+func faultList(p api.Problem) string {
+	text := ""
+	if p.Errors != nil {
+		for _, f := range *p.Errors {
+			text += fmt.Sprintf("\n  %s: %s", f.Field, f.Detail)
+		}
+	}
+	return text
+}

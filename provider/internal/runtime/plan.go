@@ -1,0 +1,61 @@
+package runtime
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/hashicorp/terraform-plugin-framework/attr"
+	"github.com/hashicorp/terraform-plugin-framework/diag"
+	"github.com/hashicorp/terraform-plugin-framework/path"
+	"github.com/hashicorp/terraform-plugin-framework/resource"
+	"github.com/hashicorp/terraform-plugin-framework/tfsdk"
+)
+
+// ModifyPlan says at plan time that a secret which may not enter the state
+// will be null there.
+func (r *nounResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanRequest, resp *resource.ModifyPlanResponse) {
+	if r.noun.TakeSecrets == nil || req.Plan.Raw.IsNull() {
+		return
+	}
+	model := r.noun.NewModel()
+	resp.Diagnostics.Append(req.Plan.Get(ctx, model)...)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	r.noun.TakeSecrets(model)
+	resp.Diagnostics.Append(resp.Plan.Set(ctx, model)...)
+}
+
+// ValidateConfig refuses either-or attributes that are set together, or none
+// of which is.
+func (r *nounResource) ValidateConfig(ctx context.Context, req resource.ValidateConfigRequest, resp *resource.ValidateConfigResponse) {
+	for _, set := range r.noun.OneOf {
+		limit(ctx, req.Config, set, 1, &resp.Diagnostics)
+	}
+	for _, set := range r.noun.AtMostOneOf {
+		limit(ctx, req.Config, set, 0, &resp.Diagnostics)
+	}
+}
+
+// limit allows at most one of the attributes, and at least so many.
+func limit(ctx context.Context, config tfsdk.Config, names []string, least int, d *diag.Diagnostics) {
+	set := 0
+	for _, name := range names {
+		var v attr.Value
+		d.Append(config.GetAttribute(ctx, path.Root(name), &v)...)
+		if v == nil || v.IsUnknown() {
+			return
+		}
+		if !v.IsNull() {
+			set++
+		}
+	}
+	if set > 1 || set < least {
+		kind := "at most"
+		if least > 0 {
+			kind = "exactly"
+		}
+		d.AddAttributeError(path.Root(names[0]), "Wrong combination of attributes", fmt.Sprintf("Set %s one of %s; %d are set.", kind, strings.Join(names, ", "), set))
+	}
+}

@@ -1,0 +1,285 @@
+package runtime
+
+import (
+	"context"
+	"errors"
+
+	"github.com/hashicorp/terraform-plugin-framework/diag"
+	"github.com/hashicorp/terraform-plugin-framework/path"
+	"github.com/hashicorp/terraform-plugin-framework/resource"
+	"github.com/hashicorp/terraform-plugin-framework/resource/identityschema"
+	"github.com/hashicorp/terraform-plugin-framework/tfsdk"
+	"github.com/hashicorp/terraform-plugin-framework/types"
+
+	"github.com/wattlenet/wattle/generated/sdk"
+	"github.com/wattlenet/wattle/generated/terraform"
+)
+
+// nounResource is the resource of any noun.
+type nounResource struct {
+	noun *terraform.Noun
+	conn *connection
+}
+
+// identifiedResource is the resource of a noun whose objects have ids.
+type identifiedResource struct{ nounResource }
+
+var (
+	_ resource.ResourceWithModifyPlan     = (*nounResource)(nil)
+	_ resource.ResourceWithImportState    = (*nounResource)(nil)
+	_ resource.ResourceWithValidateConfig = (*nounResource)(nil)
+	_ resource.ResourceWithIdentity       = (*identifiedResource)(nil)
+)
+
+func (r *nounResource) Metadata(_ context.Context, req resource.MetadataRequest, resp *resource.MetadataResponse) {
+	resp.TypeName = req.ProviderTypeName + "_" + r.noun.Name
+}
+
+func (r *nounResource) Schema(_ context.Context, _ resource.SchemaRequest, resp *resource.SchemaResponse) {
+	resp.Schema = r.noun.Schema()
+}
+
+// IdentitySchema declares the ids that name an object for good.
+func (r *identifiedResource) IdentitySchema(_ context.Context, _ resource.IdentitySchemaRequest, resp *resource.IdentitySchemaResponse) {
+	resp.IdentitySchema.Attributes = map[string]identityschema.Attribute{}
+	for _, name := range append(append([]string{}, r.noun.Parents...), r.noun.Key) {
+		resp.IdentitySchema.Attributes[name] = identityschema.StringAttribute{RequiredForImport: true}
+	}
+}
+
+func (r *nounResource) Configure(_ context.Context, req resource.ConfigureRequest, _ *resource.ConfigureResponse) {
+	if c, ok := req.ProviderData.(*connection); ok {
+		r.conn = c
+	}
+}
+
+// connected says that nothing can be done yet when the provider's arguments
+// are not known.
+func (r *nounResource) connected(d *diag.Diagnostics) bool { return connected(r.conn, d) }
+
+func connected(c *connection, d *diag.Diagnostics) bool {
+	if c == nil || c.client == nil {
+		d.AddError("The provider is not configured yet", "Its arguments come from values that are only known after the apply. Apply those first, with -target, or give url and token as values that are known.")
+		return false
+	}
+	return true
+}
+
+// identify stores the object's ids as its identity.
+func (r *nounResource) identify(ctx context.Context, identity *tfsdk.ResourceIdentity, ids []string, d *diag.Diagnostics) {
+	if identity == nil || r.noun.Key == "" {
+		return
+	}
+	for i, name := range append(append([]string{}, r.noun.Parents...), r.noun.Key) {
+		d.Append(identity.SetAttribute(ctx, path.Root(name), ids[i])...)
+	}
+}
+
+// private is the part of the state that the user does not see.
+type private interface {
+	SetKey(context.Context, string, []byte) diag.Diagnostics
+}
+
+const etagKey = "etag" // an ETag is a JSON string as it stands
+
+func (r *nounResource) remember(ctx context.Context, to private, object any, d *diag.Diagnostics) {
+	if r.noun.Revision != nil {
+		d.Append(to.SetKey(ctx, etagKey, []byte(r.noun.Revision(object)))...)
+	}
+}
+
+// Create makes the object, adjusts it when it exists by itself, and stores its
+// id before anything else can fail.
+func (r *nounResource) Create(ctx context.Context, req resource.CreateRequest, resp *resource.CreateResponse) {
+	d := &resp.Diagnostics
+	if !r.connected(d) {
+		return
+	}
+	n, model := r.noun, r.noun.NewModel()
+	d.Append(req.Plan.Get(ctx, model)...)
+	r.writeOnly(ctx, req.Config, model, d)
+	ids := parentIDs(ctx, n, req.Plan, d)
+	if d.HasError() {
+		return
+	}
+	object, err := r.make(ctx, req.Plan, ids, model, d)
+	r.conn.forget(n, ids)
+	if err != nil || d.HasError() {
+		r.explain(ctx, d, "create", req.Plan, err)
+		return
+	}
+	if n.Key != "" {
+		ids = append(ids, n.ID(object))
+		d.Append(resp.State.SetAttribute(ctx, path.Root(n.Key), n.ID(object))...)
+	}
+	r.identify(ctx, resp.Identity, ids, d)
+	r.remember(ctx, resp.Private, object, d)
+	n.Flatten(ctx, object, model, d)
+	if n.TakeSecrets != nil {
+		n.TakeSecrets(model)
+	}
+	d.Append(resp.State.Set(ctx, model)...)
+}
+
+// make is what create means for the noun's kind.
+func (r *nounResource) make(ctx context.Context, plan tfsdk.Plan, parents []string, model any, d *diag.Diagnostics) (any, error) {
+	n, c := r.noun, r.conn.client
+	switch n.Kind {
+	case terraform.Singleton:
+		return n.Update(ctx, c, nil, model, d)
+	case terraform.Adopted:
+		ids := objectIDs(ctx, n, plan, d)
+		object, err := n.Read(ctx, c, ids)
+		if err != nil {
+			return nil, err
+		}
+		if len(r.differing(ctx, plan, object, n.OptIn, d)) == 0 {
+			return object, nil
+		}
+		return n.Update(ctx, c, ids, model, d)
+	}
+	return n.Create(ctx, c, parents, model, d)
+}
+
+// writeOnly puts the write-only values of the configuration, which no plan
+// holds, into the model that is sent.
+func (r *nounResource) writeOnly(ctx context.Context, config tfsdk.Config, model any, d *diag.Diagnostics) {
+	if r.noun.WriteOnly == nil {
+		return
+	}
+	given := r.noun.NewModel()
+	d.Append(config.Get(ctx, given)...)
+	r.noun.WriteOnly(given, model)
+}
+
+// Read refreshes the state. An object of the version that the state was made
+// from leaves it untouched; one that is gone leaves the state.
+func (r *nounResource) Read(ctx context.Context, req resource.ReadRequest, resp *resource.ReadResponse) {
+	d := &resp.Diagnostics
+	if r.conn == nil || r.conn.client == nil {
+		return // not known yet: the state stays as it is
+	}
+	n := r.noun
+	ids := objectIDs(ctx, n, req.State, d)
+	if d.HasError() {
+		return
+	}
+	object, err := r.conn.read(ctx, n, ids)
+	switch {
+	case sdk.IsNotFound(err):
+		resp.State.RemoveResource(ctx)
+		return
+	case err != nil:
+		r.explain(ctx, d, "read", nil, err)
+		return
+	}
+	r.identify(ctx, resp.Identity, ids, d)
+	if n.Revision != nil {
+		etag, more := req.Private.GetKey(ctx, etagKey)
+		d.Append(more...)
+		if string(etag) == n.Revision(object) {
+			return
+		}
+	}
+	model := n.NewModel()
+	d.Append(req.State.Get(ctx, model)...)
+	n.Flatten(ctx, object, model, d)
+	d.Append(resp.State.Set(ctx, model)...)
+	r.remember(ctx, resp.Private, object, d)
+}
+
+// Update replaces the object if it is still what the plan was made from.
+func (r *nounResource) Update(ctx context.Context, req resource.UpdateRequest, resp *resource.UpdateResponse) {
+	d := &resp.Diagnostics
+	if !r.connected(d) {
+		return
+	}
+	n, model, before := r.noun, r.noun.NewModel(), r.noun.NewModel()
+	d.Append(req.Plan.Get(ctx, model)...)
+	d.Append(req.State.Get(ctx, before)...)
+	if n.SecretsChanged != nil && n.SecretsChanged(model, before) {
+		r.writeOnly(ctx, req.Config, model, d)
+	}
+	ids := objectIDs(ctx, n, req.State, d)
+	etag, more := req.Private.GetKey(ctx, etagKey)
+	d.Append(more...)
+	if d.HasError() {
+		return
+	}
+	var object any
+	var err error
+	if n.Update == nil { // only attributes of the provider's own can change
+		object, err = n.Read(ctx, r.conn.client, ids)
+	} else {
+		object, err = r.replace(ctx, ids, model, req.State, string(etag), d)
+	}
+	r.conn.forget(n, ids[:max(len(ids)-1, 0)])
+	if err != nil || d.HasError() {
+		r.explain(ctx, d, "update", req.Plan, err)
+		return
+	}
+	r.identify(ctx, resp.Identity, ids, d)
+	r.remember(ctx, resp.Private, object, d)
+	n.Flatten(ctx, object, model, d)
+	d.Append(resp.State.Set(ctx, model)...)
+}
+
+// changedError says that an object is not what the plan was made from.
+type changedError struct {
+	attributes []string
+	cause      error
+}
+
+func (e *changedError) Error() string { return e.cause.Error() }
+func (e *changedError) Unwrap() error { return e.cause }
+
+// replace sends the new object under the condition that the old one is still
+// of the version in the private state. When it is not, but nothing that the
+// resource manages changed (another resource of this run added a member, say),
+// the condition is renewed; else the change is reported.
+func (r *nounResource) replace(ctx context.Context, ids []string, model any, before tfsdk.State, etag string, d *diag.Diagnostics) (any, error) {
+	n, c := r.noun, r.conn.client
+	for range 3 {
+		object, err := n.Update(ctx, c, ids, model, d, sdk.IfMatch(etag))
+		if etag == "" || !sdk.IsPreconditionFailed(err) {
+			return object, err
+		}
+		now, readErr := n.Read(ctx, c, ids)
+		if readErr != nil {
+			return nil, errors.Join(err, readErr)
+		}
+		if fresh := n.Revision(now); fresh == etag {
+			return nil, err // the condition holds: something else is wrong
+		} else if changed := r.drift(ctx, before, now, d); len(changed) > 0 {
+			return nil, &changedError{changed, err}
+		} else {
+			etag = fresh
+		}
+	}
+	return nil, errors.New("the object changes faster than it can be written")
+}
+
+// Delete removes the object; one that is gone already is no error. A
+// singleton and, unless asked, an adopted object are only forgotten.
+func (r *nounResource) Delete(ctx context.Context, req resource.DeleteRequest, resp *resource.DeleteResponse) {
+	d := &resp.Diagnostics
+	if r.noun.Kind == terraform.Singleton || !r.connected(d) {
+		return
+	}
+	if r.noun.Kind == terraform.Adopted {
+		var remove types.Bool
+		d.Append(req.State.GetAttribute(ctx, path.Root("deregister_on_destroy"), &remove)...)
+		if !remove.ValueBool() {
+			return
+		}
+	}
+	ids := objectIDs(ctx, r.noun, req.State, d)
+	if d.HasError() {
+		return
+	}
+	err := r.remove(ctx, ids)
+	r.conn.forget(r.noun, ids[:len(ids)-1])
+	if err != nil && !sdk.IsNotFound(err) {
+		r.explain(ctx, d, "delete", nil, err)
+	}
+}
