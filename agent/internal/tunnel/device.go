@@ -265,6 +265,15 @@ func (d *Device) Stats() (map[PublicKey]Stats, error) {
 	return parseStats(text)
 }
 
+// Rekey ends the sessions with a peer, so that the next packet begins with a
+// handshake. For a peer that has restarted: it would drop what the old session
+// sends, and WireGuard itself notices after 15 s.
+func (d *Device) Rekey(key PublicKey) {
+	if peer := d.wg.LookupPeer(device.NoisePublicKey(key)); peer != nil {
+		peer.ExpireCurrentKeypairs()
+	}
+}
+
 // Close ends the device and removes its interface. It may be called twice.
 func (d *Device) Close() error {
 	d.mu.Lock()

@@ -1,0 +1,292 @@
+package connectivity
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/pion/stun/v2"
+
+	"github.com/wattlenet/wattle/agent/internal/tunnel"
+)
+
+// Constants of RFC 8656.
+const (
+	transportUDP = 17 // REQUESTED-TRANSPORT, section 18.7
+
+	permissionLifetime = 5 * time.Minute  // section 9
+	channelLifetime    = 10 * time.Minute // section 12
+
+	firstChannel = 0x4000 // section 12
+	lastChannel  = 0x4FFF
+
+	codeUnauthorized       = 401 // RFC 8489, section 14.8
+	codeForbidden          = 403
+	codeAllocationMismatch = 437
+	codeStaleNonce         = 438
+	codeWrongCredentials   = 441
+)
+
+// requestLimit is how long one request to a relay may take, repetitions included.
+const requestLimit = 5 * time.Second
+
+// A turnError is a refusal by the relay.
+type turnError struct {
+	method stun.Method
+	code   int
+	reason string
+}
+
+func (e *turnError) Error() string {
+	return fmt.Sprintf("relay refused %s: %d %s", e.method, e.code, e.reason)
+}
+
+func refusedWith(err error, codes ...int) bool {
+	var refusal *turnError
+	if !errors.As(err, &refusal) {
+		return false
+	}
+	for _, code := range codes {
+		if refusal.code == code {
+			return true
+		}
+	}
+	return false
+}
+
+type credential struct{ username, password string }
+
+// An allocation is this machine's allocation on one TURN server (RFC 8656):
+// its control messages. Data does not pass through here.
+type allocation struct {
+	relay        *tunnel.Relay
+	transactions *transactions
+
+	relayed  netip.AddrPort // where peers reach this machine
+	mapped   netip.AddrPort // this machine as the server sees it
+	lifetime time.Duration
+
+	mu         sync.Mutex // guards all below
+	credential credential
+	realm      stun.Realm
+	nonce      stun.Nonce
+	channels   map[netip.AddrPort]uint16
+	next       uint16
+}
+
+func newAllocation(relay *tunnel.Relay, t *transactions, c credential) *allocation {
+	return &allocation{
+		relay: relay, transactions: t, credential: c,
+		channels: make(map[netip.AddrPort]uint16), next: firstChannel,
+	}
+}
+
+// allocate asks for a relayed address (section 7). An allocation left over on
+// this socket by an earlier run is deleted first.
+func (a *allocation) allocate(ctx context.Context) error {
+	answer, err := a.request(ctx, stun.MethodAllocate, requestedTransport)
+	if refusedWith(err, codeAllocationMismatch) {
+		if err := a.release(ctx); err != nil {
+			return fmt.Errorf("delete the allocation of an earlier run: %w", err)
+		}
+		answer, err = a.request(ctx, stun.MethodAllocate, requestedTransport)
+	}
+	if err != nil {
+		return err
+	}
+	var relayed, mapped stun.XORMappedAddress
+	if err := relayed.GetFromAs(answer, stun.AttrXORRelayedAddress); err != nil {
+		return fmt.Errorf("relay's answer has no relayed address: %w", err)
+	}
+	a.relayed = addrPort(relayed.IP, relayed.Port)
+	if mapped.GetFrom(answer) == nil {
+		a.mapped = addrPort(mapped.IP, mapped.Port)
+	}
+	a.lifetime = lifetimeOf(answer)
+	return nil
+}
+
+// refresh keeps the allocation (section 8).
+func (a *allocation) refresh(ctx context.Context) error {
+	answer, err := a.request(ctx, stun.MethodRefresh)
+	if err == nil {
+		a.lifetime = lifetimeOf(answer)
+	}
+	return err
+}
+
+// release deletes the allocation.
+func (a *allocation) release(ctx context.Context) error {
+	_, err := a.request(ctx, stun.MethodRefresh, lifetime(0))
+	if refusedWith(err, codeAllocationMismatch) {
+		return nil // it is gone already
+	}
+	return err
+}
+
+// permit lets packets from addr in, whatever their port (section 10).
+func (a *allocation) permit(ctx context.Context, addr netip.Addr) error {
+	_, err := a.request(ctx, stun.MethodCreatePermission, peerAddress(netip.AddrPortFrom(addr, 0)))
+	return err
+}
+
+// channel returns the number for a peer, chosen at the first call. Packets may
+// use it as soon as the request of bind is on its way.
+func (a *allocation) channel(peer netip.AddrPort) (uint16, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if number, ok := a.channels[peer]; ok {
+		return number, nil
+	}
+	if a.next > lastChannel {
+		return 0, errors.New("relay: all channels of this allocation are in use")
+	}
+	a.channels[peer] = a.next
+	a.next++
+	return a.channels[peer], nil
+}
+
+// bind binds or keeps the channel of a peer, and with it the permission
+// (section 12). As soon as the request has left it calls written: what is sent
+// from then on arrives after it, so the first packet need not wait for the answer.
+func (a *allocation) bind(ctx context.Context, peer netip.AddrPort, written func()) error {
+	number, err := a.channel(peer)
+	if err != nil {
+		return err
+	}
+	var once sync.Once
+	write := func(message []byte) error {
+		err := a.relay.Write(message)
+		once.Do(written)
+		return err
+	}
+	_, err = a.send(ctx, stun.MethodChannelBind, write, channelNumber(number), peerAddress(peer))
+	return err
+}
+
+// ping asks for the mapped address (RFC 8489, section 2); it keeps the mapping
+// of a NAT and shows that the server lives.
+func (a *allocation) ping(ctx context.Context) (netip.AddrPort, error) {
+	request, err := stun.Build(stun.TransactionID, stun.BindingRequest)
+	if err != nil {
+		return netip.AddrPort{}, err
+	}
+	answer, err := a.transactions.do(ctx, request, !a.relay.Streaming(), a.relay.Write)
+	if err != nil {
+		return netip.AddrPort{}, err
+	}
+	var mapped stun.XORMappedAddress
+	if err := mapped.GetFrom(answer); err != nil {
+		return netip.AddrPort{}, err
+	}
+	return addrPort(mapped.IP, mapped.Port), nil
+}
+
+func (a *allocation) setCredential(c credential) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.credential = c
+}
+
+func (a *allocation) request(ctx context.Context, method stun.Method, attributes ...stun.Setter) (*stun.Message, error) {
+	return a.send(ctx, method, a.relay.Write, attributes...)
+}
+
+// send makes one authenticated request (RFC 8489, section 9.2). The first one
+// has no realm and no nonce yet; the server's refusal brings both.
+func (a *allocation) send(ctx context.Context, method stun.Method, write func([]byte) error, attributes ...stun.Setter) (*stun.Message, error) {
+	ctx, cancel := context.WithTimeout(ctx, requestLimit)
+	defer cancel()
+	var refusal error
+	for range 3 {
+		message, err := a.build(method, attributes)
+		if err != nil {
+			return nil, err
+		}
+		answer, err := a.transactions.do(ctx, message, !a.relay.Streaming(), write)
+		if err != nil {
+			return nil, fmt.Errorf("relay %s, %s: %w", a.relay.Server(), method, err)
+		}
+		if answer.Type.Class == stun.ClassSuccessResponse {
+			return answer, nil
+		}
+		var code stun.ErrorCodeAttribute
+		if err := code.GetFrom(answer); err != nil {
+			return nil, fmt.Errorf("relay %s, %s: refusal without a code", a.relay.Server(), method)
+		}
+		refusal = &turnError{method: method, code: int(code.Code), reason: string(code.Reason)}
+		if !a.challenge(answer, int(code.Code)) {
+			return nil, refusal
+		}
+	}
+	return nil, refusal
+}
+
+// challenge takes realm and nonce from a refusal; true when another try makes sense.
+func (a *allocation) challenge(answer *stun.Message, code int) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if code == codeUnauthorized && len(a.nonce) > 0 || code != codeUnauthorized && code != codeStaleNonce {
+		return false // the credential itself was refused
+	}
+	return a.nonce.GetFrom(answer) == nil && a.realm.GetFrom(answer) == nil
+}
+
+func (a *allocation) build(method stun.Method, attributes []stun.Setter) (*stun.Message, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	setters := []stun.Setter{stun.TransactionID, stun.NewType(method, stun.ClassRequest)}
+	setters = append(setters, attributes...)
+	if len(a.nonce) > 0 {
+		username := stun.NewUsername(a.credential.username)
+		setters = append(setters, username, a.realm, a.nonce,
+			stun.NewLongTermIntegrity(a.credential.username, a.realm.String(), a.credential.password))
+	}
+	return stun.Build(append(setters, stun.Fingerprint)...)
+}
+
+// Attributes of RFC 8656, section 18.
+
+var requestedTransport = stun.RawAttribute{Type: stun.AttrRequestedTransport, Value: []byte{transportUDP, 0, 0, 0}}
+
+func lifetime(d time.Duration) stun.Setter {
+	return stun.RawAttribute{
+		Type:  stun.AttrLifetime,
+		Value: binary.BigEndian.AppendUint32(nil, uint32(d/time.Second)),
+	}
+}
+
+func channelNumber(number uint16) stun.Setter {
+	return stun.RawAttribute{
+		Type:  stun.AttrChannelNumber,
+		Value: binary.BigEndian.AppendUint32(nil, uint32(number)<<16),
+	}
+}
+
+type peerAddress netip.AddrPort
+
+func (p peerAddress) AddTo(m *stun.Message) error {
+	addr := netip.AddrPort(p)
+	x := stun.XORMappedAddress{IP: addr.Addr().AsSlice(), Port: int(addr.Port())}
+	return x.AddToAs(m, stun.AttrXORPeerAddress)
+}
+
+// lifetimeOf returns the LIFETIME of an answer, the default of 10 min when
+// there is none (section 7.2).
+func lifetimeOf(m *stun.Message) time.Duration {
+	value, err := m.Get(stun.AttrLifetime)
+	if err != nil || len(value) != 4 {
+		return 10 * time.Minute
+	}
+	return time.Duration(binary.BigEndian.Uint32(value)) * time.Second
+}
+
+func addrPort(ip net.IP, port int) netip.AddrPort {
+	addr, _ := netip.AddrFromSlice(ip)
+	return netip.AddrPortFrom(addr.Unmap(), uint16(port))
+}

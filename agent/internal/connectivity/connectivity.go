@@ -1,0 +1,126 @@
+// Package connectivity finds, keeps and upgrades the path to each peer:
+// through a relay at once (RFC 8656), directly as soon as ICE (RFC 8445) finds a way.
+package connectivity
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/netip"
+	"time"
+
+	"github.com/wattlenet/wattle/agent/internal/tunnel"
+)
+
+// MaximumBox is the size in bytes of the largest sealed message.
+const MaximumBox = 8 << 10
+
+// Config is what a Pathfinder needs.
+type Config struct {
+	Logger     *slog.Logger      // required
+	PrivateKey tunnel.PrivateKey // required: the tunnel's key
+	Bind       *tunnel.Bind      // required: the tunnel's sockets
+
+	// Signal carries one sealed message of at most MaximumBox bytes to the peer
+	// with this ID. It may block for as long as ctx lives and is called from
+	// several goroutines, for one peer from one at a time. An error is retried
+	// with growing delays. Required.
+	Signal func(ctx context.Context, peerID string, box []byte) error
+
+	// Interface reports whether the addresses of a network interface may be
+	// offered to peers. The tunnel's own interface must be refused. Nil accepts
+	// every interface.
+	Interface func(name string) bool
+
+	// Address reports whether a local address may be offered, and whether a
+	// peer's address may be checked: refuse the overlay's own prefix. Nil
+	// accepts all.
+	Address func(netip.Addr) bool
+
+	// Loopback offers loopback addresses too; for tests.
+	Loopback bool
+
+	// Rekey tells the device to begin a new session with a peer at its next
+	// packet, because the peer has restarted and knows no session any more. Nil
+	// leaves it to WireGuard's own timers (15 s). See tunnel.Device.Rekey.
+	Rekey func(tunnel.PublicKey)
+
+	// Mark is put on the streams to relays (Linux, privileged). 0: none.
+	Mark uint32
+
+	// Force restricts the kinds of path: "" uses what works.
+	Force Path
+}
+
+// A Peer is another machine of the network map.
+type Peer struct {
+	ID        string // as the control plane knows it
+	PublicKey tunnel.PublicKey
+}
+
+// A Relay is a TURN or STUN server with the credential for it.
+type Relay struct {
+	// URLs as RFC 7065 and RFC 7064 write them: turn:host:port?transport=udp,
+	// turn:host:port?transport=tcp, stun:host:port. Without transport: UDP.
+	URLs []string
+
+	Username string    // empty for STUN alone
+	Password string    //
+	Expires  time.Time // of the credential; zero: never
+}
+
+// A Path is the kind of way that packets take.
+type Path string
+
+const (
+	PathIdle    Path = "idle"    // nothing to send, or not found yet
+	PathRelayed Path = "relayed" // through the relay
+	PathDirect  Path = "direct"  // from socket to socket
+)
+
+// A Reason says why a peer is not reached directly.
+type Reason string
+
+const (
+	ReasonNone        Reason = ""
+	ReasonUDPBlocked  Reason = "udp_blocked"         // no UDP leaves this network
+	ReasonHardNAT     Reason = "hard_nat_both"       // both sides map by destination
+	ReasonNoAnswer    Reason = "no_answer"           // no check was answered
+	ReasonOffline     Reason = "peer_offline_signal" // the peer does not answer offers
+	ReasonPolicy      Reason = "policy_relay"        // the network wants the relay
+	ReasonCaptured    Reason = "route_captured"      // a route leads the peer's address into the tunnel
+	ReasonMTU         Reason = "mtu"                 // the direct path carries no full packet
+	ReasonChecking    Reason = "checking"            // an attempt is under way
+	ReasonRelayForced Reason = "relay_only_mode"     // asked for here
+)
+
+// A Status is what is known about the path to a peer.
+type Status struct {
+	Path  Path
+	Since time.Time // of Path; zero when the peer was never awake
+
+	// Local and Remote are the candidates of a direct path, or the relayed
+	// addresses of a relayed one; empty when idle.
+	Local  string
+	Remote string
+	Relay  string // address of the relay; empty unless relayed
+
+	// RTT is the round trip measured last by a probe; zero: not measured.
+	RTT time.Duration
+
+	// Reason says why the path is not direct; empty when it is, or when idle.
+	Reason      Reason
+	LastAttempt time.Time // of ICE; zero: none
+	LastError   string    // of that attempt; empty: it succeeded or still runs
+}
+
+// A RelayStatus is what is known about this machine's allocation.
+type RelayStatus struct {
+	Server    string // host:port; empty: no relay is configured or none answers
+	Transport string // udp or tcp
+	Relayed   string // the address peers reach this machine at
+	Mapped    string // this machine's address as the server sees it; UDP only
+	Error     string // of the last attempt to allocate; empty: it succeeded
+}
+
+var errConfig = errors.New("connectivity: logger, private key, bind and signal are required")

@@ -1,0 +1,135 @@
+package connectivity
+
+import (
+	"context"
+	"time"
+
+	"github.com/wattlenet/wattle/agent/internal/tunnel"
+)
+
+// tickPair looks at an awake pair ten times a second. What counts is evidence:
+// data sent and nothing received.
+func (p *Pathfinder) tickPair(ctx context.Context, pr *pair, now time.Time) {
+	if p.unused(pr, now) {
+		p.sleep(pr)
+		return
+	}
+	if pr.direct != nil {
+		p.watchDirect(ctx, pr)
+	}
+	if pr.relay != nil && now.Sub(pr.bound) > rebindChannel {
+		p.useRelay(ctx, pr)
+	}
+	p.repeat(ctx, pr, now)
+	p.publish(pr)
+}
+
+// unused reports whether nothing has left for long, or nothing could.
+func (p *Pathfinder) unused(pr *pair, now time.Time) bool {
+	quiet := now.Sub(pr.wanted)
+	for _, path := range []*tunnel.Path{pr.direct, pr.relay} {
+		if path == nil {
+			continue
+		}
+		if sent, ever := path.Sent(); ever {
+			quiet = min(quiet, sent)
+		}
+	}
+	if pr.direct == nil && pr.relay == nil {
+		return quiet > deadAfter && !pr.endpoint.Handshaking()
+	}
+	return quiet > idleAfter
+}
+
+// watchDirect doubts a silent path and keeps a quiet one open.
+func (p *Pathfinder) watchDirect(ctx context.Context, pr *pair) {
+	if pr.probing {
+		return
+	}
+	if pr.direct.Unanswered() > silence {
+		p.doubt(ctx, pr)
+		return
+	}
+	if pr.suspect { // answered meanwhile
+		pr.suspect = false
+		p.route(pr)
+	}
+	if age, ever := pr.direct.Received(); !ever || age > keepaliveAge {
+		p.startProbe(ctx, pr, pr.direct, 3*probeLimit)
+	}
+}
+
+// doubt sends copies through the relay while probes ask whether the direct path lives.
+func (p *Pathfinder) doubt(ctx context.Context, pr *pair) {
+	if !pr.suspect {
+		pr.suspect = true
+		p.route(pr)
+	}
+	if !pr.probing {
+		p.startProbe(ctx, pr, pr.direct, probeLimit)
+	}
+}
+
+func (p *Pathfinder) startProbe(ctx context.Context, pr *pair, path *tunnel.Path, limit time.Duration) {
+	pr.probing = true
+	p.task(func() {
+		rtt, err := p.probe(ctx, pr.probe, path, limit)
+		p.post(func(ctx context.Context) {
+			pr.probing = false
+			if pr.direct != path || ctx.Err() != nil {
+				return
+			}
+			if err == nil {
+				pr.rtt, pr.suspect = rtt, false
+				p.route(pr)
+				return
+			}
+			if age, ever := path.Received(); ever && age < limit {
+				return // data arrived on it meanwhile
+			}
+			p.directLost(ctx, pr)
+		})
+	})
+}
+
+// directLost falls back to the relay. Without one the path stays in use: it is
+// all there is, and it may come back.
+func (p *Pathfinder) directLost(ctx context.Context, pr *pair) {
+	running := pr.attempt != nil && !pr.attempt.done
+	if pr.relay != nil {
+		p.log.Info("direct path lost", "peer", pr.peer.ID, "remote", pr.direct.Addr().String())
+		pr.direct, pr.suspect = nil, false
+		pr.lastError = "the direct path went silent"
+		pr.rtt = 0
+		p.route(pr)
+	} else if time.Now().Before(pr.nextAttempt) {
+		return
+	}
+	if !running {
+		p.scheduleAttempt(pr) // also when this one fails silently
+		p.startAttempt(ctx, pr)
+		p.sendHello(ctx, pr)
+	}
+}
+
+// repeat says hello again while the peer has not answered or cannot be reached,
+// and begins the next attempt when its time has come.
+func (p *Pathfinder) repeat(ctx context.Context, pr *pair, now time.Time) {
+	if pr.sending || now.Before(pr.nextHello) {
+		return
+	}
+	a := pr.attempt
+	switch {
+	case a == nil, a.joined == "":
+		p.sendHello(ctx, pr)
+	case !a.done && now.Sub(a.began) > 2*attemptLimit:
+		a.done = true // joined, but the checks never ended
+	case a.done && pr.direct == nil && (pr.relay == nil || pr.relay.Unanswered() > relaySilence):
+		// The peer may have restarted or moved to another relay.
+		p.startAttempt(ctx, pr)
+		p.sendHello(ctx, pr)
+	case a.done && pr.direct == nil && now.After(pr.nextAttempt) && p.cfg.Force != PathRelayed && !pr.nextAttempt.IsZero():
+		p.startAttempt(ctx, pr)
+		p.sendHello(ctx, pr)
+	}
+}

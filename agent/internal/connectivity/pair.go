@@ -1,0 +1,329 @@
+package connectivity
+
+import (
+	"context"
+	"net/netip"
+	"time"
+
+	"github.com/pion/ice/v3"
+
+	"github.com/wattlenet/wattle/agent/internal/tunnel"
+)
+
+// Choices of ours.
+const (
+	idleAfter = 5 * time.Minute  // without a packet sent
+	deadAfter = 90 * time.Second // without any path; WireGuard gives up then too
+
+	silence      = time.Second            // sent, nothing received: the path is in doubt
+	probeLimit   = 900 * time.Millisecond // three probes; then the path is dead
+	keepaliveAge = 20 * time.Second       // below the 30 s after which many NATs forget
+
+	firstHello   = time.Second // until a hello is repeated; doubles
+	longestHello = 30 * time.Second
+	signalLimit  = 15 * time.Second
+	offlineAfter = 3 * time.Second // unanswered hello: say so in the status
+
+	relaySilence  = 2 * time.Second // on the relay: the peer may have moved to another
+	rebindChannel = channelLifetime/2 - time.Minute
+)
+
+// retryAttempts is when ICE is tried again after a failure, while the pair is awake.
+var retryAttempts = []time.Duration{30 * time.Second, 2 * time.Minute, 10 * time.Minute}
+
+// A pair is this machine and one peer.
+//
+//	        wake, or a hello of the peer
+//	idle ------------------------------> waking
+//	 ^                                     | relayed address known     | ICE nominates
+//	 | 5 min without a packet              v                           v
+//	 +--------------------------------- relayed --ICE nominates--> direct
+//	                                       ^                          |
+//	                                       +--- silent for 1 s and ---+
+//	                                            three probes unanswered
+type pair struct {
+	peer     Peer
+	endpoint *tunnel.Endpoint
+	seal     *sealer
+	probe    *prober
+
+	awake  bool
+	wanted time.Time // last reason to be awake that is not a packet on a path
+
+	direct  *tunnel.Path // nil: none is known
+	relay   *tunnel.Path // nil: no channel
+	suspect bool         // direct is in doubt: the relay carries copies
+	probing bool
+	primary *tunnel.Path // what the endpoint was told
+	also    *tunnel.Path
+
+	relayed netip.AddrPort // the peer's; zero: unknown
+	bound   time.Time      // last answer to ChannelBind
+
+	attempt     *attempt
+	lastJoined  string // the peer's session of the last attempt joined
+	nextAttempt time.Time
+	failures    int
+
+	pending    *hello // waits for the one on its way
+	sending    bool
+	nextHello  time.Time
+	helloDelay time.Duration
+	signalErr  string
+
+	since                    time.Time
+	kind                     Path
+	localAddress, remoteAddr string
+	rtt                      time.Duration
+	lastAttempt              time.Time
+	lastError                string
+}
+
+// wake begins to look for a path.
+func (p *Pathfinder) wake(ctx context.Context, pr *pair) {
+	pr.wanted = time.Now()
+	if pr.awake {
+		return
+	}
+	p.rouse(pr)
+	p.useRelay(ctx, pr) // by what is remembered; the hello may correct it
+	p.startAttempt(ctx, pr)
+	p.sendHello(ctx, pr)
+	p.publish(pr)
+}
+
+func (p *Pathfinder) rouse(pr *pair) {
+	pr.awake = true
+	pr.wanted = time.Now()
+	pr.helloDelay = firstHello
+	pr.failures = 0
+}
+
+// sleep gives the pair's resources back. What was learned stays.
+func (p *Pathfinder) sleep(pr *pair) {
+	p.endAttempt(pr)
+	pr.awake, pr.suspect = false, false
+	pr.direct, pr.relay = nil, nil
+	pr.lastJoined = ""
+	pr.primary, pr.also = nil, nil
+	pr.endpoint.Idle()
+	p.publish(pr)
+}
+
+// handleEvent reacts to what the tunnel has seen of a peer.
+func (p *Pathfinder) handleEvent(ctx context.Context, pr *pair, event tunnel.Event) {
+	switch event.Kind {
+	case tunnel.Wake:
+		p.wake(ctx, pr)
+	case tunnel.Arrived:
+		if event.Relay != nil {
+			pr.relayed = event.Addr
+		} else if pr.direct == nil && p.cfg.Force != PathRelayed {
+			pr.direct = pr.endpoint.Primary()
+		}
+		p.wake(ctx, pr)
+		p.useRelay(ctx, pr)
+		p.route(pr)
+	case tunnel.Stray:
+		// The peer's address may have changed behind its NAT. The packet is no
+		// proof; the answer to a probe is.
+		running := pr.attempt != nil && !pr.attempt.done
+		if event.Relay == nil && pr.awake && !running && p.cfg.Force != PathRelayed {
+			p.tryDirect(ctx, pr, event.Addr)
+		}
+	}
+}
+
+func (p *Pathfinder) tryDirect(ctx context.Context, pr *pair, addr netip.AddrPort) {
+	path := p.cfg.Bind.DirectPath(addr)
+	p.task(func() {
+		rtt, err := p.probe(ctx, pr.probe, path, probeLimit)
+		if err != nil {
+			return
+		}
+		p.post(func(context.Context) {
+			if pr.awake {
+				p.takeDirect(pr, path, "", rtt)
+			}
+		})
+	})
+}
+
+// takeDirect makes path the pair's direct path. What is still under way on the
+// old one is received all the same: packets are known by their session.
+func (p *Pathfinder) takeDirect(pr *pair, path *tunnel.Path, local string, rtt time.Duration) {
+	if pr.direct == nil || pr.direct.Addr() != path.Addr() {
+		pr.direct = path
+	}
+	pr.direct.MarkReceived()
+	pr.suspect = false
+	pr.rtt = rtt
+	pr.localAddress, pr.remoteAddr = local, path.Addr().String()
+	pr.failures = 0
+	pr.lastError = ""
+	p.route(pr)
+}
+
+// route tells the endpoint which paths to use.
+func (p *Pathfinder) route(pr *pair) {
+	var primary, also *tunnel.Path
+	switch {
+	case pr.direct != nil && pr.suspect:
+		primary, also = pr.direct, pr.relay
+	case pr.direct != nil:
+		primary = pr.direct
+	default:
+		primary = pr.relay
+	}
+	if primary != pr.primary || also != pr.also {
+		pr.primary, pr.also = primary, also
+		if primary == nil {
+			pr.endpoint.Idle()
+		} else {
+			pr.endpoint.Use(primary, also)
+		}
+	}
+	p.publish(pr)
+}
+
+// useRelay binds a channel to the peer's relayed address. The path is used as
+// soon as the request has left, one round trip before the answer.
+func (p *Pathfinder) useRelay(ctx context.Context, pr *pair) {
+	a, peer := p.allocation, pr.relayed
+	if a == nil || !peer.IsValid() || p.cfg.Force == PathDirect {
+		return
+	}
+	number, err := a.channel(peer)
+	if err != nil {
+		p.log.Warn("no relay channel for a peer", "peer", pr.peer.ID, "error", err.Error())
+		return
+	}
+	if pr.relay != nil && pr.relay.Addr() == peer && time.Since(pr.bound) < rebindChannel {
+		return
+	}
+	pr.bound = time.Now() // one request at a time
+	path := a.relay.Path(peer, number)
+	current := func() bool { return pr.awake && p.allocation == a && pr.relayed == peer }
+	p.task(func() {
+		err := a.bind(ctx, peer, func() {
+			p.post(func(context.Context) {
+				if current() && (pr.relay == nil || pr.relay.Addr() != peer) {
+					pr.relay = path
+					p.route(pr)
+				}
+			})
+		})
+		if err == nil || ctx.Err() != nil {
+			return
+		}
+		p.post(func(context.Context) {
+			p.log.Info("relay does not reach a peer", "peer", pr.peer.ID, "error", err.Error())
+			if current() {
+				pr.relay = nil
+				p.route(pr)
+			}
+		})
+	})
+}
+
+// startAttempt begins a new try for a direct path. The hello that follows
+// carries it to the peer.
+func (p *Pathfinder) startAttempt(ctx context.Context, pr *pair) {
+	p.endAttempt(pr)
+	if p.cfg.Force == PathRelayed {
+		pr.attempt = &attempt{session: newSession(), began: time.Now()}
+		return
+	}
+	addrs, err := localAddresses(&p.cfg, p.cfg.Bind.Port())
+	if err == nil {
+		pr.attempt, err = newAttempt(p.checks, addrs, p.cfg.Loopback)
+	}
+	if err != nil {
+		p.log.Warn("no direct path will be tried", "peer", pr.peer.ID, "error", err.Error())
+		pr.attempt = &attempt{session: newSession(), began: time.Now()}
+		pr.lastError = err.Error()
+	}
+	pr.lastAttempt = pr.attempt.began
+}
+
+func (p *Pathfinder) endAttempt(pr *pair) {
+	if old := pr.attempt; old != nil {
+		old.done = true
+		pr.attempt = nil
+		p.task(old.close)
+	}
+}
+
+// join makes the peer's attempt and ours one and starts the checks.
+func (p *Pathfinder) join(ctx context.Context, pr *pair, h *hello) {
+	a := pr.attempt
+	a.joined, pr.lastJoined = h.Session, h.Session
+	if a.agent == nil || h.Ufrag == "" {
+		a.done = true
+		return
+	}
+	a.add(h.Candidates, p.allowed)
+	leads := p.cfg.Bind.PublicKey().Less(pr.peer.PublicKey)
+	p.task(func() {
+		selected, err := a.check(ctx, leads, h.Ufrag, h.Password)
+		p.post(func(ctx context.Context) { p.attemptDone(ctx, pr, a, selected, err) })
+	})
+}
+
+func (p *Pathfinder) allowed(addr netip.Addr) bool {
+	return p.cfg.Address == nil || p.cfg.Address(addr)
+}
+
+func (p *Pathfinder) attemptDone(ctx context.Context, pr *pair, a *attempt, selected *ice.CandidatePair, err error) {
+	if pr.attempt != a || !pr.awake {
+		return
+	}
+	a.done = true
+	var remote netip.Addr
+	if err == nil {
+		remote, err = netip.ParseAddr(selected.Remote.Address())
+	}
+	if err != nil {
+		pr.lastError = err.Error()
+		p.scheduleAttempt(pr)
+		p.task(a.close)
+		p.publish(pr)
+		return
+	}
+	addr := netip.AddrPortFrom(remote.Unmap(), uint16(selected.Remote.Port()))
+	path := p.cfg.Bind.DirectPath(addr)
+	p.takeDirect(pr, path, selected.Local.String(), 0)
+	pr.remoteAddr = selected.Remote.String()
+	p.publish(pr)
+	p.log.Info("direct path found", "peer", pr.peer.ID, "remote", addr.String(), "took", time.Since(a.began).String())
+	p.task(func() {
+		timer := time.NewTimer(lingering)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+		}
+		a.close()
+	})
+	p.startProbe(ctx, pr, path, probeLimit)
+}
+
+func (p *Pathfinder) scheduleAttempt(pr *pair) {
+	step := min(pr.failures, len(retryAttempts)-1)
+	pr.failures++
+	pr.nextAttempt = time.Now().Add(retryAttempts[step])
+	if !p.cfg.Bind.PublicKey().Less(pr.peer.PublicKey) {
+		pr.nextAttempt = pr.nextAttempt.Add(2 * time.Second) // the other side goes first
+	}
+}
+
+// networkChanged looks at an awake pair again at once.
+func (p *Pathfinder) networkChanged(ctx context.Context, pr *pair) {
+	pr.failures = 0
+	pr.helloDelay = firstHello
+	if pr.direct != nil {
+		p.doubt(ctx, pr)
+	}
+	p.startAttempt(ctx, pr)
+	p.sendHello(ctx, pr)
+}

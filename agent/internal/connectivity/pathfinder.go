@@ -1,0 +1,447 @@
+package connectivity
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/pion/stun/v2"
+
+	"github.com/wattlenet/wattle/agent/internal/tunnel"
+)
+
+// Choices of ours.
+const (
+	tickInterval = 100 * time.Millisecond // while any pair is awake; none otherwise
+
+	// heldLimit and heldAge bound the messages of peers that the map does not
+	// have yet: the map may be a moment behind the signal.
+	heldLimit = 64
+	heldAge   = 10 * time.Second
+)
+
+// A Pathfinder finds and keeps the path to every peer. One goroutine, that of
+// Run, owns the pairs; everything else reaches them through its mailbox.
+type Pathfinder struct {
+	cfg          Config
+	log          *slog.Logger
+	transactions *transactions
+	checks       *checks
+	relays       *relays
+	mailbox      mailbox
+	tasks        sync.WaitGroup
+	started      time.Time
+
+	// Owned by Run.
+	pairs      map[tunnel.PublicKey]*pair
+	byID       map[string]*pair
+	held       []heldBox
+	allocation *allocation    // nil: no relay at the moment
+	mapped     netip.AddrPort // this machine as a server sees it; zero: unknown
+
+	mu       sync.Mutex // guards all below
+	status   map[string]Status
+	tags     map[string]*prober // by the tag of the peer's probes
+	stunURLs []string
+}
+
+type heldBox struct {
+	from string
+	box  []byte
+	at   time.Time
+}
+
+// New checks the configuration. Nothing happens before Run.
+func New(cfg Config) (*Pathfinder, error) {
+	if cfg.Logger == nil || cfg.PrivateKey.IsZero() || cfg.Bind == nil || cfg.Signal == nil {
+		return nil, errConfig
+	}
+	p := &Pathfinder{
+		cfg: cfg, log: cfg.Logger, started: time.Now(),
+		transactions: newTransactions(),
+		checks:       newChecks(cfg.Bind),
+		mailbox:      newMailbox(),
+		pairs:        make(map[tunnel.PublicKey]*pair),
+		byID:         make(map[string]*pair),
+		status:       make(map[string]Status),
+		tags:         make(map[string]*prober),
+	}
+	p.relays = &relays{
+		log: cfg.Logger, bind: cfg.Bind, transactions: p.transactions, mark: cfg.Mark,
+		changed: make(chan struct{}, 1),
+		up:      func(a *allocation) { p.post(func(ctx context.Context) { p.relayUp(ctx, a) }) },
+		down:    func(a *allocation) { p.post(func(context.Context) { p.relayDown(a) }) },
+		mapped:  func(addr netip.AddrPort) { p.post(func(ctx context.Context) { p.setMapped(ctx, addr) }) },
+	}
+	return p, nil
+}
+
+// Run works until ctx ends, then waits for all it has started and returns nil.
+// It may be called once.
+func (p *Pathfinder) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	p.tasks.Go(func() { p.relays.run(ctx) })
+	p.tasks.Go(func() { p.readSTUN(ctx) })
+	p.tasks.Go(func() { p.readEvents(ctx) })
+	ticker := time.NewTicker(tickInterval)
+	ticker.Stop()
+	ticking := false
+	for ctx.Err() == nil {
+		if awake := p.anyAwake(); awake != ticking {
+			if ticking = awake; awake {
+				ticker.Reset(tickInterval)
+			} else {
+				ticker.Stop()
+			}
+		}
+		select {
+		case <-p.mailbox.ready:
+			for _, work := range p.mailbox.take() {
+				work(ctx)
+			}
+		case <-ticker.C:
+			p.tick(ctx, time.Now())
+		case <-ctx.Done():
+		}
+	}
+	for _, pr := range p.pairs {
+		p.sleep(pr)
+	}
+	cancel()
+	p.tasks.Wait()
+	p.mailbox.close()
+	return nil
+}
+
+// SetPeers makes peers the ones that paths are kept to. A peer that stays is
+// not disturbed.
+func (p *Pathfinder) SetPeers(peers []Peer) {
+	peers = slices.Clone(peers)
+	p.post(func(ctx context.Context) { p.setPeers(ctx, peers) })
+}
+
+// SetRelays replaces the relays and their credentials. The same relays again
+// change nothing; new credentials are taken over while the allocation lives.
+// It reports URLs that it cannot use and uses the others.
+func (p *Pathfinder) SetRelays(list []Relay) error {
+	p.mu.Lock()
+	p.stunURLs = stunServers(list)
+	p.mu.Unlock()
+	err := p.relays.set(list)
+	p.post(func(ctx context.Context) { p.askMapped(ctx) })
+	return err
+}
+
+// HandleSignal takes a sealed message that the control plane has delivered
+// from the peer with this ID. It never blocks and keeps no part of box.
+func (p *Pathfinder) HandleSignal(from string, box []byte) {
+	box = slices.Clone(box)
+	p.post(func(ctx context.Context) { p.handleSignal(ctx, from, box, time.Now()) })
+}
+
+// Wake finds a path to a peer before there is anything to send.
+func (p *Pathfinder) Wake(peerID string) {
+	p.post(func(ctx context.Context) {
+		if pr := p.byID[peerID]; pr != nil {
+			p.wake(ctx, pr)
+		}
+	})
+}
+
+// NetworkChanged says that addresses, routes or links have changed, or that
+// the machine has slept: awake pairs are checked at once, nothing is restarted.
+func (p *Pathfinder) NetworkChanged() {
+	p.cfg.Bind.NetworkChanged()
+	p.relays.networkChanged()
+	p.post(func(ctx context.Context) {
+		p.askMapped(ctx)
+		for _, pr := range p.pairs {
+			if pr.awake {
+				p.networkChanged(ctx, pr)
+			}
+		}
+	})
+}
+
+// Status returns what is known about the path to a peer; false for a peer that
+// is not in the map.
+func (p *Pathfinder) Status(peerID string) (Status, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s, ok := p.status[peerID]
+	return s, ok
+}
+
+// RelayStatus returns what is known about this machine's allocation.
+func (p *Pathfinder) RelayStatus() RelayStatus {
+	p.relays.mu.Lock()
+	defer p.relays.mu.Unlock()
+	return p.relays.status
+}
+
+// post hands work to the loop. Work posted after Run has ended is dropped.
+func (p *Pathfinder) post(work func(ctx context.Context)) { p.mailbox.put(work) }
+
+// task runs work beside the loop; Run waits for it.
+func (p *Pathfinder) task(work func()) { p.tasks.Go(work) }
+
+func (p *Pathfinder) anyAwake() bool {
+	for _, pr := range p.pairs {
+		if pr.awake {
+			return true
+		}
+	}
+	return len(p.held) > 0
+}
+
+func (p *Pathfinder) setPeers(ctx context.Context, peers []Peer) {
+	wanted := make(map[tunnel.PublicKey]bool, len(peers))
+	clear(p.byID)
+	for _, peer := range peers {
+		wanted[peer.PublicKey] = true
+		pr := p.pairs[peer.PublicKey]
+		if pr == nil {
+			seal, err := newSealer(p.cfg.PrivateKey, peer.PublicKey, p.started)
+			if err != nil {
+				p.log.Warn("peer has an unusable key, it will not be reached", "peer", peer.ID, "error", err.Error())
+				continue
+			}
+			pr = &pair{endpoint: p.cfg.Bind.Endpoint(peer.PublicKey), seal: seal, probe: &prober{key: seal.probeKey, own: seal.ownTag}}
+			p.pairs[peer.PublicKey] = pr
+			p.mu.Lock()
+			p.tags[seal.peerTag] = pr.probe
+			p.mu.Unlock()
+		}
+		if pr.peer.ID != peer.ID {
+			p.unpublish(pr.peer.ID)
+		}
+		pr.peer = peer
+		p.byID[peer.ID] = pr
+		p.publish(pr)
+	}
+	for key, pr := range p.pairs {
+		if !wanted[key] {
+			p.remove(pr)
+		}
+	}
+	p.tryHeld(ctx, time.Now())
+}
+
+func (p *Pathfinder) remove(pr *pair) {
+	p.sleep(pr)
+	delete(p.pairs, pr.peer.PublicKey)
+	if p.byID[pr.peer.ID] == nil {
+		p.unpublish(pr.peer.ID)
+	}
+	p.mu.Lock()
+	delete(p.tags, pr.seal.peerTag)
+	p.mu.Unlock()
+}
+
+// handleSignal opens a message, or holds it while its sender is not in the map.
+func (p *Pathfinder) handleSignal(ctx context.Context, from string, box []byte, at time.Time) {
+	pr := p.byID[from]
+	if pr == nil {
+		if len(p.held) == heldLimit {
+			p.held = slices.Delete(p.held, 0, 1)
+		}
+		p.held = append(p.held, heldBox{from: from, box: box, at: at})
+		return
+	}
+	message, restarted, err := pr.seal.open(box)
+	if err == nil {
+		var h *hello
+		if h, err = decodeHello(message); err == nil {
+			p.handleHello(ctx, pr, h, restarted)
+			return
+		}
+	}
+	p.log.Debug("signal refused", "peer", from, "error", err.Error())
+}
+
+func (p *Pathfinder) tryHeld(ctx context.Context, now time.Time) {
+	waiting := p.held
+	p.held = nil
+	for _, h := range waiting {
+		if now.Sub(h.at) < heldAge {
+			p.handleSignal(ctx, h.from, h.box, h.at)
+		}
+	}
+}
+
+func (p *Pathfinder) tick(ctx context.Context, now time.Time) {
+	p.held = slices.DeleteFunc(p.held, func(h heldBox) bool { return now.Sub(h.at) >= heldAge })
+	for _, pr := range p.pairs {
+		if pr.awake {
+			p.tickPair(ctx, pr, now)
+		}
+	}
+}
+
+func (p *Pathfinder) relayUp(ctx context.Context, a *allocation) {
+	p.allocation = a
+	if a.mapped.IsValid() && !a.relay.Streaming() {
+		p.mapped = a.mapped
+	}
+	for _, pr := range p.pairs {
+		if !pr.awake {
+			continue
+		}
+		p.useRelay(ctx, pr)
+		p.sendHello(ctx, pr)
+	}
+}
+
+func (p *Pathfinder) relayDown(a *allocation) {
+	if p.allocation != a {
+		return
+	}
+	p.allocation = nil
+	for _, pr := range p.pairs {
+		pr.relay, pr.bound = nil, time.Time{}
+		p.route(pr)
+	}
+}
+
+// setMapped notes the machine's address as seen from outside; when it is news,
+// awake pairs hear of it.
+func (p *Pathfinder) setMapped(ctx context.Context, addr netip.AddrPort) {
+	if p.mapped == addr {
+		return
+	}
+	p.mapped = addr
+	for _, pr := range p.pairs {
+		if pr.awake && pr.direct == nil {
+			p.sendHello(ctx, pr)
+		}
+	}
+}
+
+// askMapped asks the servers that do STUN alone.
+func (p *Pathfinder) askMapped(ctx context.Context) {
+	p.mu.Lock()
+	servers := p.stunURLs
+	p.mu.Unlock()
+	for _, server := range servers {
+		p.task(func() {
+			addr, err := p.bindingOf(ctx, server)
+			if err != nil {
+				p.log.Debug("STUN server does not answer", "server", server, "error", err.Error())
+				return
+			}
+			p.post(func(ctx context.Context) { p.setMapped(ctx, addr) })
+		})
+	}
+}
+
+// bindingOf asks one server for the mapped address (RFC 8489, section 2).
+func (p *Pathfinder) bindingOf(ctx context.Context, server string) (netip.AddrPort, error) {
+	ctx, cancel := context.WithTimeout(ctx, requestLimit)
+	defer cancel()
+	addr, err := resolve(ctx, server)
+	if err != nil {
+		return addr, err
+	}
+	request, err := stun.Build(stun.TransactionID, stun.BindingRequest)
+	if err != nil {
+		return addr, err
+	}
+	answer, err := p.transactions.do(ctx, request, true, func(b []byte) error { return p.cfg.Bind.WriteSTUN(b, addr) })
+	if err != nil {
+		return addr, err
+	}
+	var mapped stun.XORMappedAddress
+	if err := mapped.GetFrom(answer); err != nil {
+		return addr, fmt.Errorf("STUN server %s: %w", server, err)
+	}
+	return addrPort(mapped.IP, mapped.Port), nil
+}
+
+// readEvents takes what the tunnel has seen to the loop.
+func (p *Pathfinder) readEvents(ctx context.Context) {
+	for {
+		event, err := p.cfg.Bind.Next(ctx)
+		if err != nil {
+			return
+		}
+		if event.Kind == tunnel.RelayLost {
+			p.relays.streamLost(event.Relay)
+			continue
+		}
+		p.post(func(ctx context.Context) {
+			if pr := p.pairs[event.Peer]; pr != nil {
+				p.handleEvent(ctx, pr, event)
+			}
+		})
+	}
+}
+
+// readSTUN sorts the STUN messages of the tunnel's sockets: responses to whom
+// waits for them, probes are answered, checks go to their ICE agent.
+func (p *Pathfinder) readSTUN(ctx context.Context) {
+	for {
+		raw, err := p.cfg.Bind.ReadSTUN(ctx)
+		if err != nil {
+			return
+		}
+		m := &stun.Message{Raw: raw.Payload}
+		if m.Decode() != nil {
+			continue
+		}
+		response := m.Type.Class == stun.ClassSuccessResponse || m.Type.Class == stun.ClassErrorResponse
+		switch {
+		case response && p.transactions.deliver(m):
+		case m.Type == stun.BindingRequest && p.answerProbe(m, raw):
+		case raw.Relay == nil:
+			p.checks.deliver(m, raw)
+		}
+	}
+}
+
+// A mailbox is the queue of work for the loop. It has no bound of its own:
+// what is put in is bounded by peers, tasks and the signals the stream delivers.
+type mailbox struct {
+	ready chan struct{}
+	state *mailboxState
+}
+
+type mailboxState struct {
+	mu     sync.Mutex // guards all below
+	work   []func(ctx context.Context)
+	closed bool
+}
+
+func newMailbox() mailbox {
+	return mailbox{ready: make(chan struct{}, 1), state: &mailboxState{}}
+}
+
+func (m mailbox) put(work func(ctx context.Context)) {
+	m.state.mu.Lock()
+	if !m.state.closed {
+		m.state.work = append(m.state.work, work)
+	}
+	m.state.mu.Unlock()
+	select {
+	case m.ready <- struct{}{}:
+	default:
+	}
+}
+
+func (m mailbox) take() []func(ctx context.Context) {
+	m.state.mu.Lock()
+	defer m.state.mu.Unlock()
+	work := m.state.work
+	m.state.work = nil
+	return work
+}
+
+func (m mailbox) close() {
+	m.state.mu.Lock()
+	defer m.state.mu.Unlock()
+	m.state.closed, m.state.work = true, nil
+}

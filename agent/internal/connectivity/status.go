@@ -1,0 +1,65 @@
+package connectivity
+
+import "time"
+
+// publish makes the state of a pair readable from outside the loop.
+func (p *Pathfinder) publish(pr *pair) {
+	kind := PathIdle
+	switch {
+	case !pr.awake:
+	case pr.direct != nil:
+		kind = PathDirect
+	case pr.relay != nil:
+		kind = PathRelayed
+	}
+	if kind != pr.kind {
+		pr.kind, pr.since = kind, time.Now()
+	}
+	s := Status{Path: kind, Since: pr.since, LastAttempt: pr.lastAttempt, LastError: pr.lastError}
+	switch kind {
+	case PathDirect:
+		s.Local, s.Remote, s.RTT = pr.localAddress, pr.remoteAddr, pr.rtt
+	case PathRelayed:
+		s.Remote, s.Relay = pr.relay.Addr().String(), pr.relay.Relay().Server().String()
+		if p.allocation != nil {
+			s.Local = p.allocation.relayed.String()
+		}
+	}
+	if pr.awake && kind != PathDirect {
+		s.Reason = p.reason(pr)
+	}
+	if pr.signalErr != "" && s.LastError == "" {
+		s.LastError = pr.signalErr
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.status[pr.peer.ID] = s
+}
+
+func (p *Pathfinder) unpublish(id string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.status, id)
+}
+
+// reason says why the pair is not direct.
+func (p *Pathfinder) reason(pr *pair) Reason {
+	a := pr.attempt
+	switch {
+	case p.cfg.Force == PathRelayed:
+		return ReasonRelayForced
+	case a == nil:
+		return ReasonChecking
+	case a.joined == "":
+		if pr.signalErr != "" || time.Since(a.began) > offlineAfter {
+			return ReasonOffline
+		}
+		return ReasonChecking
+	case !a.done:
+		return ReasonChecking
+	case p.allocation != nil && p.allocation.relay.Streaming():
+		return ReasonUDPBlocked
+	default:
+		return ReasonNoAnswer
+	}
+}
