@@ -6,6 +6,7 @@ import (
 	"maps"
 	"os"
 	"os/exec"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -109,6 +110,9 @@ func enter() (int, error) {
 }
 
 func again(attr *syscall.SysProcAttr) (int, error) {
+	// The kernel takes the end of this thread for the end of the parent.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	self, err := os.Executable()
 	if err != nil {
 		return 0, fmt.Errorf("lab: %w", err)
@@ -159,8 +163,10 @@ func furnish() error {
 	if err := unix.Mount("tmpfs", "/run", "tmpfs", 0, "mode=0755"); err != nil {
 		return fmt.Errorf("lab: a private /run cannot be mounted: %w", err)
 	}
-	if err := os.Mkdir("/run/netns", 0o755); err != nil { //nolint:gosec // as ip-netns makes it
-		return fmt.Errorf("lab: %w", err)
+	for _, folder := range []string{"/run/netns", "/run/uts"} {
+		if err := os.Mkdir(folder, 0o755); err != nil { //nolint:gosec // as ip-netns makes it
+			return fmt.Errorf("lab: %w", err)
+		}
 	}
 	if out, err := exec.Command("ip", "link", "set", "lo", "up").CombinedOutput(); err != nil { //nolint:noctx // returns at once
 		return fmt.Errorf("lab: loopback does not come up: %w: %s", err, out)

@@ -30,7 +30,6 @@ var labs atomic.Int64
 
 // A Lab is one internet with all that is attached to it.
 type Lab struct {
-	t      testing.TB
 	prefix string
 	core   *Host
 
@@ -65,21 +64,51 @@ func New(t testing.TB) *Lab {
 	if outside != "" {
 		Skip(t, outside)
 	}
+	l, err := Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return l
+}
+
+// Open builds an empty internet. It returns the reason when the process is not
+// inside Main, or Main could not make a lab.
+func Open() (*Lab, error) {
+	if outside != "" {
+		return nil, errors.New(outside)
+	}
 	l := &Lab{
-		t:       t,
 		prefix:  fmt.Sprintf("lab%d-", labs.Add(1)),
 		hosts:   make(map[string]*Host),
 		routers: make(map[string]*Router),
 	}
 	core, err := l.namespace("core")
 	if err != nil {
-		t.Fatal(err)
+		return nil, errors.Join(err, l.Close())
 	}
 	l.core = core
 	if err := errors.Join(core.forward(), core.nft(coreRules)); err != nil {
-		t.Fatal(err)
+		return nil, errors.Join(err, l.Close())
 	}
-	return l
+	return l, nil
+}
+
+// Close removes every host. Processes that still run on one keep its
+// namespace, without a network, until they end.
+func (l *Lab) Close() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var errs []error
+	for name, h := range l.hosts {
+		errs = append(errs, tool("", "ip", "netns", "delete", h.namespace), h.forgetName())
+		delete(l.hosts, name)
+	}
+	return errors.Join(errs...)
 }
 
 // Internet returns the network that everything is reached through.
@@ -129,12 +158,7 @@ func (l *Lab) namespace(name string) (*Host, error) {
 		return nil, err
 	}
 	l.hosts[name] = h
-	l.t.Cleanup(func() {
-		if err := tool("", "ip", "netns", "delete", h.namespace); err != nil {
-			l.t.Error(err)
-		}
-	})
-	return h, h.ip("link set lo up")
+	return h, errors.Join(h.keepName(), h.ip("link set lo up"))
 }
 
 // link joins two namespaces with a pair of interfaces.
@@ -213,7 +237,40 @@ func (l *Lab) setCut(verb string, a, b netip.Addr, udpOnly bool) error {
 // Command makes a command that runs on the host. The environment and the
 // folder are those of the process unless the caller sets them.
 func (h *Host) Command(ctx context.Context, name string, args ...string) *exec.Cmd {
-	return exec.CommandContext(ctx, "nsenter", append([]string{"--net=" + h.path(), "--", name}, args...)...)
+	return exec.CommandContext(ctx, "nsenter", append([]string{"--net=" + h.path(), "--uts=" + h.utsPath(), "--", name}, args...)...) //nolint:gosec // the test's own command
+}
+
+func (h *Host) utsPath() string { return filepath.Join("/run/uts", h.namespace) }
+
+// keepName makes a UTS namespace in which the machine's host name is Name.
+func (h *Host) keepName() error {
+	file, err := os.Create(h.utsPath())
+	if err == nil {
+		err = file.Close()
+	}
+	if err != nil {
+		return fmt.Errorf("lab: %w", err)
+	}
+	return alone(func() error {
+		err := unix.Unshare(unix.CLONE_NEWUTS)
+		if err == nil {
+			err = unix.Sethostname([]byte(h.Name))
+		}
+		if err == nil {
+			err = unix.Mount("/proc/thread-self/ns/uts", h.utsPath(), "", unix.MS_BIND, "")
+		}
+		if err != nil {
+			return fmt.Errorf("lab: name the host %s: %w", h.Name, err)
+		}
+		return nil
+	})
+}
+
+func (h *Host) forgetName() error {
+	if err := unix.Unmount(h.utsPath(), unix.MNT_DETACH); err != nil {
+		return fmt.Errorf("lab: forget the name of %s: %w", h.Name, err)
+	}
+	return os.Remove(h.utsPath())
 }
 
 func (h *Host) path() string { return filepath.Join("/run/netns", h.namespace) }
@@ -221,20 +278,25 @@ func (h *Host) path() string { return filepath.Join("/run/netns", h.namespace) }
 // Do calls f on a thread that is inside the host's namespace. Sockets that f
 // opens stay there; goroutines that it starts do not.
 func (h *Host) Do(f func() error) error {
+	return alone(func() error {
+		namespace, err := os.Open(h.path())
+		if err != nil {
+			return fmt.Errorf("lab: %w", err)
+		}
+		err = unix.Setns(int(namespace.Fd()), unix.CLONE_NEWNET)
+		if err = errors.Join(err, namespace.Close()); err != nil {
+			return fmt.Errorf("lab: enter %s: %w", h.Name, err)
+		}
+		return f()
+	})
+}
+
+// alone calls f on a thread of its own, which ends with it.
+func alone(f func() error) error {
 	done := make(chan error, 1)
 	go func() {
-		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
-		done <- func() error {
-			namespace, err := os.Open(h.path())
-			if err != nil {
-				return fmt.Errorf("lab: %w", err)
-			}
-			err = unix.Setns(int(namespace.Fd()), unix.CLONE_NEWNET)
-			if err = errors.Join(err, namespace.Close()); err != nil {
-				return fmt.Errorf("lab: enter %s: %w", h.Name, err)
-			}
-			return f()
-		}()
+		runtime.LockOSThread() // never unlocked: no other goroutine gets this thread
+		done <- f()
 	}()
 	return <-done
 }

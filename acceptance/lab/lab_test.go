@@ -116,6 +116,10 @@ func TestCommandRunsOnHost(t *testing.T) {
 	if err != nil || !strings.Contains(string(out), a.Addr.String()+"/32") {
 		t.Errorf("%s: %v", out, err)
 	}
+	out, err = a.Command(t.Context(), "uname", "-n").CombinedOutput()
+	if err != nil || string(out) != "a\n" {
+		t.Errorf("the host's name is %q: %v", out, err)
+	}
 }
 
 func TestNamesAreUnique(t *testing.T) {

@@ -1,0 +1,41 @@
+// Package acceptance tells the product as stories, testdata/stories/*.txtar,
+// and runs them against the real programs in a lab of network namespaces.
+//
+// A story uses what a user has: the command lines, Terraform, the API and
+// packets. Beside the commands of testscript it may say:
+//
+//	host NAME... [at NETWORK]       machines on the internet or behind a router
+//	router NAME KIND [at NETWORK]   a router with a LAN; KIND is a lab.NAT
+//	block ROUTER tcp|udp            drop a protocol at a router; unblock ends it
+//	cut HOST HOST [udp]             drop what two hosts or routers on the
+//	                                internet send each other; mend ends it
+//	serve HOST [FLAG...]            wattle-server up on HOST; sets $URL, $PIN,
+//	                                $KEY (a file) and WATTLE_CREDENTIALS
+//	daemon HOST... [FLAG...]        wattle daemon
+//	join HOST...                    daemon, then wattle up; sets $HOST to the
+//	                                overlay address, such as $alice
+//	on HOST COMMAND...              run a command on a machine
+//	start NAME on HOST COMMAND...   the same in the background
+//	end NAME, crash NAME            end it with SIGTERM, or with SIGKILL
+//	restart NAME                    start it again as it was
+//	exits CODE COMMAND...           on or api, ending with that code
+//	eventually [-t 5s] [-out RE] [!] COMMAND...
+//	                                repeat on or api until it succeeds
+//	                                and prints what RE matches; or (!) until
+//	                                it fails
+//	api METHOD PATH [BODY|@FILE]    call the management API; ! api expects a
+//	                                status of 400 or more
+//	field VAR PATH                  set $VAR from the JSON that was printed
+//	                                last: name, 0, [name=Default]
+//	flow NAME start HOST ADDR       ping every 20 ms; waits for an answer
+//	flow NAME unbroken              everything sent until now is answered
+//	flow NAME silent                waits until no answer came for 500 ms and
+//	                                prints how long after the last api, on, cut or
+//	                                block command the last one came
+//	flow NAME cut 2s                silent, and within that time
+//	flow NAME stop                  end it
+//
+// Conditions: [terraform] when Terraform or OpenTofu is installed.
+//
+// The programs are built once, or taken from the folder WATTLE_BIN.
+package acceptance
