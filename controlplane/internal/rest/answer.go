@@ -1,0 +1,153 @@
+package rest
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"reflect"
+	"strconv"
+	"strings"
+
+	"github.com/wattlenet/wattle/controlplane/internal/problem"
+	"github.com/wattlenet/wattle/generated/api"
+)
+
+// A requestBody is what the generated request types can do.
+type requestBody interface {
+	ApplyDefaults()
+	Validate() []api.FieldError
+}
+
+// jsonType is the media type of every answer that is no problem.
+const jsonType = "application/json; charset=UTF-8"
+
+// unencoded marks responses that write themselves: the stream and the blobs.
+type unencoded interface{ unencoded() }
+
+// aroundOperation stands between the generated server and the operations: the
+// values of the contract are checked before, versions and pages are told after.
+func (s *Server) aroundOperation(next api.StrictHandlerFunc, operationID string) api.StrictHandlerFunc {
+	return func(ctx context.Context, w http.ResponseWriter, r *http.Request, request any) (any, error) {
+		if err := checkRequest(request); err != nil {
+			return nil, err
+		}
+		response, err := next(ctx, w, r, request)
+		if err != nil {
+			return nil, err
+		}
+		if _, ok := response.(unencoded); ok {
+			return response, nil
+		}
+		return nil, writeAnswer(w, r, operationID, response)
+	}
+}
+
+// checkRequest applies the defaults of the contract to the body of a request
+// and checks its values and parameters.
+func checkRequest(request any) error {
+	fields := reflect.ValueOf(request)
+	if parameters := fields.FieldByName("Params"); parameters.IsValid() {
+		if faults := checkParameters(parameters); len(faults) > 0 {
+			return problem.Invalid(faults...)
+		}
+	}
+	field := fields.FieldByName("Body")
+	if !field.IsValid() {
+		return nil
+	}
+	body, ok := field.Interface().(requestBody)
+	if !ok || field.IsNil() {
+		return fmt.Errorf("%T has a body that cannot be checked", request)
+	}
+	body.ApplyDefaults()
+	if faults := body.Validate(); len(faults) > 0 {
+		return problem.Invalid(fieldErrors(faults)...)
+	}
+	return nil
+}
+
+// writeAnswer encodes the answer of an operation with its ETag. A GET whose
+// caller holds the present version is answered without a body.
+func writeAnswer(w http.ResponseWriter, r *http.Request, operationID string, response any) error {
+	value := reflect.ValueOf(response)
+	if value.Kind() == reflect.Slice && value.IsNil() {
+		value = reflect.MakeSlice(value.Type(), 0, 0) // a list is never null
+	}
+	var body bytes.Buffer
+	if err := json.NewEncoder(&body).Encode(value.Interface()); err != nil {
+		return fmt.Errorf("encode the answer: %w", err)
+	}
+	header := w.Header()
+	if next := exchangeOf(r.Context()).next; next != "" {
+		header.Set("Link", nextLink(r.URL, next))
+	}
+	header.Set("Cache-Control", "no-cache")
+	if secretAnswers[operationID] {
+		header.Set("Cache-Control", "no-store")
+	}
+	tag := entityTag(value, body.Bytes())
+	if tag != "" {
+		header.Set("ETag", tag)
+	}
+	if r.Method == http.MethodGet && unchangedIsSafe(operationID, value) && tagMatches(r.Header.Get("If-None-Match"), tag) {
+		w.WriteHeader(http.StatusNotModified)
+		return nil
+	}
+	header.Set("Content-Type", jsonType)
+	header.Set("Content-Length", strconv.Itoa(body.Len()))
+	w.WriteHeader(http.StatusOK)
+	_, _ = body.WriteTo(w) // a caller that went away gets nothing more
+	return nil
+}
+
+// entityTag returns the version of an object or the digest of a list, in the
+// form of RFC 9110, section 8.8.3; "" for what has no version.
+func entityTag(value reflect.Value, body []byte) string {
+	switch value.Kind() {
+	case reflect.Slice:
+		digest := sha256.Sum256(body)
+		return `"` + base64.RawURLEncoding.EncodeToString(digest[:12]) + `"`
+	case reflect.Struct:
+		for _, name := range []string{"ObjectVersion", "Version"} {
+			if version := value.FieldByName(name); version.IsValid() && version.Kind() == reflect.Int64 {
+				return `"` + strconv.FormatInt(version.Int(), 10) + `"`
+			}
+		}
+	}
+	return ""
+}
+
+// unchangedObjects are the objects without fields that change by themselves.
+// Their version tells all; for other objects 304 would hide a change.
+var unchangedObjects = map[string]bool{"GetGroup": true, "GetPolicy": true}
+
+func unchangedIsSafe(operationID string, value reflect.Value) bool {
+	return value.Kind() == reflect.Slice || unchangedObjects[operationID]
+}
+
+// tagMatches compares weakly, as If-None-Match asks (RFC 9110, section 13.1.2).
+func tagMatches(condition, tag string) bool {
+	if tag == "" {
+		return false
+	}
+	for candidate := range strings.SplitSeq(condition, ",") {
+		candidate = strings.TrimSpace(candidate)
+		if candidate == "*" || strings.TrimPrefix(candidate, "W/") == tag {
+			return true
+		}
+	}
+	return false
+}
+
+// nextLink is the Link of RFC 8288 to the page that begins at cursor.
+func nextLink(page *url.URL, cursor string) string {
+	query := page.Query()
+	query.Set("cursor", cursor)
+	next := url.URL{Path: page.Path, RawPath: page.RawPath, RawQuery: query.Encode()}
+	return "<" + next.String() + `>; rel="next"`
+}

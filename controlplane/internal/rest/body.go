@@ -1,0 +1,125 @@
+package rest
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"reflect"
+	"strings"
+	"time"
+
+	"github.com/wattlenet/wattle/controlplane/internal/problem"
+	"github.com/wattlenet/wattle/generated/api"
+)
+
+// Constants we chose.
+const (
+	// maxBody is the limit that the contract names.
+	maxBody = 1 << 20
+
+	// bodyDeadline is how long a caller may take to send a body.
+	bodyDeadline = 30 * time.Second
+)
+
+// readBody reads the JSON body of a request and checks all that can be said of
+// it before its values are looked at: media type, size, syntax, types, and
+// which members are there. It returns a problem that names every fault.
+func readBody(w http.ResponseWriter, r *http.Request, target any) ([]byte, error) {
+	if err := checkMediaType(r.Header.Get("Content-Type")); err != nil {
+		return nil, err
+	}
+	if r.ContentLength > maxBody {
+		return nil, errBodyTooLarge
+	}
+	controller := http.NewResponseController(w)
+	_ = controller.SetReadDeadline(time.Now().Add(bodyDeadline)) // a recorder in a test has none
+	raw, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	_ = controller.SetReadDeadline(time.Time{})
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge):
+		return nil, errBodyTooLarge
+	case err != nil:
+		return nil, problem.Malformed("the body could not be read to its end")
+	}
+	return raw, checkBody(raw, target, r.URL.Query().Get("strict") == "true")
+}
+
+var errBodyTooLarge = &problem.Problem{Kind: problem.KindTooLarge, Detail: "the body is larger than 1 MiB"}
+
+// checkMediaType accepts JSON, and a body that does not say what it is.
+func checkMediaType(contentType string) error {
+	if contentType == "" {
+		return nil
+	}
+	mediaType, _, err := mime.ParseMediaType(contentType)
+	if err == nil && (mediaType == "application/json" || mediaType == "application/merge-patch+json") {
+		return nil
+	}
+	return &problem.Problem{Kind: problem.KindMediaType, Detail: "the body must be JSON; send it with Content-Type: application/json"}
+}
+
+func checkBody(raw []byte, target any, strict bool) error {
+	if len(bytes.TrimSpace(raw)) == 0 {
+		return problem.Malformed("the body is empty; send a JSON object")
+	}
+	var syntax *json.SyntaxError
+	if err := json.Unmarshal(raw, new(any)); errors.As(err, &syntax) {
+		line, column := position(raw, syntax.Offset)
+		return problem.Malformed(fmt.Sprintf("the body is not JSON: %s at line %d, column %d", syntax.Error(), line, column))
+	} else if err != nil {
+		return problem.Malformed("the body is not JSON: " + err.Error())
+	}
+	if faults := wrongTypes(raw, reflect.TypeOf(target)); len(faults) > 0 {
+		return problem.Malformed("the body has a value of a wrong type: "+listFaults(faults), faults...)
+	}
+	faults := api.CheckBody(raw, target, strict)
+	if len(faults) == 0 {
+		return nil
+	}
+	translated := fieldErrors(faults)
+	if lacksList(raw, target, faults) {
+		return problem.Malformed("the body lacks a list that must be there: "+listFaults(translated), translated...)
+	}
+	return problem.Invalid(translated...)
+}
+
+// position translates an offset of encoding/json, which counts the bytes read
+// up to the fault, into the line and column of the faulty byte.
+func position(raw []byte, offset int64) (line, column int) {
+	before := raw[:max(0, min(int(offset)-1, len(raw)))]
+	return 1 + bytes.Count(before, []byte("\n")), len(before) - bytes.LastIndexByte(before, '\n')
+}
+
+// lacksList reports whether one of the faults is a required list at the top
+// that is absent. Existing clients expect 400 for it and 422 for all else.
+func lacksList(raw []byte, target any, faults []api.FieldError) bool {
+	var members map[string]json.RawMessage
+	if json.Unmarshal(raw, &members) != nil {
+		return false
+	}
+	for field := range reflect.TypeOf(target).Elem().Fields() {
+		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
+		if _, given := members[name]; given || field.Type.Kind() != reflect.Slice {
+			continue
+		}
+		for _, fault := range faults {
+			if fault.Field == name {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func listFaults(faults []problem.FieldError) string {
+	texts := make([]string, len(faults))
+	for i, fault := range faults {
+		texts[i] = strings.TrimSpace(fault.Field + " " + fault.Detail)
+	}
+	return strings.Join(texts, "; ")
+}

@@ -1,0 +1,117 @@
+package start
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/wattlenet/wattle/internal/program"
+)
+
+// The files of a data folder, beside those of the store and the authority.
+const (
+	encryptionKeyFile = "encryption.key"
+	setupKeyFile      = "setup-key"
+	lockFile          = "lock"
+	databaseFile      = "control.db"
+)
+
+const encryptionKeyBytes = 32
+
+// A folder is the data folder of an installation, locked for this process.
+type folder struct {
+	path string
+	lock *os.File
+}
+
+// openFolder makes the data folder if need be and locks it. The caller closes
+// it. A folder that another server uses is an error.
+func openFolder(path string) (*folder, error) {
+	if err := os.MkdirAll(path, 0o700); err != nil {
+		return nil, fmt.Errorf("the data folder cannot be made: %w; run as a user who may write there, or choose another with --data-dir", err)
+	}
+	// MkdirAll leaves the mode of a folder that was there.
+	if err := os.Chmod(path, 0o700); err != nil {
+		return nil, fmt.Errorf("the data folder cannot be closed to other users: %w; make it yours, or choose another with --data-dir", err)
+	}
+	lock, err := os.OpenFile(filepath.Join(path, lockFile), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("the data folder cannot be written: %w; run as the user who owns it, or choose another with --data-dir", err)
+	}
+	if err := tryLock(lock); err != nil {
+		_ = lock.Close()
+		return nil, fmt.Errorf("another wattle-server uses the data folder %s: %w; stop it first", path, err)
+	}
+	return &folder{path: path, lock: lock}, nil
+}
+
+// Close releases the lock.
+func (f *folder) Close() error { return f.lock.Close() }
+
+func (f *folder) file(name string) string { return filepath.Join(f.path, name) }
+
+// encryptionKey reads the key that seals secrets in the database. It makes one
+// for a new installation only: a new key for an old database would make every
+// sealed secret unreadable.
+func (f *folder) encryptionKey() ([]byte, error) {
+	path := f.file(encryptionKeyFile)
+	text, err := os.ReadFile(path) //nolint:gosec // the folder is the operator's choice
+	switch {
+	case err == nil:
+		key, err := hex.DecodeString(strings.TrimSpace(string(text)))
+		if err != nil || len(key) != encryptionKeyBytes {
+			return nil, fmt.Errorf("the encryption key %s is damaged: it must hold %d hexadecimal digits; restore it from the backup", path, 2*encryptionKeyBytes)
+		}
+		return key, nil
+	case !errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("the encryption key cannot be read: %w", err)
+	}
+	if _, err := os.Stat(f.file(databaseFile)); err == nil {
+		return nil, fmt.Errorf("the encryption key %s is missing but a database is there; restore the key from the backup, a new one could not open the secrets in it", path)
+	}
+	key := make([]byte, encryptionKeyBytes)
+	if _, err := rand.Read(key); err != nil {
+		return nil, fmt.Errorf("make the encryption key: %w", err)
+	}
+	return key, f.write(encryptionKeyFile, hex.EncodeToString(key)+"\n")
+}
+
+// write stores a secret, readable by the owner only. A reader sees the old
+// file or the new one, never a part.
+func (f *folder) write(name, text string) error {
+	err := writeSecret(f.file(name), text)
+	if err != nil {
+		return fmt.Errorf("store %s: %w", name, err)
+	}
+	return nil
+}
+
+func writeSecret(path, text string) error {
+	tmp, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*") // mode 0600
+	if err != nil {
+		return err
+	}
+	defer os.Remove(tmp.Name()) //nolint:errcheck // gone after the rename
+	_, err = tmp.WriteString(text)
+	if err := errors.Join(err, tmp.Sync(), tmp.Close()); err != nil {
+		return err
+	}
+	return os.Rename(tmp.Name(), path)
+}
+
+// listenError explains why an address cannot be listened on.
+func listenError(flag, address string, err error) error {
+	switch {
+	case isAddressInUse(err):
+		return program.Exit(program.ExitFailed, "%s is in use by another program: %w; stop that one, or choose another address with %s", address, err, flag)
+	case errors.Is(err, fs.ErrPermission):
+		return program.Exit(program.ExitFailed, "%s may not be opened by this user: %w; choose a port above 1023 with %s, or grant CAP_NET_BIND_SERVICE", address, err, flag)
+	default:
+		return program.Exit(program.ExitFailed, "cannot listen on %s: %w; choose another address with %s", address, err, flag)
+	}
+}

@@ -1,0 +1,62 @@
+package start
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/wattlenet/wattle/generated/sdk"
+)
+
+// profileFallback lies in the data folder and is used when the process has no
+// home folder, as in a system unit.
+const profileFallback = "credentials"
+
+// A profilePlace is where the credentials profile goes.
+type profilePlace struct {
+	// path is what the profile is written to.
+	path string
+
+	// occupied is the profile of another server that stays as it is; empty
+	// when there is none.
+	occupied string
+}
+
+// placeProfile decides where the profile of the server at public goes, and
+// makes sure that it can be written there before any secret is made. A profile
+// of another server is never overwritten: this one goes beside it.
+func placeProfile(configured, dataDir string, public *url.URL, pin string) (profilePlace, error) {
+	path := configured
+	if path == "" {
+		usual, err := sdk.ProfilePath()
+		if err != nil {
+			usual = filepath.Join(dataDir, profileFallback)
+		}
+		path = usual
+	}
+	place := profilePlace{path: path}
+	existing, err := sdk.ReadProfile(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil, existing.URL != public.String() && (pin == "" || existing.CAPin != pin):
+		place.occupied = path
+		place.path = path + "." + strings.NewReplacer(":", "-", "[", "", "]", "").Replace(public.Host)
+	}
+	return place, writable(filepath.Dir(place.path))
+}
+
+// writable makes a folder if need be and proves that a file can be made in it.
+func writable(folder string) error {
+	if err := os.MkdirAll(folder, 0o700); err != nil {
+		return fmt.Errorf("the folder of the credentials profile cannot be made: %w; choose another place with --credentials", err)
+	}
+	probe, err := os.CreateTemp(folder, ".probe-*")
+	if err != nil {
+		return fmt.Errorf("the credentials profile cannot be written: %w; choose another place with --credentials", err)
+	}
+	return errors.Join(probe.Close(), os.Remove(probe.Name()))
+}
