@@ -33,7 +33,6 @@ type flow struct {
 	mu       sync.Mutex // guards what follows
 	sent     []time.Time
 	answered []time.Time // by sequence; zero: not yet
-	err      error
 }
 
 func flowCommand(s *story, ts *testscript.TestScript, neg bool, args []string) {

@@ -118,7 +118,7 @@ func again(attr *syscall.SysProcAttr) (int, error) {
 		return 0, fmt.Errorf("lab: %w", err)
 	}
 	// The lab ends with its process; there is nothing for a context to do.
-	command := exec.Command(self, os.Args[1:]...) //nolint:gosec,noctx // this very binary, for as long as it runs
+	command := exec.Command(self, os.Args[1:]...)
 	var told strings.Builder
 	command.Stdin, command.Stdout = os.Stdin, os.Stdout
 	command.Stderr = &tee{file: os.Stderr, copy: &told}
@@ -164,11 +164,11 @@ func furnish() error {
 		return fmt.Errorf("lab: a private /run cannot be mounted: %w", err)
 	}
 	for _, folder := range []string{"/run/netns", "/run/uts"} {
-		if err := os.Mkdir(folder, 0o755); err != nil { //nolint:gosec // as ip-netns makes it
+		if err := os.Mkdir(folder, 0o755); err != nil { // as ip-netns makes it
 			return fmt.Errorf("lab: %w", err)
 		}
 	}
-	if out, err := exec.Command("ip", "link", "set", "lo", "up").CombinedOutput(); err != nil { //nolint:noctx // returns at once
+	if out, err := exec.Command("ip", "link", "set", "lo", "up").CombinedOutput(); err != nil {
 		return fmt.Errorf("lab: loopback does not come up: %w: %s", err, out)
 	}
 	return nil

@@ -237,7 +237,7 @@ func (l *Lab) setCut(verb string, a, b netip.Addr, udpOnly bool) error {
 // Command makes a command that runs on the host. The environment and the
 // folder are those of the process unless the caller sets them.
 func (h *Host) Command(ctx context.Context, name string, args ...string) *exec.Cmd {
-	return exec.CommandContext(ctx, "nsenter", append([]string{"--net=" + h.path(), "--uts=" + h.utsPath(), "--", name}, args...)...) //nolint:gosec // the test's own command
+	return exec.CommandContext(ctx, "nsenter", append([]string{"--net=" + h.path(), "--uts=" + h.utsPath(), "--", name}, args...)...)
 }
 
 func (h *Host) utsPath() string { return filepath.Join("/run/uts", h.namespace) }
@@ -330,7 +330,7 @@ func (h *Host) nft(rules string) error {
 // tool runs a program of the system that returns at once.
 func tool(stdin, name string, args ...string) error {
 	var stderr bytes.Buffer
-	command := exec.Command(name, args...) //nolint:gosec,noctx // ip, nft and nsenter only, which do not wait
+	command := exec.Command(name, args...)
 	command.Stdin, command.Stdout, command.Stderr = strings.NewReader(stdin), &stderr, &stderr
 	if err := command.Run(); err != nil {
 		return fmt.Errorf("lab: %s %s: %w: %s%s", name, strings.Join(args, " "), err, bytes.TrimSpace(stderr.Bytes()), stdin)
