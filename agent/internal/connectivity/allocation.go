@@ -129,9 +129,10 @@ func (a *allocation) release(ctx context.Context) error {
 	return err
 }
 
-// permit lets packets from addr in, whatever their port (section 10).
-func (a *allocation) permit(ctx context.Context, addr netip.Addr) error {
-	_, err := a.request(ctx, stun.MethodCreatePermission, peerAddress(netip.AddrPortFrom(addr, 0)))
+// permit lets packets from addr in, whatever their port (section 10). It calls
+// written as bind does.
+func (a *allocation) permit(ctx context.Context, addr netip.Addr, written func()) error {
+	_, err := a.send(ctx, stun.MethodCreatePermission, a.noting(written), peerAddress(netip.AddrPortFrom(addr, 0)))
 	return err
 }
 
@@ -159,14 +160,18 @@ func (a *allocation) bind(ctx context.Context, peer netip.AddrPort, written func
 	if err != nil {
 		return err
 	}
+	_, err = a.send(ctx, stun.MethodChannelBind, a.noting(written), channelNumber(number), peerAddress(peer))
+	return err
+}
+
+// noting writes to the relay and calls written after the first time.
+func (a *allocation) noting(written func()) func([]byte) error {
 	var once sync.Once
-	write := func(message []byte) error {
+	return func(message []byte) error {
 		err := a.relay.Write(message)
 		once.Do(written)
 		return err
 	}
-	_, err = a.send(ctx, stun.MethodChannelBind, write, channelNumber(number), peerAddress(peer))
-	return err
 }
 
 // ping asks for the mapped address (RFC 8489, section 2); it keeps the mapping

@@ -31,6 +31,8 @@ const (
 	maximumAddresses = 16 // local ones that are offered
 )
 
+var errNoPair = fmt.Errorf("no candidate pair was nominated within %s", attemptLimit)
+
 // An attempt is one try to find a direct path. pion/ice has no renomination,
 // so each attempt has a new agent; checks only, no data.
 type attempt struct {
@@ -110,7 +112,10 @@ func (a *attempt) check(ctx context.Context, leads bool, ufrag, password string)
 		connect = a.agent.Dial
 	}
 	if _, err := connect(ctx, ufrag, password); err != nil {
-		return nil, err
+		if ctx.Err() != nil {
+			return nil, errNoPair
+		}
+		return nil, fmt.Errorf("ICE: %w", err)
 	}
 	return a.agent.GetSelectedCandidatePair()
 }

@@ -147,18 +147,23 @@ func (m *checkMux) GetConn(_ string, addr net.Addr) (net.PacketConn, error) {
 	return conn, nil
 }
 
-// RemoveConnByUfrag implements ice.UDPMux.
-func (m *checkMux) RemoveConnByUfrag(string) { _ = m.Close() }
+// RemoveConnByUfrag implements ice.UDPMux. An agent calls it before it begins, too.
+func (m *checkMux) RemoveConnByUfrag(string) {
+	m.checks.mu.Lock()
+	defer m.checks.mu.Unlock()
+	for _, conn := range m.conns {
+		conn.end()
+	}
+	clear(m.conns)
+}
 
 // Close implements ice.UDPMux. It does not touch the socket.
 func (m *checkMux) Close() error {
+	m.RemoveConnByUfrag(m.ufrag)
 	m.checks.mu.Lock()
 	defer m.checks.mu.Unlock()
 	if m.checks.attempts[m.ufrag] == m {
 		delete(m.checks.attempts, m.ufrag)
-	}
-	for _, conn := range m.conns {
-		conn.end()
 	}
 	return nil
 }

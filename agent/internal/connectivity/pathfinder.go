@@ -85,8 +85,12 @@ func New(cfg Config) (*Pathfinder, error) {
 func (p *Pathfinder) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	p.tasks.Go(func() { p.relays.run(ctx) })
-	p.tasks.Go(func() { p.readSTUN(ctx) })
+	reading, stopReading := context.WithCancel(context.WithoutCancel(ctx))
+	p.tasks.Go(func() {
+		defer stopReading() // the answer to the release of the allocation is read too
+		p.relays.run(ctx)
+	})
+	p.tasks.Go(func() { p.readSTUN(reading) })
 	p.tasks.Go(func() { p.readEvents(ctx) })
 	ticker := time.NewTicker(tickInterval)
 	ticker.Stop()

@@ -241,7 +241,6 @@ func (r *relays) serve(ctx context.Context, a *allocation) *allocation {
 			s.Mapped = a.mapped.String()
 		}
 	})
-	r.up(a)
 	next, err := r.keep(ctx, a)
 	r.down(a)
 	if err != nil {
@@ -256,7 +255,8 @@ func (r *relays) serve(ctx context.Context, a *allocation) *allocation {
 func (r *relays) keep(ctx context.Context, a *allocation) (*allocation, error) {
 	// Peers on the same relay reach us from its own address. With this
 	// permission their first packet is let in before we have heard of them.
-	if err := a.permit(ctx, a.relayed.Addr()); err != nil && !refusedWith(err, codeForbidden) {
+	// Nobody hears of the allocation before the request is on its way.
+	if err := r.permit(ctx, a, func() { r.up(a) }); err != nil {
 		return nil, err
 	}
 	now := time.Now()
@@ -279,7 +279,7 @@ func (r *relays) keep(ctx context.Context, a *allocation) (*allocation, error) {
 			refreshAt = now.Add(a.lifetime / 2)
 		}
 		if !now.Before(permitAt) {
-			if err := a.permit(ctx, a.relayed.Addr()); err != nil && !refusedWith(err, codeForbidden) {
+			if err := r.permit(ctx, a, func() {}); err != nil {
 				return nil, err
 			}
 			permitAt = now.Add(permissionEvery)
@@ -297,6 +297,16 @@ func (r *relays) keep(ctx context.Context, a *allocation) (*allocation, error) {
 			upgradeAt = now.Add(retryUDP)
 		}
 	}
+}
+
+// permit does without the permission where the relay refuses it: channels
+// bring their own.
+func (r *relays) permit(ctx context.Context, a *allocation, written func()) error {
+	err := a.permit(ctx, a.relayed.Addr(), written)
+	if refusedWith(err, codeForbidden) {
+		return nil
+	}
+	return err
 }
 
 // keptUp reacts to what others have reported.

@@ -28,7 +28,7 @@ const (
 
 	// firstRepeat doubles with each repetition of a lost initiation. The device
 	// itself waits 5 s.
-	firstRepeat = 150 * time.Millisecond
+	firstRepeat = 50 * time.Millisecond
 	lastRepeat  = 2 * time.Second
 
 	// strayInterval limits reports about packets from unexpected places.

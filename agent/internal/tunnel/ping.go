@@ -54,15 +54,15 @@ func (d *Device) echoSocket(to netip.Addr) (net.PacketConn, net.Addr, error) {
 	if d.stack != nil {
 		return d.stack.echoSocket(to)
 	}
-	network, raw, any := "udp4", "ip4:icmp", "0.0.0.0"
+	network, raw, wildcard := "udp4", "ip4:icmp", "0.0.0.0"
 	if to.Is6() {
-		network, raw, any = "udp6", "ip6:ipv6-icmp", "::"
+		network, raw, wildcard = "udp6", "ip6:ipv6-icmp", "::"
 	}
 	// Unprivileged sockets where the system allows them, else raw ones.
-	if connection, err := icmp.ListenPacket(network, any); err == nil {
+	if connection, err := icmp.ListenPacket(network, wildcard); err == nil {
 		return connection, &net.UDPAddr{IP: to.AsSlice()}, nil
 	}
-	connection, err := icmp.ListenPacket(raw, any)
+	connection, err := icmp.ListenPacket(raw, wildcard)
 	if err != nil {
 		return nil, nil, fmt.Errorf("open an echo socket (needs root, or net.ipv4.ping_group_range): %w", err)
 	}

@@ -1,0 +1,294 @@
+package connectivity
+
+import (
+	"context"
+	"encoding/binary"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/wattlenet/wattle/agent/internal/tunnel"
+)
+
+// inLoop runs work in the pathfinder's loop and waits for it.
+func (m *machine) inLoop(work func(ctx context.Context)) {
+	done := make(chan struct{})
+	m.paths.post(func(ctx context.Context) {
+		defer close(done)
+		work(ctx)
+	})
+	<-done
+}
+
+// A stream of numbered datagrams over the overlay, one each millisecond.
+type flow struct {
+	sent, received atomic.Int64
+	stop           func()
+}
+
+func startFlow(t *testing.T, from, to *machine, port uint16) *flow {
+	t.Helper()
+	sink, err := to.device.ListenPacket(netip.AddrPortFrom(to.addr, port))
+	if err != nil {
+		t.Fatal(err)
+	}
+	source, err := from.device.ListenPacket(netip.AddrPortFrom(from.addr, port+1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := &flow{}
+	var receiver, sender sync.WaitGroup
+	quit := make(chan struct{})
+	receiver.Go(func() {
+		buf := make([]byte, 64)
+		seen := make(map[uint64]bool)
+		for {
+			n, _, err := sink.ReadFrom(buf)
+			if err != nil {
+				return
+			}
+			if number := binary.BigEndian.Uint64(buf[:n]); !seen[number] {
+				seen[number] = true
+				f.received.Add(1)
+			}
+		}
+	})
+	sender.Go(func() {
+		ticker := time.NewTicker(time.Millisecond)
+		defer ticker.Stop()
+		for number := uint64(0); ; number++ {
+			select {
+			case <-ticker.C:
+			case <-quit:
+				return
+			}
+			if _, err := source.WriteTo(binary.BigEndian.AppendUint64(nil, number), &net.UDPAddr{IP: to.addr.AsSlice(), Port: int(port)}); err != nil {
+				t.Errorf("send: %v", err)
+				return
+			}
+			f.sent.Add(1)
+		}
+	})
+	var once sync.Once
+	f.stop = func() {
+		once.Do(func() {
+			close(quit)
+			sender.Wait()
+			eventually(t, "all packets have arrived", func() bool { return f.received.Load() == f.sent.Load() })
+			_ = source.Close()
+			_ = sink.Close()
+			receiver.Wait()
+		})
+	}
+	return f
+}
+
+func TestUpgradeLosesNothing(t *testing.T) {
+	r := startRelay(t)
+	w := newWire()
+	a := newMachine(t, w, "a", "10.77.0.1", machineOptions{relay: r.udp()})
+	b := newMachine(t, w, "b", "10.77.0.2", machineOptions{relay: r.udp()})
+	var allowed atomic.Bool
+	for _, m := range []*machine{a, b} {
+		m.inLoop(func(context.Context) { m.paths.cfg.Address = func(netip.Addr) bool { return allowed.Load() } })
+	}
+	introduce(t, a, b)
+	a.ping(t, b)
+	a.onPath(t, b, PathRelayed)
+	b.onPath(t, a, PathRelayed)
+
+	forth, back := startFlow(t, a, b, 7000), startFlow(t, b, a, 7010)
+	eventually(t, "packets flow", func() bool { return forth.received.Load() > 100 && back.received.Load() > 100 })
+	allowed.Store(true)
+	a.paths.NetworkChanged()
+	a.onPath(t, b, PathDirect)
+	b.onPath(t, a, PathDirect)
+	moved := forth.received.Load()
+	eventually(t, "packets flow on", func() bool { return forth.received.Load() > moved+100 })
+	forth.stop()
+	back.stop()
+	t.Logf("%d and %d packets, none lost", forth.sent.Load(), back.sent.Load())
+}
+
+func TestSilentDirectPathFallsBackToRelay(t *testing.T) {
+	r := startRelay(t)
+	w := newWire()
+	a := newMachine(t, w, "a", "10.77.0.1", machineOptions{relay: r.udp()})
+	b := newMachine(t, w, "b", "10.77.0.2", machineOptions{relay: r.udp()})
+	introduce(t, a, b)
+	a.ping(t, b)
+	a.onPath(t, b, PathDirect)
+	eventually(t, "the relay is at hand", func() bool {
+		var ready bool
+		a.inLoop(func(context.Context) { ready = a.paths.byID["b"].relay != nil })
+		return ready
+	})
+
+	hole, err := net.ListenPacket("udp4", "127.0.0.1:0") // takes everything, says nothing
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = hole.Close() })
+	blocked := func(netip.Addr) bool { return false }
+	a.inLoop(func(context.Context) {
+		a.paths.cfg.Address = blocked
+		pr := a.paths.byID["b"]
+		pr.direct = a.device.Bind().DirectPath(hole.LocalAddr().(*net.UDPAddr).AddrPort())
+		a.paths.route(pr)
+	})
+	start := time.Now()
+	eventually(t, "a ping gets through", func() bool {
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		defer cancel()
+		_, err := a.device.Ping(ctx, b.addr)
+		return err == nil
+	})
+	if took := time.Since(start); took > 2*time.Second {
+		t.Errorf("first answer after %v, want less than 2 s", took)
+	} else {
+		t.Logf("first answer after %v", took)
+	}
+	a.onPath(t, b, PathRelayed)
+	s, _ := a.paths.Status("b")
+	if s.LastError == "" {
+		t.Errorf("status %+v does not say why", s)
+	}
+}
+
+func TestBothBeginAtOnce(t *testing.T) {
+	r := startRelay(t)
+	w := newWire()
+	a := newMachine(t, w, "a", "10.77.0.1", machineOptions{relay: r.udp()})
+	b := newMachine(t, w, "b", "10.77.0.2", machineOptions{relay: r.udp()})
+	introduce(t, a, b)
+	var pings sync.WaitGroup
+	for range 3 {
+		pings.Go(func() { a.ping(t, b) })
+		pings.Go(func() { b.ping(t, a) })
+	}
+	start := time.Now()
+	pings.Wait()
+	if took := time.Since(start); took > 4*time.Second {
+		t.Errorf("took %v: the handshakes crossed and WireGuard's own repetition had to help", took)
+	}
+}
+
+func TestIdlePairWakes(t *testing.T) {
+	r := startRelay(t)
+	w := newWire()
+	a := newMachine(t, w, "a", "10.77.0.1", machineOptions{relay: r.udp()})
+	b := newMachine(t, w, "b", "10.77.0.2", machineOptions{relay: r.udp()})
+	introduce(t, a, b)
+	a.ping(t, b)
+	for _, m := range []*machine{a, b} {
+		m.inLoop(func(context.Context) {
+			for _, pr := range m.paths.pairs {
+				m.paths.sleep(pr)
+			}
+		})
+	}
+	for m, other := range map[*machine]string{a: "b", b: "a"} {
+		if s, _ := m.paths.Status(other); s.Path != PathIdle {
+			t.Fatalf("status %+v, want idle", s)
+		}
+	}
+	t.Logf("first ping after the sleep: %v", a.ping(t, b))
+	a.onPath(t, b, PathDirect)
+}
+
+func TestRelayRemembersWhileSignalingIsAway(t *testing.T) {
+	r := startRelay(t)
+	w := newWire()
+	a := newMachine(t, w, "a", "10.77.0.1", machineOptions{force: PathRelayed, relay: r.udp()})
+	b := newMachine(t, w, "b", "10.77.0.2", machineOptions{force: PathRelayed, relay: r.udp()})
+	introduce(t, a, b)
+	a.ping(t, b)
+	w.setCut(true)
+	a.inLoop(func(context.Context) { a.paths.sleep(a.paths.byID["b"]) })
+	t.Logf("first ping without signaling: %v", a.ping(t, b))
+}
+
+func TestPeerRestarts(t *testing.T) {
+	r := startRelay(t)
+	w := newWire()
+	a := newMachine(t, w, "a", "10.77.0.1", machineOptions{relay: r.udp()})
+	b := newMachine(t, w, "b", "10.77.0.2", machineOptions{relay: r.udp()})
+	introduce(t, a, b)
+	a.ping(t, b)
+	b.stop()
+	again := newMachineWithKey(t, w, "b", "10.77.0.2", b.key, machineOptions{relay: r.udp()})
+	introduce(t, again, a)
+	t.Logf("first ping of the new process: %v", again.ping(t, a))
+	t.Logf("first ping towards it: %v", a.ping(t, again))
+	again.onPath(t, a, PathDirect)
+	a.onPath(t, again, PathDirect)
+}
+
+func TestSignalBeforeMapIsHeld(t *testing.T) {
+	w := newWire()
+	a := newMachine(t, w, "a", "10.77.0.1", machineOptions{})
+	b := newMachine(t, w, "b", "10.77.0.2", machineOptions{})
+	introduceTo := func(m, other *machine) {
+		settings := tunnel.Settings{
+			Addresses: []netip.Prefix{netip.PrefixFrom(m.addr, 16)},
+			Peers:     []tunnel.Peer{{PublicKey: other.key.Public(), AllowedIPs: []netip.Prefix{netip.PrefixFrom(other.addr, 32)}}},
+		}
+		if err := m.device.Set(t.Context(), settings); err != nil {
+			t.Fatal(err)
+		}
+		m.paths.SetPeers([]Peer{{ID: other.id, PublicKey: other.key.Public()}})
+	}
+	introduceTo(a, b)
+	a.paths.Wake("b")
+	eventually(t, "b holds the signal", func() bool {
+		held := 0
+		b.inLoop(func(context.Context) { held = len(b.paths.held) })
+		return held > 0
+	})
+	introduceTo(b, a)
+	a.onPath(t, b, PathDirect)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.sent > 4 {
+		t.Errorf("%d signals: the held one was repeated instead of used", w.sent)
+	}
+}
+
+func TestRelayLostAndFoundAgain(t *testing.T) {
+	first, second := startRelay(t), startRelay(t)
+	w := newWire()
+	a := newMachine(t, w, "a", "10.77.0.1", machineOptions{force: PathRelayed, relay: first.tcp()})
+	b := newMachine(t, w, "b", "10.77.0.2", machineOptions{force: PathRelayed, relay: first.tcp()})
+	introduce(t, a, b)
+	a.ping(t, b)
+	for _, m := range []*machine{a, b} {
+		if err := m.paths.SetRelays(second.udp()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, "both have moved", func() bool {
+		return a.paths.RelayStatus().Transport == "udp" && b.paths.RelayStatus().Transport == "udp"
+	})
+	a.ping(t, b)
+}
+
+func TestPeerThatLeavesIsForgotten(t *testing.T) {
+	w := newWire()
+	a := newMachine(t, w, "a", "10.77.0.1", machineOptions{})
+	b := newMachine(t, w, "b", "10.77.0.2", machineOptions{})
+	introduce(t, a, b)
+	a.ping(t, b)
+	if err := a.device.Set(t.Context(), tunnel.Settings{Addresses: []netip.Prefix{netip.PrefixFrom(a.addr, 16)}}); err != nil {
+		t.Fatal(err)
+	}
+	a.paths.SetPeers(nil)
+	eventually(t, "the status is gone", func() bool { _, ok := a.paths.Status("b"); return !ok })
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	if _, err := b.device.Ping(ctx, a.addr); err == nil {
+		t.Error("a machine answers a peer that has left its map")
+	}
+}
