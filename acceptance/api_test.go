@@ -147,7 +147,7 @@ func descend(at any, step string) (any, bool) {
 		next, ok := at[step]
 		return next, ok
 	case []any:
-		if i, err := strconv.Atoi(step); err == nil && i < len(at) {
+		if i, err := strconv.Atoi(step); err == nil && 0 <= i && i < len(at) {
 			return at[i], true
 		}
 		key, want, _ := strings.Cut(strings.Trim(step, "[]"), "=")

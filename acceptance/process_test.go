@@ -19,6 +19,8 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/wattlenet/wattle/acceptance/lab"
 )
 
 const (
@@ -183,12 +185,23 @@ func daemon(s *story, ts *testscript.TestScript, neg bool, args []string) {
 }
 
 func (s *story) runDaemon(ts *testscript.TestScript, name string, flags []string) {
+	s.needTUN(ts)
 	ts.Check(os.MkdirAll(filepath.Join(s.work, name), 0o700))
 	p := s.background(ts, name, name, append([]string{"wattle", "daemon"}, flags...))
 	s.ready(ts, p, func() error {
 		_, err := os.Stat(filepath.Join(s.sockets, name))
 		return err
 	})
+}
+
+// needTUN skips a story about machines where the lab has no TUN devices.
+func (s *story) needTUN(ts *testscript.TestScript) {
+	device, err := os.OpenFile("/dev/net/tun", os.O_RDWR, 0)
+	if err != nil {
+		lab.Count("stories about machines need /dev/net/tun")
+		s.t.Skip("no TUN devices here: " + err.Error())
+	}
+	ts.Check(device.Close())
 }
 
 func join(s *story, ts *testscript.TestScript, neg bool, args []string) {

@@ -42,6 +42,7 @@ func TestStories(t *testing.T) {
 // A story is what one script has built so far. Scripts run one command at a
 // time, so nothing here is locked.
 type story struct {
+	t         testing.TB
 	lab       *lab.Lab
 	work      string // the script's folder
 	sockets   string // a folder with a short name: socket paths are limited
@@ -81,6 +82,7 @@ func setup(env *testscript.Env) error {
 		return errors.New("testscript runs without a testing.TB")
 	}
 	s := &story{
+		t:         t,
 		lab:       lab.New(t),
 		work:      env.WorkDir,
 		processes: make(map[string]*process),

@@ -63,7 +63,7 @@ func Main(run func() int) int {
 		outside = ""
 		return summarise(run())
 	}
-	if outside = missingTools(); outside != "" {
+	if outside = findTools(); outside != "" {
 		return summarise(run())
 	}
 	code, err := enter()
@@ -84,7 +84,12 @@ func summarise(code int) int {
 	return code
 }
 
-func missingTools() string {
+// findTools names a tool that is missing; empty when none is. Users that are
+// not root often have no sbin in their path.
+func findTools() string {
+	if err := os.Setenv("PATH", os.Getenv("PATH")+":/usr/sbin:/sbin"); err != nil {
+		return fmt.Sprintf("lab: %v", err)
+	}
 	for _, tool := range slices.Sorted(maps.Keys(tools)) {
 		if _, err := exec.LookPath(tool); err != nil {
 			return fmt.Sprintf("lab: %s is not installed; on Debian: apt install %s", tool, tools[tool])
