@@ -1,0 +1,50 @@
+//go:build linux
+
+package lab_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/wattlenet/wattle/acceptance/lab"
+)
+
+// TestHolePunching shows which pairs of NATs can be crossed without a relay,
+// as agents do: both learn their mapped address, tell each other, send at the
+// same time, and answer to wherever a packet came from.
+func TestHolePunching(t *testing.T) {
+	for i, a := range lab.Kinds {
+		for _, b := range lab.Kinds[i:] {
+			hard := func(x, y lab.NAT) bool { return x == lab.Symmetric && (y == lab.Symmetric || y == lab.PortRestricted) }
+			want := !hard(a, b) && !hard(b, a)
+			t.Run(fmt.Sprintf("%s and %s", a, b), func(t *testing.T) {
+				l := lab.New(t)
+				server := listen(t, host(t, l, "server", l.Internet()))
+				one := listen(t, host(t, l, "one", router(t, l, "home", a, l.Internet())))
+				two := listen(t, host(t, l, "two", router(t, l, "office", b, l.Internet())))
+				if got := punch(one, two, server); got != want {
+					t.Errorf("they connect: %t, want %t", got, want)
+				}
+			})
+		}
+	}
+}
+
+// punch reports whether both sockets have heard from each other. Ten rounds
+// are plenty: the first opens the NATs, the second arrives.
+func punch(a, b, server socket) bool {
+	atA, atB := a.reach(server), b.reach(server)
+	heardA, heardB := false, false
+	for range 10 {
+		a.send("punch", atB)
+		b.send("punch", atA)
+		if _, from, ok := a.receive(20 * time.Millisecond); ok {
+			heardA, atB = true, from
+		}
+		if _, from, ok := b.receive(20 * time.Millisecond); ok {
+			heardB, atA = true, from
+		}
+	}
+	return heardA && heardB
+}
