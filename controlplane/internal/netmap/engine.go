@@ -1,12 +1,25 @@
 package netmap
 
 import (
-	"context"
+	"cmp"
 	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/RoaringBitmap/roaring"
+
+	"github.com/wattlenet/wattle/generated/api"
+	"github.com/wattlenet/wattle/internal/mapstate"
 )
 
 // ErrUnknownPeer says that the account has no such peer.
 var ErrUnknownPeer = errors.New("the account has no such peer")
+
+// ErrGone says that the logs no longer reach back to a serial. Send a snapshot.
+var ErrGone = errors.New("the log does not reach back to that serial")
+
+// defaultLogEntries is about 15 MB of log: an entry is a few pointers, the ops are shared.
+const defaultLogEntries = 100_000
 
 // A Config describes the engine of one account.
 type Config struct {
@@ -24,39 +37,164 @@ type Config struct {
 }
 
 // An Engine holds the maps of one account in memory. It is safe for concurrent use.
-type Engine struct{ cfg Config }
+type Engine struct {
+	cfg Config
+
+	mu       sync.RWMutex // guards all below
+	serial   int64
+	settings Settings
+	peers    map[string]*peer
+	ordinals map[uint32]*peer
+	approved *roaring.Bitmap
+	bases    map[string]*base
+	groups   map[string]bool // names of the bases that are groups of the account
+	policies map[string][]*rule
+	sets     map[string]*set // by the key of their expression
+	classes  map[string]*class
+	history  history
+}
+
+// A peer is an enrolled machine and what only it is told.
+type peer struct {
+	Peer
+	groups map[*base]struct{}
+	class  *class
+
+	// What others are told: its entry, encoded once.
+	entry api.PeerEntry
+	raw   []byte
+	hash  mapstate.Digest
+
+	// What it is told itself.
+	self     api.SelfView
+	selfHash mapstate.Digest
+	floor    int64 // the serial from which on turns misses nothing
+	turns    []turn
+}
 
 // New returns the engine of an empty account at serial 0.
-func New(cfg Config) (*Engine, error) { return &Engine{cfg: cfg}, nil }
+func New(cfg Config) (*Engine, error) {
+	if cfg.Account == "" || cfg.Epoch == "" || len(cfg.Secret) < 16 {
+		return nil, errors.New("a network map needs an account, an epoch and a secret of at least 16 bytes")
+	}
+	if cfg.Blobs == nil {
+		cfg.Blobs = NewBlobCache(64 << 20)
+	}
+	cfg.LogEntries = cmp.Or(cfg.LogEntries, defaultLogEntries)
+	return &Engine{
+		cfg: cfg, peers: map[string]*peer{}, ordinals: map[uint32]*peer{}, approved: roaring.New(),
+		bases: map[string]*base{}, groups: map[string]bool{}, policies: map[string][]*rule{},
+		sets: map[string]*set{}, classes: map[string]*class{}, history: history{limit: cfg.LogEntries},
+	}, nil
+}
 
-// Load applies the changes that make up an account as it is stored, and starts its history at serial.
-func (e *Engine) Load(serial int64, changes []Change) error { return nil }
+// Load applies the changes that make up an account as it is stored, and starts its history at serial. It is for an
+// empty engine; the errors are those of Apply.
+func (e *Engine) Load(serial int64, changes []Change) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if len(e.peers)+len(e.groups)+len(e.policies) > 0 {
+		return errors.New("a network map is loaded into an empty engine only")
+	}
+	_, err := e.apply(serial, changes)
+	return err
+}
 
-// Apply applies the changes of one write. The serial must be greater than the one before. On an error nothing changed.
+// Apply applies the changes of one write. The serial must be greater than the one before. On an error, which means that
+// the changes do not fit the account, nothing changed.
 func (e *Engine) Apply(serial int64, changes ...Change) (*Update, error) {
-	return &Update{Serial: serial}, nil
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if serial <= e.serial {
+		return nil, fmt.Errorf("changes of serial %d come after serial %d", serial, e.serial)
+	}
+	return e.apply(serial, changes)
 }
 
 // Epoch returns the name of the history of serials.
 func (e *Engine) Epoch() string { return e.cfg.Epoch }
 
 // Serial returns the serial of the last changes applied.
-func (e *Engine) Serial() int64 { return 0 }
+func (e *Engine) Serial() int64 {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	return e.serial
+}
 
-// Sees reports whether the map of peer a shows peer b.
-func (e *Engine) Sees(a, b string) bool { return false }
+// Sees reports whether the map of peer a shows peer b. A peer does not see itself, nor an unknown one.
+func (e *Engine) Sees(a, b string) bool {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	from, to := e.peers[a], e.peers[b]
+	return from != nil && to != nil && from != to && from.class.visible.Contains(to.Ordinal)
+}
 
 // Accessible returns the ids of the peers to which the peer may open traffic, in the order of their ordinals.
-func (e *Engine) Accessible(peerID string) ([]string, error) { return nil, nil }
+func (e *Engine) Accessible(peerID string) ([]string, error) {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	reached, err := e.reach(peerID)
+	if err != nil {
+		return nil, err
+	}
+	ids := make([]string, 0, reached.GetCardinality())
+	for ordinals := reached.Iterator(); ordinals.HasNext(); {
+		ids = append(ids, e.ordinals[ordinals.Next()].ID)
+	}
+	return ids, nil
+}
 
 // AccessibleCount returns how many peers Accessible would return.
-func (e *Engine) AccessibleCount(peerID string) (int, error) { return 0, nil }
+func (e *Engine) AccessibleCount(peerID string) (int, error) {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	reached, err := e.reach(peerID)
+	if err != nil {
+		return 0, err
+	}
+	return int(reached.GetCardinality()), nil
+}
 
-// Blob returns a compressed part of the peer's present snapshot by the SHA-256 of its uncompressed bytes.
-func (e *Engine) Blob(ctx context.Context, peerID, sha256 string) ([]byte, error) { return nil, nil }
+// reach returns the destinations of the accept rules at whose source the peer stands.
+func (e *Engine) reach(peerID string) (*roaring.Bitmap, error) {
+	p := e.peers[peerID]
+	if p == nil {
+		return nil, ErrUnknownPeer
+	}
+	wanted := map[string]bool{}
+	for _, r := range p.class.rules {
+		if r.Action == api.CompiledRuleActionAccept && r.Direction != api.CompiledRuleDirectionIn {
+			wanted[r.Destination] = true
+		}
+	}
+	reached := roaring.New()
+	for _, s := range p.class.sets {
+		if wanted[s.id] {
+			reached.Or(s.members)
+		}
+	}
+	reached.Remove(p.Ordinal)
+	return reached, nil
+}
 
-// A BlobCache keeps compressed parts of snapshots up to a number of bytes.
-type BlobCache struct{ limit int64 }
+// entryOf is what others are told of a peer.
+func entryOf(p Peer) api.PeerEntry {
+	return api.PeerEntry{N: p.Ordinal, Id: p.ID, Key: p.Key, Name: p.Name, Ip: text(p.IP.IsValid(), p.IP), Ipv6: text(p.IPv6.IsValid(), p.IPv6)}
+}
 
-// NewBlobCache returns an empty cache that holds at most limit bytes.
-func NewBlobCache(limit int64) *BlobCache { return &BlobCache{limit: limit} }
+// selfOf is what a peer is told of itself.
+func selfOf(p Peer, s Settings) api.SelfView {
+	return api.SelfView{
+		N: p.Ordinal, Id: p.ID, Name: p.Name, Key: p.Key, Ip: text(p.IP.IsValid(), p.IP), Ipv6: text(p.IPv6.IsValid(), p.IPv6),
+		Network: text(s.Network.IsValid(), s.Network), NetworkV6: text(s.NetworkV6.IsValid(), s.NetworkV6),
+		DnsDomain: s.DNSDomain, Approved: p.Approved,
+	}
+}
+
+// text writes an address, and nothing for an absent one.
+func text(valid bool, v fmt.Stringer) string {
+	if !valid {
+		return ""
+	}
+	return v.String()
+}

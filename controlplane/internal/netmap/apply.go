@@ -1,0 +1,345 @@
+package netmap
+
+import (
+	"slices"
+
+	"github.com/wattlenet/wattle/internal/mapstate"
+)
+
+// A batch collects what the changes of one write touched, then works out who must hear of it.
+//
+//	changes ──> bases, rules, entries ──> sets patched ──┐
+//	                │                                     ├──> classes touched ──> one entry each
+//	                ├──> classes whose rules changed ─────┘
+//	                └──> peers that stand in other bases ──> moves between classes ──> a turn each
+type batch struct {
+	e *Engine
+
+	// shifted holds, by base, the ordinals whose membership may have changed.
+	shifted map[*base][]uint32
+	// entries holds, by ordinal, the hash of the entry before, for peers that changed, came or went.
+	entries map[uint32]mapstate.Digest
+	// selves holds the peers whose self changed.
+	selves map[*peer]struct{}
+	// regroup holds the peers that may stand in another class now.
+	regroup map[*peer]struct{}
+	// ruled holds the bases at the ends of rules that came or went; doubtful is what may be forgotten at the end.
+	ruled    map[*base]struct{}
+	doubtful map[*base]struct{}
+
+	patches  map[*set]*patch
+	work     map[*class]*classWork
+	upserts  map[upsertKey]*op
+	removals map[uint32]*op
+	puts     map[*set]*op
+	update   *Update
+}
+
+type upsertKey struct {
+	n     uint32
+	fresh bool
+}
+
+// apply runs a batch. The caller holds the lock.
+func (e *Engine) apply(serial int64, changes []Change) (*Update, error) {
+	if err := e.check(changes); err != nil {
+		return nil, err
+	}
+	e.serial = serial
+	b := &batch{
+		e: e, shifted: map[*base][]uint32{}, entries: map[uint32]mapstate.Digest{}, selves: map[*peer]struct{}{},
+		regroup: map[*peer]struct{}{}, ruled: map[*base]struct{}{}, doubtful: map[*base]struct{}{}, patches: map[*set]*patch{},
+		work: map[*class]*classWork{}, upserts: map[upsertKey]*op{}, puts: map[*set]*op{}, update: &Update{Serial: serial, e: e},
+	}
+	for _, c := range changes {
+		b.apply(c)
+	}
+	b.patchSets()
+	b.touchEntries()
+	b.touchRules()
+	for _, c := range b.worklist() {
+		b.advance(c, b.work[c])
+	}
+	b.movePeers()
+	b.tellSelves()
+	for base := range b.doubtful {
+		e.forget(base)
+	}
+	e.history.add(serial, b.update.logged)
+	return b.update, nil
+}
+
+func (b *batch) apply(c Change) {
+	switch c := c.(type) {
+	case PeerPut:
+		b.putPeer(c.Peer)
+	case PeerRemove:
+		b.removePeer(c.ID)
+	case GroupPut:
+		b.putGroup(c.ID, c.Members)
+	case GroupRemove:
+		b.removeGroup(c.ID)
+	case MembersAdd:
+		for _, id := range c.Peers {
+			b.join(b.e.base(groupName(c.Group)), b.e.peers[id])
+		}
+	case MembersRemove:
+		for _, id := range c.Peers {
+			if p := b.e.peers[id]; p != nil {
+				b.leave(b.e.base(groupName(c.Group)), p)
+			}
+		}
+	case PolicyPut:
+		b.setRules(c.Policy.ID, b.e.rulesOf(c.Policy))
+	case PolicyRemove:
+		b.setRules(c.ID, nil)
+	case SettingsPut:
+		b.putSettings(c.Settings)
+	}
+}
+
+func (b *batch) putPeer(want Peer) {
+	e, p := b.e, b.e.peers[want.ID]
+	if p == nil {
+		p = &peer{groups: map[*base]struct{}{}, floor: e.serial}
+		p.ID, p.Ordinal = want.ID, want.Ordinal
+		e.peers[want.ID], e.ordinals[want.Ordinal] = p, p
+		if own := e.bases[peerName(want.ID)]; own != nil {
+			own.members.Add(want.Ordinal)
+			b.shift(own, want.Ordinal)
+		}
+		b.noteEntry(want.Ordinal, mapstate.Digest{})
+		b.regroup[p] = struct{}{}
+		p.Approved = !want.Approved // so that approval below is a change
+	}
+	if entry := entryOf(want); entry != p.entry {
+		b.noteEntry(want.Ordinal, p.hash)
+		p.entry, p.raw, p.hash = entry, marshal(entry), mapstate.HashPeer(entry)
+	}
+	approvalChanged := want.Approved != p.Approved
+	p.Peer = want
+	b.selves[p] = struct{}{}
+	if !approvalChanged {
+		return
+	}
+	if want.Approved {
+		e.approved.Add(want.Ordinal)
+	} else {
+		e.approved.Remove(want.Ordinal)
+	}
+	b.regroup[p] = struct{}{}
+	for _, base := range e.standing(p) {
+		b.shift(base, want.Ordinal)
+	}
+}
+
+// standing returns every base that holds the peer.
+func (e *Engine) standing(p *peer) []*base {
+	bases := make([]*base, 0, len(p.groups)+1)
+	for base := range p.groups {
+		bases = append(bases, base)
+	}
+	if own := e.bases[peerName(p.ID)]; own != nil {
+		bases = append(bases, own)
+	}
+	return bases
+}
+
+// noteEntry keeps the hash that the entry had before the batch; only the first note counts.
+func (b *batch) noteEntry(n uint32, before mapstate.Digest) {
+	if _, noted := b.entries[n]; !noted {
+		b.entries[n] = before
+	}
+}
+
+func (b *batch) shift(base *base, n uint32) { b.shifted[base] = append(b.shifted[base], n) }
+
+func (b *batch) removePeer(id string) {
+	e, p := b.e, b.e.peers[id]
+	if p == nil {
+		return
+	}
+	for base := range p.groups {
+		base.members.Remove(p.Ordinal)
+		b.shift(base, p.Ordinal)
+	}
+	if own := e.bases[peerName(id)]; own != nil {
+		own.members.Remove(p.Ordinal)
+		b.shift(own, p.Ordinal)
+	}
+	b.noteEntry(p.Ordinal, p.hash)
+	e.approved.Remove(p.Ordinal)
+	delete(e.peers, id)
+	delete(e.ordinals, p.Ordinal)
+	delete(b.selves, p)
+	if p.class != nil {
+		p.class.peers.Remove(p.Ordinal)
+		b.update.removed = append(b.update.removed, id)
+		b.touch(p.class)
+	}
+	delete(b.regroup, p)
+	b.update.Revokes = true
+}
+
+func (b *batch) putGroup(id string, members []string) {
+	e := b.e
+	e.groups[groupName(id)] = true
+	base := e.base(groupName(id))
+	keep := make(map[uint32]struct{}, len(members))
+	for _, id := range members {
+		p := e.peers[id]
+		keep[p.Ordinal] = struct{}{}
+		b.join(base, p)
+	}
+	for _, n := range base.members.ToArray() {
+		if _, stays := keep[n]; !stays {
+			b.leave(base, e.ordinals[n])
+		}
+	}
+}
+
+func (b *batch) removeGroup(id string) {
+	e := b.e
+	base := e.bases[groupName(id)]
+	if base == nil {
+		return
+	}
+	delete(e.groups, base.name)
+	for _, n := range base.members.ToArray() {
+		b.leave(base, e.ordinals[n])
+	}
+	b.doubtful[base] = struct{}{}
+}
+
+func (b *batch) join(base *base, p *peer) {
+	if !base.members.CheckedAdd(p.Ordinal) {
+		return
+	}
+	p.groups[base] = struct{}{}
+	b.shift(base, p.Ordinal)
+	b.regroup[p] = struct{}{}
+}
+
+func (b *batch) leave(base *base, p *peer) {
+	if !base.members.CheckedRemove(p.Ordinal) {
+		return
+	}
+	delete(p.groups, base)
+	b.shift(base, p.Ordinal)
+	b.regroup[p] = struct{}{}
+}
+
+// setRules replaces the rules of a policy and leaves those alone that stay the same.
+func (b *batch) setRules(policy string, want []*rule) {
+	e := b.e
+	before := e.policies[policy]
+	kept := make([]*rule, 0, len(want))
+	for _, r := range want {
+		i := slices.IndexFunc(before, func(o *rule) bool { return o.id == r.id })
+		if i >= 0 && before[i].equal(r) {
+			kept = append(kept, before[i])
+			continue
+		}
+		kept = append(kept, r)
+		r.link()
+		b.noteRule(r)
+	}
+	for _, r := range before {
+		if !slices.Contains(kept, r) {
+			r.unlink()
+			b.noteRule(r)
+		}
+	}
+	for _, r := range want {
+		b.noteBases(b.doubtful, r)
+	}
+	if len(kept) == 0 {
+		delete(e.policies, policy)
+		return
+	}
+	e.policies[policy] = kept
+}
+
+func (b *batch) noteRule(r *rule) {
+	b.noteBases(b.ruled, r)
+	b.noteBases(b.doubtful, r)
+}
+
+func (b *batch) noteBases(into map[*base]struct{}, r *rule) {
+	addAll(into, r.sources)
+	addAll(into, r.destinations)
+}
+
+func (b *batch) putSettings(s Settings) {
+	if s == b.e.settings {
+		return
+	}
+	b.e.settings = s
+	for _, p := range b.e.peers {
+		b.selves[p] = struct{}{}
+	}
+}
+
+// patchSets brings every set up to date that reads a base with new or lost members.
+func (b *batch) patchSets() {
+	for base, ordinals := range b.shifted {
+		for s := range base.sets {
+			p := b.patches[s]
+			if p == nil {
+				p = &patch{}
+				b.patches[s] = p
+			}
+			for _, n := range ordinals {
+				s.refresh(b.e, n, p)
+			}
+		}
+	}
+	for s, p := range b.patches {
+		if len(p.added)+len(p.removed) == 0 {
+			delete(b.patches, s)
+			continue
+		}
+		p.finish(s)
+		for c := range s.classes {
+			w := b.touch(c)
+			w.patched = append(w.patched, s)
+		}
+	}
+}
+
+// touchEntries finds the classes that see a peer whose entry changed.
+func (b *batch) touchEntries() {
+	for n, before := range b.entries {
+		p := b.e.ordinals[n]
+		if p == nil || p.hash == before {
+			continue
+		}
+		for _, base := range b.e.standing(p) {
+			for s := range base.sets {
+				if !s.members.Contains(n) {
+					continue
+				}
+				s.chunks[n>>chunkBits] = b.e.serial
+				for c := range s.classes {
+					w := b.touch(c)
+					w.entries = append(w.entries, n)
+				}
+			}
+		}
+	}
+}
+
+// touchRules finds the classes to compile again, and the peers that stand in a class of their own because of a rule.
+func (b *batch) touchRules() {
+	for base := range b.ruled {
+		for c := range base.classes {
+			b.touch(c).recompile = true
+		}
+		if base.name == "" || base.name[0] != 'p' {
+			continue
+		}
+		for _, n := range base.members.ToArray() {
+			b.regroup[b.e.ordinals[n]] = struct{}{}
+		}
+	}
+}

@@ -1,0 +1,221 @@
+package netmap
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/RoaringBitmap/roaring"
+
+	"github.com/wattlenet/wattle/generated/api"
+	"github.com/wattlenet/wattle/internal/mapstate"
+)
+
+// A class is all peers that stand in the same bases. They share one view and one log; only self differs.
+type class struct {
+	key   string
+	bases []*base // in the order of their names
+	// peers holds the ordinals of the class's own members.
+	peers *roaring.Bitmap
+
+	rules map[string]*ruleView // by rule id
+	sets  []*set               // in the order of their ids
+	// visible holds every member of sets.
+	visible *roaring.Bitmap
+
+	// The digest of the view in three parts; a peer's digest is their sum and its own self.
+	ruleSum, setSum, peerSum mapstate.Digest
+	// setsAt and rulesAt are the serials at which sets and rules changed last.
+	setsAt, rulesAt int64
+
+	log classLog
+}
+
+func (c *class) sum() mapstate.Digest { return c.ruleSum.Plus(c.setSum).Plus(c.peerSum) }
+
+// classBases returns the bases in which a peer stands, and which are its class. Unapproved peers stand in nothing.
+func (e *Engine) classBases(p *peer) []*base {
+	if !p.Approved {
+		return nil
+	}
+	bases := make([]*base, 0, len(p.groups)+1)
+	for b := range p.groups {
+		bases = append(bases, b)
+	}
+	if own := e.bases[peerName(p.ID)]; own != nil && own.named() {
+		bases = append(bases, own)
+	}
+	slices.SortFunc(bases, byName)
+	return bases
+}
+
+func classKey(bases []*base) string {
+	var key strings.Builder
+	for _, b := range bases {
+		key.WriteString(b.name)
+		key.WriteByte('|')
+	}
+	return key.String()
+}
+
+// A view is what a class is told: rules, and the sets that they name.
+type view struct {
+	rules map[string]*ruleView
+	sets  []*set
+}
+
+// A scope is what compiling one class looks at.
+type scope struct {
+	// out and in hold the rules at whose source and at whose destination the class stands.
+	out, in map[*rule]struct{}
+	// hiddenOut holds the destinations that drops hide from the class, hiddenIn the sources.
+	hiddenOut, hiddenIn map[*base]struct{}
+}
+
+func scopeOf(bases []*base) scope {
+	s := scope{out: map[*rule]struct{}{}, in: map[*rule]struct{}{}, hiddenOut: map[*base]struct{}{}, hiddenIn: map[*base]struct{}{}}
+	for _, b := range bases {
+		for r := range b.sources {
+			s.out[r] = struct{}{}
+		}
+		for r := range b.destinations {
+			s.in[r] = struct{}{}
+		}
+	}
+	for r := range s.out {
+		if r.hides() {
+			addAll(s.hiddenOut, r.destinations)
+		}
+	}
+	for r := range s.in {
+		if r.hides() {
+			addAll(s.hiddenIn, r.sources)
+		}
+	}
+	return s
+}
+
+func addAll(into map[*base]struct{}, bases []*base) {
+	for _, b := range bases {
+		into[b] = struct{}{}
+	}
+}
+
+// compile makes the view of a class. It acquires sets for c.
+func (e *Engine) compile(c *class) view {
+	s := scopeOf(c.bases)
+	v := view{rules: map[string]*ruleView{}}
+	// Drops that do not hide are told of the peers only that accepts of the same direction show.
+	seenOut, seenIn := map[string]expression{}, map[string]expression{}
+	opposite := func(r *rule, out bool) (expression, bool) {
+		side, hidden, seen, ends := s.in, s.hiddenIn, seenIn, r.sources
+		if out {
+			side, hidden, seen, ends = s.out, s.hiddenOut, seenOut, r.destinations
+		}
+		if _, stands := side[r]; !stands {
+			return expression{}, false
+		}
+		if r.drop {
+			return intersection(ends, seen)
+		}
+		x, ok := difference(ends, hidden)
+		if ok {
+			seen[x.key()] = x
+		}
+		return x, ok
+	}
+	tell := func(r *rule) {
+		destination, out := opposite(r, true)
+		source, in := opposite(r, false)
+		if out || in {
+			e.tell(c, &v, r, source, in, destination, out)
+		}
+	}
+	var drops []*rule
+	for _, side := range []map[*rule]struct{}{s.out, s.in} {
+		for r := range side {
+			switch {
+			case v.rules[r.id] != nil || r.hides():
+			case r.drop:
+				drops = append(drops, r)
+			default:
+				tell(r)
+			}
+		}
+	}
+	for _, r := range drops {
+		if v.rules[r.id] == nil {
+			tell(r)
+		}
+	}
+	slices.SortFunc(v.sets, func(a, b *set) int { return strings.Compare(a.id, b.id) })
+	v.sets = slices.Compact(v.sets)
+	return v
+}
+
+// tell adds a rule to the view with the set of each end at which the class does not stand itself.
+func (e *Engine) tell(c *class, v *view, r *rule, source expression, in bool, destination expression, out bool) {
+	form := ruleForm{direction: api.CompiledRuleDirectionBoth}
+	if in {
+		s := e.acquire(source, c)
+		v.sets, form.source = append(v.sets, s), s.id
+	} else {
+		form.direction, form.source = api.CompiledRuleDirectionOut, r.sourceID
+	}
+	if out {
+		s := e.acquire(destination, c)
+		v.sets, form.destination = append(v.sets, s), s.id
+	} else {
+		form.direction, form.destination = api.CompiledRuleDirectionIn, r.destinationID
+	}
+	v.rules[r.id] = r.view(form)
+}
+
+// see returns every peer of the view's sets.
+func (v view) see() *roaring.Bitmap {
+	all := roaring.New()
+	for _, s := range v.sets {
+		all.Or(s.members)
+	}
+	return all
+}
+
+// newClass compiles a class that had no members before.
+func (e *Engine) newClass(key string, bases []*base) *class {
+	c := &class{key: key, bases: bases, peers: roaring.New(), log: classLog{floor: e.serial}, setsAt: e.serial, rulesAt: e.serial}
+	for _, b := range bases {
+		b.classes[c] = struct{}{}
+	}
+	v := e.compile(c)
+	c.rules, c.sets, c.visible = v.rules, v.sets, v.see()
+	c.ruleSum, c.setSum = v.sums()
+	for ordinals := c.visible.Iterator(); ordinals.HasNext(); {
+		c.peerSum = c.peerSum.Plus(e.ordinals[ordinals.Next()].hash)
+	}
+	e.classes[key] = c
+	return c
+}
+
+func (v view) sums() (rules, sets mapstate.Digest) {
+	for _, r := range v.rules {
+		rules = rules.Plus(r.hash)
+	}
+	for _, s := range v.sets {
+		sets = sets.Plus(s.sum)
+	}
+	return rules, sets
+}
+
+// drop forgets a class without members. Its log stays with the peers that left it.
+func (e *Engine) drop(c *class) {
+	delete(e.classes, c.key)
+	for _, b := range c.bases {
+		delete(b.classes, c)
+	}
+	for _, s := range c.sets {
+		e.release(s, c)
+	}
+	for _, b := range c.bases {
+		e.forget(b)
+	}
+	c.rules, c.sets, c.visible, c.bases = nil, nil, nil, nil
+}

@@ -1,0 +1,250 @@
+package netmap
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/RoaringBitmap/roaring"
+
+	"github.com/wattlenet/wattle/generated/api"
+	"github.com/wattlenet/wattle/internal/mapstate"
+	"github.com/wattlenet/wattle/internal/verdict"
+)
+
+// An Account is the desired state of a whole account.
+type Account struct {
+	Peers []Peer
+	// Groups holds the ids of the members of each group by its id.
+	Groups   map[string][]string
+	Policies []Policy
+	Settings Settings
+}
+
+// Compile computes the map of every peer from nothing, one peer after the other, by their ids. It is the plain meaning
+// of an account, kept apart from the engine: the engine must always give the same maps.
+func Compile(cfg Config, serial int64, account Account) (map[string]*mapstate.Map, error) {
+	whole := newWhole(cfg, account)
+	all := make(map[string]*mapstate.Map, len(account.Peers))
+	for _, p := range account.Peers {
+		m, err := whole.mapOf(p, serial)
+		if err != nil {
+			return nil, err
+		}
+		all[p.ID] = m
+	}
+	return all, nil
+}
+
+// CompileVerdict returns the rules of a whole account for the matcher: all directions of all rules with both ends.
+func CompileVerdict(cfg Config, account Account) verdict.Rules {
+	whole := newWhole(cfg, account)
+	var rules []verdict.Rule
+	for _, r := range whole.rules {
+		source, destination := whole.members(plainSet{union: r.sources}), whole.members(plainSet{union: r.destinations})
+		protocol, ok := verdict.ParseProtocol(string(r.protocol))
+		if !ok {
+			continue
+		}
+		compiled := verdict.Rule{ID: r.id, Source: source, Destination: destination, Drop: r.drop, Protocol: protocol}
+		for _, ports := range r.ports {
+			compiled.Ports = append(compiled.Ports, verdict.PortRange{First: uint16(ports.Start), Last: uint16(ports.End)})
+		}
+		rules = append(rules, compiled)
+	}
+	return verdict.New(rules)
+}
+
+// A whole is an account as lists of names.
+type whole struct {
+	cfg     Config
+	account Account
+	byN     map[uint32]Peer
+	// stands holds, by peer id, the names of the bases of every approved peer.
+	stands map[string]map[string]bool
+	rules  []plainRule
+}
+
+type plainRule struct {
+	id                    string
+	sources, destinations []string
+	drop                  bool
+	protocol              api.CompiledRuleProtocol
+	ports                 []api.PortRange
+}
+
+// A plainSet is an expression over names.
+type plainSet struct {
+	union, minus []string
+	within       []plainSet
+	bounded      bool
+}
+
+func newWhole(cfg Config, account Account) *whole {
+	w := &whole{cfg: cfg, account: account, byN: map[uint32]Peer{}, stands: map[string]map[string]bool{}}
+	for _, p := range account.Peers {
+		w.byN[p.Ordinal] = p
+		if p.Approved {
+			w.stands[p.ID] = map[string]bool{peerName(p.ID): true}
+		}
+	}
+	for group, members := range account.Groups {
+		for _, id := range members {
+			if stands := w.stands[id]; stands != nil {
+				stands[groupName(group)] = true
+			}
+		}
+	}
+	for _, p := range account.Policies {
+		for _, d := range directions(p) {
+			protocol, ports := protocolOf(d.rule)
+			w.rules = append(w.rules, plainRule{cfg.opaque("r_", d.key), d.sources, d.destinations, d.rule.Drop, protocol, ports})
+		}
+	}
+	return w
+}
+
+func (s plainSet) key() string {
+	var within []string
+	for _, x := range s.within {
+		within = append(within, x.key())
+	}
+	slices.Sort(within)
+	return expressionKey(s.union, s.minus, within)
+}
+
+func (w *whole) holds(s plainSet, id string) bool {
+	in := func(name string) bool { return w.stands[id][name] }
+	return slices.ContainsFunc(s.union, in) && !slices.ContainsFunc(s.minus, in) &&
+		(!s.bounded || slices.ContainsFunc(s.within, func(x plainSet) bool { return w.holds(x, id) }))
+}
+
+func (w *whole) members(s plainSet) *roaring.Bitmap {
+	members := roaring.New()
+	for _, p := range w.account.Peers {
+		if w.holds(s, p.ID) {
+			members.Add(p.Ordinal)
+		}
+	}
+	return members
+}
+
+// mapOf follows the rules of visibility for one peer.
+func (w *whole) mapOf(p Peer, serial int64) (*mapstate.Map, error) {
+	hidden := [2][]string{} // by side: 0 out, 1 in
+	for _, r := range w.rules {
+		if r.drop && r.protocol == api.CompiledRuleProtocolAll {
+			for side := range 2 {
+				if near, far := r.side(side); w.holds(plainSet{union: near}, p.ID) {
+					hidden[side] = append(hidden[side], far...)
+				}
+			}
+		}
+	}
+	for side := range 2 {
+		slices.Sort(hidden[side])
+		hidden[side] = slices.Compact(hidden[side])
+	}
+	var shown [2][]plainSet
+	sets, rules := map[string]*roaring.Bitmap{}, []api.CompiledRule{}
+	for _, drops := range []bool{false, true} {
+		for _, r := range w.rules {
+			if r.drop != drops || r.drop && r.protocol == api.CompiledRuleProtocolAll {
+				continue
+			}
+			var told [2]*plainSet
+			for side := range 2 {
+				near, far := r.side(side)
+				if !w.holds(plainSet{union: near}, p.ID) {
+					continue
+				}
+				if told[side] = opposite(r, far, hidden[side], shown[side]); told[side] == nil {
+					continue
+				}
+				sets[w.id(*told[side])] = w.members(*told[side])
+			}
+			for side := range 2 {
+				if told[side] != nil && !r.drop {
+					shown[side] = append(shown[side], *told[side])
+				}
+			}
+			if rule, ok := w.tell(r, told); ok {
+				rules = append(rules, rule)
+			}
+		}
+	}
+	return w.assemble(p, serial, sets, rules)
+}
+
+// side returns the near and the far end of a rule, seen from its source (0) or its destination (1).
+func (r plainRule) side(side int) (near, far []string) {
+	if side == 0 {
+		return r.sources, r.destinations
+	}
+	return r.destinations, r.sources
+}
+
+// opposite returns the set that a rule shows, or nil when it shows nobody for certain.
+func opposite(r plainRule, far, hidden []string, shown []plainSet) *plainSet {
+	if !r.drop {
+		s := plainSet{minus: hidden}
+		for _, name := range far {
+			if !slices.Contains(hidden, name) {
+				s.union = append(s.union, name)
+			}
+		}
+		if len(s.union) == 0 {
+			return nil
+		}
+		return &s
+	}
+	s := plainSet{union: far, bounded: true}
+	inside := 0
+	for _, name := range far {
+		if slices.ContainsFunc(shown, func(x plainSet) bool { return len(x.minus) == 0 && slices.Contains(x.union, name) }) {
+			inside++
+		}
+	}
+	switch {
+	case inside == len(far):
+		return &plainSet{union: far}
+	case len(shown) == 0:
+		return nil
+	}
+	for _, x := range shown {
+		if !slices.ContainsFunc(s.within, func(y plainSet) bool { return x.key() == y.key() }) {
+			s.within = append(s.within, x)
+		}
+	}
+	return &s
+}
+
+func (w *whole) id(s plainSet) string { return w.cfg.opaque("s_", s.key()) }
+
+func (w *whole) tell(r plainRule, told [2]*plainSet) (api.CompiledRule, bool) {
+	compiled := rule{id: r.id, drop: r.drop, protocol: r.protocol, ports: r.ports}
+	form := ruleForm{source: w.id(plainSet{union: r.sources}), destination: w.id(plainSet{union: r.destinations})}
+	switch {
+	case told[0] != nil && told[1] != nil:
+		form = ruleForm{api.CompiledRuleDirectionBoth, w.id(*told[1]), w.id(*told[0])}
+	case told[0] != nil:
+		form.direction, form.destination = api.CompiledRuleDirectionOut, w.id(*told[0])
+	case told[1] != nil:
+		form.direction, form.source = api.CompiledRuleDirectionIn, w.id(*told[1])
+	default:
+		return api.CompiledRule{}, false
+	}
+	return compiled.compiled(form), true
+}
+
+func (w *whole) assemble(p Peer, serial int64, sets map[string]*roaring.Bitmap, rules []api.CompiledRule) (*mapstate.Map, error) {
+	var entries []api.PeerEntry
+	var told []api.PeerSet
+	for id, members := range sets {
+		for ordinals := members.Iterator(); ordinals.HasNext(); {
+			entries = append(entries, entryOf(w.byN[ordinals.Next()]))
+		}
+		told = append(told, api.PeerSet{Id: id, Members: encode(members)})
+	}
+	slices.SortFunc(rules, func(a, b api.CompiledRule) int { return strings.Compare(a.Id, b.Id) })
+	return mapstate.Assemble(w.cfg.Epoch, serial, selfOf(p, w.account.Settings), entries, told, rules)
+}
