@@ -1,0 +1,104 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// A LogEntry is one write in the history of an account.
+type LogEntry struct {
+	AccountID string
+	Serial    int64
+	CreatedAt time.Time
+	// Payload is the JSON of the changes in their order.
+	Payload string
+}
+
+// Log is the table of changes.
+var Log = newTable("change_log", 2, `account_id serial created_at payload`, func(e *LogEntry) []any {
+	return []any{&e.AccountID, &e.Serial, moment{&e.CreatedAt}, &e.Payload}
+})
+
+// LogSince returns the writes after a serial.
+func LogSince(ctx context.Context, tx *Tx, accountID string, serial int64) ([]LogEntry, error) {
+	return Log.list(ctx, tx, "WHERE account_id = ? AND serial > ? ORDER BY serial", accountID, serial)
+}
+
+// TrimLog forgets writes before a time, and all but the last entries of each account.
+func TrimLog(ctx context.Context, tx *Tx, before time.Time, entries int64) error {
+	if _, err := tx.exec(ctx, "DELETE FROM change_log WHERE created_at < ?", millis(before)); err != nil {
+		return err
+	}
+	_, err := tx.exec(ctx, "DELETE FROM change_log WHERE serial <= (SELECT serial FROM account WHERE account.id = change_log.account_id) - ?", entries)
+	return err
+}
+
+// An AuditEntry is one event of an account's audit.
+type AuditEntry struct {
+	AccountID string
+	// N numbers the events of the account from 1 without a gap.
+	N                                          int64
+	CreatedAt                                  time.Time
+	Activity                                   string
+	InitiatorID, InitiatorName, InitiatorEmail string
+	TargetID                                   string
+	Channel, RequestID                         string
+	// Meta, Before and After are JSON; Before and After may be empty.
+	Meta, Before, After string
+	// Hash covers this entry and the hash of the one before.
+	Hash []byte
+}
+
+// Audit is the table of audit events.
+var Audit = newTable("audit", 2, `account_id n created_at activity initiator_id initiator_name initiator_email target_id channel request_id
+	meta before after hash`, func(e *AuditEntry) []any {
+	return []any{&e.AccountID, &e.N, moment{&e.CreatedAt}, &e.Activity, &e.InitiatorID, &e.InitiatorName, &e.InitiatorEmail, &e.TargetID,
+		&e.Channel, &e.RequestID, &e.Meta, &e.Before, &e.After, &e.Hash}
+})
+
+// AuditHead returns number and hash of the newest event; 0 and nil when there is none.
+func AuditHead(ctx context.Context, tx *Tx, accountID string) (n int64, hash []byte, err error) {
+	err = tx.one(ctx, "SELECT n, hash FROM audit WHERE account_id = ? ORDER BY n DESC LIMIT 1", []any{accountID}, &n, &hash)
+	if errors.Is(err, ErrNoRow) {
+		err = nil
+	}
+	return n, hash, err
+}
+
+// AuditBefore returns up to limit events with numbers below n, newest first.
+func AuditBefore(ctx context.Context, tx *Tx, accountID string, n int64, limit int) ([]AuditEntry, error) {
+	return Audit.list(ctx, tx, "WHERE account_id = ? AND n < ? ORDER BY n DESC LIMIT ?", accountID, n, limit)
+}
+
+// AuditFrom returns up to limit events from number n on, oldest first.
+func AuditFrom(ctx context.Context, tx *Tx, accountID string, n int64, limit int) ([]AuditEntry, error) {
+	return Audit.list(ctx, tx, "WHERE account_id = ? AND n >= ? ORDER BY n LIMIT ?", accountID, n, limit)
+}
+
+// A StoredAnswer is what was answered to the request of an Idempotency-Key.
+type StoredAnswer struct {
+	Caller, Key string
+	RequestHash []byte
+	// Status is 0 while the answer is unknown.
+	Status    int
+	Sealed    bool
+	Answer    []byte
+	ExpiresAt time.Time
+}
+
+// Answers is the table of idempotent answers.
+var Answers = newTable("idempotency", 2, `caller key request_hash status sealed answer expires_at`, func(a *StoredAnswer) []any {
+	return []any{&a.Caller, &a.Key, &a.RequestHash, &a.Status, &a.Sealed, &a.Answer, moment{&a.ExpiresAt}}
+})
+
+// FindAnswer returns the answer of a key that has not expired; ErrNoRow when there is none.
+func FindAnswer(ctx context.Context, tx *Tx, caller, key string, now time.Time) (StoredAnswer, error) {
+	return Answers.get(ctx, tx, "WHERE caller = ? AND key = ? AND expires_at > ?", caller, key, millis(now))
+}
+
+// TrimAnswers forgets expired answers.
+func TrimAnswers(ctx context.Context, tx *Tx, now time.Time) error {
+	_, err := tx.exec(ctx, "DELETE FROM idempotency WHERE expires_at <= ?", millis(now))
+	return err
+}

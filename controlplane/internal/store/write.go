@@ -1,0 +1,190 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"runtime/debug"
+)
+
+// A write is one queued call of Write.
+type write struct {
+	ctx    context.Context //nolint:containedctx // the caller waits for the write, so the context lives as long as the call
+	fn     func(tx *Tx) error
+	after  []func()
+	err    error
+	answer chan struct{}
+}
+
+// Write runs fn in a transaction and returns after the commit is on the disk
+// and the After functions of fn have run. When fn returns an error, nothing of
+// it is kept and Write returns that error. Concurrent writes share a commit but
+// not their fate; only a fault of the database itself fails all of them.
+//
+// fn runs on the writer's goroutine, one at a time: it must not call Write.
+func (s *Store) Write(ctx context.Context, fn func(tx *Tx) error) error {
+	w, err := s.enqueue(ctx, fn)
+	if err != nil {
+		return err
+	}
+	<-w.answer
+	return w.err
+}
+
+// WriteLater queues fn and does not wait. It is for what may be lost in a
+// crash; a failure is logged. Close waits for it.
+func (s *Store) WriteLater(ctx context.Context, fn func(tx *Tx) error) error {
+	_, err := s.enqueue(context.WithoutCancel(ctx), func(tx *Tx) error {
+		if err := fn(tx); err != nil {
+			s.logger.Warn("background write failed", "error", err)
+			return err
+		}
+		return nil
+	})
+	return err
+}
+
+func (s *Store) enqueue(ctx context.Context, fn func(tx *Tx) error) (*write, error) {
+	s.closing.RLock()
+	defer s.closing.RUnlock()
+	if s.closed {
+		return nil, ErrClosed
+	}
+	w := &write{ctx: ctx, fn: fn, answer: make(chan struct{})}
+	select {
+	case s.queue <- w:
+		return w, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// write is the writer: it owns conn and the prepared statements.
+func (s *Store) write(conn *sql.Conn) {
+	defer close(s.done)
+	committed := make(chan []*write, 4)
+	applied := make(chan struct{})
+	go func() {
+		defer close(applied)
+		for batch := range committed {
+			answer(batch)
+		}
+	}()
+	tx := &Tx{dialect: s.dialect, on: conn, prepared: map[string]*sql.Stmt{}}
+	for first := range s.queue {
+		batch := s.gather(first)
+		if err := s.commit(tx, batch); err != nil {
+			fail(batch, err)
+			tx = s.recover(tx, conn, err)
+		}
+		committed <- batch
+	}
+	close(committed)
+	<-applied
+	tx.forget()
+	if err := conn.Close(); err != nil && !errors.Is(err, driver.ErrBadConn) {
+		s.logger.Warn("database connection did not close cleanly", "error", err)
+	}
+}
+
+// gather takes what else waits already; it never waits itself.
+func (s *Store) gather(first *write) []*write {
+	batch := []*write{first}
+	for len(batch) < batchLimit {
+		select {
+		case w, ok := <-s.queue:
+			if !ok {
+				return batch
+			}
+			batch = append(batch, w)
+		default:
+			return batch
+		}
+	}
+	return batch
+}
+
+// commit runs the writes of a batch. It returns an error when the transaction
+// as a whole failed; then none of them happened.
+func (s *Store) commit(tx *Tx, batch []*write) error {
+	// The transaction outlives each single caller: one that gives up must not
+	// take its neighbours along.
+	ctx := context.Background()
+	if err := tx.plain(ctx, s.dialect.begin()); err != nil {
+		return err
+	}
+	kept := 0
+	for _, w := range batch {
+		if w.err = w.ctx.Err(); w.err != nil {
+			continue
+		}
+		if w.err = s.savepoint(ctx, tx, w); w.err == nil {
+			kept++
+		} else if fatal(w.err) {
+			return errors.Join(w.err, tx.rollback(ctx))
+		}
+	}
+	if kept == 0 {
+		return tx.rollback(ctx)
+	}
+	if err := tx.plain(ctx, "COMMIT"); err != nil {
+		return errors.Join(classify(err), tx.rollback(ctx))
+	}
+	return nil
+}
+
+func (s *Store) savepoint(ctx context.Context, tx *Tx, w *write) (err error) {
+	if err := tx.plain(ctx, "SAVEPOINT one_write"); err != nil {
+		return err
+	}
+	tx.after = nil
+	if err := classify(run(w.fn, tx)); err != nil {
+		if fatal(err) {
+			return err
+		}
+		return errors.Join(err, tx.plain(ctx, "ROLLBACK TO SAVEPOINT one_write"), tx.plain(ctx, "RELEASE SAVEPOINT one_write"))
+	}
+	w.after = tx.after
+	return tx.plain(ctx, "RELEASE SAVEPOINT one_write")
+}
+
+// run turns a panic of one write into its error: the neighbours go on.
+func run(fn func(tx *Tx) error, tx *Tx) (err error) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			err = fmt.Errorf("write panicked: %v\n%s", cause, debug.Stack())
+		}
+	}()
+	return fn(tx)
+}
+
+// recover gives the writer a working transaction again after a fault.
+func (s *Store) recover(tx *Tx, conn *sql.Conn, cause error) *Tx {
+	s.logger.Error("transaction failed", "error", cause)
+	tx.forget()
+	return &Tx{dialect: s.dialect, on: conn, prepared: map[string]*sql.Stmt{}}
+}
+
+// fail gives every write of a batch the fault that undid all of them; a write
+// that was refused for its own reason keeps that reason.
+func fail(batch []*write, err error) {
+	for _, w := range batch {
+		w.after = nil
+		if w.err == nil || fatal(w.err) {
+			w.err = err
+		}
+	}
+}
+
+func answer(batch []*write) {
+	for _, w := range batch {
+		if w.err == nil {
+			for _, fn := range w.after {
+				fn()
+			}
+		}
+		close(w.answer)
+	}
+}
