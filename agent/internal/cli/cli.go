@@ -1,0 +1,101 @@
+// Package cli is the command line of the agent.
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+
+	"github.com/spf13/cobra"
+
+	"github.com/wattlenet/wattle/agent/internal/local"
+	"github.com/wattlenet/wattle/internal/program"
+)
+
+// app is what every command has.
+type app struct {
+	socket string
+	client func() *local.Client
+}
+
+// New makes the command `wattle` with all below it.
+func New() *cobra.Command {
+	a := &app{}
+	a.client = func() *local.Client { return local.NewClient(a.socket) }
+	root := &cobra.Command{
+		Use:   "wattle",
+		Short: "Join this machine to a mesh network and look after it",
+		Long: "wattle joins this machine to a Wattle network. A daemon (`wattle daemon`) holds the\n" +
+			"tunnel; the other commands talk to it.",
+		Args: cobra.NoArgs,
+		RunE: func(command *cobra.Command, _ []string) error {
+			_ = command.Help() // writes to stdout, whose failure cobra does not tell either
+			return program.Usage("a command is missing")
+		},
+	}
+	root.PersistentFlags().StringVar(&a.socket, "socket", defaultSocket(), "socket of the daemon")
+	root.AddCommand(
+		newDaemon(a), newUp(a), newDown(a), newLogout(a), newStatus(a), newPing(a), newWait(a), newVersion(),
+	)
+	return root
+}
+
+func defaultSocket() string {
+	if runtime.GOOS == "windows" {
+		return filepath.Join(os.Getenv("ProgramData"), "Wattle", "agent.sock")
+	}
+	return "/run/wattle/agent.sock"
+}
+
+func defaultStateDir() string {
+	if runtime.GOOS == "windows" {
+		return filepath.Join(os.Getenv("ProgramData"), "Wattle", "state")
+	}
+	return "/var/lib/wattle"
+}
+
+// exit gives an error of the daemon its exit code.
+func exit(err error) error {
+	var own *local.Error
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &own):
+		return &program.ExitError{Code: own.Code, Err: own}
+	case errors.Is(err, local.ErrUnreachable):
+		return &program.ExitError{Code: program.ExitDaemonUnreachable, Err: err}
+	case errors.Is(err, context.Canceled):
+		return program.Exit(program.ExitFailed, "interrupted")
+	}
+	return err
+}
+
+func printJSON(w io.Writer, value any) error {
+	encoder := json.NewEncoder(w)
+	encoder.SetIndent("", "  ")
+	return encoder.Encode(value)
+}
+
+func newVersion() *cobra.Command {
+	var asJSON bool
+	command := &cobra.Command{
+		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
+		RunE: func(command *cobra.Command, _ []string) error {
+			if asJSON {
+				return printJSON(command.OutOrStdout(), map[string]string{
+					"schema": "wattle.version/v1", "version": program.Version(),
+					"go": runtime.Version(), "os": runtime.GOOS, "arch": runtime.GOARCH,
+				})
+			}
+			_, err := fmt.Fprintln(command.OutOrStdout(), "wattle", program.Version())
+			return err
+		},
+	}
+	command.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return command
+}

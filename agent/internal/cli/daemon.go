@@ -1,0 +1,82 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/wattlenet/wattle/agent/internal/engine"
+	"github.com/wattlenet/wattle/agent/internal/identity"
+	"github.com/wattlenet/wattle/agent/internal/local"
+	"github.com/wattlenet/wattle/agent/internal/tunnel"
+	"github.com/wattlenet/wattle/internal/program"
+)
+
+// daemonFlags are the flags of the daemon.
+type daemonFlags struct {
+	log      program.Log
+	stateDir string
+	tunnel   string
+	name     string
+	port     uint16
+}
+
+func newDaemon(a *app) *cobra.Command {
+	var f daemonFlags
+	command := &cobra.Command{
+		Use:   "daemon",
+		Short: "Hold the tunnel; the other commands talk to it",
+		Args:  cobra.NoArgs,
+		RunE: func(command *cobra.Command, _ []string) error {
+			return runDaemon(command.Context(), a.socket, f)
+		},
+	}
+	flags := command.Flags()
+	flags.StringVar(&f.stateDir, "state-dir", defaultStateDir(), "folder for keys and the last network map")
+	flags.StringVar(&f.tunnel, "tunnel", "auto", "kind of tunnel: auto, userspace (an interface) or netstack (no root)")
+	flags.StringVar(&f.name, "interface", tunnel.DefaultInterface, "name of the interface")
+	flags.Uint16Var(&f.port, "listen-port", 0, "UDP port of the tunnel; 0 lets the system choose")
+	f.log.Flags(flags)
+	return command
+}
+
+func runDaemon(ctx context.Context, socket string, f daemonFlags) (err error) {
+	logger, err := f.log.Logger(os.Stderr)
+	if err != nil {
+		return err
+	}
+	mode := tunnel.Mode(f.tunnel)
+	switch mode {
+	case tunnel.ModeAuto, tunnel.ModeUserspace, tunnel.ModeNetstack:
+	default:
+		return program.Usage("tunnel %q is unknown; use auto, userspace or netstack", f.tunnel)
+	}
+	store, err := identity.Open(f.stateDir)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, store.Close()) }()
+	agent, err := engine.New(engine.Config{
+		Logger: logger, Store: store, Version: program.Version(), Mode: mode, Interface: f.name, ListenPort: f.port,
+	})
+	if err != nil {
+		return err
+	}
+	server, err := local.Listen(ctx, local.ServerConfig{Logger: logger, Socket: socket, Daemon: agent})
+	if err != nil {
+		return err
+	}
+	logger.Info("daemon started", "version", program.Version(), "socket", socket, "state_dir", f.stateDir)
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return agent.Run(ctx) })
+	group.Go(func() error { return server.Serve(ctx) })
+	if err := group.Wait(); err != nil {
+		return fmt.Errorf("daemon: %w", err)
+	}
+	logger.Info("daemon stopped")
+	return nil
+}

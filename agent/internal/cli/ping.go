@@ -1,0 +1,153 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/wattlenet/wattle/agent/internal/local"
+	"github.com/wattlenet/wattle/internal/program"
+)
+
+// untilDirectCount bounds --until-direct where -n does not.
+const untilDirectCount = 60
+
+func newPing(a *app) *cobra.Command {
+	var count int
+	var interval, timeout time.Duration
+	var untilDirect, asJSON bool
+	command := &cobra.Command{
+		Use:   "ping PEER",
+		Short: "Ping a peer through the tunnel and name the path",
+		Long: "Ping a peer by name or overlay address. Each line names the path of the answer, and\n" +
+			"why it is not direct. Exit code 5 when nothing answered, 6 when no rule allows it.",
+		Args: cobra.ExactArgs(1),
+		RunE: func(command *cobra.Command, args []string) error {
+			if count < 0 {
+				return program.Usage("-n %d is negative; 0 pings until interrupted", count)
+			}
+			if untilDirect && !command.Flags().Changed("count") {
+				count = untilDirectCount
+			}
+			t := tally{out: command.OutOrStdout(), json: asJSON, peer: args[0]}
+			err := a.client().Ping(command.Context(), local.PingRequest{
+				Peer: args[0], Count: count, UntilDirect: untilDirect,
+				IntervalMillis: millis(interval), TimeoutMillis: millis(timeout),
+			}, t.add)
+			if command.Context().Err() == nil && err != nil {
+				return exit(err)
+			}
+			return t.end(untilDirect)
+		},
+	}
+	flags := command.Flags()
+	flags.IntVarP(&count, "count", "n", 4, "number of requests; 0 pings until interrupted")
+	flags.DurationVar(&interval, "interval", time.Second, "time between two requests")
+	flags.DurationVar(&timeout, "timeout", 3*time.Second, "how long to wait for an answer")
+	flags.BoolVar(&untilDirect, "until-direct", false, "stop when an answer came on a direct path")
+	flags.BoolVar(&asJSON, "json", false, "print one JSON object a line, the last one a summary")
+	return command
+}
+
+func millis(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+
+// tally prints replies and counts them.
+type tally struct {
+	out  io.Writer
+	json bool
+	peer string
+
+	sent, received   int
+	least, most, sum float64
+	denied           bool
+	path             string
+}
+
+// pingSummary is the last line of `wattle ping --json`.
+type pingSummary struct {
+	Schema   string  `json:"schema"`
+	Peer     string  `json:"peer"`
+	Sent     int     `json:"sent"`
+	Received int     `json:"received"`
+	MinMs    float64 `json:"min_ms"`
+	AvgMs    float64 `json:"avg_ms"`
+	MaxMs    float64 `json:"max_ms"`
+	Path     string  `json:"path"`
+}
+
+func (t *tally) add(reply local.PingReply) error {
+	t.sent++
+	t.path = reply.Path
+	t.denied = t.denied || reply.Denied
+	if reply.Error == "" {
+		t.received++
+		t.sum += reply.RTTMillis
+		t.most = max(t.most, reply.RTTMillis)
+		if t.received == 1 || reply.RTTMillis < t.least {
+			t.least = reply.RTTMillis
+		}
+	}
+	if t.json {
+		return json.NewEncoder(t.out).Encode(reply)
+	}
+	if reply.Error != "" {
+		_, err := fmt.Fprintf(t.out, "seq=%d %s\n", reply.Sequence, reply.Error)
+		return err
+	}
+	_, err := fmt.Fprintf(t.out, "reply from %s (%s): seq=%d time=%.2f ms %s\n", reply.Peer, reply.Address, reply.Sequence, reply.RTTMillis, way(reply))
+	return err
+}
+
+func way(reply local.PingReply) string {
+	text := reply.Path
+	if reply.Path == "relayed" {
+		text = "relayed"
+		if reply.Reason != "" {
+			text += ": " + reasonText(reply.Reason)
+		}
+		return text
+	}
+	if reply.Remote != "" {
+		text += " via " + reply.Remote
+	}
+	return text
+}
+
+// end prints the summary and decides the exit code.
+func (t *tally) end(wantDirect bool) error {
+	average := 0.0
+	if t.received > 0 {
+		average = t.sum / float64(t.received)
+	}
+	if t.json {
+		err := json.NewEncoder(t.out).Encode(pingSummary{
+			Schema: "wattle.ping/v1", Peer: t.peer, Sent: t.sent, Received: t.received,
+			MinMs: t.least, AvgMs: average, MaxMs: t.most, Path: t.path,
+		})
+		if err != nil {
+			return err
+		}
+	} else {
+		lost := 0
+		if t.sent > 0 {
+			lost = 100 * (t.sent - t.received) / t.sent
+		}
+		_, err := fmt.Fprintf(t.out, "%d sent, %d received, %d%% lost; min/avg/max %.2f/%.2f/%.2f ms\n",
+			t.sent, t.received, lost, t.least, average, t.most)
+		if err != nil {
+			return err
+		}
+	}
+	switch {
+	case t.received == 0 && t.denied:
+		return program.Exit(program.ExitDenied, "no rule lets this machine ping %s; a policy must allow it", t.peer)
+	case t.received == 0:
+		return program.Exit(program.ExitTimedOut, "%s does not answer; `wattle status --detail` shows the path, and its own rules must let the ping in", t.peer)
+	case wantDirect && t.path != "direct":
+		return program.Exit(program.ExitTimedOut, "%s answers, but not on a direct path", t.peer)
+	}
+	return nil
+}

@@ -1,0 +1,387 @@
+// Package engine turns the newest network map into the state of this machine.
+//
+// It joins the parts of the agent, which do not know each other, and owns every
+// goroutine. An Engine lives as long as the daemon; a link lives from up to down.
+//
+//	not enrolled --up, setup key--> connecting --map--> ready <--> offline
+//	     ^                              ^                 |
+//	     +-- logout, removed            +-- up --- down <-+
+package engine
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/wattlenet/wattle/agent/internal/control"
+	"github.com/wattlenet/wattle/agent/internal/identity"
+	"github.com/wattlenet/wattle/agent/internal/local"
+	"github.com/wattlenet/wattle/agent/internal/tunnel"
+	"github.com/wattlenet/wattle/internal/mapstate"
+	"github.com/wattlenet/wattle/internal/program"
+)
+
+// withdrawTimeout bounds the deletion of the peer at logout.
+const withdrawTimeout = 10 * time.Second
+
+// Config is what an Engine needs.
+type Config struct {
+	Logger  *slog.Logger    // required
+	Store   *identity.Store // required
+	Version string          // required: of the agent
+
+	Mode       tunnel.Mode // "" is auto
+	Interface  string      // "" is wt0
+	ListenPort uint16      // 0: the system chooses
+
+	// Open opens the parts on this host; nil is OpenHost.
+	Open func(MachineConfig) (*Machine, error)
+}
+
+// An Engine is the agent behind the local API.
+type Engine struct {
+	config Config
+	log    *slog.Logger
+	links  sync.WaitGroup
+
+	commands sync.Mutex // held by a command that changes the connection
+
+	mu       sync.Mutex // guards all below
+	ctx      contextOf
+	identity *identity.Identity // nil before the first up
+	link     *link              // nil while down
+	stop     func()             // ends the link and waits
+	notice   string             // why the machine is not connected, for status
+	changed  chan struct{}      // closed at the next change
+}
+
+// contextOf hands the context of Run to commands: a link outlives the request
+// that asked for it.
+type contextOf func() context.Context
+
+// New loads the identity. The error names a damaged state folder.
+func New(c Config) (*Engine, error) {
+	if c.Logger == nil || c.Store == nil || c.Version == "" {
+		return nil, errors.New("engine: logger, store and version are required")
+	}
+	if c.Open == nil {
+		c.Open = OpenHost
+	}
+	found, err := c.Store.Load()
+	if err != nil {
+		return nil, err
+	}
+	return &Engine{config: c, log: c.Logger, identity: found, changed: make(chan struct{})}, nil
+}
+
+var _ local.Daemon = (*Engine)(nil)
+
+// Run connects the machine if it was connected before, then works until ctx
+// ends and leaves the host as it was.
+func (e *Engine) Run(ctx context.Context) error {
+	e.mu.Lock()
+	e.ctx = func() context.Context { return ctx }
+	connect := e.identity != nil && e.identity.Enrolled() && e.identity.Up
+	e.mu.Unlock()
+	e.broadcast()
+	if connect {
+		e.commands.Lock()
+		if err := e.connect(nil); err != nil {
+			// The daemon stays, so that status tells what is wrong.
+			e.log.Error("not connected", "error", err)
+			e.setNotice(err.Error())
+		}
+		e.commands.Unlock()
+	}
+	<-ctx.Done()
+	e.commands.Lock()
+	e.disconnect()
+	e.commands.Unlock()
+	e.links.Wait()
+	return nil
+}
+
+// connect opens the machine and starts a link. A nil client makes one. The
+// caller holds commands.
+func (e *Engine) connect(client *control.Client) error {
+	e.mu.Lock()
+	mine, base := *e.identity, e.ctx
+	e.mu.Unlock()
+	if base == nil {
+		return errors.New("the daemon is starting; try again")
+	}
+	if client == nil {
+		var err error
+		if client, err = control.NewClient(control.ClientConfig{Logger: e.log, UserAgent: e.userAgent(), Identity: &mine}); err != nil {
+			return err
+		}
+	}
+	machine, network, err := e.open(&mine, client)
+	if err != nil {
+		return err
+	}
+	return e.start(&mine, client, machine, network)
+}
+
+func (e *Engine) userAgent() string { return "wattle/" + e.config.Version }
+
+// open opens the parts on this host. Nothing is sent and nobody is let in.
+func (e *Engine) open(mine *identity.Identity, signal signaler) (*Machine, *overlay, error) {
+	network := &overlay{}
+	name := e.config.Interface
+	if name == "" {
+		name = tunnel.DefaultInterface
+	}
+	machine, err := e.config.Open(MachineConfig{
+		Logger: e.log, Key: mine.WireGuardKey, Mode: e.config.Mode, Interface: name, ListenPort: e.config.ListenPort,
+		Signal: signal.Signal, Overlay: network.contains,
+	})
+	return machine, network, err
+}
+
+// signaler carries sealed messages.
+type signaler interface {
+	Signal(ctx context.Context, peerID string, box []byte) error
+}
+
+// start runs a link on an open machine. The caller holds commands.
+func (e *Engine) start(mine *identity.Identity, client *control.Client, machine *Machine, network *overlay) error {
+	l, err := newLink(linkConfig{
+		logger: e.log, store: e.config.Store, machine: machine, client: client, overlay: network,
+		facts: control.Facts(e.config.Version), epoch: mine.Epoch, last: e.lastMap(mine), changed: e.broadcast,
+	})
+	if err != nil {
+		return errors.Join(err, machine.close())
+	}
+	ctx, cancel := context.WithCancel(e.ctx())
+	ended := make(chan struct{})
+	e.mu.Lock()
+	e.link, e.notice = l, ""
+	e.stop = func() { cancel(); <-ended }
+	e.mu.Unlock()
+	e.links.Go(func() {
+		err := l.run(ctx)
+		close(ended)
+		if errors.Is(err, control.ErrRemoved) {
+			e.forgetRemoved(l)
+		}
+	})
+	e.broadcast()
+	return nil
+}
+
+// lastMap returns the map of the last run, nil when there is none for this peer.
+func (e *Engine) lastMap(mine *identity.Identity) *mapstate.Map {
+	raw, err := e.config.Store.LoadMap()
+	if err != nil {
+		e.log.Warn("last network map not read", "error", err)
+	}
+	if len(raw) == 0 {
+		return nil
+	}
+	last := &mapstate.Map{}
+	if err := json.Unmarshal(raw, last); err != nil {
+		e.log.Warn("last network map not usable", "error", err)
+		return nil
+	}
+	if last.Self.Id != mine.PeerID {
+		return nil
+	}
+	return last
+}
+
+// disconnect ends the link if there is one. The caller holds commands.
+func (e *Engine) disconnect() {
+	e.mu.Lock()
+	stop := e.stop
+	e.link, e.stop = nil, nil
+	e.mu.Unlock()
+	if stop != nil {
+		stop()
+		e.broadcast()
+	}
+}
+
+// forgetRemoved forgets a peer that the control plane has deleted. The address
+// of the control plane stays, for the next enrolment.
+func (e *Engine) forgetRemoved(l *link) {
+	e.commands.Lock()
+	defer e.commands.Unlock()
+	e.mu.Lock()
+	mine := e.link == l
+	e.mu.Unlock()
+	if !mine {
+		return
+	}
+	e.log.Warn("peer removed by the control plane")
+	if err := e.forget(); err != nil {
+		e.log.Error("identity not forgotten", "error", err)
+	}
+	e.setNotice(control.ErrRemoved.Error())
+}
+
+// forget drops link and identity. The caller holds commands.
+func (e *Engine) forget() error {
+	e.disconnect()
+	err := e.config.Store.Forget()
+	e.mu.Lock()
+	if err == nil {
+		former := e.identity
+		e.identity = nil
+		if former != nil {
+			e.notice = ""
+		}
+	}
+	e.mu.Unlock()
+	e.broadcast()
+	return err
+}
+
+// Down disconnects the machine and leaves the host as it was.
+func (e *Engine) Down(context.Context) error {
+	e.commands.Lock()
+	defer e.commands.Unlock()
+	e.mu.Lock()
+	mine := e.identity
+	e.mu.Unlock()
+	if mine == nil || !mine.Enrolled() {
+		return nil
+	}
+	next := *mine
+	next.Up = false
+	if err := e.config.Store.Save(&next); err != nil {
+		return err
+	}
+	e.mu.Lock()
+	e.identity, e.notice = &next, ""
+	e.mu.Unlock()
+	e.disconnect()
+	return nil
+}
+
+// Logout forgets the identity, and deletes the peer when asked. When the
+// deletion fails nothing is forgotten.
+func (e *Engine) Logout(ctx context.Context, request local.LogoutRequest) error {
+	e.commands.Lock()
+	defer e.commands.Unlock()
+	e.mu.Lock()
+	mine := e.identity
+	e.mu.Unlock()
+	if mine == nil {
+		return nil
+	}
+	if request.Delete && mine.Enrolled() {
+		client, err := control.NewClient(control.ClientConfig{Logger: e.log, UserAgent: e.userAgent(), Identity: mine})
+		if err != nil {
+			return err
+		}
+		limited, cancel := context.WithTimeout(ctx, withdrawTimeout)
+		defer cancel()
+		defer client.Close()
+		if err := client.Withdraw(limited); err != nil {
+			return explain(err, mine.ManagementURL, client.ClockOffset())
+		}
+	}
+	return e.forget()
+}
+
+// Wait blocks until a condition holds: ready, or peer:NAME, which holds once
+// the path to the peer is not idle.
+func (e *Engine) Wait(ctx context.Context, request local.WaitRequest) error {
+	name, peer := strings.CutPrefix(request.For, "peer:")
+	if !peer && request.For != "ready" && request.For != "" {
+		return local.Errorf(program.ExitUsage, "%q is nothing to wait for; use ready or peer:NAME", request.For)
+	}
+	for {
+		change := e.watch()
+		status := e.Status(ctx)
+		holds := status.State == local.StateReady
+		if peer {
+			holds = slices.ContainsFunc(status.Peers, func(p local.Peer) bool {
+				return (p.Name == name || slices.Contains(p.Addresses, name)) && p.Path != "idle"
+			})
+		}
+		if holds {
+			return nil
+		}
+		if err := waitChange(ctx, change, peer); err != nil {
+			return local.Errorf(program.ExitTimedOut, "the time is over and %s does not hold; state: %s", cmpOr(request.For, "ready"), status.State)
+		}
+	}
+}
+
+// pathInterval is how often a path is looked at: its changes are not announced.
+const pathInterval = 100 * time.Millisecond
+
+func waitChange(ctx context.Context, change <-chan struct{}, poll bool) error {
+	var tick <-chan time.Time
+	if poll {
+		timer := time.NewTimer(pathInterval)
+		defer timer.Stop()
+		tick = timer.C
+	}
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-change:
+	case <-tick:
+	}
+	return nil
+}
+
+func cmpOr(a, b string) string {
+	if a != "" {
+		return a
+	}
+	return b
+}
+
+// watch returns a channel that is closed at the next change.
+func (e *Engine) watch() <-chan struct{} {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.changed
+}
+
+func (e *Engine) broadcast() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	close(e.changed)
+	e.changed = make(chan struct{})
+}
+
+func (e *Engine) setNotice(text string) {
+	e.mu.Lock()
+	e.notice = text
+	e.mu.Unlock()
+	e.broadcast()
+}
+
+// now returns identity and link of this moment.
+func (e *Engine) now() (*identity.Identity, *link, string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.identity, e.link, e.notice
+}
+
+// overlay knows the ranges of the network.
+type overlay struct {
+	networks atomic.Pointer[[]netip.Prefix]
+}
+
+func (o *overlay) set(networks []netip.Prefix) { o.networks.Store(&networks) }
+
+func (o *overlay) contains(addr netip.Addr) bool {
+	networks := o.networks.Load()
+	if networks == nil {
+		return false
+	}
+	return slices.ContainsFunc(*networks, func(p netip.Prefix) bool { return p.Contains(addr) })
+}

@@ -1,0 +1,164 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/wattlenet/wattle/agent/internal/connectivity"
+	"github.com/wattlenet/wattle/agent/internal/dns"
+	"github.com/wattlenet/wattle/agent/internal/firewall"
+	"github.com/wattlenet/wattle/agent/internal/tunnel"
+)
+
+// A Device is the tunnel as the engine uses it.
+type Device interface {
+	Set(ctx context.Context, settings tunnel.Settings) error
+	Stats() (map[tunnel.PublicKey]tunnel.Stats, error)
+	Ping(ctx context.Context, to netip.Addr) (time.Duration, error)
+	Close() error
+}
+
+// Paths finds the way to each peer, as the engine uses it.
+type Paths interface {
+	Run(ctx context.Context) error
+	SetPeers(peers []connectivity.Peer)
+	SetRelays(relays []connectivity.Relay) error
+	HandleSignal(from string, box []byte)
+	Status(peerID string) (connectivity.Status, bool)
+	RelayStatus() connectivity.RelayStatus
+}
+
+// A Resolver answers for names, as the engine uses it.
+type Resolver interface {
+	Set(ctx context.Context, c dns.Config) error
+	Lookup(name string) (dns.Host, bool)
+	Close() error
+}
+
+// Machine is the parts of the agent on this host, opened together.
+type Machine struct {
+	Device   Device
+	Paths    Paths
+	Firewall firewall.Enforcer
+	Resolver Resolver
+
+	Mode       tunnel.Mode
+	ModeReason string // why not the mode that was wished first
+	Interface  string // empty without one
+	Port       func() uint16
+	Note       string // what is worth a warning
+}
+
+// MachineConfig is what opening needs.
+type MachineConfig struct {
+	Logger     *slog.Logger
+	Key        tunnel.PrivateKey
+	Mode       tunnel.Mode
+	Interface  string
+	ListenPort uint16
+
+	// Signal carries a sealed message to a peer.
+	Signal func(ctx context.Context, peerID string, box []byte) error
+
+	// Overlay reports whether an address belongs to the network: such an address
+	// is no candidate.
+	Overlay func(netip.Addr) bool
+}
+
+// OpenHost opens the parts on the real host: an interface with the kernel's
+// packet filter where that is possible, else a network stack in the process
+// with a filter of its own. The interface has no address yet.
+func OpenHost(c MachineConfig) (*Machine, error) {
+	if c.Mode != tunnel.ModeNetstack {
+		machine, err := openInterface(c)
+		if err == nil || c.Mode == tunnel.ModeUserspace {
+			return machine, err
+		}
+		c.Logger.Info("no interface, using the network stack of the process", "error", err)
+		stack, stackErr := openStack(c)
+		if stackErr != nil {
+			return nil, errors.Join(err, stackErr)
+		}
+		stack.ModeReason = err.Error()
+		return stack, nil
+	}
+	return openStack(c)
+}
+
+func openInterface(c MachineConfig) (*Machine, error) {
+	note := ""
+	var filter tunnel.Filter
+	enforcer, err := firewall.Open(c.Logger)
+	if err != nil {
+		inProcess := firewall.NewFilter()
+		filter, enforcer = inProcess, inProcess
+		note = fmt.Sprintf("nftables cannot be used (%v): the rules are enforced in the process of the agent, and the interface lets nothing pass without it", err)
+	}
+	machine, err := open(c, tunnel.ModeUserspace, filter)
+	if err != nil {
+		return nil, err
+	}
+	machine.Firewall, machine.Note = enforcer, note
+	return machine, nil
+}
+
+func openStack(c MachineConfig) (*Machine, error) {
+	filter := firewall.NewFilter()
+	machine, err := open(c, tunnel.ModeNetstack, filter)
+	if err != nil {
+		return nil, err
+	}
+	machine.Firewall = filter
+	return machine, nil
+}
+
+func open(c MachineConfig, mode tunnel.Mode, filter tunnel.Filter) (*Machine, error) {
+	device, err := tunnel.New(tunnel.Config{
+		Logger: c.Logger, PrivateKey: c.Key, Mode: mode, Interface: c.Interface, ListenPort: c.ListenPort, Filter: filter,
+	})
+	if err != nil {
+		return nil, err
+	}
+	machine := &Machine{Device: device, Mode: device.Mode(), Interface: device.Interface(), Port: device.Bind().Port}
+	own := device.Interface()
+	machine.Paths, err = connectivity.New(connectivity.Config{
+		Logger: c.Logger, PrivateKey: c.Key, Bind: device.Bind(), Signal: c.Signal,
+		Interface: func(name string) bool { return name != own && !strings.HasPrefix(name, "wt") },
+		Address:   func(addr netip.Addr) bool { return !c.Overlay(addr) },
+	})
+	if err != nil {
+		return nil, errors.Join(err, device.Close())
+	}
+	var network dns.Network = dns.HostNetwork{}
+	if machine.Mode == tunnel.ModeNetstack {
+		network = stackNetwork{device}
+	}
+	machine.Resolver, err = dns.New(dns.Options{Logger: c.Logger, Network: network})
+	if err != nil {
+		return nil, errors.Join(err, device.Close())
+	}
+	return machine, nil
+}
+
+// stackNetwork opens the resolver's sockets on the tunnel's own stack.
+type stackNetwork struct{ device *tunnel.Device }
+
+func (s stackNetwork) ListenPacket(_ context.Context, addr netip.AddrPort) (net.PacketConn, error) {
+	return s.device.ListenPacket(addr)
+}
+
+func (s stackNetwork) Listen(_ context.Context, addr netip.AddrPort) (net.Listener, error) {
+	return s.device.Listen(addr)
+}
+
+// close undoes what opening did, in the order that leaves no gap: names first,
+// then the interface, the packet filter last.
+func (m *Machine) close() error {
+	return errors.Join(m.Resolver.Close(), m.Device.Close(), m.Firewall.Close())
+}

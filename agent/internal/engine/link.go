@@ -1,0 +1,271 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/wattlenet/wattle/agent/internal/connectivity"
+	"github.com/wattlenet/wattle/agent/internal/control"
+	"github.com/wattlenet/wattle/agent/internal/identity"
+	"github.com/wattlenet/wattle/generated/api"
+	"github.com/wattlenet/wattle/internal/mapstate"
+)
+
+// Choices of ours.
+const (
+	// retryApply is how long after a failure the same state is applied again.
+	retryApply = 2 * time.Second
+
+	// saveInterval is the least time between two writes of the map.
+	saveInterval = time.Second
+)
+
+// A link is one time between up and down: the parts of the agent and the
+// session that feeds them.
+//
+//	session --OnMap--> newest --> loop: plan, firewall, tunnel, paths, resolver --> saver
+//	        --OnRelays, OnSignal--> paths
+//
+// Whoever loses access is cut by the firewall before anything else changes; who
+// gains it can send only once the tunnel knows it, so the filter goes first
+// there as well.
+type link struct {
+	log     *slog.Logger
+	store   *identity.Store
+	machine *Machine
+	client  *control.Client
+	session *control.Session
+	overlay *overlay
+	changed func() // tells the engine's waiters
+
+	newest chan *mapstate.Map // holds one, the newest
+	saves  chan *mapstate.Map // the same
+
+	mu      sync.Mutex // guards all below
+	state   control.State
+	given   *mapstate.Map // the newest of the session
+	desired *desired      // in force
+	applied *mapstate.Map // the one that desired was made of
+	faults  []string      // of the last application
+}
+
+// linkConfig is what a link needs; all but last is required.
+type linkConfig struct {
+	logger  *slog.Logger
+	store   *identity.Store
+	machine *Machine
+	client  *control.Client
+	overlay *overlay
+	facts   api.MachineFacts
+	epoch   string
+	last    *mapstate.Map
+	changed func()
+}
+
+func newLink(c linkConfig) (*link, error) {
+	l := &link{
+		log: c.logger, store: c.store, machine: c.machine, client: c.client, overlay: c.overlay, changed: c.changed,
+		newest: make(chan *mapstate.Map, 1), saves: make(chan *mapstate.Map, 1),
+	}
+	var mine *mapstate.Map
+	if c.last != nil {
+		mine = c.last.Clone()
+		l.give(c.last)
+	}
+	session, err := control.NewSession(control.SessionConfig{
+		Logger: c.logger, Client: c.client, Facts: c.facts, Map: mine, Epoch: c.epoch,
+		OnMap:    l.give,
+		OnRelays: l.setRelays,
+		OnSignal: c.machine.Paths.HandleSignal,
+		OnState:  l.setState,
+	})
+	if err != nil {
+		return nil, err
+	}
+	l.session = session
+	return l, nil
+}
+
+// give hands a map to the loop.
+func (l *link) give(m *mapstate.Map) {
+	l.mu.Lock()
+	l.given = m
+	l.mu.Unlock()
+	replace(l.newest, m)
+}
+
+// replace puts a value into a channel that holds the newest one. There is one
+// writer.
+func replace(slot chan *mapstate.Map, m *mapstate.Map) {
+	select {
+	case <-slot:
+	default:
+	}
+	slot <- m
+}
+
+// run works until ctx ends or the peer is removed, and leaves nothing behind.
+// The error is control.ErrRemoved or nil.
+func (l *link) run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var parts sync.WaitGroup
+	parts.Go(func() {
+		if err := l.machine.Paths.Run(ctx); err != nil {
+			l.log.Error("paths ended", "error", err)
+		}
+	})
+	parts.Go(func() { l.applyNewest(ctx) })
+	parts.Go(func() { l.saveNewest(ctx) })
+	err := l.session.Run(ctx)
+	cancel()
+	parts.Wait()
+	l.client.Close()
+	if closing := l.machine.close(); closing != nil {
+		l.log.Error("host not left as it was", "error", closing)
+	}
+	if errors.Is(err, control.ErrRemoved) {
+		return err
+	}
+	return nil
+}
+
+func (l *link) setRelays(servers []api.RelayServer) {
+	relays := make([]connectivity.Relay, 0, len(servers))
+	for _, server := range servers {
+		relays = append(relays, connectivity.Relay{
+			URLs: server.Urls, Username: server.Username, Password: server.Password, Expires: server.Expires,
+		})
+	}
+	if err := l.machine.Paths.SetRelays(relays); err != nil {
+		l.log.Warn("relays not all usable", "error", err)
+	}
+}
+
+func (l *link) setState(state control.State) {
+	l.mu.Lock()
+	l.state = state
+	l.mu.Unlock()
+	l.changed()
+}
+
+// applyNewest owns the state of the host.
+func (l *link) applyNewest(ctx context.Context) {
+	var current *mapstate.Map
+	retry := time.NewTimer(retryApply)
+	retry.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case current = <-l.newest:
+		case <-retry.C:
+		}
+		faults := l.apply(ctx, current)
+		retry.Stop()
+		if len(faults) > 0 {
+			retry.Reset(retryApply)
+		}
+		l.changed()
+	}
+}
+
+// apply makes the host what the map says. It goes as far as it can: a resolver
+// without its port is no reason to keep a peer out. A firewall that fails is:
+// nothing else changes then.
+func (l *link) apply(ctx context.Context, m *mapstate.Map) []string {
+	wanted, err := plan(m, l.machine.Interface)
+	if err != nil {
+		l.log.Error("network map not applied", "error", err)
+		return l.note(nil, nil, []error{err})
+	}
+	var faults []error
+	l.overlay.set(wanted.networks())
+	if err := l.machine.Firewall.Set(ctx, wanted.firewall); err != nil {
+		l.log.Error("rules not applied", "error", err)
+		return l.note(nil, nil, []error{err})
+	}
+	if err := l.machine.Device.Set(ctx, wanted.tunnel); err != nil {
+		faults = append(faults, err)
+	}
+	l.machine.Paths.SetPeers(wanted.paths)
+	if err := l.machine.Resolver.Set(ctx, wanted.dns); err != nil {
+		faults = append(faults, err)
+	}
+	if len(faults) > 0 && ctx.Err() == nil {
+		l.log.Warn("network map applied in part", "error", errors.Join(faults...))
+	}
+	replace(l.saves, m)
+	return l.note(wanted, m, faults)
+}
+
+// note publishes the outcome. A nil wanted keeps the one in force.
+func (l *link) note(wanted *desired, m *mapstate.Map, faults []error) []string {
+	texts := make([]string, 0, len(faults))
+	for _, fault := range faults {
+		texts = append(texts, fault.Error())
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if wanted != nil {
+		l.desired, l.applied = wanted, m
+	}
+	l.faults = texts
+	return texts
+}
+
+// saveNewest keeps the map for the next start, the newest one also at the end.
+func (l *link) saveNewest(ctx context.Context) {
+	var last time.Time
+	for ended := false; !ended; {
+		select {
+		case <-ctx.Done():
+			ended = true
+		case m := <-l.saves:
+			l.save(m)
+			last = time.Now()
+		}
+		if ended {
+			break
+		}
+		pause := time.NewTimer(time.Until(last.Add(saveInterval)))
+		select {
+		case <-ctx.Done():
+			ended = true
+		case <-pause.C:
+		}
+		pause.Stop()
+	}
+	select {
+	case m := <-l.saves:
+		l.save(m)
+	default:
+	}
+}
+
+func (l *link) save(m *mapstate.Map) {
+	raw, err := m.MarshalJSON()
+	if err == nil {
+		err = l.store.SaveMap(raw)
+	}
+	if err != nil {
+		l.log.Error("network map not kept for the next start", "error", err)
+	}
+}
+
+// ready reports whether the map is complete and in force.
+func (l *link) ready() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.state.CaughtUp && l.applied != nil && l.applied == l.given
+}
+
+// snapshot returns what the link knows at this moment.
+func (l *link) snapshot() (state control.State, wanted *desired, applied *mapstate.Map, faults []string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.state, l.desired, l.applied, l.faults
+}

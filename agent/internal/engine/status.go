@@ -1,0 +1,142 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/wattlenet/wattle/agent/internal/control"
+	"github.com/wattlenet/wattle/agent/internal/identity"
+	"github.com/wattlenet/wattle/agent/internal/local"
+	"github.com/wattlenet/wattle/agent/internal/tunnel"
+)
+
+// Status tells everything that is known at this moment.
+func (e *Engine) Status(context.Context) local.Status {
+	mine, running, notice := e.now()
+	s := local.Status{
+		Schema: local.StatusSchema, Version: e.config.Version, State: local.StateNotEnrolled,
+		Addresses: []string{}, Peers: []local.Peer{}, Warnings: []string{}, DNS: local.DNS{Addresses: []string{}},
+	}
+	if notice != "" {
+		s.Warnings = append(s.Warnings, notice)
+	}
+	if mine == nil {
+		return s
+	}
+	s.Name, s.PeerID, s.AccountID = mine.Name, mine.PeerID, mine.AccountID
+	s.PublicKey = mine.WireGuardKey.Public().String()
+	s.Management.URL = mine.ManagementURL
+	if !mine.Enrolled() {
+		return s
+	}
+	s.State = local.StateDown
+	if mine.Up {
+		s.State = local.StateConnecting
+	}
+	if running != nil {
+		running.describe(&s, mine)
+	}
+	return s
+}
+
+// describe fills in what a running link knows.
+func (l *link) describe(s *local.Status, mine *identity.Identity) {
+	state, wanted, applied, faults := l.snapshot()
+	s.State = stateOf(l.ready(), wanted != nil)
+	s.Management = management(state, mine.ManagementURL)
+	s.Warnings = append(s.Warnings, faults...)
+	s.Warnings = append(s.Warnings, warnings(state, l.machine.Note)...)
+	s.Tunnel = local.Tunnel{
+		Mode: string(l.machine.Mode), Reason: l.machine.ModeReason, Interface: l.machine.Interface, ListenPort: l.machine.Port(),
+	}
+	enforced := l.machine.Firewall.Status()
+	s.Firewall = local.Firewall{Kind: enforced.Kind, Rules: enforced.Rules, Dropped: enforced.Dropped, Note: l.machine.Note}
+	relay := l.machine.Paths.RelayStatus()
+	s.Relay = local.Relay{Server: relay.Server, Transport: relay.Transport, Mapped: relay.Mapped, Error: relay.Error}
+	if wanted == nil {
+		return
+	}
+	position := applied.Position()
+	s.Map = local.Map{Epoch: position.Epoch, Serial: position.Serial, Digest: position.Digest}
+	s.Name = wanted.self.view.Name
+	s.FQDN = s.Name
+	if wanted.self.view.DnsDomain != "" {
+		s.FQDN += "." + wanted.self.view.DnsDomain
+	}
+	s.Addresses = addresses(wanted.self.ipv4.Addr(), wanted.self.ipv6.Addr())
+	s.DNS = local.DNS{Domain: wanted.self.view.DnsDomain, Addresses: addresses(wanted.dns.Addresses...)}
+	if !wanted.self.view.Approved {
+		s.Warnings = append(s.Warnings, "this machine waits for approval: an administrator must approve it before it sees others")
+	}
+	if wanted.self.view.Key != s.PublicKey {
+		s.Warnings = append(s.Warnings, "the control plane knows another WireGuard key of this machine, so nobody reaches it; run `wattle logout` and enrol it again")
+	}
+	stats, err := l.machine.Device.Stats()
+	if err != nil {
+		s.Warnings = append(s.Warnings, err.Error())
+	}
+	for _, p := range wanted.peers {
+		s.Peers = append(s.Peers, l.describePeer(p, stats[p.key]))
+	}
+}
+
+func stateOf(ready, working bool) string {
+	switch {
+	case ready:
+		return local.StateReady
+	case working:
+		return local.StateOffline
+	}
+	return local.StateConnecting
+}
+
+func management(state control.State, url string) local.Management {
+	m := local.Management{
+		URL: url, Connected: state.Connected, CaughtUp: state.CaughtUp, Server: state.Server,
+		ClockOffsetSeconds: state.ClockOffset.Round(time.Second).Seconds(),
+	}
+	if !state.Since.IsZero() {
+		m.Since = &state.Since
+	}
+	if state.Err != nil {
+		m.Error = explain(state.Err, url, state.ClockOffset).Error()
+	}
+	return m
+}
+
+func warnings(state control.State, note string) []string {
+	var list []string
+	if state.ClockOffset != 0 {
+		direction := "behind"
+		if state.ClockOffset < 0 {
+			direction = "ahead"
+		}
+		list = append(list, fmt.Sprintf("the clock of this machine is %s %s; set it, certificates and tokens depend on it",
+			state.ClockOffset.Abs().Round(time.Second), direction))
+	}
+	if note != "" {
+		list = append(list, note)
+	}
+	return list
+}
+
+func (l *link) describePeer(p peer, counted tunnel.Stats) local.Peer {
+	described := local.Peer{
+		ID: p.entry.Id, Name: p.entry.Name, PublicKey: p.entry.Key, Path: "idle",
+		Addresses:     addresses([]netip.Addr{p.ipv4, p.ipv6}...),
+		ReceivedBytes: counted.ReceivedBytes, SentBytes: counted.SentBytes,
+	}
+	if !counted.LastHandshake.IsZero() {
+		described.LastHandshake = &counted.LastHandshake
+	}
+	if path, known := l.machine.Paths.Status(p.entry.Id); known {
+		described.Path, described.Reason = string(path.Path), string(path.Reason)
+		described.Remote, described.Relay, described.LastError = path.Remote, path.Relay, path.LastError
+		described.RTTMillis = millis(path.RTT)
+	}
+	return described
+}
+
+func millis(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }

@@ -1,0 +1,262 @@
+package engine
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/wattlenet/wattle/agent/internal/control"
+	"github.com/wattlenet/wattle/agent/internal/identity"
+	"github.com/wattlenet/wattle/agent/internal/local"
+	"github.com/wattlenet/wattle/generated/sdk"
+	"github.com/wattlenet/wattle/internal/program"
+)
+
+// Choices of ours.
+const (
+	defaultUpTimeout = 60 * time.Second
+
+	// patience is how long up waits for a control plane that does not answer
+	// before it says so; the daemon goes on trying.
+	patience = 5 * time.Second
+)
+
+// Up enrols the machine if it is no peer yet, connects it and waits until it is
+// usable. Calling it again does no harm.
+func (e *Engine) Up(ctx context.Context, request local.UpRequest) error {
+	timeout := time.Duration(request.TimeoutSeconds * float64(time.Second))
+	if timeout <= 0 {
+		timeout = defaultUpTimeout
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	if err := e.bringUp(ctx, request); err != nil {
+		return err
+	}
+	return e.waitUsable(ctx)
+}
+
+func (e *Engine) bringUp(ctx context.Context, request local.UpRequest) error {
+	e.commands.Lock()
+	defer e.commands.Unlock()
+	mine, running, _ := e.now()
+	if mine == nil || !mine.Enrolled() {
+		return e.enrol(ctx, request)
+	}
+	next, err := merge(mine, request)
+	if err != nil {
+		return err
+	}
+	if running != nil && next == *mineSettings(mine) && mine.Up {
+		return nil
+	}
+	changed := *mine
+	changed.ManagementURL, changed.CAPin, changed.Up = next.url, next.pin, true
+	if err := e.config.Store.Save(&changed); err != nil {
+		return err
+	}
+	e.setIdentity(&changed)
+	e.disconnect()
+	return openError(e.connect(nil))
+}
+
+// settings are what up may change of an enrolled machine.
+type settings struct{ url, pin string }
+
+func mineSettings(i *identity.Identity) *settings { return &settings{i.ManagementURL, i.CAPin} }
+
+// merge takes a new pin over, and refuses another control plane.
+func merge(mine *identity.Identity, request local.UpRequest) (settings, error) {
+	s := *mineSettings(mine)
+	if url := strings.TrimSuffix(request.ManagementURL, "/"); url != "" && url != s.url {
+		return s, local.Errorf(program.ExitFailed, "this machine is enrolled at %s; run `wattle logout` before joining %s", s.url, url)
+	}
+	if request.CAPin != "" {
+		s.pin = request.CAPin
+	}
+	return s, nil
+}
+
+// enrol makes the machine a peer. The tunnel is opened first, so that a machine
+// that cannot have one uses no setup key. The caller holds commands.
+func (e *Engine) enrol(ctx context.Context, request local.UpRequest) error {
+	if request.ManagementURL == "" {
+		return local.Errorf(program.ExitNotEnrolled, "this machine is not enrolled; name the control plane with --management-url and a setup key with --setup-key-file")
+	}
+	if request.SetupKey == "" {
+		return local.Errorf(program.ExitNotEnrolled, "this machine is not enrolled; give a setup key with --setup-key-file")
+	}
+	mine, err := e.candidate(request)
+	if err != nil {
+		return err
+	}
+	client, err := control.NewClient(control.ClientConfig{Logger: e.log, UserAgent: e.userAgent(), Identity: mine})
+	if err != nil {
+		return local.Errorf(program.ExitUsage, "%v", err)
+	}
+	signals := &laterSignaler{}
+	machine, network, err := e.open(mine, signals)
+	if err != nil {
+		return openError(err)
+	}
+	result, err := client.Enroll(ctx, request.SetupKey, control.Facts(e.config.Version))
+	if err != nil {
+		client.Close()
+		return errors.Join(explain(err, mine.ManagementURL, client.ClockOffset()), machine.close())
+	}
+	mine.PeerID, mine.AccountID, mine.Issuer = result.PeerId, result.AccountId, result.Issuer
+	mine.Epoch, mine.Name, mine.Up = result.Epoch, result.Name, true
+	if err := e.config.Store.Save(mine); err != nil {
+		// The keys are on disk, so the next up becomes the same peer again.
+		return errors.Join(err, machine.close())
+	}
+	if err := e.config.Store.ForgetMap(); err != nil {
+		e.log.Warn("former network map not forgotten", "error", err)
+	}
+	session, err := client.As(mine)
+	if err != nil {
+		return errors.Join(err, machine.close())
+	}
+	signals.client.Store(session)
+	e.setIdentity(mine)
+	return e.start(mine, session, machine, network)
+}
+
+// candidate returns an identity that is not a peer yet, with keys that are on
+// disk: a machine that loses power between enrolment and its answer enrols as
+// the same peer.
+func (e *Engine) candidate(request local.UpRequest) (*identity.Identity, error) {
+	mine, _, _ := e.now()
+	if mine == nil {
+		fresh, err := identity.New()
+		if err != nil {
+			return nil, err
+		}
+		mine = fresh
+	}
+	next := *mine
+	next.ManagementURL, next.CAPin = strings.TrimSuffix(request.ManagementURL, "/"), request.CAPin
+	if err := e.config.Store.Save(&next); err != nil {
+		return nil, err
+	}
+	e.setIdentity(&next)
+	return &next, nil
+}
+
+func (e *Engine) setIdentity(i *identity.Identity) {
+	e.mu.Lock()
+	e.identity = i
+	e.mu.Unlock()
+	e.broadcast()
+}
+
+// waitUsable waits until the map is in force, or says why that will take time.
+func (e *Engine) waitUsable(ctx context.Context) error {
+	patient := time.NewTimer(patience)
+	defer patient.Stop()
+	for impatient := false; ; {
+		change := e.watch()
+		mine, running, notice := e.now()
+		if running == nil {
+			return local.Errorf(program.ExitNotEnrolled, "%s", cmpOr(notice, "the machine was disconnected meanwhile"))
+		}
+		if running.ready() {
+			return nil
+		}
+		state, _, applied, faults := running.snapshot()
+		if err := state.Err; err != nil && (impatient || hopeless(err)) {
+			return upError(explain(err, mine.ManagementURL, state.ClockOffset), applied != nil)
+		}
+		if impatient && len(faults) > 0 {
+			return local.Errorf(program.ExitFailed, "the network map was not applied: %s", faults[0])
+		}
+		select {
+		case <-change:
+		case <-patient.C:
+			impatient = true
+		case <-ctx.Done():
+			if state.Err != nil {
+				return upError(explain(state.Err, mine.ManagementURL, state.ClockOffset), applied != nil)
+			}
+			return local.Errorf(program.ExitTimedOut, "not usable within the time; `wattle status` tells the state, the daemon goes on trying")
+		}
+	}
+}
+
+// upError adds that the machine works without the control plane, if it does.
+func upError(err error, working bool) error {
+	var own *local.Error
+	if working && errors.As(err, &own) {
+		return local.Errorf(own.Code, "%s; the machine works with its last network map meanwhile", own.Message)
+	}
+	return err
+}
+
+// hopeless reports errors that waiting does not mend.
+func hopeless(err error) bool {
+	var pin *sdk.PinError
+	var authority x509.UnknownAuthorityError
+	return errors.As(err, &pin) || errors.As(err, &authority) || errors.Is(err, control.ErrOlder) ||
+		sdk.IsUnauthenticated(err)
+}
+
+// explain turns an error of the control plane into a sentence with cause and
+// next step, and an exit code.
+func explain(err error, url string, offset time.Duration) error {
+	var pin *sdk.PinError
+	var authority x509.UnknownAuthorityError
+	problem, answered := sdk.AsProblem(err)
+	switch {
+	case errors.As(err, &pin):
+		return local.Errorf(program.ExitControlPlaneUnreachable,
+			"the server at %s is not the one with the pin %s (it shows %s); check the URL and compare the pin with the server's credentials",
+			url, pin.Want, strings.Join(pin.Got, ", "))
+	case errors.As(err, &authority):
+		return local.Errorf(program.ExitControlPlaneUnreachable,
+			"the certificate of %s comes from an authority that this machine does not know; give its pin with --ca-pin, it stands in the server's credentials", url)
+	case sdk.IsInvalidSetupKey(err):
+		return local.Errorf(program.ExitNotEnrolled, "%s", problem.Detail)
+	case sdk.IsClockSkew(err):
+		return local.Errorf(program.ExitFailed, "the control plane refuses the time of this machine, whose clock is off by %s; set the clock", offset.Round(time.Second))
+	case sdk.IsUnauthenticated(err):
+		return local.Errorf(program.ExitNotEnrolled, "the control plane does not know this machine any more: %s Run `wattle logout` and enrol it again with a setup key", sentence(problem.Detail))
+	case sdk.IsUnreachable(err):
+		return local.Errorf(program.ExitControlPlaneUnreachable, "the control plane %s cannot be reached: %v; check the URL, and whether the server runs", url, root(err))
+	case answered:
+		return local.Errorf(program.ExitFailed, "the control plane refused: %s", problem.Detail)
+	}
+	return local.Errorf(program.ExitFailed, "%v", err)
+}
+
+// root returns the innermost error: a refused connection needs no four layers.
+func root(err error) error {
+	for {
+		inner := errors.Unwrap(err)
+		if inner == nil {
+			return err
+		}
+		err = inner
+	}
+}
+
+func sentence(text string) string {
+	if text == "" || strings.HasSuffix(text, ".") {
+		return text
+	}
+	return text + "."
+}
+
+// openError says what to do when the tunnel cannot be opened.
+func openError(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, syscall.EADDRINUSE):
+		return local.Errorf(program.ExitFailed, "the tunnel's UDP port is in use: %v; stop the other program or start the daemon with another --listen-port", err)
+	}
+	return fmt.Errorf("open the tunnel: %w", err)
+}

@@ -1,0 +1,141 @@
+package local
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"time"
+)
+
+// A Client calls the daemon.
+type Client struct {
+	socket string
+	http   *http.Client
+}
+
+// NewClient makes a client for the daemon behind a socket.
+func NewClient(socket string) *Client {
+	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
+		var dialer net.Dialer
+		return dialer.DialContext(ctx, "unix", socket)
+	}
+	return &Client{socket: socket, http: &http.Client{Transport: &http.Transport{DialContext: dial}}}
+}
+
+// Status asks how the agent stands.
+func (c *Client) Status(ctx context.Context) (Status, error) {
+	var status Status
+	return status, c.call(ctx, http.MethodGet, "/v1/status", nil, &status)
+}
+
+// Up connects the machine and waits until it is usable.
+func (c *Client) Up(ctx context.Context, request UpRequest) error {
+	return c.call(ctx, http.MethodPost, "/v1/up", request, nil)
+}
+
+// Down disconnects the machine.
+func (c *Client) Down(ctx context.Context) error {
+	return c.call(ctx, http.MethodPost, "/v1/down", struct{}{}, nil)
+}
+
+// Logout forgets the machine's identity.
+func (c *Client) Logout(ctx context.Context, request LogoutRequest) error {
+	return c.call(ctx, http.MethodPost, "/v1/logout", request, nil)
+}
+
+// Wait blocks until a condition holds.
+func (c *Client) Wait(ctx context.Context, request WaitRequest) error {
+	return c.call(ctx, http.MethodPost, "/v1/wait", request, nil)
+}
+
+// Ping calls reply for each echo request.
+func (c *Client) Ping(ctx context.Context, request PingRequest, reply func(PingReply) error) (err error) {
+	answer, err := c.send(ctx, http.MethodPost, "/v1/ping", request)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = answer.Body.Close() }() // only read
+	lines := json.NewDecoder(answer.Body)
+	for {
+		var line pingLine
+		switch err := lines.Decode(&line); {
+		case errors.Is(err, io.EOF):
+			return nil
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case err != nil:
+			return fmt.Errorf("%w any more: %w", ErrUnreachable, err)
+		case line.Error != nil:
+			return line.Error
+		case line.Reply != nil:
+			if err := reply(*line.Reply); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+func (c *Client) call(ctx context.Context, method, path string, body, into any) error {
+	answer, err := c.send(ctx, method, path, body)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = answer.Body.Close() }() // only read
+	if into == nil {
+		return nil
+	}
+	if err := json.NewDecoder(answer.Body).Decode(into); err != nil {
+		return fmt.Errorf("read the daemon's answer: %w", err)
+	}
+	return nil
+}
+
+// send returns a successful answer; the error of the daemon is an *Error.
+func (c *Client) send(ctx context.Context, method, path string, body any) (*http.Response, error) {
+	var content io.Reader
+	if body != nil {
+		raw, err := json.Marshal(body)
+		if err != nil {
+			return nil, fmt.Errorf("encode the request: %w", err)
+		}
+		content = bytes.NewReader(raw)
+	}
+	request, err := http.NewRequestWithContext(ctx, method, "http://wattle"+path, content)
+	if err != nil {
+		return nil, fmt.Errorf("make the request: %w", err)
+	}
+	answer, err := c.http.Do(request)
+	if err != nil {
+		return nil, c.dialError(ctx, err)
+	}
+	if answer.StatusCode == http.StatusOK {
+		return answer, nil
+	}
+	defer func() { _ = answer.Body.Close() }() // only read
+	failure := &Error{Code: 1}
+	if err := json.NewDecoder(io.LimitReader(answer.Body, maxRequest)).Decode(failure); err != nil || failure.Message == "" {
+		return nil, fmt.Errorf("the daemon answered %s to %s", answer.Status, path)
+	}
+	return nil, failure
+}
+
+func (c *Client) dialError(ctx context.Context, err error) error {
+	switch {
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case errors.Is(err, fs.ErrPermission):
+		return &Error{Code: 6, Message: fmt.Sprintf("the socket %s may not be opened by this user; run the command with sudo", c.socket)}
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("%w: there is no socket %s; start it with `wattle daemon`, or name its socket with --socket", ErrUnreachable, c.socket)
+	}
+	return fmt.Errorf("%w on %s: %w; start it with `wattle daemon`", ErrUnreachable, c.socket, err)
+}
+
+// DialTimeout is how long a command waits for a daemon that is starting.
+const DialTimeout = 2 * time.Second

@@ -1,0 +1,57 @@
+// Package local is the API of the daemon on its own machine: JSON over HTTP on a Unix socket.
+//
+//	GET  /v1/status           anybody who may open the socket
+//	POST /v1/wait, /v1/ping   the same
+//	POST /v1/up, /v1/down, /v1/logout   root, or the user of the daemon
+package local
+
+import (
+	"context"
+	"errors"
+	"fmt"
+)
+
+// A Daemon is what the API is about.
+type Daemon interface {
+	Status(ctx context.Context) Status
+	Up(ctx context.Context, request UpRequest) error
+	Down(ctx context.Context) error
+	Logout(ctx context.Context, request LogoutRequest) error
+	Wait(ctx context.Context, request WaitRequest) error
+
+	// Ping calls reply for every request that was answered or not. An error of
+	// reply ends it.
+	Ping(ctx context.Context, request PingRequest, reply func(PingReply) error) error
+}
+
+// An Error is a failure that has an exit code of its own.
+type Error struct {
+	// Code is the exit code of the command (internal/program).
+	Code int `json:"code"`
+
+	// Message is one sentence with the cause and the next step.
+	Message string `json:"message"`
+}
+
+// Error returns the sentence.
+func (e *Error) Error() string { return e.Message }
+
+// Errorf makes an Error.
+func Errorf(code int, format string, args ...any) error {
+	return &Error{Code: code, Message: fmt.Sprintf(format, args...)}
+}
+
+// asError gives every error a code; 1 is failed.
+func asError(err error) *Error {
+	var own *Error
+	if errors.As(err, &own) {
+		return own
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		return &Error{Code: 5, Message: err.Error()}
+	}
+	return &Error{Code: 1, Message: err.Error()}
+}
+
+// ErrUnreachable means that no daemon listens on the socket.
+var ErrUnreachable = errors.New("the wattle daemon does not answer")

@@ -1,0 +1,154 @@
+package local
+
+import "time"
+
+// StatusSchema names the form of Status.
+const StatusSchema = "wattle.status/v1"
+
+// The states of the agent.
+const (
+	StateNotEnrolled = "not_enrolled" // no peer yet, or no more
+	StateDown        = "down"         // enrolled, disconnected on purpose
+	StateConnecting  = "connecting"   // no map yet
+	StateReady       = "ready"        // connected, the map is complete and applied
+	StateOffline     = "offline"      // working from the last map, without the control plane
+)
+
+// Status is everything that the agent knows about itself. It is complete in
+// every state; what does not exist yet is empty.
+type Status struct {
+	Schema  string `json:"schema"`
+	Version string `json:"version"`
+
+	// State is one of the State constants.
+	State string `json:"state"`
+
+	// Name is the DNS label of this machine, FQDN its whole name.
+	Name      string   `json:"name"`
+	FQDN      string   `json:"fqdn"`
+	PeerID    string   `json:"peer_id"`
+	AccountID string   `json:"account_id"`
+	Addresses []string `json:"addresses"`
+	PublicKey string   `json:"public_key"`
+
+	Management Management `json:"management"`
+	Map        Map        `json:"map"`
+	Tunnel     Tunnel     `json:"tunnel"`
+	Firewall   Firewall   `json:"firewall"`
+	DNS        DNS        `json:"dns"`
+	Relay      Relay      `json:"relay"`
+	Peers      []Peer     `json:"peers"`
+
+	// Warnings are sentences for the user: what is wrong, and the next step.
+	Warnings []string `json:"warnings"`
+}
+
+// Management is the session with the control plane.
+type Management struct {
+	URL       string     `json:"url"`
+	Connected bool       `json:"connected"`
+	CaughtUp  bool       `json:"caught_up"`
+	Since     *time.Time `json:"since,omitempty"`
+	Server    string     `json:"server_version"`
+	Error     string     `json:"error"`
+
+	// ClockOffsetSeconds must be added to this machine's clock; 0 while it is right.
+	ClockOffsetSeconds float64 `json:"clock_offset_seconds"`
+}
+
+// Map is the network map in force.
+type Map struct {
+	Epoch  string `json:"epoch"`
+	Serial int64  `json:"serial"`
+	Digest string `json:"digest"`
+}
+
+// Tunnel is the WireGuard device.
+type Tunnel struct {
+	Mode       string `json:"mode"`
+	Reason     string `json:"reason"` // why this mode, when another was wished
+	Interface  string `json:"interface"`
+	ListenPort uint16 `json:"listen_port"`
+}
+
+// Firewall is how the rules are enforced.
+type Firewall struct {
+	Kind    string `json:"kind"`
+	Rules   int    `json:"rules"`
+	Dropped uint64 `json:"dropped"`
+	Note    string `json:"note"`
+}
+
+// DNS is the resolver.
+type DNS struct {
+	Domain    string   `json:"domain"`
+	Addresses []string `json:"addresses"`
+	Error     string   `json:"error"`
+}
+
+// Relay is this machine's allocation at a relay.
+type Relay struct {
+	Server    string `json:"server"`
+	Transport string `json:"transport"`
+	Mapped    string `json:"mapped"`
+	Error     string `json:"error"`
+}
+
+// Peer is another machine.
+type Peer struct {
+	ID        string   `json:"id"`
+	Name      string   `json:"name"`
+	Addresses []string `json:"addresses"`
+	PublicKey string   `json:"public_key"`
+
+	// Path is idle, relayed or direct; Reason says why it is not direct.
+	Path          string     `json:"path"`
+	Reason        string     `json:"reason"`
+	Remote        string     `json:"remote"`
+	Relay         string     `json:"relay"`
+	RTTMillis     float64    `json:"rtt_ms"` // 0: not measured
+	LastHandshake *time.Time `json:"last_handshake,omitempty"`
+	ReceivedBytes uint64     `json:"received_bytes"`
+	SentBytes     uint64     `json:"sent_bytes"`
+	LastError     string     `json:"last_error"`
+}
+
+// UpRequest connects the machine.
+type UpRequest struct {
+	ManagementURL  string  `json:"management_url,omitempty"`
+	SetupKey       string  `json:"setup_key,omitempty"`
+	CAPin          string  `json:"ca_pin,omitempty"`
+	TimeoutSeconds float64 `json:"timeout_seconds,omitempty"` // 0: 60 s
+}
+
+// LogoutRequest forgets the machine's identity.
+type LogoutRequest struct {
+	Delete bool `json:"delete"` // delete the peer too
+}
+
+// PingRequest asks for echo requests to a peer, by name or overlay address.
+type PingRequest struct {
+	Peer           string  `json:"peer"`
+	Count          int     `json:"count"` // 0: until UntilDirect or the end of the request
+	IntervalMillis float64 `json:"interval_ms"`
+	TimeoutMillis  float64 `json:"timeout_ms"` // of one request
+	UntilDirect    bool    `json:"until_direct"`
+}
+
+// PingReply is one answer, or the lack of it.
+type PingReply struct {
+	Sequence  int     `json:"seq"`
+	Peer      string  `json:"peer"`
+	Address   string  `json:"address"`
+	RTTMillis float64 `json:"rtt_ms"`
+	Path      string  `json:"path"`
+	Reason    string  `json:"reason"` // why not direct
+	Remote    string  `json:"remote"`
+	Error     string  `json:"error"` // empty when the peer answered
+	Denied    bool    `json:"denied"`
+}
+
+// WaitRequest blocks until a condition holds: ready, or peer:NAME.
+type WaitRequest struct {
+	For string `json:"for"`
+}
