@@ -178,27 +178,29 @@ func TestAuthenticateAgents(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			signingKey, algorithm := test.key, test.alg
-			if signingKey == nil {
-				signingKey = key
-			}
-			if algorithm == "" {
-				algorithm = jose.EdDSA
-			}
-			p, err := a.Authenticate(t.Context(), "Bearer "+sign(t, algorithm, signingKey, agentClaims(test.change)), somewhere)
-			if kind := kindOf(t, err); kind != test.kind {
-				t.Fatalf("kind %q, want %q (%v)", kind, test.kind, err)
-			}
-			if err != nil {
-				if !strings.Contains(err.Error(), test.text) {
-					t.Errorf("%q lacks %q", err, test.text)
+			synctest.Test(t, func(t *testing.T) {
+				signingKey, algorithm := test.key, test.alg
+				if signingKey == nil {
+					signingKey = key
 				}
-				return
-			}
-			want := Principal{Kind: KindAgent, ID: "p1", AccountID: "a1", PeerID: "p1", Channel: ChannelAgent}
-			if p != want {
-				t.Errorf("principal %+v, want %+v", p, want)
-			}
+				if algorithm == "" {
+					algorithm = jose.EdDSA
+				}
+				p, err := a.Authenticate(t.Context(), "Bearer "+sign(t, algorithm, signingKey, agentClaims(test.change)), somewhere)
+				if kind := kindOf(t, err); kind != test.kind {
+					t.Fatalf("kind %q, want %q (%v)", kind, test.kind, err)
+				}
+				if err != nil {
+					if !strings.Contains(err.Error(), test.text) {
+						t.Errorf("%q lacks %q", err, test.text)
+					}
+					return
+				}
+				want := Principal{Kind: KindAgent, ID: "p1", AccountID: "a1", PeerID: "p1", Channel: ChannelAgent}
+				if p != want {
+					t.Errorf("principal %+v, want %+v", p, want)
+				}
+			})
 		})
 	}
 }
