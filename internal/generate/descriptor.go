@@ -130,12 +130,12 @@ func (p *nounPage) secrets() {
 		for _, w := range p.WriteOnly {
 			p.f("m.%s = c.%s", w.Go, w.Go)
 		}
-		p.f("},\nSecretsChanged: func(plan, state any) bool {\np, s := plan.(*%sModel), state.(*%sModel)\nreturn ", p.Go, p.Go)
+		p.f("},\nSecretsChanged: func(plan, state any) bool {\np, s := plan.(*%sModel), state.(*%sModel)", p.Go, p.Go)
 		var parts []string
 		for _, w := range p.WriteOnly {
 			parts = append(parts, fmt.Sprintf("!p.%s.Equal(s.%s)", w.Switch, w.Switch))
 		}
-		p.f("%s\n},", strings.Join(parts, " || "))
+		p.f("return %s\n},", strings.Join(parts, " || "))
 	}
 }
 

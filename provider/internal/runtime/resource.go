@@ -167,6 +167,7 @@ func (r *nounResource) Read(ctx context.Context, req resource.ReadRequest, resp 
 	object, err := r.conn.read(ctx, n, ids)
 	switch {
 	case sdk.IsNotFound(err):
+		r.identify(ctx, resp.Identity, ids, d) // the framework asks for it even so
 		resp.State.RemoveResource(ctx)
 		return
 	case err != nil:

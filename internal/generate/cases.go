@@ -1,0 +1,364 @@
+package main
+
+import (
+	"fmt"
+	"regexp/syntax"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/getkin/kin-openapi/openapi3"
+)
+
+// conformance is what a test needs to try every attribute of a noun.
+type conformance struct {
+	Noun, Type, Kind string
+	Path             string
+	Setup            string // HCL of the objects that the values refer to
+	Needs            []string
+	Lookup, Parents  []string
+	Key, Plural      string
+	Attributes       []trial
+}
+
+// trial is one attribute: values that are right and values that are wrong, as HCL.
+type trial struct {
+	Name, Default                                          string
+	Required, Immutable, OptIn, WriteOnly, Chosen, Synthetic bool
+	Values, Invalid, Excludes                              []string
+}
+
+// emitCases writes the conformance cases: data, derived from type, enum,
+// pattern and range of every attribute.
+func emitCases(files tree, m *model) error {
+	var list []conformance
+	for _, n := range m.Nouns {
+		if n.Resource != nil {
+			list = append(list, m.conformance(n))
+		}
+	}
+	return files.template("terraform/cases.go", "cases.go.tmpl", list)
+}
+
+func (m *model) conformance(n *noun) conformance {
+	c := conformance{Noun: n.Name, Type: n.Type, Kind: n.Kind, Path: n.Path, Lookup: n.Lookup, Parents: attributeNames(n.Parents), Key: n.Key, Plural: n.Plural}
+	refs := &references{model: m, self: n}
+	if n.Kind == kindAdopted {
+		refs.need(n.Name)
+	}
+	for _, a := range n.Resource {
+		if a.Mode == computed {
+			continue
+		}
+		t := trial{Name: a.Name, Required: a.Mode == required, Immutable: a.Immutable, OptIn: a.OptIn, WriteOnly: a.WriteOnly, Chosen: a.Mode == optionalComputed, Synthetic: a.Synthetic}
+		if a.HasDefault && a.Default != nil {
+			t.Default = literal(a.Default)
+			if a.Kind == "map" {
+				t.Default = "{}"
+			}
+		}
+		t.Values = a.values(refs, t.Default)
+		t.Invalid = a.invalid()
+		for _, set := range append(slices.Clone(n.OneOf), n.AtMostOneOf...) {
+			if slices.Contains(set, a.Name) {
+				t.Excludes = append(t.Excludes, slices.DeleteFunc(slices.Clone(set), func(s string) bool { return s == a.Name })...)
+				t.Required = slices.Contains(firsts(n.OneOf), a.Name)
+			}
+		}
+		c.Attributes = append(c.Attributes, t)
+	}
+	c.Setup, c.Needs = refs.hcl(), refs.adopted
+	return c
+}
+
+func firsts(sets [][]string) []string {
+	var out []string
+	for _, s := range sets {
+		out = append(out, s[0])
+	}
+	return out
+}
+
+// references collects what the values of a case refer to. An adopted object
+// cannot be made by Terraform: its id stands as {{noun:number}} in the text,
+// for the test to fill in.
+type references struct {
+	model   *model
+	self    *noun
+	adopted []string
+	made    []string
+	blocks  []string
+}
+
+func (r *references) need(name string) {
+	if !slices.Contains(r.adopted, name) {
+		r.adopted = append(r.adopted, name)
+	}
+}
+
+// id is the expression of the id of the i-th object of a noun, 1 or 2.
+func (r *references) id(name string, i int) string {
+	for _, n := range r.model.Nouns {
+		if n.Name != name {
+			continue
+		}
+		if n.Kind != kindCollection {
+			r.need(name)
+			return fmt.Sprintf("%q", fmt.Sprintf("{{%s:%d}}", name, i))
+		}
+		label := fmt.Sprintf("%s.ref%d", n.Type, i)
+		if !slices.Contains(r.made, label) {
+			r.made = append(r.made, label)
+			r.blocks = append(r.blocks, r.block(n, i))
+		}
+		return label + "." + n.Key
+	}
+	return `"none"`
+}
+
+// block is a minimal object to refer to.
+func (r *references) block(n *noun, i int) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "resource %q \"ref%d\" {\n", n.Type, i)
+	for _, a := range n.Resource {
+		needed := a.Mode == required || slices.Contains(firsts(n.OneOf), a.Name)
+		if !needed {
+			continue
+		}
+		value := pick(a.values(r, ""), i-1)
+		if a.Name == "name" {
+			value = strconv.Quote(fmt.Sprintf("ref%d", i))
+		}
+		fmt.Fprintf(&b, "  %s = %s\n", a.Name, value)
+	}
+	b.WriteString("}\n")
+	return b.String()
+}
+
+func (r *references) hcl() string { return strings.Join(r.blocks, "\n") }
+
+func pick(list []string, i int) string {
+	if len(list) == 0 {
+		return "null"
+	}
+	return list[min(i, len(list)-1)]
+}
+
+// values are right values, none of them the default, the plainest first.
+func (a *attribute) values(r *references, without string) []string {
+	var out []string
+	add := func(v string) {
+		if v != without && !slices.Contains(out, v) {
+			out = append(out, v)
+		}
+	}
+	var s *openapi3.Schema
+	if a.schema != nil {
+		s = withoutNull(a.schema)
+	}
+	switch a.Kind {
+	case "bool":
+		add("true")
+		add("false")
+	case "int64", "float64":
+		low, high := bounds(s)
+		for _, v := range []float64{low + 1, low + 2, low} {
+			if v <= high {
+				add(number(v))
+			}
+		}
+	case "string":
+		for _, v := range a.texts(r, s) {
+			add(v)
+		}
+	case "set", "list":
+		elems := a.Elem.values(r, "")
+		add("[" + pick(elems, 0) + "]")
+		if len(elems) > 1 && (s == nil || s.MaxItems == nil || *s.MaxItems > 1) {
+			add("[" + elems[0] + ", " + elems[1] + "]")
+		}
+	case "map":
+		elems := a.Elem.values(r, "")
+		add(`{ "one" = ` + pick(elems, 0) + ` }`)
+		add(`{ "one" = ` + pick(elems, 1) + `, "two" = ` + pick(elems, 0) + ` }`)
+	case "object":
+		add(a.objectValue(r, false))
+		add(a.objectValue(r, true))
+	}
+	return out
+}
+
+func bounds(s *openapi3.Schema) (low, high float64) {
+	high = 1e9
+	if s != nil && s.Min != nil {
+		low = *s.Min
+	}
+	if s != nil && s.Max != nil {
+		high = *s.Max
+	}
+	return low, high
+}
+
+// objectValue is an object with what it must have, or with everything that
+// goes together: of either-or fields, the last.
+func (a *attribute) objectValue(r *references, full bool) string {
+	var parts []string
+	for _, f := range a.Fields {
+		if f.Mode == computed {
+			continue
+		}
+		use := full || f.Mode == required
+		for _, set := range a.OneOf {
+			if i := slices.Index(set, f.Name); i >= 0 {
+				use = !full && i == 0 || full && i == len(set)-1
+			}
+		}
+		for _, set := range a.AtMostOneOf {
+			if i := slices.Index(set, f.Name); i >= 0 {
+				use = full && i == len(set)-1
+			}
+		}
+		if !use {
+			continue
+		}
+		value := ""
+		if f.HasDefault && f.Default != nil {
+			value = literal(f.Default)
+		}
+		parts = append(parts, f.Name+" = "+pick(f.values(r, value), 0))
+	}
+	return "{ " + strings.Join(parts, ", ") + " }"
+}
+
+func (a *attribute) texts(r *references, s *openapi3.Schema) []string {
+	if a.References != "" || a.Parent {
+		return []string{r.id(a.References, 1), r.id(a.References, 2)}
+	}
+	if s == nil {
+		return []string{`"one"`, `"two"`}
+	}
+	if len(s.Enum) > 0 {
+		var out []string
+		for _, v := range s.Enum {
+			if v != nil {
+				out = append(out, strconv.Quote(fmt.Sprint(v)))
+			}
+		}
+		return out
+	}
+	if s.Pattern != "" {
+		return []string{strconv.Quote(sample(s.Pattern, 0)), strconv.Quote(sample(s.Pattern, 1))}
+	}
+	switch s.Format {
+	case "ipv4":
+		return []string{`"100.64.0.101"`, `"100.64.0.102"`}
+	case "ipv6":
+		return []string{`"fd00::1"`, `"fd00::2"`}
+	case "cidr":
+		return []string{`"10.10.0.0/16"`, `"10.11.0.0/16"`}
+	case "hostname":
+		return []string{`"one.example.org"`, `"two.example.org"`}
+	case "uri":
+		return []string{`"https://one.example.org"`, `"https://two.example.org"`}
+	case "date-time":
+		return []string{`"2031-01-02T03:04:05Z"`, `"2032-01-02T03:04:05Z"`}
+	}
+	return []string{strconv.Quote(padded("first", s)), strconv.Quote(padded("second", s))}
+}
+
+func padded(text string, s *openapi3.Schema) string {
+	for uint64(len(text)) < s.MinLength {
+		text += "x"
+	}
+	if s.MaxLength != nil && uint64(len(text)) > *s.MaxLength {
+		text = text[:*s.MaxLength]
+	}
+	return text
+}
+
+// invalid are wrong values that a plan must refuse.
+func (a *attribute) invalid() []string {
+	if a.schema == nil || a.Synthetic {
+		return nil
+	}
+	s := withoutNull(a.schema)
+	var out []string
+	switch a.Kind {
+	case "int64", "float64":
+		if s.Min != nil {
+			out = append(out, number(*s.Min-1))
+		}
+		if s.Max != nil {
+			out = append(out, number(*s.Max+1))
+		}
+	case "string":
+		switch {
+		case len(s.Enum) > 0 || s.Pattern != "":
+			out = append(out, `"no such value!"`)
+		case s.MinLength > 0:
+			out = append(out, `""`)
+		}
+		if s.MaxLength != nil && *s.MaxLength < 2000 {
+			out = append(out, strconv.Quote(strings.Repeat("x", int(*s.MaxLength)+1)))
+		}
+		out = append(out, map[string][]string{
+			"ipv4": {`"100.64.0.01"`, `"fd00::1"`}, "cidr": {`"10.0.0.1/8"`}, "hostname": {`"Example.Org."`}, "ipv6": {`"FD00::1"`},
+		}[s.Format]...)
+	case "set", "list":
+		if s.MinItems > 0 {
+			out = append(out, "[]")
+		}
+	case "map":
+		if s.MinItems > 0 {
+			out = append(out, "{}")
+		}
+	}
+	return out
+}
+
+// sample is a text that matches a pattern; variant 1 differs from variant 0
+// where the pattern leaves a choice.
+func sample(pattern string, variant int) string {
+	re, err := syntax.Parse(pattern, syntax.Perl)
+	if err != nil {
+		return ""
+	}
+	var walk func(re *syntax.Regexp) string
+	walk = func(re *syntax.Regexp) string {
+		switch re.Op {
+		case syntax.OpLiteral:
+			return string(re.Rune)
+		case syntax.OpCharClass:
+			first := re.Rune[0]
+			for i := 0; i < len(re.Rune); i += 2 { // prefer a letter or digit
+				if r := re.Rune[i]; r >= '0' && r <= '9' || r >= 'a' && r <= 'z' {
+					first = r
+					if variant > 0 && re.Rune[i+1] > r {
+						first = r + 1
+					}
+					break
+				}
+			}
+			if first < ' ' {
+				first = 'a' + rune(variant)
+			}
+			return string(first)
+		case syntax.OpAnyChar, syntax.OpAnyCharNotNL:
+			return string(rune('a' + variant))
+		case syntax.OpPlus, syntax.OpCapture:
+			return walk(re.Sub[0])
+		case syntax.OpRepeat:
+			return strings.Repeat(walk(re.Sub[0]), re.Min)
+		case syntax.OpAlternate:
+			return walk(re.Sub[0])
+		case syntax.OpConcat:
+			text := ""
+			for _, sub := range re.Sub {
+				text += walk(sub)
+			}
+			return text
+		}
+		return ""
+	}
+	return walk(re.Simplify())
+}

@@ -1,0 +1,119 @@
+package main
+
+import (
+	"encoding/json"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// load builds the model of a contract.
+func load(t *testing.T, path, provider string) (config, *model, tree) {
+	t.Helper()
+	c := config{Input: path, Import: "github.com/wattlenet/wattle/generated", Provider: provider}
+	files, err := build(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	doc, err := readDocument(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	types, err := emitTypes(tree{}, doc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := newModel(c, doc, types)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c, m, files
+}
+
+// TestNewNounTouchesOnlyTheContract puts the generated code of a made-up
+// contract in the place of the real one, under the same hand-written runtime,
+// and runs its conformance cases against a server made from the contract.
+func TestNewNounTouchesOnlyTheContract(t *testing.T) {
+	if testing.Short() {
+		t.Skip("SKIPPED: compiles a provider and runs Terraform")
+	}
+	_, m, files := load(t, "testdata/library.yaml", "library")
+	conform(t, m, "-overlay="+overlay(t, files))
+}
+
+// conform runs the conformance cases against a server made from the contract.
+func conform(t *testing.T, m *model, flags ...string) {
+	t.Helper()
+	if _, err := exec.LookPath("terraform"); err != nil && os.Getenv("TF_ACC_TERRAFORM_PATH") == "" {
+		t.Skip("SKIPPED: no terraform on the path")
+	}
+	server := newFixture(t, m)
+	existing := map[string][]string{}
+	for _, n := range m.Nouns {
+		if n.Kind != kindAdopted && n.Kind != kindData {
+			continue
+		}
+		for _, name := range []string{"adam", "beth", "carl"} {
+			fields := map[string]any{}
+			if n.schema.Properties["name"] != nil {
+				fields["name"] = name
+			}
+			existing[n.Name] = append(existing[n.Name], server.add(n.Name, fields))
+		}
+	}
+	description, err := json.Marshal(map[string]any{"URL": server.URL, "Token": "secret", "Existing": existing})
+	if err != nil {
+		t.Fatal(err)
+	}
+	args := append([]string{"test", "-count=1"}, flags...)
+	if run := os.Getenv("CONFORMANCE_RUN"); run != "" {
+		args = append(args, "-run=TestServer/"+run)
+	}
+	cmd := exec.CommandContext(t.Context(), "go", append(args, "./provider/internal/conformance")...)
+	cmd.Dir = "../.."
+	cmd.Env = append(os.Environ(), "WATTLE_CONFORMANCE="+string(description))
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+}
+
+// overlay is a file that tells the Go command to see files in the place of
+// everything below generated.
+func overlay(t *testing.T, files tree) string {
+	t.Helper()
+	root, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	folder := t.TempDir()
+	replace := map[string]string{}
+	err = filepath.WalkDir(filepath.Join(root, "generated"), func(path string, e fs.DirEntry, err error) error {
+		if err == nil && strings.HasSuffix(path, ".go") {
+			replace[path] = ""
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := files.write(folder); err != nil {
+		t.Fatal(err)
+	}
+	for path := range files {
+		if strings.HasSuffix(path, ".go") {
+			replace[filepath.Join(root, "generated", path)] = filepath.Join(folder, path)
+		}
+	}
+	raw, err := json.Marshal(map[string]any{"Replace": replace})
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := filepath.Join(t.TempDir(), "overlay.json")
+	if err := os.WriteFile(name, raw, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return name
+}

@@ -1,0 +1,173 @@
+package conformance
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/hashicorp/terraform-plugin-testing/helper/resource"
+	"github.com/hashicorp/terraform-plugin-testing/plancheck"
+	tfstate "github.com/hashicorp/terraform-plugin-testing/terraform"
+
+	"github.com/wattlenet/wattle/generated/terraform"
+)
+
+// importStep imports the object by its id or by a field that looks it up.
+func (s *subject) importStep(field string) resource.TestStep {
+	return resource.TestStep{
+		ResourceName:                         s.address(),
+		ImportState:                          true,
+		ImportStateVerify:                    true,
+		ImportStateVerifyIdentifierAttribute: s.Key,
+		ImportStateIdFunc: func(state *tfstate.State) (string, error) {
+			it := state.RootModule().Resources[s.address()]
+			if it == nil {
+				return "", fmt.Errorf("%s is not in the state", s.address())
+			}
+			var parts []string
+			for _, p := range s.Parents {
+				parts = append(parts, it.Primary.Attributes[p])
+			}
+			last := it.Primary.Attributes[field]
+			if field != s.Key {
+				last = field + "=" + last
+			}
+			return strings.Join(append(parts, last), "/"), nil
+		},
+	}
+}
+
+// repair expects an update in place where something was changed, else nothing.
+type repair struct {
+	address string
+	changed func() bool
+}
+
+func expectRepair(address string, changed func() bool) plancheck.PlanCheck {
+	return repair{address, changed}
+}
+
+func (r repair) CheckPlan(ctx context.Context, req plancheck.CheckPlanRequest, resp *plancheck.CheckPlanResponse) {
+	action := plancheck.ResourceActionNoop
+	if r.changed() {
+		action = plancheck.ResourceActionUpdate
+	}
+	plancheck.ExpectResourceAction(r.address, action).CheckPlan(ctx, req, resp)
+}
+
+// testGone: what vanished is made again, and destroying what is gone succeeds.
+func (s *subject) testGone(t *testing.T) {
+	var item string
+	remove := func() {
+		s.proxy.send(request{method: http.MethodDelete, uri: item, header: http.Header{"Authorization": {"Token " + s.server.Token}}})
+	}
+	find := func(state *tfstate.State) error {
+		path, err := s.itemPath(state)
+		item = path
+		return err
+	}
+	config := s.config(s.minimal())
+	s.test(t,
+		resource.TestStep{Config: config, Check: find},
+		resource.TestStep{
+			PreConfig: remove, Config: config, Check: find,
+			ConfigPlanChecks: resource.ConfigPlanChecks{PreApply: []plancheck.PlanCheck{plancheck.ExpectResourceAction(s.address(), plancheck.ResourceActionCreate)}},
+		},
+		resource.TestStep{PreConfig: remove, Config: config, Destroy: true},
+	)
+}
+
+// itemPath is the path of the object.
+func (s *subject) itemPath(state *tfstate.State) (string, error) {
+	it := state.RootModule().Resources[s.address()]
+	if it == nil {
+		return "", fmt.Errorf("%s is not in the state", s.address())
+	}
+	path := s.Path
+	for _, p := range s.Parents {
+		path = strings.ReplaceAll(path, "{"+p+"}", url.PathEscape(it.Primary.Attributes[p]))
+	}
+	return path + "/" + url.PathEscape(it.Primary.Attributes[s.Key]), nil
+}
+
+// testMany: six objects are read by three single requests and one list, and
+// both ways give the same state.
+func (s *subject) testMany(t *testing.T) {
+	if s.minimal()["name"] == "" {
+		t.Skip("SKIPPED: objects without a name cannot be multiplied")
+	}
+	values := s.minimal()
+	values["count"] = "6"
+	values["name"] = `"many ${count.index}"`
+	config := s.config(values)
+	var before int
+	s.test(t,
+		resource.TestStep{Config: config},
+		resource.TestStep{PreConfig: func() { before = s.proxy.count() }, Config: config, PlanOnly: true},
+	)
+	lists, items := 0, 0
+	for _, r := range s.proxy.since(before) {
+		path, _, _ := strings.Cut(r.uri, "?")
+		switch {
+		case !sameFolder(s.Path, path):
+		case strings.Count(path, "/") == strings.Count(s.Path, "/"):
+			lists++
+		default:
+			items++
+		}
+	}
+	// Terraform refreshes and plans in one process: never more than the first
+	// three ask for themselves.
+	if lists == 0 || items > 3 {
+		t.Errorf("%d lists and %d single reads, want the list after three single reads", lists, items)
+	}
+}
+
+// sameFolder reports whether path lies at or below the pattern.
+func sameFolder(pattern, path string) bool {
+	want, got := strings.Split(pattern, "/"), strings.Split(path, "/")
+	for i, part := range want {
+		if i >= len(got) || !strings.HasPrefix(part, "{") && part != got[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// testData: the data sources find the object by id and by field, and the list
+// holds it.
+func (s *subject) testData(t *testing.T) {
+	var more []string
+	checks := []resource.TestCheckFunc{}
+	parents := ""
+	for _, p := range s.Parents {
+		parents += fmt.Sprintf("  %s = %s.%s\n", p, s.address(), p)
+	}
+	if s.Key == "" {
+		more = append(more, fmt.Sprintf("data %q \"one\" {\n  depends_on = [%s]\n}\n", s.Type, s.address()))
+		s.test(t, resource.TestStep{Config: s.config(s.minimal(), more...)})
+		return
+	}
+	fields := []string{s.Key}
+	for _, f := range s.Lookup {
+		if s.minimal()[f] != "" {
+			fields = append(fields, f)
+		}
+	}
+	for i, f := range fields {
+		more = append(more, fmt.Sprintf("data %q \"by%d\" {\n%s  %s = %s.%s\n}\n", s.Type, i, parents, f, s.address(), f))
+		checks = append(checks, resource.TestCheckResourceAttrPair(fmt.Sprintf("data.%s.by%d", s.Type, i), s.Key, s.address(), s.Key))
+	}
+	list := terraform.ProviderName + "_" + s.Plural
+	more = append(more, fmt.Sprintf("data %q \"all\" {\n%s  depends_on = [%s]\n}\n", list, parents, s.address()))
+	checks = append(checks, resource.TestCheckResourceAttrWith("data."+list+".all", s.Plural+".#", func(n string) error {
+		if n == "0" {
+			return fmt.Errorf("the list is empty")
+		}
+		return nil
+	}))
+	s.test(t, resource.TestStep{Config: s.config(s.minimal(), more...), Check: resource.ComposeAggregateTestCheckFunc(checks...)})
+}
