@@ -45,6 +45,10 @@ type Config struct {
 	// Issuer is the audience that agent tokens must name; required.
 	Issuer string
 
+	// SetupToken is the SHA-256 of the token without which nobody makes the
+	// first owner. Nil asks for none.
+	SetupToken *[sha256.Size]byte
+
 	// FailuresPerMinute is how often one address may show bad credentials
 	// before the answer becomes 429. Zero means DefaultFailuresPerMinute,
 	// a negative value means no limit.
@@ -53,10 +57,11 @@ type Config struct {
 
 // An Authenticator finds out who asks.
 type Authenticator struct {
-	directory Directory
-	issuer    string
-	used      *usedTokens
-	failures  *failureLimit
+	directory  Directory
+	issuer     string
+	setupToken *[sha256.Size]byte
+	used       *usedTokens
+	failures   *failureLimit
 }
 
 // New checks config and returns an Authenticator.
@@ -71,10 +76,11 @@ func New(config Config) (*Authenticator, error) {
 		config.FailuresPerMinute = DefaultFailuresPerMinute
 	}
 	return &Authenticator{
-		directory: config.Directory,
-		issuer:    config.Issuer,
-		used:      newUsedTokens(),
-		failures:  newFailureLimit(config.FailuresPerMinute),
+		directory:  config.Directory,
+		issuer:     config.Issuer,
+		setupToken: config.SetupToken,
+		used:       newUsedTokens(),
+		failures:   newFailureLimit(config.FailuresPerMinute),
 	}, nil
 }
 

@@ -388,6 +388,25 @@ func TestAuthorize(t *testing.T) {
 	}
 }
 
+func TestSetupTokenGuardsTheFirstOwner(t *testing.T) {
+	digest := Digest("wto_right")
+	guarded, err := New(Config{Directory: directory{}, Issuer: testIssuer, SetupToken: &digest})
+	if err != nil {
+		t.Fatal(err)
+	}
+	open, _ := newTestAuthenticator(t)
+	for header, kind := range map[string]problem.Kind{
+		"Token wto_right": "", "bearer wto_right": "", "Token wto_wrong": problem.KindUnauthenticated, "": problem.KindUnauthenticated,
+	} {
+		if got := kindOf(t, guarded.CheckSetup(header, somewhere)); got != kind {
+			t.Errorf("%q: %q, want %q", header, got, kind)
+		}
+		if err := open.CheckSetup(header, somewhere); err != nil {
+			t.Errorf("%q where no token is asked for: %v", header, err)
+		}
+	}
+}
+
 func FuzzAuthenticate(f *testing.F) {
 	for _, seed := range []string{"Token wtp_x", "Bearer a.b.c", "Bearer eyJhbGciOiJub25lIn0.eyJzdWIiOiJwMSJ9.", "bearer\t", "Bearer ..", "Bearer eyJhbGciOiJFZERTQSJ9.e30.AA"} {
 		f.Add(seed)

@@ -68,7 +68,7 @@ func checkBody(raw []byte, target any, strict bool) error {
 		return problem.Malformed("the body is empty; send a JSON object")
 	}
 	var syntax *json.SyntaxError
-	if err := json.Unmarshal(raw, new(any)); errors.As(err, &syntax) {
+	if err := json.Unmarshal(raw, new(json.RawMessage)); errors.As(err, &syntax) {
 		line, column := position(raw, syntax.Offset)
 		return problem.Malformed(fmt.Sprintf("the body is not JSON: %s at line %d, column %d", syntax.Error(), line, column))
 	} else if err != nil {

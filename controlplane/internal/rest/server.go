@@ -29,6 +29,9 @@ import (
 // sets its own for every line.
 const answerDeadline = time.Minute
 
+// setupOperation makes the first owner; a setup token may guard it.
+const setupOperation = "SetupInstance"
+
 // Config is what the REST surface needs.
 type Config struct {
 	// State decides everything; required.
@@ -166,6 +169,8 @@ func (s *Server) admit(r *http.Request, x *exchange) error {
 		return problem.RateLimited(wait)
 	}
 	switch {
+	case operation.ID == setupOperation:
+		return s.authenticator.CheckSetup(r.Header.Get("Authorization"), x.remote)
 	case exists:
 		return auth.Authorize(x.caller, operation)
 	case len(s.router.allowed(r)) > 0:
