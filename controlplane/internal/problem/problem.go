@@ -92,9 +92,6 @@ func (p *Problem) Error() string {
 	if text == "" {
 		text = string(p.Kind)
 	}
-	for _, field := range p.Errors {
-		text += "; " + field.Field + ": " + field.Detail
-	}
 	if p.Cause != nil {
 		text += ": " + p.Cause.Error()
 	}
