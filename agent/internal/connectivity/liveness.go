@@ -43,51 +43,67 @@ func (p *Pathfinder) unused(pr *pair, now time.Time) bool {
 
 // watchDirect doubts a silent path and keeps a quiet one open.
 func (p *Pathfinder) watchDirect(ctx context.Context, pr *pair) {
-	if pr.probing {
-		return
-	}
-	if pr.direct.Unanswered() > silence {
+	switch silent := pr.direct.Unanswered() > silence; {
+	case silent:
 		p.doubt(ctx, pr)
-		return
-	}
-	if pr.suspect { // answered meanwhile
+	case pr.suspect && !pr.deciding: // answered meanwhile
 		pr.suspect = false
 		p.route(pr)
-	}
-	if age, ever := pr.direct.Received(); !ever || age > keepaliveAge {
-		p.startProbe(ctx, pr, pr.direct, 3*probeLimit)
+	case !pr.asking:
+		if age, ever := pr.direct.Received(); !ever || age > keepaliveAge {
+			p.ask(ctx, pr)
+		}
 	}
 }
 
-// doubt sends copies through the relay while probes ask whether the direct path lives.
+// ask probes the direct path: for the round trip, and to keep it open. No
+// answer is a reason to doubt.
+func (p *Pathfinder) ask(ctx context.Context, pr *pair) {
+	pr.asking = true
+	path := pr.direct
+	p.task(func() {
+		rtt, err := p.probe(ctx, pr.probe, path, askLimit)
+		p.post(func(ctx context.Context) {
+			pr.asking = false
+			switch {
+			case pr.direct != path || ctx.Err() != nil:
+			case err == nil:
+				pr.rtt = rtt
+				p.publish(pr)
+			default:
+				p.doubt(ctx, pr)
+			}
+		})
+	})
+}
+
+// doubt sends copies through the relay while probes decide whether the direct
+// path lives.
 func (p *Pathfinder) doubt(ctx context.Context, pr *pair) {
 	if !pr.suspect {
 		pr.suspect = true
 		p.route(pr)
 	}
-	if !pr.probing {
-		p.startProbe(ctx, pr, pr.direct, probeLimit)
+	if pr.deciding {
+		return
 	}
-}
-
-func (p *Pathfinder) startProbe(ctx context.Context, pr *pair, path *tunnel.Path, limit time.Duration) {
-	pr.probing = true
+	pr.deciding = true
+	path := pr.direct
 	p.task(func() {
-		rtt, err := p.probe(ctx, pr.probe, path, limit)
+		rtt, err := p.probe(ctx, pr.probe, path, probeLimit)
 		p.post(func(ctx context.Context) {
-			pr.probing = false
+			pr.deciding = false
 			if pr.direct != path || ctx.Err() != nil {
 				return
 			}
-			if err == nil {
+			age, ever := path.Received()
+			switch {
+			case err == nil:
 				pr.rtt, pr.suspect = rtt, false
 				p.route(pr)
-				return
+			case !ever || age >= probeLimit: // nor did data arrive on it meanwhile
+				p.directLost(ctx, pr)
 			}
-			if age, ever := path.Received(); ever && age < limit {
-				return // data arrived on it meanwhile
-			}
-			p.directLost(ctx, pr)
 		})
 	})
 }

@@ -17,6 +17,8 @@ const (
 
 	silence      = time.Second            // sent, nothing received: the path is in doubt
 	probeLimit   = 900 * time.Millisecond // three probes; then the path is dead
+	freshReceipt = 300 * time.Millisecond // no doubt about a path that received since
+	askLimit     = 3 * time.Second        // a probe of routine
 	keepaliveAge = 20 * time.Second       // below the 30 s after which many NATs forget
 
 	firstHello   = time.Second // until a hello is repeated; doubles
@@ -52,10 +54,12 @@ type pair struct {
 
 	direct  *tunnel.Path // nil: none is known
 	relay   *tunnel.Path // nil: no channel
-	suspect bool         // direct is in doubt: the relay carries copies
-	probing bool
 	primary *tunnel.Path // what the endpoint was told
 	also    *tunnel.Path
+
+	suspect  bool // direct is in doubt: the relay carries copies
+	deciding bool // probes of doubt are under way
+	asking   bool // a probe of routine is under way
 
 	relayed netip.AddrPort // the peer's; zero: unknown
 	bound   time.Time      // last answer to ChannelBind
@@ -125,10 +129,20 @@ func (p *Pathfinder) handleEvent(ctx context.Context, pr *pair, event tunnel.Eve
 		p.useRelay(ctx, pr)
 		p.route(pr)
 	case tunnel.Stray:
+		if event.Relay != nil {
+			// The peer sends through the relay what it could send directly: it
+			// doubts the path, and with reason if nothing arrives on ours either.
+			if pr.direct != nil {
+				if age, ever := pr.direct.Received(); !ever || age > freshReceipt {
+					p.doubt(ctx, pr)
+				}
+			}
+			return
+		}
 		// The peer's address may have changed behind its NAT. The packet is no
 		// proof; the answer to a probe is.
 		running := pr.attempt != nil && !pr.attempt.done
-		if event.Relay == nil && pr.awake && !running && p.cfg.Force != PathRelayed {
+		if pr.awake && !running && p.cfg.Force != PathRelayed {
 			p.tryDirect(ctx, pr, event.Addr)
 		}
 	}
@@ -305,7 +319,9 @@ func (p *Pathfinder) attemptDone(ctx context.Context, pr *pair, a *attempt, sele
 		}
 		a.close()
 	})
-	p.startProbe(ctx, pr, path, probeLimit)
+	if pr.direct == path && !pr.asking {
+		p.ask(ctx, pr)
+	}
 }
 
 func (p *Pathfinder) scheduleAttempt(pr *pair) {

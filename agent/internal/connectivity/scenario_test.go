@@ -132,13 +132,14 @@ func TestSilentDirectPathFallsBackToRelay(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = hole.Close() })
-	blocked := func(netip.Addr) bool { return false }
-	a.inLoop(func(context.Context) {
-		a.paths.cfg.Address = blocked
-		pr := a.paths.byID["b"]
-		pr.direct = a.device.Bind().DirectPath(hole.LocalAddr().(*net.UDPAddr).AddrPort())
-		a.paths.route(pr)
-	})
+	for m, other := range map[*machine]string{a: "b", b: "a"} {
+		m.inLoop(func(context.Context) {
+			m.paths.cfg.Address = func(netip.Addr) bool { return false }
+			pr := m.paths.byID[other]
+			pr.direct = m.device.Bind().DirectPath(hole.LocalAddr().(*net.UDPAddr).AddrPort())
+			m.paths.route(pr)
+		})
+	}
 	start := time.Now()
 	eventually(t, "a ping gets through", func() bool {
 		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)

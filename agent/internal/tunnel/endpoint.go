@@ -1,6 +1,7 @@
 package tunnel
 
 import (
+	"bytes"
 	"encoding/binary"
 	"net/netip"
 	"slices"
@@ -26,13 +27,19 @@ const (
 	// device's own repetition after 5 s.
 	crossing = time.Second
 
+	// handshakeTime is how long the device may take to answer an initiation.
+	handshakeTime = 250 * time.Millisecond
+
+	// secondThought is less than firstRepeat: the first repetition counts.
+	secondThought = 40 * time.Millisecond
+
 	// firstRepeat doubles with each repetition of a lost initiation. The device
 	// itself waits 5 s.
 	firstRepeat = 50 * time.Millisecond
 	lastRepeat  = 2 * time.Second
 
 	// strayInterval limits reports about packets from unexpected places.
-	strayInterval = time.Second
+	strayInterval = 250 * time.Millisecond
 )
 
 // routes is what an endpoint sends on. Both nil: idle.
@@ -61,7 +68,10 @@ type Endpoint struct {
 	initiatedAt int64      // bind clock
 	response    []byte     // newest response of ours
 	respondedTo uint32     // the sender index it answers
-	respondedAt int64      // bind clock
+	answered    []byte     // newest response of the peer
+	heard       []byte     // newest initiation of the peer
+	heardAt     int64      // bind clock
+	passed      bool       // the device has seen it
 	kept        [][]byte   // transport messages kept while idle
 	indexes     []uint32   // our session indexes, oldest first
 	repeat      *time.Timer
@@ -161,7 +171,6 @@ func (e *Endpoint) noteHandshake(message []byte) {
 		e.learn(binary.LittleEndian.Uint32(message[4:8]))
 		e.response = slices.Clone(message)
 		e.respondedTo = binary.LittleEndian.Uint32(message[8:12])
-		e.respondedAt = e.bind.now()
 		e.initiation = nil // the device has given its own handshake up for the peer's
 		e.mu.Unlock()
 	}
@@ -261,14 +270,23 @@ func (e *Endpoint) repeatInitiation() {
 	}
 }
 
-// received notes a packet of this peer's session and returns the endpoint.
-func (e *Endpoint) received(message []byte, from *origin, now int64) {
-	if message[0] == messageResponse {
-		e.mu.Lock()
-		e.initiation = nil
-		e.mu.Unlock()
-	}
+// received notes a packet of this peer's session. False means that the device
+// must not see it: copies of one response may arrive at the same moment over
+// two paths, and the device, which looks at several handshakes at once, would
+// take both and start its counter twice.
+func (e *Endpoint) received(message []byte, from *origin, now int64) bool {
 	e.noteArrival(from, now)
+	if message[0] != messageResponse {
+		return true
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if bytes.Equal(message, e.answered) {
+		return false
+	}
+	e.answered = slices.Clone(message)
+	e.initiation = nil
+	return true
 }
 
 func (e *Endpoint) noteArrival(from *origin, now int64) {
@@ -293,25 +311,40 @@ func (e *Endpoint) noteArrival(from *origin, now int64) {
 // that the device must not see it.
 func (e *Endpoint) began(message []byte, from *origin, now int64) bool {
 	e.noteArrival(from, now)
+	answer, pass := e.judge(message, now)
+	if answer != nil {
+		_ = from.path(e.bind).send([][]byte{answer}) // a loss here is repaired by repetition
+	}
+	return pass
+}
+
+func (e *Endpoint) judge(message []byte, now int64) (answer []byte, pass bool) {
 	e.mu.Lock()
-	var answer []byte
+	defer e.mu.Unlock()
+	repeated := bytes.Equal(message, e.heard)
+	crossed := e.initiation != nil && now-e.initiatedAt < int64(crossing)
 	switch {
-	case e.response != nil && e.respondedTo == binary.LittleEndian.Uint32(message[4:8]) &&
-		now-e.respondedAt < int64(5*time.Second):
-		// A repetition: our response was lost. The device would refuse the
-		// message by its timestamp, so the same response goes out again.
-		answer = slices.Clone(e.response)
-	case e.initiation != nil && now-e.initiatedAt < int64(crossing) && e.bind.public.Less(e.key):
+	case repeated && e.response != nil && e.respondedTo == binary.LittleEndian.Uint32(message[4:8]):
+		// Our response was lost, or this copy was slower. The device would
+		// refuse the message by its timestamp, so the same response goes again.
+		return slices.Clone(e.response), false
+	case repeated && e.passed && now-e.heardAt < int64(handshakeTime):
+		// The device is at it: two at once would make two sessions of it.
+		return nil, false
+	case crossed && e.bind.public.Less(e.key):
 		// Both sides began at once. Left alone, each device drops its own
 		// handshake for the other's and neither ends; the smaller key leads.
-		answer = slices.Clone(e.initiation)
+		return slices.Clone(e.initiation), false
+	case crossed && !(repeated && now-e.heardAt > int64(secondThought)):
+		// The peer leads, but its device may have had our initiation in its
+		// queue when it began, and answer it. It repeats its own only if not.
+		if !repeated {
+			e.heard, e.heardAt, e.passed = slices.Clone(message), now, false
+		}
+		return nil, false
 	}
-	e.mu.Unlock()
-	if answer == nil {
-		return true
-	}
-	_ = from.path(e.bind).send([][]byte{answer})
-	return false
+	e.heard, e.heardAt, e.passed = slices.Clone(message), now, true
+	return nil, true
 }
 
 // forget releases what the bind holds for the peer.
@@ -325,6 +358,6 @@ func (e *Endpoint) forget() {
 	for _, index := range e.indexes {
 		e.bind.indexes.CompareAndDelete(index, e)
 	}
-	e.indexes, e.initiation, e.response, e.kept = nil, nil, nil, nil
+	e.indexes, e.initiation, e.response, e.answered, e.heard, e.kept = nil, nil, nil, nil, nil, nil
 	e.routes.Store(&routes{})
 }

@@ -51,7 +51,9 @@ func (s *sorter) wireguard(b []byte, from *origin) (int, conn.Endpoint) {
 		}
 		s.last, s.index = value.(*Endpoint), index
 	}
-	s.last.received(b, from, s.now)
+	if !s.last.received(b, from, s.now) {
+		return 0, nil
+	}
 	return len(b), s.last
 }
 
