@@ -14,6 +14,10 @@ import (
 	"github.com/wattlenet/wattle/generated/api"
 )
 
+// withoutFlow are the states of a packet that belongs to no flow. A SYN with ACK
+// that nobody asked for is invalid, not new.
+const withoutFlow = expr.CtStateBitNEW | expr.CtStateBitINVALID | expr.CtStateBitUNTRACKED
+
 // frameRule is one rule that does not depend on the map.
 type frameRule struct {
 	chain string
@@ -48,7 +52,7 @@ func frameRules(f frame) []frameRule {
 			frameRule{chain, join(state(expr.CtStateBitESTABLISHED), replyDirection(), accept())},
 			frameRule{chain, join(state(expr.CtStateBitRELATED), protocol(unix.IPPROTO_ICMP), accept())},
 			frameRule{chain, join(state(expr.CtStateBitRELATED), protocol(unix.IPPROTO_ICMPV6), accept())},
-			frameRule{chain, join(state(expr.CtStateBitNEW), protocol(unix.IPPROTO_TCP), notOpening(), drop())},
+			frameRule{chain, join(state(withoutFlow), protocol(unix.IPPROTO_TCP), notOpening(), drop())},
 			frameRule{chain, jump(parts[0])},
 			frameRule{chain, jump(parts[1])},
 			frameRule{chain, join(counted(), drop())},
@@ -195,12 +199,12 @@ func protocol(number byte) []expr.Any {
 	}
 }
 
-func state(bit uint32) []expr.Any {
+func state(bits uint32) []expr.Any {
 	return []expr.Any{
 		&expr.Ct{Key: expr.CtKeySTATE, Register: 1},
 		&expr.Bitwise{
 			SourceRegister: 1, DestRegister: 1, Len: 4,
-			Mask: binaryutil.NativeEndian.PutUint32(bit), Xor: make([]byte, 4),
+			Mask: binaryutil.NativeEndian.PutUint32(bits), Xor: make([]byte, 4),
 		},
 		&expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: make([]byte, 4)},
 	}

@@ -1,0 +1,424 @@
+package firewall
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/RoaringBitmap/roaring"
+	"github.com/google/nftables/expr"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+	"golang.zx2c4.com/wireguard/tun"
+
+	"github.com/wattlenet/wattle/generated/api"
+	"github.com/wattlenet/wattle/internal/verdict/verdicttest"
+)
+
+const inside = "WATTLE_FIREWALL_TEST_INSIDE"
+
+// TestKernel starts this test again in a user and network namespace of its own,
+// where it may hold interfaces and tables without root.
+func TestKernel(t *testing.T) {
+	if os.Getenv(inside) != "" {
+		testKernel(t)
+		return
+	}
+	again := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestKernel$", "-test.v")
+	again.Env = append(os.Environ(), inside+"=1")
+	again.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNET,
+		UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}},
+		GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}},
+	}
+	output, err := again.CombinedOutput()
+	var failed *exec.ExitError
+	switch {
+	case err == nil:
+		t.Logf("inside:\n%s", output)
+	case errors.As(err, &failed):
+		t.Fatalf("inside: %v\n%s", err, output)
+	default:
+		t.Skipf("SKIPPED: no user and network namespaces here: %v", err)
+	}
+}
+
+// bench is a namespace with the tunnel's interface, whose far end is the test.
+type bench struct {
+	t      *testing.T
+	kernel *Kernel
+	tunnel tun.Device
+	link   netlink.Link
+	port   uint16
+	self   uint32 // whose addresses the interface has
+}
+
+func testKernel(t *testing.T) {
+	device, err := tun.CreateTUN("wt0", 1280)
+	if err != nil {
+		t.Skipf("SKIPPED: no TUN interface here: %v", err)
+	}
+	t.Cleanup(func() { _ = device.Close() })
+	go func() { // what the kernel sends out must be read, else it queues
+		buf := [][]byte{make([]byte, 65535)}
+		for sizes := []int{0}; ; {
+			if _, err := device.Read(buf, sizes, 10); err != nil {
+				return
+			}
+		}
+	}()
+	kernel, err := NewKernel(slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Skipf("SKIPPED: no nftables here: %v", err)
+	}
+	link, err := netlink.LinkByName("wt0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	lo, err := netlink.LinkByName("lo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(netlink.LinkSetUp(link), netlink.LinkSetUp(lo)); err != nil {
+		t.Fatal(err)
+	}
+	b := &bench{t: t, kernel: kernel, tunnel: device, link: link, port: 40000, self: ^uint32(0)}
+	t.Run("recorded verdicts", b.recordedVerdicts)
+	t.Run("a rule that goes cuts its flows", b.cut)
+	t.Run("deltas", b.deltas)
+	t.Run("ten thousand members", b.manyMembers)
+	t.Run("forged addresses", b.forged)
+	t.Run("close leaves nothing", b.leavesNothing)
+}
+
+// be gives the interface the addresses of a peer.
+func (b *bench) be(n uint32) {
+	b.t.Helper()
+	if b.self == n {
+		return
+	}
+	b.self = n
+	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
+		list, err := netlink.AddrList(b.link, family)
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		for _, addr := range list {
+			if addr.Scope != int(netlink.SCOPE_LINK) {
+				_ = netlink.AddrDel(b.link, &addr)
+			}
+		}
+	}
+	self := addressOf(n)
+	for addr, bits := range map[netip.Addr]int{self.IPv4: 16, self.IPv6: 64} {
+		network := &net.IPNet{IP: addr.AsSlice(), Mask: net.CIDRMask(bits, addr.BitLen())}
+		if err := netlink.AddrAdd(b.link, &netlink.Addr{IPNet: network, Flags: unix.IFA_F_NODAD}); err != nil {
+			b.t.Fatalf("address %s: %v", addr, err)
+		}
+	}
+}
+
+func (b *bench) set(c Config) {
+	b.t.Helper()
+	if err := b.kernel.Set(b.t.Context(), c); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// arrive lets a packet come out of the tunnel and reports whether a rule of the
+// map, or the flow it belongs to, accepted it.
+func (b *bench) arrive(raw []byte) bool {
+	b.t.Helper()
+	before := b.refused()
+	if _, err := b.tunnel.Write([][]byte{append(make([]byte, 10), raw...)}, 10); err != nil {
+		b.t.Fatal(err)
+	}
+	return b.refused() == before
+}
+
+// refused sums the counters of everything in inbound that drops.
+func (b *bench) refused() (n uint64) {
+	b.t.Helper()
+	for _, chain := range []string{chainIn, chainInDrops} {
+		rules, err := b.kernel.conn.GetRules(b.kernel.table, b.kernel.chains[chain])
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		for _, rule := range rules {
+			for _, e := range rule.Exprs {
+				if counter, ok := e.(*expr.Counter); ok {
+					n += counter.Packets
+				}
+			}
+		}
+	}
+	return n
+}
+
+// leave sends a packet into the tunnel and reports whether the filter let it.
+func (b *bench) leave(raw []byte) bool {
+	b.t.Helper()
+	family, to := unix.AF_INET, unix.Sockaddr(&unix.SockaddrInet4{Addr: [4]byte(raw[16:20])})
+	if raw[0]>>4 == 6 {
+		family, to = unix.AF_INET6, &unix.SockaddrInet6{Addr: [16]byte(raw[24:40])}
+	}
+	fd, err := unix.Socket(family, unix.SOCK_RAW, unix.IPPROTO_RAW)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	defer func() { _ = unix.Close(fd) }()
+	err = unix.Sendto(fd, raw, 0, to)
+	if err != nil && !errors.Is(err, unix.EPERM) {
+		b.t.Fatalf("send: %v", err)
+	}
+	return err == nil
+}
+
+func (b *bench) recordedVerdicts(t *testing.T) {
+	b.t = t
+	for _, c := range verdicttest.Cases(t) {
+		for _, inbound := range []bool{true, false} {
+			for _, p := range c.Packets {
+				if p.Source == p.Destination {
+					continue // does not pass the tunnel
+				}
+				self := p.Source
+				if inbound {
+					self = p.Destination
+				}
+				b.be(self)
+				b.set(configFor(c, self))
+				b.port++
+				src, dst := addressOf(p.Source).IPv4, addressOf(p.Destination).IPv4
+				if p.Protocol == protoICMPv6 {
+					src, dst = addressOf(p.Source).IPv6, addressOf(p.Destination).IPv6
+				}
+				raw := build(src, dst, p.Protocol, b.port, p.Port)
+				judge := b.leave
+				if inbound {
+					judge = b.arrive
+				}
+				if got := judge(raw); got != p.Allowed {
+					t.Errorf("%s: packet %+v inbound %v: %v, want %v", c.Name, p, inbound, got, p.Allowed)
+				}
+				if err := netlink.ConntrackTableFlush(netlink.ConntrackTable); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	}
+}
+
+func twoPeers(rules ...api.CompiledRule) Config {
+	return Config{
+		Interface: "wt0", Self: 1, Peers: map[uint32]Addresses{1: here, 2: there},
+		Networks: []netip.Prefix{netip.MustParsePrefix("100.64.0.0/16"), netip.MustParsePrefix("fd00:64::/64")},
+		Sets:     map[string]*roaring.Bitmap{"me": roaring.BitmapOf(1), "them": roaring.BitmapOf(2)},
+		Rules:    rules,
+	}
+}
+
+func (b *bench) cut(t *testing.T) {
+	b.t = t
+	b.be(1)
+	// Somebody must listen: a refusal would end the flow by itself.
+	var config net.ListenConfig
+	listener, err := config.Listen(t.Context(), "tcp", ":80")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = listener.Close() }()
+	for _, pair := range [][2]netip.Addr{{there.IPv4, here.IPv4}, {there.IPv6, here.IPv6}} {
+		them, us := pair[0], pair[1]
+		b.port++
+		question, answer := segment(them, us, b.port, 80, flagSYN), segment(us, them, 80, b.port, flagSYN|flagACK)
+		for _, raw := range [][]byte{question, answer} {
+			fixAll(raw)
+		}
+		b.set(twoPeers(out("icmp")))
+		if b.leave(answer) {
+			t.Errorf("%s: answer without a question left", us)
+		}
+		b.set(twoPeers(in("tcp", 80), out("icmp")))
+		if !b.arrive(question) || !b.leave(answer) {
+			t.Fatalf("%s: a permitted flow does not pass", us)
+		}
+		b.set(twoPeers(out("all"))) // what follows may leave, but not as part of the old flow
+		for range 3 {
+			if b.leave(answer) {
+				t.Errorf("%s: repeated answer left after the rule went", us)
+			}
+			if b.arrive(question) {
+				t.Errorf("%s: question came in after the rule went", us)
+			}
+		}
+	}
+}
+
+// fixAll renews the transport checksum after a test changed the flags.
+func fixAll(raw []byte) {
+	if raw[0]>>4 == 4 {
+		fixTransport(raw, raw[20:], raw[9])
+		return
+	}
+	fixTransport(raw, raw[40:], raw[6])
+}
+
+func (b *bench) deltas(t *testing.T) {
+	b.t = t
+	b.be(1)
+	third := addressOf(3)
+	config := func(members ...uint32) Config {
+		c := twoPeers(in("udp", 53, 60))
+		c.Peers[3] = third
+		c.Sets["them"] = roaring.BitmapOf(members...)
+		return c
+	}
+	ask := func(from netip.Addr) bool {
+		b.port++
+		return b.arrive(build(from, here.IPv4, protoUDP, b.port, 55))
+	}
+	for _, step := range []struct{ second, third bool }{{true, false}, {true, true}, {false, true}, {false, false}, {true, true}} {
+		var members []uint32
+		if step.second {
+			members = append(members, 2)
+		}
+		if step.third {
+			members = append(members, 3)
+		}
+		b.set(config(members...))
+		table := b.kernel.table
+		if got := ask(there.IPv4); got != step.second {
+			t.Errorf("members %v: the second passes: %v", members, got)
+		}
+		if got := ask(third.IPv4); got != step.third {
+			t.Errorf("members %v: the third passes: %v", members, got)
+		}
+		if b.kernel.table != table {
+			t.Error("a new member made a new table")
+		}
+	}
+}
+
+func (b *bench) manyMembers(t *testing.T) {
+	b.t = t
+	b.be(1)
+	c := twoPeers(in("all"))
+	everybody := roaring.New()
+	everybody.AddRange(2, 10002)
+	for n := range uint32(10002) {
+		c.Peers[n] = addressOf(n)
+	}
+	c.Sets["them"] = everybody
+	begun := time.Now()
+	b.set(c)
+	t.Logf("10,000 members and their rule: %v", time.Since(begun))
+	if !b.arrive(build(addressOf(10001).IPv4, here.IPv4, protoUDP, 1, 2)) {
+		t.Error("the last member does not pass")
+	}
+	fewer := everybody.Clone()
+	fewer.Remove(10001)
+	next := c
+	next.Sets = map[string]*roaring.Bitmap{"them": fewer}
+	begun = time.Now()
+	b.set(next)
+	t.Logf("one member less: %v", time.Since(begun))
+	if b.arrive(build(addressOf(10001).IPv4, here.IPv4, protoUDP, 1, 2)) {
+		t.Error("a former member passes")
+	}
+}
+
+func (b *bench) forged(t *testing.T) {
+	b.t = t
+	b.be(1)
+	b.set(twoPeers(in("all")))
+	other, err := tun.CreateTUN("other0", 1280)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = other.Close() }()
+	link, err := netlink.LinkByName("other0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	local := &net.IPNet{IP: net.IPv4(192, 0, 2, 1).To4(), Mask: net.CIDRMask(24, 32)}
+	if err := errors.Join(netlink.LinkSetUp(link), netlink.AddrAdd(link, &netlink.Addr{IPNet: local})); err != nil {
+		t.Fatal(err)
+	}
+	var config net.ListenConfig
+	socket, err := config.ListenPacket(context.Background(), "udp4", "192.0.2.1:99")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = socket.Close() }()
+	for _, from := range []string{"100.64.0.2", "192.0.2.9"} {
+		raw := build(netip.MustParseAddr(from), netip.MustParseAddr("192.0.2.1"), protoUDP, 5, 99)
+		if _, err := other.Write([][]byte{append(make([]byte, 10), raw...)}, 10); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_ = socket.SetReadDeadline(time.Now().Add(5 * time.Second))
+	_, from, err := socket.ReadFrom(make([]byte, 100))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := fmt.Sprint(from); got != "192.0.2.9:5" {
+		t.Errorf("a packet from %s came in by another interface", got)
+	}
+	// The tunnel reaches none of the other addresses of the machine.
+	b.port++
+	if b.arriveQuietly(build(there.IPv4, netip.MustParseAddr("192.0.2.1"), protoUDP, b.port, 99), socket) {
+		t.Error("a peer reached another address of the machine")
+	}
+}
+
+// arriveQuietly reports whether a packet reaches a socket, with an honest
+// packet behind it as the end of the wait.
+func (b *bench) arriveQuietly(raw []byte, socket net.PacketConn) bool {
+	b.t.Helper()
+	if _, err := b.tunnel.Write([][]byte{append(make([]byte, 10), raw...)}, 10); err != nil {
+		b.t.Fatal(err)
+	}
+	fence, err := net.Dial("udp4", socket.LocalAddr().String())
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	defer func() { _ = fence.Close() }()
+	if _, err := fence.Write([]byte("fence")); err != nil {
+		b.t.Fatal(err)
+	}
+	buf := make([]byte, 100)
+	n, _, err := socket.ReadFrom(buf)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return string(buf[:n]) != "fence"
+}
+
+func (b *bench) leavesNothing(t *testing.T) {
+	b.t = t
+	for range 2 {
+		if err := b.kernel.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	tables, err := b.kernel.conn.ListTables()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(tables) != 0 {
+		t.Errorf("%d tables are left", len(tables))
+	}
+	b.set(twoPeers(in("all"))) // and it can begin again
+	if err := b.kernel.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
