@@ -827,7 +827,7 @@ type BlobRef struct {
 	// Kind What the part holds.
 	Kind BlobRefKind `json:"kind"`
 
-	// Sha256 The SHA-256 of the uncompressed JSON
+	// Sha256 The SHA-256 of the uncompressed JSON, 64 hexadecimal digits.
 	Sha256 string `json:"sha256"`
 }
 
@@ -962,7 +962,7 @@ type CurrentUserStatus string
 
 // DeltaEvent The changes of the map from one serial to another.
 type DeltaEvent struct {
-	// Digest The digest of the map afterwards
+	// Digest The digest of the map afterwards, 32 hexadecimal digits.
 	Digest string `json:"digest"`
 
 	// Ops The changes in the order in which they apply.
@@ -1202,7 +1202,7 @@ type MapOpOp string
 
 // MapPosition A point in the history of a network map.
 type MapPosition struct {
-	// Digest The digest of the map
+	// Digest The digest of the map, 32 hexadecimal digits.
 	Digest string `json:"digest"`
 
 	// Epoch The history; ordered by its first part, a time in milliseconds.
@@ -1862,7 +1862,7 @@ type SignalEventType string
 
 // SignalRequest A sealed message for another peer.
 type SignalRequest struct {
-	// Box The sealed message in base64
+	// Box The sealed message in base64, at most 8 KiB before encoding.
 	Box []byte `json:"box"`
 
 	// To The id of the peer that shall receive it.
@@ -1874,7 +1874,7 @@ type SnapshotRefEvent struct {
 	// Blobs The parts of the map.
 	Blobs []BlobRef `json:"blobs"`
 
-	// Digest The digest of the map
+	// Digest The digest of the map, 32 hexadecimal digits.
 	Digest string `json:"digest"`
 
 	// Epoch The history of the serial.
