@@ -85,6 +85,7 @@ func firsts(sets [][]string) []string {
 type references struct {
 	model   *model
 	self    *noun
+	example bool // for readers: good names, and data sources for what is adopted
 	adopted []string
 	made    []string
 	blocks  []string
@@ -102,6 +103,9 @@ func (r *references) id(name string, i int) string {
 		if n.Name != name {
 			continue
 		}
+		if r.example {
+			return r.exampleID(n)
+		}
 		if n.Kind != kindCollection {
 			r.need(name)
 			return fmt.Sprintf("%q", fmt.Sprintf("{{%s:%d}}", name, i))
@@ -114,6 +118,27 @@ func (r *references) id(name string, i int) string {
 		return label + "." + n.Key
 	}
 	return `"none"`
+}
+
+// exampleID is the expression of the id of an object that a reader has.
+func (r *references) exampleID(n *noun) string {
+	label, block := n.Type+".other", ""
+	switch {
+	case n.Kind == kindCollection:
+		block = strings.ReplaceAll(r.block(n, 1), `"ref1"`, `"other"`)
+	case len(n.Lookup) > 0:
+		label = "data." + label
+		block = fmt.Sprintf("data %q \"other\" {\n  %s = \"laptop\"\n}\n", n.Type, n.Lookup[0])
+	default:
+		list := r.model.Provider + "_" + n.Plural
+		label = fmt.Sprintf("data.%s.all.%s[0]", list, n.Plural)
+		block = fmt.Sprintf("data %q \"all\" {}\n", list)
+	}
+	if !slices.Contains(r.made, label) {
+		r.made = append(r.made, label)
+		r.blocks = append(r.blocks, block)
+	}
+	return label + "." + n.Key
 }
 
 // block is a minimal object to refer to.
@@ -174,11 +199,16 @@ func (a *attribute) values(r *references, without string) []string {
 	case "set", "list":
 		elems := a.Elem.values(r, "")
 		add("[" + pick(elems, 0) + "]")
-		if len(elems) > 1 && (s == nil || s.MaxItems == nil || *s.MaxItems > 1) {
+		if len(elems) > 1 && elems[0] != elems[1] && (s == nil || s.MaxItems == nil || *s.MaxItems > 1) {
 			add("[" + elems[0] + ", " + elems[1] + "]")
 		}
 	case "map":
 		elems := a.Elem.values(r, "")
+		if r.example {
+			add("{\n\"one\" = " + pick(elems, 0) + "\n}")
+			add("{\n\"one\" = " + pick(elems, 0) + "\n\"two\" = " + pick(elems, 1) + "\n}")
+			break
+		}
 		add(`{ "one" = ` + pick(elems, 0) + ` }`)
 		add(`{ "one" = ` + pick(elems, 1) + `, "two" = ` + pick(elems, 0) + ` }`)
 	case "object":
@@ -227,6 +257,9 @@ func (a *attribute) objectValue(r *references, full bool) string {
 		}
 		parts = append(parts, f.Name+" = "+pick(f.values(r, value), 0))
 	}
+	if r.example {
+		return "{\n" + strings.Join(parts, "\n") + "\n}"
+	}
 	return "{ " + strings.Join(parts, ", ") + " }"
 }
 
@@ -236,6 +269,12 @@ func (a *attribute) texts(r *references, s *openapi3.Schema) []string {
 	}
 	if s == nil {
 		return []string{`"one"`, `"two"`}
+	}
+	if r.example && a.Name == "name" {
+		return []string{`"example"`}
+	}
+	if r.example && a.Name == "description" {
+		return []string{`"Declared in Terraform."`}
 	}
 	if len(s.Enum) > 0 {
 		var out []string

@@ -20,6 +20,7 @@ func main() {
 	flag.StringVar(&c.Input, "in", "openapi.yaml", "the contract")
 	flag.StringVar(&c.Output, "out", "generated", "the folder to write")
 	flag.StringVar(&c.Import, "import", "github.com/wattlenet/wattle/generated", "import path of the output folder")
+	flag.StringVar(&c.Examples, "examples", "examples/resources", "the folder for one example per resource; empty for none")
 	flag.StringVar(&c.Provider, "provider", "wattle", "name of the Terraform provider, prefix of its resources")
 	flag.Parse()
 	changed, err := run(c)
@@ -39,40 +40,47 @@ type config struct {
 	Input    string // path of the contract
 	Output   string // folder that will hold api, sdk, terraform and docs, and nothing else
 	Import   string // import path of Output
+	Examples string // folder that will hold the examples, and nothing else; empty for none
 	Provider string // Terraform provider name
 }
 
 // run is the whole generator: read, refuse or build, write.
 func run(c config) (changed int, err error) {
-	files, err := build(c)
+	m, files, err := build(c)
 	if err != nil {
 		return 0, err
 	}
-	return files.write(c.Output)
+	if changed, err = files.write(c.Output); err != nil || c.Examples == "" {
+		return changed, err
+	}
+	examples := tree{}
+	emitExamples(examples, m)
+	more, err := examples.write(c.Examples)
+	return changed + more, err
 }
 
 // build does everything but writing.
-func build(c config) (tree, error) {
+func build(c config) (*model, tree, error) {
 	doc, err := readDocument(c.Input)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if err := lint(doc); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	files := tree{}
 	types, err := emitTypes(files, doc)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	m, err := newModel(c, doc, types)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	for _, emit := range []func(tree, *model) error{emitAPI, emitSDK, emitTerraform, emitDocs} {
 		if err := emit(files, m); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
-	return files, nil
+	return m, files, nil
 }

@@ -10,27 +10,14 @@ import (
 	"testing"
 )
 
-// load builds the model of a contract.
-func load(t *testing.T, path, provider string) (config, *model, tree) {
+// load builds everything of a contract.
+func load(t *testing.T, path, provider string) (*model, tree) {
 	t.Helper()
-	c := config{Input: path, Import: "github.com/wattlenet/wattle/generated", Provider: provider}
-	files, err := build(c)
+	m, files, err := build(config{Input: path, Import: "github.com/wattlenet/wattle/generated", Provider: provider})
 	if err != nil {
 		t.Fatal(err)
 	}
-	doc, err := readDocument(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	types, err := emitTypes(tree{}, doc)
-	if err != nil {
-		t.Fatal(err)
-	}
-	m, err := newModel(c, doc, types)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return c, m, files
+	return m, files
 }
 
 // TestNewNounTouchesOnlyTheContract puts the generated code of a made-up
@@ -40,7 +27,7 @@ func TestNewNounTouchesOnlyTheContract(t *testing.T) {
 	if testing.Short() {
 		t.Skip("SKIPPED: compiles a provider and runs Terraform")
 	}
-	_, m, files := load(t, "testdata/library.yaml", "library")
+	m, files := load(t, "testdata/library.yaml", "library")
 	conform(t, m, "-overlay="+overlay(t, files))
 }
 

@@ -1,0 +1,18 @@
+terraform {
+  required_providers {
+    wattle = {
+      source = "wattlenet/wattle"
+    }
+  }
+}
+
+data "wattle_peer" "other" {
+  name = "laptop"
+}
+
+resource "wattle_peer" "example" {
+  approval_required = true
+  id                = data.wattle_peer.other.id
+  ip                = "100.64.0.101"
+  name              = "example"
+}

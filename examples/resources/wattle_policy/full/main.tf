@@ -1,0 +1,46 @@
+terraform {
+  required_providers {
+    wattle = {
+      source = "wattlenet/wattle"
+    }
+  }
+}
+
+resource "wattle_group" "other" {
+  name = "other"
+}
+
+data "wattle_peer" "other" {
+  name = "laptop"
+}
+
+resource "wattle_policy" "example" {
+  description = "Declared in Terraform."
+  enabled     = false
+  name        = "example"
+  rules = {
+    "one" = {
+      destinations = [wattle_group.other.id]
+      sources      = [wattle_group.other.id]
+    }
+    "two" = {
+      action        = "drop"
+      bidirectional = false
+      description   = "Declared in Terraform."
+      destination_resource = {
+        id   = data.wattle_peer.other.id
+        type = "peer"
+      }
+      enabled = false
+      port_ranges = [{
+        end   = 1
+        start = 1
+      }]
+      protocol = "tcp"
+      source_resource = {
+        id   = data.wattle_peer.other.id
+        type = "peer"
+      }
+    }
+  }
+}

@@ -1,0 +1,15 @@
+terraform {
+  required_providers {
+    wattle = {
+      source = "wattlenet/wattle"
+    }
+  }
+}
+
+data "wattle_users" "all" {}
+
+resource "wattle_token" "example" {
+  expires_in = 2
+  name       = "example"
+  user_id    = data.wattle_users.all.users[0].id
+}

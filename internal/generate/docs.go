@@ -1,0 +1,280 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/hcl/v2/hclwrite"
+)
+
+// emitDocs writes the registry pages: Markdown with an example, every
+// attribute with what holds for it, and how to import.
+func emitDocs(files tree, m *model) error {
+	files["docs/index.md"] = []byte(m.indexPage())
+	for _, n := range m.Nouns {
+		if n.Resource != nil {
+			files["docs/resources/"+n.Name+".md"] = []byte(m.resourcePage(n))
+		}
+		files["docs/data-sources/"+n.Name+".md"] = []byte(m.dataPage(n))
+		if n.List != nil {
+			files["docs/data-sources/"+n.Plural+".md"] = []byte(m.listPage(n))
+		}
+		if len(n.Secrets) > 0 && n.Resource != nil {
+			files["docs/ephemeral-resources/"+n.Name+".md"] = []byte(m.ephemeralPage(n))
+		}
+	}
+	return nil
+}
+
+// emitExamples writes Terraform files that a reader can apply.
+func emitExamples(files tree, m *model) {
+	for _, n := range m.Nouns {
+		if n.Resource == nil {
+			continue
+		}
+		folder := n.Type + "/"
+		minimal, full := m.example(n, false), m.example(n, true)
+		files[folder+"minimal/main.tf"] = []byte(m.prelude() + minimal)
+		if full != minimal {
+			files[folder+"full/main.tf"] = []byte(m.prelude() + full)
+		}
+	}
+}
+
+// prelude is what a file that is applied by itself begins with.
+func (m *model) prelude() string {
+	return fmt.Sprintf("terraform {\n  required_providers {\n    %s = {\n      source = \"wattlenet/wattle\"\n    }\n  }\n}\n\n", m.Provider)
+}
+
+func page(title, kind, description string) *strings.Builder {
+	b := &strings.Builder{}
+	fmt.Fprintf(b, "---\npage_title: %q\nsubcategory: \"\"\ndescription: |-\n  %s\n---\n\n# %s (%s)\n\n%s\n", title, oneline(description), title, kind, oneline(description))
+	return b
+}
+
+func code(b *strings.Builder, language, text string) {
+	fmt.Fprintf(b, "\n```%s\n%s\n```\n", language, strings.TrimSpace(text))
+}
+
+func (m *model) indexPage() string {
+	b := page(m.Provider, "Provider", "Declares a WireGuard mesh network. Without arguments the provider reads the environment, then the credentials profile that `wattle-server up` wrote.")
+	code(b, "terraform", fmt.Sprintf("terraform {\n  required_providers {\n    %s = {\n      source = \"wattlenet/wattle\"\n    }\n  }\n}\n\nprovider %q {}", m.Provider, m.Provider))
+	b.WriteString("\n## Resources\n\n")
+	for _, n := range m.Nouns {
+		if n.Resource != nil {
+			fmt.Fprintf(b, "- [`%s`](resources/%s.md): %s\n", n.Type, n.Name, oneline(n.Doc))
+		}
+	}
+	b.WriteString("\n## Schema\n\n### Optional\n\n")
+	for _, row := range [][2]string{
+		{"account", "Id of an account other than the token's own. Else `WATTLE_ACCOUNT`."},
+		{"ca_pin", "`sha256:` and the hexadecimal hash of the public key of the control plane's certificate authority. Else `WATTLE_CA_PIN`, else the profile when the url is the profile's."},
+		{"profile", "Path of the credentials profile. Else `WATTLE_CREDENTIALS`, else `~/.config/wattle/credentials`."},
+		{"token", "Access token, sensitive. Else `WATTLE_TOKEN`, else the profile."},
+		{"url", "Address of the control plane. Else `WATTLE_URL`, else the profile."},
+	} {
+		fmt.Fprintf(b, "- `%s` (String) %s\n", row[0], row[1])
+	}
+	return b.String()
+}
+
+func (m *model) resourcePage(n *noun) string {
+	b := page(n.Type, "Resource", n.Doc)
+	b.WriteString("\n## Example Usage\n\n### Minimal\n")
+	minimal, full := m.example(n, false), m.example(n, true)
+	code(b, "terraform", minimal)
+	if full != minimal {
+		b.WriteString("\n### Everything set\n")
+		code(b, "terraform", full)
+	}
+	schemaSection(b, n.Resource, resourceFlavour)
+	if n.Key == "" {
+		return b.String()
+	}
+	b.WriteString("\n## Import\n\nBy id, with Terraform 1.5 or newer:\n")
+	code(b, "terraform", n.importBlock(n.importID(n.Key)))
+	for _, f := range n.Lookup {
+		fmt.Fprintf(b, "\nBy %s:\n", spaced(f))
+		code(b, "terraform", n.importBlock(n.importID(f)))
+	}
+	b.WriteString("\nBy identity, with Terraform 1.12 or newer:\n")
+	identity := ""
+	for _, p := range append(attributeNames(n.Parents), n.Key) {
+		identity += fmt.Sprintf("    %s = %q\n", p, strings.ToUpper(p))
+	}
+	code(b, "terraform", string(hclwrite.Format(fmt.Appendf(nil, "import {\n  to = %s.example\n  identity = {\n%s  }\n}\n", n.Type, identity))))
+	b.WriteString("\nOn the command line:\n")
+	code(b, "shell", fmt.Sprintf("terraform import %s.example '%s'", n.Type, n.importID(n.Key)))
+	return b.String()
+}
+
+func (n *noun) importID(field string) string {
+	var parts []string
+	for _, p := range n.Parents {
+		parts = append(parts, strings.ToUpper(p.Name))
+	}
+	if field == n.Key {
+		return strings.Join(append(parts, strings.ToUpper(n.Key)), "/")
+	}
+	return strings.Join(append(parts, field+"=example"), "/")
+}
+
+func (n *noun) importBlock(id string) string {
+	return fmt.Sprintf("import {\n  to = %s.example\n  id = %q\n}\n", n.Type, id)
+}
+
+func (m *model) dataPage(n *noun) string {
+	b := page(n.Type, "Data Source", "Reads one "+spaced(n.Name)+". "+n.Doc)
+	b.WriteString("\n## Example Usage\n")
+	args := ""
+	for _, p := range n.Parents {
+		args += fmt.Sprintf("  %s = %q\n", p.Name, strings.ToUpper(p.Name))
+	}
+	switch {
+	case len(n.Lookup) > 0:
+		args += fmt.Sprintf("  %s = \"example\"\n", n.Lookup[0])
+	case n.Key != "":
+		args += fmt.Sprintf("  %s = %q\n", n.Key, strings.ToUpper(n.Key))
+	}
+	code(b, "terraform", string(hclwrite.Format(fmt.Appendf(nil, "data %q \"example\" {\n%s}\n", n.Type, args))))
+	list := n.Data
+	if n.Kind == kindAdopted {
+		list = append(slices.Clone(list), &attribute{Name: "wait_for", Kind: "string", Mode: optional, Description: "How long to wait until the " + spaced(n.Name) + " is there, such as `5m`."})
+	}
+	schemaSection(b, list, dataFlavour)
+	return b.String()
+}
+
+func (m *model) listPage(n *noun) string {
+	b := page(m.Provider+"_"+n.Plural, "Data Source", "Lists "+spaced(n.Plural)+". "+n.Doc)
+	b.WriteString("\n## Example Usage\n")
+	args := ""
+	for _, p := range n.Parents {
+		args += fmt.Sprintf("  %s = %q\n", p.Name, strings.ToUpper(p.Name))
+	}
+	code(b, "terraform", fmt.Sprintf("data \"%s_%s\" \"all\" {\n%s}\n", m.Provider, n.Plural, args))
+	list := slices.Clone(n.Parents)
+	for _, q := range n.filters() {
+		kind := map[string]string{"int64": "int64", "bool": "bool", "set": "set"}[q.FilterType()]
+		a := &attribute{Name: snake(q.Wire), Kind: "string", Mode: optional, Description: q.Doc}
+		if kind != "" {
+			a.Kind = kind
+		}
+		if kind == "set" {
+			a.Elem = &attribute{Kind: "string"}
+		}
+		list = append(list, a)
+	}
+	element := &attribute{Kind: "object", Struct: n.Go, Fields: n.Data}
+	list = append(list, &attribute{Name: n.Plural, Kind: "list", Mode: computed, Elem: element, Description: "What was found, in the order of creation."})
+	schemaSection(b, list, dataFlavour)
+	return b.String()
+}
+
+func (m *model) ephemeralPage(n *noun) string {
+	b := page(n.Type, "Ephemeral Resource", fmt.Sprintf("Makes a %s for this run and removes it at the end; its secret stands in no state. %s", spaced(n.Name), n.Doc))
+	b.WriteString("\n## Example Usage\n")
+	refs := &references{model: m, self: n, example: true}
+	list := (&nounPage{noun: n, model: m}).ephemeralAttributes()
+	body := ""
+	for _, a := range list {
+		if a.Mode == required {
+			body += fmt.Sprintf("  %s = %s\n", a.Name, pick(a.values(refs, ""), 0))
+		}
+	}
+	code(b, "terraform", string(hclwrite.Format(fmt.Appendf(nil, "ephemeral %q \"example\" {\n%s}\n", n.Type, body))))
+	schemaSection(b, list, ephemeralFlavour)
+	return b.String()
+}
+
+// schemaSection lists the attributes by who decides them.
+func schemaSection(b *strings.Builder, list []*attribute, f flavour) {
+	b.WriteString("\n## Schema\n")
+	for _, part := range []struct {
+		title string
+		modes []mode
+	}{{"Required", []mode{required}}, {"Optional", []mode{optional, optionalComputed}}, {"Read-Only", []mode{computed}}} {
+		first := true
+		for _, a := range list {
+			if !slices.Contains(part.modes, a.Mode) {
+				continue
+			}
+			if first {
+				fmt.Fprintf(b, "\n### %s\n\n", part.title)
+				first = false
+			}
+			attributeLines(b, a, f, "")
+		}
+	}
+}
+
+func attributeLines(b *strings.Builder, a *attribute, f flavour, indent string) {
+	notes := a.kindName()
+	if a.Sensitive {
+		notes += ", Sensitive"
+	}
+	if a.WriteOnly && f.resource {
+		notes += ", Write-only"
+	}
+	fmt.Fprintf(b, "%s- `%s` (%s) %s\n", indent, a.Name, notes, a.markdown(f))
+	fields := a.Fields
+	if a.Elem != nil {
+		fields = a.Elem.Fields
+	}
+	for _, m := range fields {
+		c := *m
+		if c.Mode == required && f.resource {
+			c.Description = "Required. " + oneline(c.Description)
+		}
+		attributeLines(b, &c, f, indent+"  ")
+	}
+}
+
+func (a *attribute) kindName() string {
+	names := map[string]string{"string": "String", "int64": "Number", "float64": "Number", "bool": "Boolean", "object": "Object"}
+	if a.Elem == nil {
+		return names[a.Kind]
+	}
+	inner := names[a.Elem.Kind]
+	if a.Elem.Elem != nil {
+		inner = a.Elem.kindName()
+	}
+	return strings.ToUpper(a.Kind[:1]) + a.Kind[1:] + " of " + inner
+}
+
+// example is a Terraform file with the noun and what it refers to.
+func (m *model) example(n *noun, full bool) string {
+	refs := &references{model: m, self: n, example: true}
+	var body strings.Builder
+	for _, a := range n.Resource {
+		excluded := false
+		for _, set := range append(slices.Clone(n.OneOf), n.AtMostOneOf...) {
+			excluded = excluded || slices.Index(set, a.Name) > 0
+		}
+		needed := a.Mode == required || slices.Contains(firsts(n.OneOf), a.Name)
+		if a.Mode == computed || a.Synthetic || a.WriteOnly || excluded || a.Wire == "revoked" || !needed && !full {
+			continue
+		}
+		without := ""
+		if a.HasDefault && a.Default != nil {
+			without = literal(a.Default)
+		}
+		values := a.values(refs, without)
+		if len(values) == 0 {
+			continue
+		}
+		i := 0
+		if full && a.Elem != nil && a.Elem.Kind == "object" {
+			i = 1
+		}
+		fmt.Fprintf(&body, "  %s = %s\n", a.Name, pick(values, i))
+	}
+	text := fmt.Sprintf("resource %q \"example\" {\n%s}\n", n.Type, body.String())
+	for i, label := range slices.Backward(refs.made) {
+		if strings.Contains(text, label+".") || strings.Contains(text, label+"[") {
+			text = refs.blocks[i] + "\n" + text
+		}
+	}
+	return string(hclwrite.Format([]byte(text)))
+}

@@ -1,2 +1,0 @@
-package main
-func emitDocs(tree,*model)error{return nil}
