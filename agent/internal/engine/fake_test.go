@@ -1,0 +1,189 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/wattlenet/wattle/agent/internal/connectivity"
+	"github.com/wattlenet/wattle/agent/internal/dns"
+	"github.com/wattlenet/wattle/agent/internal/firewall"
+	"github.com/wattlenet/wattle/agent/internal/tunnel"
+)
+
+// A Fake is a machine in memory: its parts keep what they were set to and note
+// the order of the calls. Its zero value works.
+type Fake struct {
+	mu       sync.Mutex // guards all below
+	calls    []string
+	fail     map[string]error
+	tunnel   tunnel.Settings
+	firewall firewall.Config
+	names    dns.Config
+	peers    []connectivity.Peer
+	relays   []connectivity.Relay
+	boxes    []string
+	closed   bool
+}
+
+// Open opens the fake in the place of a host.
+func (f *Fake) Open(MachineConfig) (*Machine, error) {
+	if err := f.note("open"); err != nil {
+		return nil, err
+	}
+	return &Machine{
+		Device: fakeDevice{f}, Paths: fakePaths{f}, Firewall: fakeFirewall{f}, Resolver: fakeResolver{f},
+		Mode: tunnel.ModeUserspace, Interface: "wt0", Port: func() uint16 { return 51820 },
+	}, nil
+}
+
+// FailNext makes the next call of that name fail.
+func (f *Fake) FailNext(call string, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.fail == nil {
+		f.fail = map[string]error{}
+	}
+	f.fail[call] = err
+}
+
+// Calls returns the calls since the last time it was asked.
+func (f *Fake) Calls() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	calls := f.calls
+	f.calls = nil
+	return calls
+}
+
+// note records a call. The caller does not hold mu.
+func (f *Fake) note(call string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.calls = append(f.calls, call)
+	err := f.fail[call]
+	delete(f.fail, call)
+	return err
+}
+
+type fakeDevice struct{ f *Fake }
+
+func (d fakeDevice) Set(_ context.Context, s tunnel.Settings) error {
+	err := d.f.note("tunnel")
+	if err == nil {
+		d.f.mu.Lock()
+		d.f.tunnel = s
+		d.f.mu.Unlock()
+	}
+	return err
+}
+
+func (d fakeDevice) Stats() (map[tunnel.PublicKey]tunnel.Stats, error) {
+	return map[tunnel.PublicKey]tunnel.Stats{}, nil
+}
+
+// Ping answers for peers that the device has.
+func (d fakeDevice) Ping(ctx context.Context, to netip.Addr) (time.Duration, error) {
+	d.f.mu.Lock()
+	known := slices.ContainsFunc(d.f.tunnel.Peers, func(p tunnel.Peer) bool {
+		return slices.ContainsFunc(p.AllowedIPs, func(allowed netip.Prefix) bool { return allowed.Contains(to) })
+	})
+	d.f.mu.Unlock()
+	if known {
+		return time.Millisecond, nil
+	}
+	<-ctx.Done()
+	return 0, ctx.Err()
+}
+
+func (d fakeDevice) Close() error {
+	d.f.mu.Lock()
+	d.f.closed = true
+	d.f.mu.Unlock()
+	return d.f.note("tunnel closed")
+}
+
+type fakePaths struct{ f *Fake }
+
+func (p fakePaths) Run(ctx context.Context) error {
+	<-ctx.Done()
+	return nil
+}
+
+func (p fakePaths) SetPeers(peers []connectivity.Peer) {
+	_ = p.f.note("paths")
+	p.f.mu.Lock()
+	defer p.f.mu.Unlock()
+	p.f.peers = peers
+}
+
+func (p fakePaths) SetRelays(relays []connectivity.Relay) error {
+	p.f.mu.Lock()
+	defer p.f.mu.Unlock()
+	p.f.relays = relays
+	return nil
+}
+
+func (p fakePaths) HandleSignal(from string, box []byte) {
+	p.f.mu.Lock()
+	defer p.f.mu.Unlock()
+	p.f.boxes = append(p.f.boxes, from+" "+string(box))
+}
+
+func (p fakePaths) Status(peerID string) (connectivity.Status, bool) {
+	p.f.mu.Lock()
+	defer p.f.mu.Unlock()
+	known := slices.ContainsFunc(p.f.peers, func(peer connectivity.Peer) bool { return peer.ID == peerID })
+	return connectivity.Status{Path: connectivity.PathDirect}, known
+}
+
+func (p fakePaths) RelayStatus() connectivity.RelayStatus { return connectivity.RelayStatus{} }
+
+type fakeFirewall struct{ f *Fake }
+
+func (w fakeFirewall) Set(_ context.Context, c firewall.Config) error {
+	err := w.f.note("firewall")
+	if err == nil {
+		w.f.mu.Lock()
+		w.f.firewall = c
+		w.f.mu.Unlock()
+	}
+	return err
+}
+
+func (w fakeFirewall) Status() firewall.Status { return firewall.Status{Kind: "fake"} }
+func (w fakeFirewall) Close() error            { return w.f.note("firewall closed") }
+
+type fakeResolver struct{ f *Fake }
+
+func (r fakeResolver) Set(_ context.Context, c dns.Config) error {
+	r.f.mu.Lock()
+	r.f.names = c
+	r.f.mu.Unlock()
+	return r.f.note("names")
+}
+
+func (r fakeResolver) Lookup(name string) (dns.Host, bool) {
+	r.f.mu.Lock()
+	defer r.f.mu.Unlock()
+	hosts := map[string]dns.Host{}
+	for _, host := range r.f.names.Hosts {
+		hosts[host.Name] = host
+		hosts[host.Name+"."+r.f.names.Domain] = host
+	}
+	label := strings.ToLower(strings.TrimSuffix(name, "."))
+	if !slices.Contains(slices.Collect(maps.Keys(hosts)), label) {
+		return dns.Host{}, false
+	}
+	return hosts[label], true
+}
+
+func (r fakeResolver) Close() error { return r.f.note("names closed") }
+
+// errInjected is a failure that a test asked for.
+var errInjected = errors.New("injected")
