@@ -123,7 +123,7 @@ func printPeers(w io.Writer, s local.Status, detail bool) error {
 	_, _ = fmt.Fprintln(table, header) // Flush tells
 	for _, p := range s.Peers {
 		line := []string{
-			p.Name, first(p.Addresses), path(p), rtt(p.RTTMillis), age(p.LastHandshake), bytes(p.ReceivedBytes), bytes(p.SentBytes),
+			p.Name, first(p.Addresses), path(p), rtt(p.RTTMillis), age(p.LastHandshake), size(p.ReceivedBytes), size(p.SentBytes),
 		}
 		if detail {
 			line = append(line, cmp.Or(p.Remote, "-"), cmp.Or(p.LastError, "-"))
@@ -186,7 +186,7 @@ func age(t *time.Time) string {
 	return time.Since(*t).Round(time.Second).String() + " ago"
 }
 
-func bytes(n uint64) string {
+func size(n uint64) string {
 	switch {
 	case n < 1<<10:
 		return fmt.Sprintf("%d B", n)

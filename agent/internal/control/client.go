@@ -164,7 +164,9 @@ func (c *Client) Signal(ctx context.Context, to string, box []byte) error {
 	return c.api.SignalAgent(ctx, api.SignalRequest{To: to, Box: box})
 }
 
-func (c *Client) report(ctx context.Context, r api.StatusReport) error { return c.api.ReportAgent(ctx, r) }
+func (c *Client) report(ctx context.Context, r api.StatusReport) error {
+	return c.api.ReportAgent(ctx, r)
+}
 
 func (c *Client) stream(ctx context.Context, o sdk.StreamAgentOptions) iter.Seq2[api.AgentEvent, error] {
 	return c.api.StreamAgent(ctx, o)

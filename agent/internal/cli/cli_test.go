@@ -1,0 +1,153 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/wattlenet/wattle/internal/program"
+)
+
+// run runs a command line and returns its exit code and output.
+func run(t *testing.T, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	var out, errs bytes.Buffer
+	code = program.Run(t.Context(), New(), args, &out, &errs)
+	return code, out.String(), errs.String()
+}
+
+// daemon runs a real daemon without a tunnel until the test ends.
+func daemon(t *testing.T) (socket string) {
+	t.Helper()
+	dir := t.TempDir()
+	socket = filepath.Join(dir, "a.sock")
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan int, 1)
+	var out, errs bytes.Buffer
+	go func() {
+		done <- program.Run(ctx, New(), []string{
+			"daemon", "--socket", socket, "--state-dir", filepath.Join(dir, "state"), "--tunnel", "netstack", "--log-level", "error",
+		}, &out, &errs)
+	}()
+	t.Cleanup(func() {
+		cancel()
+		if code := <-done; code != 0 {
+			t.Errorf("the daemon ended with %d: %s", code, errs.String())
+		}
+	})
+	for deadline := time.Now().Add(5 * time.Second); ; {
+		if code, _, _ := run(t, "status", "--socket", socket); code == 0 {
+			return socket
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the daemon does not answer: %s", errs.String())
+		}
+	}
+}
+
+func TestExitCodesWithoutADaemon(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "no.sock")
+	for _, args := range [][]string{
+		{"status"}, {"status", "--json"}, {"up"}, {"down"}, {"logout"}, {"ping", "x"}, {"wait"},
+	} {
+		code, stdout, stderr := run(t, append(args, "--socket", socket)...)
+		if code != program.ExitDaemonUnreachable || stdout != "" || !strings.Contains(stderr, "wattle daemon") {
+			t.Errorf("%v: exit %d, %q, %q", args, code, stdout, stderr)
+		}
+	}
+	for _, args := range [][]string{{}, {"nonsense"}, {"ping"}, {"status", "--nonsense"}, {"daemon", "--tunnel", "carrier-pigeon"}} {
+		if code, _, stderr := run(t, append(args, "--socket", socket)...); code != program.ExitUsage {
+			t.Errorf("%v: exit %d, %q", args, code, stderr)
+		}
+	}
+}
+
+func TestBeforeEnrolment(t *testing.T) {
+	socket := daemon(t)
+	code, stdout, _ := run(t, "status", "--json", "--socket", socket)
+	var status map[string]any
+	if err := json.Unmarshal([]byte(stdout), &status); err != nil || code != 0 {
+		t.Fatalf("exit %d, %v: %s", code, err, stdout)
+	}
+	if status["schema"] != "wattle.status/v1" || status["state"] != "not_enrolled" {
+		t.Errorf("status %v", status)
+	}
+	for _, name := range []string{"addresses", "peers", "warnings"} {
+		if _, list := status[name].([]any); !list {
+			t.Errorf("%s is %v, want a list", name, status[name])
+		}
+	}
+	for _, test := range []struct {
+		code int
+		hint string
+		args []string
+	}{
+		{program.ExitNotEnrolled, "--management-url", []string{"up"}},
+		{program.ExitNotEnrolled, "setup key", []string{"up", "--management-url", "https://127.0.0.1:1"}},
+		{program.ExitControlPlaneUnreachable, "refused", []string{"up", "--management-url", "https://127.0.0.1:1", "--setup-key", "wtk_x"}},
+		{program.ExitUsage, "https://host:port", []string{"up", "--management-url", "mesh", "--setup-key", "wtk_x"}},
+		{program.ExitUsage, "64 hexadecimal", []string{"up", "--management-url", "https://127.0.0.1:1", "--setup-key", "wtk_x", "--ca-pin", "x"}},
+		{program.ExitNotEnrolled, "wattle up", []string{"ping", "web-1"}},
+		{program.ExitTimedOut, "ready", []string{"wait", "--timeout", "20ms"}},
+		{program.ExitUsage, "peer:NAME", []string{"wait", "--for", "rain"}},
+		{program.ExitDone, "", []string{"down"}},
+		{program.ExitDone, "", []string{"logout", "--delete"}},
+	} {
+		code, _, stderr := run(t, append(test.args, "--socket", socket)...)
+		if code != test.code || !strings.Contains(stderr, test.hint) {
+			t.Errorf("%v: exit %d, want %d; %q, want %q in it", test.args, code, test.code, stderr, test.hint)
+		}
+	}
+}
+
+func TestSetupKey(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "key")
+	if err := os.WriteFile(file, []byte("  wtk_file\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	empty := filepath.Join(t.TempDir(), "empty")
+	if err := os.WriteFile(empty, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		key, file, want string
+		fails           bool
+	}{
+		{"", "", "", false},
+		{"wtk_flag", "", "wtk_flag", false},
+		{"", file, "wtk_file", false},
+		{"", "-", "wtk_stdin", false},
+		{"", empty, "", true},
+		{"", file + ".absent", "", true},
+		{"wtk_flag", file, "", true},
+	} {
+		got, err := setupKey(strings.NewReader("wtk_stdin\n"), test.key, test.file)
+		if got != test.want || (err != nil) != test.fails {
+			t.Errorf("%+v: %q, %v", test, got, err)
+		}
+	}
+}
+
+func TestSetupKeyOnTheCommandLineWarns(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "no.sock")
+	if _, _, stderr := run(t, "up", "--setup-key", "wtk_x", "--socket", socket); !strings.Contains(stderr, "process list") {
+		t.Errorf("no warning: %q", stderr)
+	}
+	t.Setenv("WATTLE_SETUP_KEY", "wtk_x")
+	if _, _, stderr := run(t, "up", "--socket", socket); strings.Contains(stderr, "process list") {
+		t.Errorf("a warning about the environment: %q", stderr)
+	}
+}
+
+func TestVersion(t *testing.T) {
+	code, stdout, _ := run(t, "version", "--json")
+	var version map[string]string
+	if err := json.Unmarshal([]byte(stdout), &version); err != nil || code != 0 || version["version"] == "" {
+		t.Errorf("exit %d, %v: %s", code, err, stdout)
+	}
+}

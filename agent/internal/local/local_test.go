@@ -1,0 +1,185 @@
+package local
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// fakeDaemon answers what a test tells it to and keeps what it was asked.
+type fakeDaemon struct {
+	up     UpRequest
+	err    error
+	pings  []PingReply
+	downed bool
+}
+
+func (d *fakeDaemon) Status(context.Context) Status {
+	return Status{Schema: StatusSchema, State: StateReady, Peers: []Peer{{Name: "web-1", Path: "direct"}}}
+}
+
+func (d *fakeDaemon) Up(_ context.Context, request UpRequest) error {
+	d.up = request
+	return d.err
+}
+
+func (d *fakeDaemon) Down(context.Context) error {
+	d.downed = true
+	return d.err
+}
+func (d *fakeDaemon) Logout(context.Context, LogoutRequest) error { return d.err }
+
+func (d *fakeDaemon) Wait(ctx context.Context, _ WaitRequest) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+func (d *fakeDaemon) Ping(_ context.Context, _ PingRequest, reply func(PingReply) error) error {
+	for _, r := range d.pings {
+		if err := reply(r); err != nil {
+			return err
+		}
+	}
+	return d.err
+}
+
+// serve runs a daemon on a socket of its own until the test ends.
+func serve(t *testing.T, d Daemon) (*Client, string) {
+	t.Helper()
+	socket := filepath.Join(t.TempDir(), "run", "a.sock")
+	ctx, cancel := context.WithCancel(context.Background())
+	server, err := Listen(ctx, ServerConfig{Logger: slog.New(slog.DiscardHandler), Socket: socket, Daemon: d})
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- server.Serve(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	return NewClient(socket), socket
+}
+
+func TestCallsReachTheDaemon(t *testing.T) {
+	d := &fakeDaemon{pings: []PingReply{{Sequence: 1, RTTMillis: 1.5}, {Sequence: 2, Error: "no answer"}}}
+	client, socket := serve(t, d)
+	info, err := os.Stat(socket)
+	if err != nil || info.Mode().Perm() != 0o660 {
+		t.Errorf("socket has mode %v, error %v", info.Mode(), err)
+	}
+	status, err := client.Status(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(d.Status(t.Context()), status); diff != "" {
+		t.Error(diff)
+	}
+	want := UpRequest{ManagementURL: "https://mesh.example", SetupKey: "wtk_x", CAPin: "sha256:00", TimeoutSeconds: 3}
+	if err := errors.Join(client.Up(t.Context(), want), client.Down(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, d.up); diff != "" || !d.downed {
+		t.Error(diff)
+	}
+	var replies []PingReply
+	if err := client.Ping(t.Context(), PingRequest{Peer: "web-1"}, func(r PingReply) error {
+		replies = append(replies, r)
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(d.pings, replies); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestErrorsKeepTheirCode(t *testing.T) {
+	d := &fakeDaemon{err: Errorf(4, "the setup key has expired; ask for a new one"), pings: []PingReply{{}}}
+	client, _ := serve(t, d)
+	calls := map[string]func() error{
+		"up":     func() error { return client.Up(t.Context(), UpRequest{}) },
+		"down":   func() error { return client.Down(t.Context()) },
+		"logout": func() error { return client.Logout(t.Context(), LogoutRequest{}) },
+		"ping": func() error {
+			return client.Ping(t.Context(), PingRequest{}, func(PingReply) error { return nil })
+		},
+	}
+	for name, call := range calls {
+		var got *Error
+		if err := call(); !errors.As(err, &got) || got.Code != 4 || got.Message != d.err.Error() {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	d.err = errors.New("something else")
+	var got *Error
+	if err := client.Down(t.Context()); !errors.As(err, &got) || got.Code != 1 {
+		t.Errorf("an error without a code: %v", err)
+	}
+}
+
+func TestNoDaemon(t *testing.T) {
+	client := NewClient(filepath.Join(t.TempDir(), "no.sock"))
+	if _, err := client.Status(t.Context()); !errors.Is(err, ErrUnreachable) {
+		t.Errorf("error %v, want ErrUnreachable", err)
+	}
+}
+
+func TestRequestThatIsGivenUpEnds(t *testing.T) {
+	client, _ := serve(t, &fakeDaemon{})
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := client.Wait(ctx, WaitRequest{For: "ready"}); !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestSocketOfTheDeadIsReplaced(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "a.sock")
+	dead, err := net.ListenUnix("unix", &net.UnixAddr{Name: socket, Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := ServerConfig{Logger: slog.New(slog.DiscardHandler), Socket: socket, Daemon: &fakeDaemon{}}
+	if _, err := Listen(t.Context(), config); err == nil || !strings.Contains(err.Error(), "another daemon") {
+		t.Errorf("a living socket: %v", err)
+	}
+	dead.SetUnlinkOnClose(false)
+	if err := dead.Close(); err != nil {
+		t.Fatal(err)
+	}
+	server, err := Listen(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := server.listener.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(socket, nil, 0o600); err != nil && !errors.Is(err, fs.ErrExist) {
+		t.Fatal(err)
+	}
+	if _, err := Listen(t.Context(), config); err == nil || !strings.Contains(err.Error(), "no socket") {
+		t.Errorf("a file in the place of the socket: %v", err)
+	}
+}
+
+func TestCallerIsKnown(t *testing.T) {
+	server, client := net.Pipe()
+	defer func() { _ = errors.Join(server.Close(), client.Close()) }()
+	if _, err := callerID(server); err == nil {
+		t.Error("the caller on a pipe is known")
+	}
+	if err := mayChange(context.WithValue(t.Context(), connKey{}, server)); err == nil {
+		t.Error("a caller that nobody knows may change things")
+	}
+}
