@@ -209,6 +209,10 @@ func (p *Pathfinder) setPeers(ctx context.Context, peers []Peer) {
 	for _, peer := range peers {
 		wanted[peer.PublicKey] = true
 		pr := p.pairs[peer.PublicKey]
+		if pr != nil && pr.endpoint != p.cfg.Bind.Endpoint(peer.PublicKey) {
+			p.remove(pr) // the device has let the peer go and taken it again
+			pr = nil
+		}
 		if pr == nil {
 			seal, err := newSealer(p.cfg.PrivateKey, peer.PublicKey, p.started)
 			if err != nil {

@@ -94,7 +94,7 @@ func OpenHost(c MachineConfig) (*Machine, error) {
 func openInterface(c MachineConfig) (*Machine, error) {
 	note := ""
 	var filter tunnel.Filter
-	enforcer, err := firewall.Open(c.Logger)
+	enforcer, err := firewall.Open(c.Logger, c.Interface)
 	if err != nil {
 		inProcess := firewall.NewFilter()
 		filter, enforcer = inProcess, inProcess
@@ -102,7 +102,7 @@ func openInterface(c MachineConfig) (*Machine, error) {
 	}
 	machine, err := open(c, tunnel.ModeUserspace, filter)
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, enforcer.Close())
 	}
 	machine.Firewall, machine.Note = enforcer, note
 	return machine, nil

@@ -52,6 +52,9 @@ func (l *link) describe(s *local.Status, mine *identity.Identity) {
 		Mode: string(l.machine.Mode), Reason: l.machine.ModeReason, Interface: l.machine.Interface, ListenPort: l.machine.Port(),
 	}
 	enforced := l.machine.Firewall.Status()
+	if enforced.Note != "" {
+		s.Warnings = append(s.Warnings, enforced.Note)
+	}
 	s.Firewall = local.Firewall{Kind: enforced.Kind, Rules: enforced.Rules, Dropped: enforced.Dropped, Note: l.machine.Note}
 	relay := l.machine.Paths.RelayStatus()
 	s.Relay = local.Relay{Server: relay.Server, Transport: relay.Transport, Mapped: relay.Mapped, Error: relay.Error}

@@ -54,4 +54,5 @@ type Status struct {
 	Kind    string // nftables or userspace
 	Rules   int    // compiled rules in force
 	Dropped uint64 // packets; userspace only
+	Note    string // what is wrong; empty when all is well
 }

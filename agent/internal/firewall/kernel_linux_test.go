@@ -75,7 +75,7 @@ func testKernel(t *testing.T) {
 			}
 		}
 	}()
-	kernel, err := NewKernel(slog.New(slog.DiscardHandler))
+	kernel, err := NewKernel(slog.New(slog.DiscardHandler), "wt0")
 	if err != nil {
 		t.Skipf("SKIPPED: no nftables here: %v", err)
 	}

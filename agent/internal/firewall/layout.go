@@ -183,13 +183,23 @@ type change struct {
 	gone     []string // rules
 }
 
-// narrows reports whether somebody may lose access by the change. A drop that
-// comes and an accept that goes narrow; so do their members.
-func (c change) narrows() bool {
-	return len(c.gone) > 0 || len(c.remove) > 0 || len(c.newRules) > 0 || len(c.add) > 0
+func (c change) empty() bool {
+	return len(c.newSets)+len(c.goneSets)+len(c.add)+len(c.remove)+len(c.newRules)+len(c.gone) == 0
 }
 
-func (c change) empty() bool { return !c.narrows() && len(c.newSets) == 0 && len(c.goneSets) == 0 }
+// narrows reports whether somebody may lose access by the change: members or
+// rules go, or a drop comes or grows.
+func (c change) narrows(to layout) bool {
+	if len(c.gone) > 0 || len(c.remove) > 0 {
+		return true
+	}
+	for key, rule := range to.rules {
+		if !rule.accept && (len(c.add[rule.set]) > 0 || slices.Contains(c.newRules, key)) {
+			return true
+		}
+	}
+	return false
+}
 
 // diff lists the steps from one layout to another of the same frame.
 func diff(from, to layout) change {

@@ -41,18 +41,23 @@ type Kernel struct {
 	handles  map[string]*nftables.Rule // by key
 	inForce  layout
 	standing bool
+	rules    int   // compiled rules in force
+	fault    error // of the last attempt to cut flows; nil when it succeeded
 }
 
-// NewKernel opens nftables. The error says why it cannot be used.
-func NewKernel(logger *slog.Logger) (*Kernel, error) {
+// NewKernel opens nftables and makes the table for an interface, which need not
+// exist yet: from now on nothing passes it. The error says why the kernel cannot
+// enforce rules.
+func NewKernel(logger *slog.Logger, name string) (*Kernel, error) {
 	conn, err := nftables.New()
 	if err != nil {
 		return nil, fmt.Errorf("open nftables: %w", err)
 	}
-	if _, err := conn.ListTablesOfFamily(nftables.TableFamilyINet); err != nil {
-		return nil, fmt.Errorf("ask nftables: %w", err)
+	k := &Kernel{logger: logger, conn: conn}
+	if err := k.build(frame{name: name}); err != nil {
+		return nil, err
 	}
-	return &Kernel{logger: logger, conn: conn}, nil
+	return k, nil
 }
 
 // tableName is wattle for the usual interface, so that it is found by that
@@ -73,6 +78,10 @@ func (k *Kernel) Set(_ context.Context, c Config) error {
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	// An unknown rule is refused before anything changes.
+	if _, err := compile(c); err != nil {
+		return err
+	}
 	wanted := newLayout(c)
 	if !k.standing || k.inForce.frame != wanted.frame {
 		if err := k.build(wanted.frame); err != nil {
@@ -89,19 +98,31 @@ func (k *Kernel) Set(_ context.Context, c Config) error {
 		k.standing = false
 		return err
 	}
-	k.inForce = wanted
+	k.inForce, k.rules = wanted, len(c.Rules)
+	if !step.narrows(wanted) && k.fault == nil {
+		return nil
+	}
 	rules, err := compile(c)
 	if err != nil {
 		return err
 	}
-	return k.cut(wanted.frame, rules)
+	// New packets are judged already. A flow that could not be cut lives on only
+	// in its reply direction: a reason to warn, none to stop here.
+	if k.fault = k.cut(wanted.frame, rules); k.fault != nil {
+		k.logger.Error("flows not cut", "error", k.fault)
+	}
+	return nil
 }
 
 // Status says what is in force.
 func (k *Kernel) Status() Status {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return Status{Kind: "nftables", Rules: len(k.inForce.rules) / 2}
+	s := Status{Kind: "nftables", Rules: k.rules}
+	if k.fault != nil {
+		s.Note = k.fault.Error()
+	}
+	return s
 }
 
 // Close removes the table, after the interface is gone.

@@ -300,6 +300,9 @@ func (e *Endpoint) noteArrival(from *origin, now int64) {
 			return
 		}
 	}
+	if r.primary == nil {
+		return // whatever is sent next reports it
+	}
 	last := e.lastStray.Load()
 	if last != 0 && now-last < int64(strayInterval) || !e.lastStray.CompareAndSwap(last, now) {
 		return

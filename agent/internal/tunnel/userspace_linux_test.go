@@ -1,0 +1,107 @@
+package tunnel
+
+import (
+	"context"
+	"log/slog"
+	"net/netip"
+	"os"
+	"os/exec"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netlink"
+)
+
+const insideVariable = "WATTLE_TEST_INSIDE_NAMESPACE"
+
+// TestUserspace runs in a network namespace of its own, without root outside.
+func TestUserspace(t *testing.T) {
+	if os.Getenv(insideVariable) == "" {
+		inside := exec.Command(os.Args[0], "-test.run=^TestUserspace$", "-test.v")
+		inside.Env = append(os.Environ(), insideVariable+"=1")
+		inside.SysProcAttr = &syscall.SysProcAttr{
+			Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNET,
+			UidMappings: []syscall.SysProcIDMap{{HostID: os.Getuid(), Size: 1}},
+			GidMappings: []syscall.SysProcIDMap{{HostID: os.Getgid(), Size: 1}},
+		}
+		out, err := inside.CombinedOutput()
+		if _, exited := err.(*exec.ExitError); err != nil && !exited {
+			t.Skipf("network namespaces are not to be had here: %v", err)
+		}
+		t.Logf("%s", out)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	if _, err := os.Stat("/dev/net/tun"); err != nil {
+		t.Skipf("no TUN here: %v", err)
+	}
+	lo, err := netlink.LinkByName("lo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := netlink.LinkSetUp(lo); err != nil {
+		t.Fatal(err)
+	}
+	a, b := GenerateKey(), GenerateKey()
+	host, err := New(Config{Logger: slog.New(slog.DiscardHandler), PrivateKey: a, Mode: ModeAuto, Interface: "wt7"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if host.Mode() != ModeUserspace || host.Interface() != "wt7" || host.Reason() != "" {
+		t.Fatalf("mode %s, interface %s, %s", host.Mode(), host.Interface(), host.Reason())
+	}
+	settings := Settings{
+		Addresses: []netip.Prefix{netip.MustParsePrefix("10.9.0.1/24"), netip.MustParsePrefix("fd09::1/64")},
+		Peers: []Peer{{PublicKey: b.Public(), AllowedIPs: []netip.Prefix{
+			netip.MustParsePrefix("10.9.0.2/32"), netip.MustParsePrefix("fd09::2/128"),
+		}}},
+	}
+	for range 2 {
+		if err := host.Set(t.Context(), settings); err != nil {
+			t.Fatal(err)
+		}
+	}
+	other := newTestDevice(t, b, "10.9.0.2", nil, Peer{PublicKey: a.Public(), AllowedIPs: settings.Addresses})
+	if err := other.Set(t.Context(), Settings{
+		Addresses: []netip.Prefix{netip.MustParsePrefix("10.9.0.2/24"), netip.MustParsePrefix("fd09::2/64")},
+		Peers: []Peer{{PublicKey: a.Public(), AllowedIPs: []netip.Prefix{
+			netip.MustParsePrefix("10.9.0.1/32"), netip.MustParsePrefix("fd09::1/128"),
+		}}},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	host.Bind().Endpoint(b.Public()).Use(host.Bind().DirectPath(loopback(other)), nil)
+	for _, to := range []string{"10.9.0.2", "fd09::2"} {
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		if _, err := host.Ping(ctx, netip.MustParseAddr(to)); err != nil {
+			t.Error(err)
+		}
+		cancel()
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if _, err := other.Ping(ctx, netip.MustParseAddr("10.9.0.1")); err != nil {
+		t.Error(err)
+	}
+	settings.Addresses = []netip.Prefix{netip.MustParsePrefix("10.9.0.5/24")}
+	if err := host.Set(t.Context(), settings); err != nil {
+		t.Fatal(err)
+	}
+	link, err := netlink.LinkByName("wt7")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addrs, err := netlink.AddrList(link, netlink.FAMILY_V4)
+	if err != nil || len(addrs) != 1 || addrs[0].IP.String() != "10.9.0.5" {
+		t.Errorf("addresses %v, %v", addrs, err)
+	}
+	if err := host.Close(); err != nil {
+		t.Error(err)
+	}
+	if _, err := netlink.LinkByName("wt7"); err == nil {
+		t.Error("the interface outlives the device")
+	}
+}
