@@ -27,6 +27,12 @@ import (
 //	R12 everything has a description, operations a permission, problems a name
 func lint(d *document) error {
 	l := &linter{reporter: reporter{doc: d}}
+	for _, s := range d.spec.Components.Schemas {
+		ext, _ := s.Value.Extensions["x-terraform-resource"].(map[string]any)
+		if name, ok := ext["name"].(string); ok {
+			l.known = append(l.known, name)
+		}
+	}
 	l.vocabulary()
 	l.operations()
 	l.problems()
@@ -39,6 +45,7 @@ func lint(d *document) error {
 
 type linter struct {
 	reporter
+	known []string // names of nouns
 }
 
 var (
@@ -188,6 +195,9 @@ func (l *linter) component(name string, s *openapi3.Schema) {
 		l.spelling(here, name+"."+wire, p.Value)
 		if p.Ref == "" {
 			l.array(here, name+"."+wire, p.Value)
+		}
+		if noun, ok := hints(p.Value)["references"].(string); ok && !slices.Contains(l.known, noun) {
+			l.add(here+"/x-terraform/references", "noun", "%s.%s refers to %s, which is no noun of the contract", name, wire, noun)
 		}
 	}
 	for rule, sets := range map[string][][]string{"oneOf": stringLists(hints(s)["oneOf"]), "atMostOneOf": stringLists(hints(s)["atMostOneOf"])} {

@@ -37,6 +37,9 @@ func (l *linter) nouns() {
 		if !ok {
 			continue
 		}
+		if !l.placed(name, ext) {
+			continue
+		}
 		n := l.noun(name, s, ext)
 		l.answers(n)
 		l.readable(n)
@@ -48,6 +51,22 @@ func (l *linter) nouns() {
 		}
 		l.immutable(n)
 	}
+}
+
+// placed refuses a noun that does not say what it is called and where it is.
+func (l *linter) placed(object string, ext map[string]any) bool {
+	at := "/components/schemas/" + object + "/x-terraform-resource"
+	name, _ := ext["name"].(string)
+	path, _ := ext["path"].(string)
+	switch {
+	case name == "" || path == "":
+		l.add(at, "noun", "needs name and path")
+	case l.doc.spec.Paths.Value(path) == nil:
+		l.add(at+"/path", "noun", "path %s is not in the contract", path)
+	default:
+		return true
+	}
+	return false
 }
 
 func (l *linter) noun(object string, s *openapi3.Schema, ext map[string]any) *lintNoun {

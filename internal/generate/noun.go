@@ -63,7 +63,6 @@ func newNouns(m *model) ([]*noun, error) {
 		}
 	}
 	slices.SortFunc(out, func(a, b *noun) int { return strings.Compare(a.Name, b.Name) })
-	m.checkReferences(r, out)
 	if err := r.err(); err != nil {
 		return nil, err
 	}
@@ -329,21 +328,6 @@ func writeOnlyPair(a *attribute) []*attribute {
 	}
 	w.Switch = v.Go
 	return []*attribute{&w, v}
-}
-
-// checkReferences refuses references to nouns that are not there.
-func (m *model) checkReferences(r *reporter, nouns []*noun) {
-	names := map[string]bool{}
-	for _, n := range nouns {
-		names[n.Name] = true
-	}
-	for _, n := range nouns {
-		walkAttributes(n.Data, func(a *attribute) {
-			if a.References != "" && !names[a.References] && !a.Parent {
-				r.add(a.pointer, "noun", "%s refers to %s, which is no noun of the contract", a.Name, a.References)
-			}
-		})
-	}
 }
 
 func bodySchema(o *operation) *openapi3.Schema {

@@ -29,6 +29,11 @@ type goTypes struct {
 	consts map[string]map[string]string // enum type -> value -> constant
 }
 
+const apiDoc = `// Package api is the vocabulary of the contract: the types of every request
+// and answer, their validation, the table of operations, and the interface of
+// a server that answers them.
+`
+
 // emitTypes writes the types and the strict server and reads back what they
 // are called, so that no naming rule of the type generator is repeated here.
 func emitTypes(files tree, doc *document) (*goTypes, error) {
@@ -52,6 +57,11 @@ func emitTypes(files tree, doc *document) (*goTypes, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: types: %w", doc.file, err)
 	}
+	_, src, ok := strings.Cut(src, "\npackage api\n")
+	if !ok {
+		return nil, fmt.Errorf("%s: types: the generated file has no package clause", doc.file)
+	}
+	src = header + apiDoc + "package api\n" + src
 	files["api/api.go"] = []byte(src)
 	return parseGoTypes([]byte(src))
 }
