@@ -8,28 +8,26 @@ import (
 	"net/netip"
 
 	"github.com/wattlenet/wattle/controlplane/internal/auth"
+	"github.com/wattlenet/wattle/controlplane/internal/session"
 	"github.com/wattlenet/wattle/generated/api"
 )
 
-// Streams is what the agents' half of the contract needs beside state.
+// Streams serves connected agents.
 type Streams interface {
-	// Serve sends the events of one stream, the first line being hello, until
-	// ctx ends or the stream does. An error before the first line is told to
-	// the agent as a problem.
-	Serve(ctx context.Context, p auth.Principal, params api.StreamAgentParams, remote netip.Addr, w LineWriter) error
+	// Serve sends the events of one stream until ctx ends or the stream does.
+	// Before the first line it returns a problem.
+	Serve(ctx context.Context, p auth.Principal, params api.StreamAgentParams, remote netip.Addr, w session.LineWriter) error
 
-	// Blob returns a part of the peer's present snapshot, compressed; a
-	// problem of kind not-found for any other.
+	// Blob returns a part of the peer's snapshot, compressed; a problem of
+	// kind not-found for any other.
 	Blob(ctx context.Context, p auth.Principal, sha256 string) ([]byte, error)
-
-	// Signal hands a sealed message to the stream of another peer; a problem
-	// of kind peer-offline when that peer has none.
-	Signal(ctx context.Context, p auth.Principal, to string, box []byte) error
 }
 
-// A LineWriter sends one line of a stream at once. The line ends with a newline.
-type LineWriter interface {
-	WriteLine(line []byte) error
+// Signals passes sealed messages between agents.
+type Signals interface {
+	// Signal hands a message to the stream of another peer; a problem of kind
+	// peer-offline when that peer has none.
+	Signal(ctx context.Context, p auth.Principal, to string, box []byte) error
 }
 
 // EnrollAgent answers POST /agent/v1/enroll.
@@ -56,7 +54,7 @@ func (s *Server) ReportAgent(ctx context.Context, r api.ReportAgentRequestObject
 
 // SignalAgent answers POST /agent/v1/signal.
 func (s *Server) SignalAgent(ctx context.Context, r api.SignalAgentRequestObject) (api.SignalAgentResponseObject, error) {
-	err := s.streams.Signal(ctx, caller(ctx), r.Body.To, r.Body.Box)
+	err := s.signals.Signal(ctx, caller(ctx), r.Body.To, r.Body.Box)
 	return api.SignalAgent200JSONResponse{}, err
 }
 

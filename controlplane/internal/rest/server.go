@@ -37,8 +37,9 @@ type Config struct {
 	// State decides everything; required.
 	State *state.State
 
-	// Streams serves the streams of agents; required.
+	// Streams and Signals serve the agents; required.
 	Streams Streams
+	Signals Signals
 
 	// Authenticator finds out who asks; required.
 	Authenticator *auth.Authenticator
@@ -55,6 +56,7 @@ type Config struct {
 type Server struct {
 	state         *state.State
 	streams       Streams
+	signals       Signals
 	authenticator *auth.Authenticator
 	logger        *slog.Logger
 	router        *router
@@ -69,8 +71,8 @@ func New(config Config) (*Server, error) {
 	switch {
 	case config.State == nil:
 		return nil, errors.New("rest: State is missing")
-	case config.Streams == nil:
-		return nil, errors.New("rest: Streams is missing")
+	case config.Streams == nil || config.Signals == nil:
+		return nil, errors.New("rest: Streams or Signals is missing")
 	case config.Authenticator == nil:
 		return nil, errors.New("rest: Authenticator is missing")
 	case config.Logger == nil:
@@ -82,6 +84,7 @@ func New(config Config) (*Server, error) {
 	s := &Server{
 		state:         config.State,
 		streams:       config.Streams,
+		signals:       config.Signals,
 		authenticator: config.Authenticator,
 		logger:        config.Logger,
 		router:        newRouter(),

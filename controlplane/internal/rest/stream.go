@@ -48,6 +48,11 @@ func (l *lineWriter) WriteLine(line []byte) error {
 	if err := l.controller.Flush(); err != nil {
 		return fmt.Errorf("flush a line: %w", err)
 	}
+	// HTTP/2 ends a stream whose deadline passes even when nothing is being
+	// written, so none may run between two lines.
+	if err := l.controller.SetWriteDeadline(time.Time{}); err != nil {
+		return fmt.Errorf("clear the deadline of a line: %w", err)
+	}
 	return nil
 }
 

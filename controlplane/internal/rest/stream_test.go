@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"testing"
+	"time"
 )
 
 // The second line is written only after the client has the first: a line that
@@ -53,6 +54,35 @@ func TestEachLineLeavesAtOnce(t *testing.T) {
 				t.Errorf("extra line %q", lines.Text())
 			}
 		})
+	}
+}
+
+// deadlines notes every write deadline.
+type deadlines struct {
+	*httptest.ResponseRecorder
+	set []time.Time
+}
+
+func (d *deadlines) SetWriteDeadline(at time.Time) error {
+	d.set = append(d.set, at)
+	return nil
+}
+
+func TestNoDeadlineRunsBetweenLines(t *testing.T) {
+	response := &deadlines{ResponseRecorder: httptest.NewRecorder()}
+	lines := newLineWriter(response)
+	for range 2 {
+		if err := lines.WriteLine([]byte("{}\n")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i, at := range response.set {
+		if during := i%2 == 0; at.IsZero() == during {
+			t.Errorf("deadline %d is %v", i, at)
+		}
+	}
+	if len(response.set) != 4 {
+		t.Errorf("%d deadlines for two lines", len(response.set))
 	}
 }
 

@@ -106,6 +106,11 @@ func (c *Config) check() error {
 			return program.Usage("--relay-listen %q is not an address such as :3478", c.RelayListen)
 		}
 	}
+	if c.RelayAddress != "" {
+		if address, err := netip.ParseAddr(c.RelayAddress); err != nil || !address.Is4() {
+			return program.Usage("--relay-address %q is not an IPv4 address", c.RelayAddress)
+		}
+	}
 	if c.PublicURL == "" {
 		return nil
 	}

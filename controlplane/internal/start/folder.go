@@ -1,11 +1,10 @@
 package start
 
 import (
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -15,13 +14,12 @@ import (
 
 // The files of a data folder, beside those of the store and the authority.
 const (
-	encryptionKeyFile = "encryption.key"
-	setupKeyFile      = "setup-key"
-	lockFile          = "lock"
-	databaseFile      = "control.db"
+	masterKeyFile = "master.key"
+	setupKeyFile  = "setup-key"
+	issuerFile    = "issuer"
+	lockFile      = "lock"
+	databaseFile  = "control.db"
 )
-
-const encryptionKeyBytes = 32
 
 // A folder is the data folder of an installation, locked for this process.
 type folder struct {
@@ -55,30 +53,15 @@ func (f *folder) Close() error { return f.lock.Close() }
 
 func (f *folder) file(name string) string { return filepath.Join(f.path, name) }
 
-// encryptionKey reads the key that seals secrets in the database. It makes one
-// for a new installation only: a new key for an old database would make every
-// sealed secret unreadable.
-func (f *folder) encryptionKey() ([]byte, error) {
-	path := f.file(encryptionKeyFile)
-	text, err := os.ReadFile(path) //nolint:gosec // the folder is the operator's choice
-	switch {
-	case err == nil:
-		key, err := hex.DecodeString(strings.TrimSpace(string(text)))
-		if err != nil || len(key) != encryptionKeyBytes {
-			return nil, fmt.Errorf("the encryption key %s is damaged: it must hold %d hexadecimal digits; restore it from the backup", path, 2*encryptionKeyBytes)
-		}
-		return key, nil
-	case !errors.Is(err, fs.ErrNotExist):
-		return nil, fmt.Errorf("the encryption key cannot be read: %w", err)
+// touch makes a file that only the owner can read, if it is not there yet. The
+// engine of the database would take the mode of the process, and gives its other
+// files the mode of this one.
+func (f *folder) touch(name string) error {
+	file, err := os.OpenFile(f.file(name), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return fmt.Errorf("open the database: %w; check owner and mode of the data folder", err)
 	}
-	if _, err := os.Stat(f.file(databaseFile)); err == nil {
-		return nil, fmt.Errorf("the encryption key %s is missing but a database is there; restore the key from the backup, a new one could not open the secrets in it", path)
-	}
-	key := make([]byte, encryptionKeyBytes)
-	if _, err := rand.Read(key); err != nil {
-		return nil, fmt.Errorf("make the encryption key: %w", err)
-	}
-	return key, f.write(encryptionKeyFile, hex.EncodeToString(key)+"\n")
+	return file.Close()
 }
 
 // write stores a secret, readable by the owner only. A reader sees the old
@@ -114,4 +97,18 @@ func listenError(flag, address string, err error) error {
 	default:
 		return program.Exit(program.ExitFailed, "cannot listen on %s: %w; choose another address with %s", address, err, flag)
 	}
+}
+
+// issuer returns the audience of agent tokens. It is the first public URL of
+// the installation and stays when that URL changes, since every enrolled agent
+// was told it.
+func (f *folder) issuer(public *url.URL) (string, error) {
+	text, err := os.ReadFile(f.file(issuerFile))
+	if err == nil && strings.TrimSpace(string(text)) != "" {
+		return strings.TrimSpace(string(text)), nil
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("read the issuer of agent tokens: %w", err)
+	}
+	return public.String(), f.write(issuerFile, public.String()+"\n")
 }

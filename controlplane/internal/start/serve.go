@@ -2,6 +2,7 @@ package start
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -22,10 +23,12 @@ const (
 	drainTime = 10 * time.Second
 )
 
-// newHTTPServer returns the server of the API and the agents.
-func newHTTPServer(handler http.Handler, logger *slog.Logger) *http.Server {
+// newHTTPServer returns the server of the API and the agents. Without a TLS
+// configuration it speaks plain HTTP.
+func newHTTPServer(handler http.Handler, secure *tls.Config, logger *slog.Logger) *http.Server {
 	return &http.Server{
 		Handler:           handler,
+		TLSConfig:         secure,
 		ReadHeaderTimeout: readHeaderTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
@@ -38,7 +41,13 @@ func newHTTPServer(handler http.Handler, logger *slog.Logger) *http.Server {
 // streams, and gives the other requests some time to finish.
 func serveHTTP(ctx context.Context, server *http.Server, listener net.Listener, leave func()) error {
 	served := make(chan error, 1)
-	go func() { served <- server.Serve(listener) }()
+	go func() {
+		if server.TLSConfig != nil {
+			served <- server.ServeTLS(listener, "", "") // the configuration has the certificate
+			return
+		}
+		served <- server.Serve(listener)
+	}()
 	select {
 	case err := <-served:
 		return fmt.Errorf("serve: %w", err)

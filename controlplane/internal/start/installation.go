@@ -1,0 +1,177 @@
+package start
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/wattlenet/wattle/controlplane/internal/auth"
+	"github.com/wattlenet/wattle/controlplane/internal/certificate"
+	"github.com/wattlenet/wattle/controlplane/internal/seal/token"
+	"github.com/wattlenet/wattle/generated/api"
+)
+
+// An Installation is a control plane with its listeners, ready to run.
+type Installation struct {
+	config   Config
+	folder   *folder
+	listener net.Listener
+	public   *url.URL
+	pin      string // empty when clients need none
+	setup    token.Secret
+	tls      *tls.Config
+	*Plane
+	relay *embeddedRelay
+}
+
+// Open prepares an installation: it locks the data folder, opens the listener,
+// the keys and the store. The caller runs or closes it. Nothing is served yet.
+func Open(ctx context.Context, config Config) (*Installation, error) {
+	if err := config.check(); err != nil {
+		return nil, err
+	}
+	i := &Installation{config: config}
+	if err := i.open(ctx); err != nil {
+		return nil, errors.Join(err, i.Close())
+	}
+	return i, nil
+}
+
+func (i *Installation) open(ctx context.Context) (err error) {
+	if i.folder, err = openFolder(i.config.DataDir); err != nil {
+		return err
+	}
+	if err := i.listen(ctx); err != nil {
+		return err
+	}
+	if err := i.prove(); err != nil {
+		return err
+	}
+	issuer, err := i.folder.issuer(i.public)
+	if err != nil {
+		return err
+	}
+	if err := i.folder.touch(databaseFile); err != nil {
+		return err
+	}
+	i.Plane, err = NewPlane(ctx, PlaneConfig{
+		Database:  i.folder.file(databaseFile),
+		MasterKey: i.folder.file(masterKeyFile),
+		Issuer:    issuer,
+		Relays:    i.relaysFor,
+		Rate:      i.config.Rate,
+		Logger:    i.config.Logger,
+	})
+	if err != nil || !i.config.Relay {
+		return err
+	}
+	secret, err := i.State.Secret(ctx, relaySecretName)
+	if err != nil {
+		return fmt.Errorf("read the secret of the relay: %w", err)
+	}
+	i.relay, err = newEmbeddedRelay(i.config, i.public, secret)
+	return err
+}
+
+// listen opens the listener and finds out under which URL it is reached.
+func (i *Installation) listen(ctx context.Context) error {
+	var configuration net.ListenConfig
+	listener, err := configuration.Listen(ctx, "tcp", i.config.Listen)
+	if err != nil {
+		return listenError("--listen", i.config.Listen, err)
+	}
+	i.listener = listener
+	address, err := netip.ParseAddrPort(listener.Addr().String())
+	if err != nil {
+		return fmt.Errorf("read the listening address: %w", err)
+	}
+	i.public, err = i.config.publicURL(address)
+	return err
+}
+
+// guardSetup makes the token that setting up asks for. On loopback only who is
+// on this machine can come first, and nothing is asked for.
+func (i *Installation) guardSetup() *[sha256.Size]byte {
+	if host, _, err := net.SplitHostPort(i.listener.Addr().String()); err == nil && isLoopback(host) {
+		return nil
+	}
+	i.setup = token.New(auth.SetupTokenPrefix)
+	digest := i.setup.Sum()
+	return &digest
+}
+
+// prove sets up TLS by the given certificate or by the installation's own
+// authority.
+func (i *Installation) prove() error {
+	if i.config.plainHTTP() {
+		return nil
+	}
+	if i.config.TLSCert != "" {
+		given, err := certificate.Files(i.config.TLSCert, i.config.TLSKey, i.config.Logger)
+		if err != nil {
+			return err
+		}
+		i.tls, i.pin = given.TLS(), given.Pin()
+		return nil
+	}
+	authority, err := certificate.OpenAuthority(i.folder.path)
+	if err != nil {
+		return err
+	}
+	issued, err := authority.Issue(certificateNames(i.public, i.config.Listen), i.config.Logger)
+	if err != nil {
+		return err
+	}
+	i.tls, i.pin = issued.TLS(), issued.Pin()
+	return nil
+}
+
+func (i *Installation) relaysFor(accountID, peerID string) []api.RelayServer {
+	return i.relay.forPeer(accountID, peerID)
+}
+
+// Run serves until ctx is done and stops in order: streams first, then
+// requests, then the relay and the store.
+func (i *Installation) Run(ctx context.Context) error {
+	server := newHTTPServer(i.Handler, i.tls, i.config.Logger)
+	group, running := errgroup.WithContext(ctx)
+	// What serves requests outlives the requests: it ends after the server.
+	behind, stopBehind := context.WithCancel(context.WithoutCancel(ctx))
+	group.Go(func() error { return i.Plane.Run(behind) })
+	if i.relay != nil {
+		group.Go(func() error { return i.relay.server.Run(behind) })
+	}
+	group.Go(func() error {
+		defer stopBehind()
+		return serveHTTP(running, server, i.listener, i.Leave)
+	})
+	return errors.Join(group.Wait(), i.Close())
+}
+
+// Close releases everything. After Run it does nothing.
+func (i *Installation) Close() error {
+	var faults []error
+	if i.listener != nil {
+		if err := i.listener.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+			faults = append(faults, err)
+		}
+	}
+	if i.relay != nil {
+		faults = append(faults, i.relay.server.Close())
+	}
+	if i.Plane != nil {
+		faults = append(faults, i.Plane.Close())
+	}
+	if i.folder != nil {
+		faults = append(faults, i.folder.Close())
+	}
+	i.listener, i.relay, i.Plane, i.folder = nil, nil, nil, nil
+	return errors.Join(faults...)
+}

@@ -1,0 +1,76 @@
+package start
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"time"
+
+	"github.com/wattlenet/wattle/generated/api"
+	relay "github.com/wattlenet/wattle/relay/server"
+)
+
+// relayCredentialLife is how long an agent may use the relay without hearing
+// from the control plane: half a day, so that a night's outage is survived.
+const relayCredentialLife = 12 * time.Hour
+
+// relaySecretName is under what state keeps the secret that the control plane
+// and its relay share.
+const relaySecretName = "relay"
+
+// An embeddedRelay is the relay of this process and what agents are told of it.
+type embeddedRelay struct {
+	server *relay.Server
+	secret relay.Secret
+	urls   []string
+}
+
+// newEmbeddedRelay opens the sockets of the relay.
+func newEmbeddedRelay(config Config, public *url.URL, secret []byte) (*embeddedRelay, error) {
+	server, err := relay.New(relay.Config{
+		Secret:       secret,
+		Listen:       []string{config.RelayListen},
+		RelayAddress: relayAddress(config.RelayAddress, public),
+		Logger:       config.Logger,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("the embedded relay cannot start: %w; choose other addresses with --relay-listen and --relay-address, or leave it out with --relay=false", err)
+	}
+	host := public.Hostname()
+	if config.RelayAddress != "" || isLoopback(host) {
+		host = server.RelayAddress().String()
+	}
+	return &embeddedRelay{server: server, secret: secret, urls: relayURLs(host, server.Addrs()[0].Port())}, nil
+}
+
+// relayAddress returns the address of allocations: what was configured, or the
+// public address if it is a number, or zero for the address of the default route.
+func relayAddress(configured string, public *url.URL) netip.Addr {
+	if address, err := netip.ParseAddr(configured); err == nil {
+		return address // Config.check saw to it that it is one
+	}
+	address, err := netip.ParseAddr(public.Hostname())
+	if err != nil || !address.Is4() || address.IsLoopback() {
+		return netip.Addr{}
+	}
+	return address
+}
+
+// relayURLs are the STUN and TURN URIs of a relay (RFC 7064, RFC 7065).
+func relayURLs(host string, port uint16) []string {
+	at := net.JoinHostPort(host, fmt.Sprint(port))
+	return []string{"turn:" + at + "?transport=udp", "turn:" + at + "?transport=tcp", "stun:" + at}
+}
+
+// forPeer returns the relay with credentials that only this peer is given.
+func (e *embeddedRelay) forPeer(accountID, peerID string) []api.RelayServer {
+	if e == nil {
+		return []api.RelayServer{}
+	}
+	expires := time.Now().Add(relayCredentialLife).Truncate(time.Second).UTC()
+	credential := relay.NewCredential(e.secret, relay.Holder{Account: accountID, Peer: peerID}, expires)
+	return []api.RelayServer{{
+		Id: "embedded", Urls: e.urls, Username: credential.Username, Password: credential.Password, Expires: expires,
+	}}
+}
