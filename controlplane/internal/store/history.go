@@ -97,8 +97,13 @@ func FindAnswer(ctx context.Context, tx *Tx, caller, key string, now time.Time) 
 	return Answers.get(ctx, tx, "WHERE caller = ? AND key = ? AND expires_at > ?", caller, key, millis(now))
 }
 
-// TrimAnswers forgets expired answers.
-func TrimAnswers(ctx context.Context, tx *Tx, now time.Time) error {
-	_, err := tx.exec(ctx, "DELETE FROM idempotency WHERE expires_at <= ?", millis(now))
+// TrimAnswers forgets expired answers, and the sealed ones that expire before
+// sealedUntil; of those the key stays.
+func TrimAnswers(ctx context.Context, tx *Tx, now, sealedUntil time.Time) error {
+	_, err := tx.exec(ctx, "UPDATE idempotency SET status = 0, sealed = ?, answer = ? WHERE sealed AND expires_at < ?", false, []byte{}, millis(sealedUntil))
+	if err != nil {
+		return err
+	}
+	_, err = tx.exec(ctx, "DELETE FROM idempotency WHERE expires_at <= ?", millis(now))
 	return err
 }

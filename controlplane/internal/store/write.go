@@ -167,14 +167,11 @@ func (s *Store) recover(tx *Tx, conn *sql.Conn, cause error) *Tx {
 	return &Tx{dialect: s.dialect, on: conn, prepared: map[string]*sql.Stmt{}}
 }
 
-// fail gives every write of a batch the fault that undid all of them; a write
-// that was refused for its own reason keeps that reason.
+// fail gives every write of a batch the fault that undid all of them. Also those
+// that were refused: the reason may have been a neighbour that is undone now.
 func fail(batch []*write, err error) {
 	for _, w := range batch {
-		w.after = nil
-		if w.err == nil || fatal(w.err) {
-			w.err = err
-		}
+		w.err, w.after = err, nil
 	}
 }
 

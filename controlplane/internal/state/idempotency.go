@@ -1,0 +1,197 @@
+package state
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/wattlenet/wattle/controlplane/internal/auth"
+	"github.com/wattlenet/wattle/controlplane/internal/problem"
+	"github.com/wattlenet/wattle/controlplane/internal/seal"
+	"github.com/wattlenet/wattle/controlplane/internal/store"
+)
+
+// How long answers are kept.
+const (
+	answerAge       = 24 * time.Hour
+	secretAnswerAge = 10 * time.Minute
+)
+
+// An Answer is the response of a create that was made with an Idempotency-Key.
+type Answer struct {
+	Status int
+	Body   []byte
+
+	// Secret says that the body holds a secret: it is kept sealed, for ten
+	// minutes. After that the key still makes no second object.
+	Secret bool
+}
+
+// A Claim is the right to carry out the request of one Idempotency-Key. The write
+// that it covers keeps a mark in its own transaction, so a crash at any moment
+// cannot lead to a second object.
+type Claim struct {
+	caller, key string
+	hash        [32]byte
+	kept        bool // the mark is in the store; written on the writer's goroutine, read after the write returned
+}
+
+// claims are the requests under way and the answers on their way to the disk.
+type claims struct {
+	mu    sync.Mutex // guards both maps
+	open  map[string]*Claim
+	fresh map[string]freshAnswer
+}
+
+type freshAnswer struct {
+	hash   [32]byte
+	answer Answer
+	until  time.Time
+}
+
+type claimKey struct{}
+
+func (c *Claim) id() string { return c.caller + "\x00" + c.key }
+
+// Claim looks an Idempotency-Key up. It returns the answer that the same request
+// got before, or a claim and the context under which to carry the request out;
+// Finish ends the claim. A key that stands for another request, or whose request
+// is still under way, is a conflict.
+func (s *State) Claim(ctx context.Context, p auth.Principal, key string, requestHash [32]byte) (context.Context, *Claim, *Answer, error) {
+	c := &Claim{caller: p.AccountID + "/" + p.ID, key: key, hash: requestHash}
+	at := now()
+	s.claims.mu.Lock()
+	fresh, done := s.claims.fresh[c.id()]
+	_, busy := s.claims.open[c.id()]
+	if !done && !busy {
+		s.claims.open[c.id()] = c
+	}
+	s.claims.mu.Unlock()
+	switch {
+	case done && fresh.hash != requestHash:
+		return ctx, nil, nil, otherRequest()
+	case done && at.Before(fresh.until):
+		return ctx, nil, &fresh.answer, nil
+	case done:
+		return ctx, nil, nil, answerGone()
+	case busy:
+		return ctx, nil, nil, conflict("the first request with this Idempotency-Key is still under way; repeat the request in a moment")
+	}
+	answer, err := s.storedAnswer(ctx, c, at)
+	if err != nil || answer != nil {
+		s.claims.release(c)
+		return ctx, nil, answer, err
+	}
+	return context.WithValue(ctx, claimKey{}, c), c, nil, nil
+}
+
+func (s *State) storedAnswer(ctx context.Context, c *Claim, at time.Time) (*Answer, error) {
+	var row store.StoredAnswer
+	err := s.store.Read(ctx, func(tx *store.Tx) (err error) {
+		row, err = store.FindAnswer(ctx, tx, c.caller, c.key, at)
+		return err
+	})
+	switch {
+	case errors.Is(err, store.ErrNoRow):
+		return nil, nil
+	case err != nil:
+		return nil, asProblem(err)
+	case !bytes.Equal(row.RequestHash, c.hash[:]):
+		return nil, otherRequest()
+	case row.Status == 0:
+		return nil, answerGone()
+	}
+	answer := &Answer{Status: row.Status, Body: row.Answer, Secret: row.Sealed}
+	if row.Sealed {
+		// A secret is shown again for a short time only, whatever the mark says.
+		if at.After(row.ExpiresAt.Add(secretAnswerAge - answerAge)) {
+			return nil, answerGone()
+		}
+		if answer.Body, err = s.cfg.Keys.Open(c.place(), row.Answer); err != nil {
+			return nil, problem.Internal(err)
+		}
+	}
+	return answer, nil
+}
+
+// keepClaim leaves the mark of a claim in the transaction that it covers.
+func (w *write) keepClaim() error {
+	c, ok := w.ctx.Value(claimKey{}).(*Claim)
+	if !ok {
+		return nil
+	}
+	row := store.StoredAnswer{Caller: c.caller, Key: c.key, RequestHash: c.hash[:], Answer: []byte{}, ExpiresAt: w.now.Add(answerAge)}
+	if err := store.Answers.Delete(w.ctx, w.tx, c.caller, c.key); err != nil { // an expired one
+		return err
+	}
+	c.kept = true
+	return store.Answers.Insert(w.ctx, w.tx, &row)
+}
+
+// Finish keeps the answer of a claimed request and ends the claim. A request that
+// changed nothing leaves nothing behind, so that it can be repeated.
+func (s *State) Finish(ctx context.Context, c *Claim, answer *Answer) error {
+	defer s.claims.release(c)
+	if answer == nil || !c.kept {
+		return nil
+	}
+	at := now()
+	row := store.StoredAnswer{
+		Caller: c.caller, Key: c.key, RequestHash: c.hash[:], Status: answer.Status, Sealed: answer.Secret, Answer: answer.Body, ExpiresAt: at.Add(answerAge),
+	}
+	until := row.ExpiresAt
+	if answer.Secret {
+		row.Answer = s.cfg.Keys.Seal(c.place(), answer.Body)
+		until = at.Add(secretAnswerAge)
+	}
+	s.claims.mu.Lock()
+	s.claims.fresh[c.id()] = freshAnswer{hash: c.hash, answer: *answer, until: until}
+	s.claims.mu.Unlock()
+	inside := context.WithoutCancel(ctx)
+	err := s.store.WriteLater(ctx, func(tx *store.Tx) error {
+		tx.After(func() {
+			s.claims.mu.Lock()
+			defer s.claims.mu.Unlock()
+			delete(s.claims.fresh, c.id())
+		})
+		return store.Answers.Update(inside, tx, &row)
+	})
+	return asProblem(err)
+}
+
+func (c *Claim) place() seal.Place {
+	return seal.Place{Table: "idempotency", Column: "answer", Row: c.id()}
+}
+
+func (c *claims) release(claim *Claim) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.open[claim.id()] == claim {
+		delete(c.open, claim.id())
+	}
+}
+
+// trim forgets answers that never reached the disk.
+func (c *claims) trim(at time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for id, fresh := range c.fresh {
+		if at.After(fresh.until) {
+			delete(c.fresh, id)
+		}
+	}
+}
+
+func conflict(detail string) error {
+	return &problem.Problem{Kind: problem.KindConflict, Detail: detail}
+}
+
+func otherRequest() error {
+	return conflict("this Idempotency-Key stands for another request; choose a new key")
+}
+
+func answerGone() error {
+	return conflict("the first request with this Idempotency-Key was carried out and its answer is no longer kept; look the object up")
+}

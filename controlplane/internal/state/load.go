@@ -1,0 +1,137 @@
+package state
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"github.com/wattlenet/wattle/controlplane/internal/netmap"
+	"github.com/wattlenet/wattle/controlplane/internal/store"
+)
+
+// load reads every account into memory.
+func (s *State) load(ctx context.Context) error {
+	return s.store.Read(ctx, func(tx *store.Tx) error {
+		rows, err := store.AllAccounts(ctx, tx)
+		if err != nil {
+			return err
+		}
+		for _, row := range rows {
+			if err := s.loadAccount(ctx, tx, row); err != nil {
+				return fmt.Errorf("account %s: %w", row.ID, err)
+			}
+		}
+		return nil
+	})
+}
+
+func (s *State) loadAccount(ctx context.Context, tx *store.Tx, row store.Account) error {
+	changes, err := stored(ctx, tx, row)
+	if err != nil {
+		return err
+	}
+	seen, err := store.AccountPresence(ctx, tx, row.ID)
+	if err != nil {
+		return err
+	}
+	a, err := s.build(row, changes)
+	if err != nil {
+		return err
+	}
+	for _, r := range seen {
+		p := &presence{lastSeen: r.LastSeen, ip: r.ConnectionIP}
+		if err := json.Unmarshal([]byte(r.Facts), &p.facts); err != nil {
+			return fmt.Errorf("facts of peer %s: %w", r.PeerID, err)
+		}
+		a.present.of[r.PeerID] = p
+	}
+	return nil
+}
+
+// stored reads an account as the changes that make it up.
+func stored(ctx context.Context, tx *store.Tx, row store.Account) (changes []change, err error) {
+	users, err := store.AccountUsers(ctx, tx, row.ID)
+	if err != nil {
+		return nil, err
+	}
+	tokens, err := store.AccountTokens(ctx, tx, row.ID)
+	if err != nil {
+		return nil, err
+	}
+	keys, err := store.AccountSetupKeys(ctx, tx, row.ID)
+	if err != nil {
+		return nil, err
+	}
+	objects, err := store.AccountObjects(ctx, tx, row.ID)
+	if err != nil {
+		return nil, err
+	}
+	peers, err := store.AccountPeers(ctx, tx, row.ID)
+	if err != nil {
+		return nil, err
+	}
+	members, err := store.AccountMemberships(ctx, tx, row.ID)
+	if err != nil {
+		return nil, err
+	}
+	changes = append(changes, change{Account: &row})
+	for i := range users {
+		changes = append(changes, change{User: &users[i]})
+	}
+	for i := range tokens {
+		changes = append(changes, change{Token: &tokens[i]})
+	}
+	for i := range keys {
+		changes = append(changes, change{SetupKey: &keys[i]})
+	}
+	for i := range peers {
+		changes = append(changes, change{Peer: &peers[i]})
+	}
+	var policies []change
+	for i := range objects {
+		if objects[i].Kind == store.KindPolicy { // they name groups and peers
+			policies = append(policies, change{Object: &objects[i]})
+			continue
+		}
+		changes = append(changes, change{Object: &objects[i]})
+	}
+	for i := range members {
+		changes = append(changes, change{Member: &members[i]})
+	}
+	return append(changes, policies...), nil
+}
+
+// build makes an account out of changes and takes it up.
+func (s *State) build(row store.Account, changes []change) (*account, error) {
+	engine, err := netmap.New(netmap.Config{Account: row.ID, Epoch: row.Epoch, Secret: s.mapID, Blobs: s.blobs})
+	if err != nil {
+		return nil, err
+	}
+	a := newAccount(row.ID, engine)
+	var all []netmap.Change
+	for _, c := range changes {
+		more, err := a.apply(c)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, more...)
+	}
+	a.row = row
+	if err := engine.Load(row.Serial, all); err != nil {
+		return nil, err
+	}
+	s.index(changes)
+	s.mu.Lock()
+	s.accounts[row.ID] = a
+	s.mu.Unlock()
+	return a, nil
+}
+
+// adopt takes up the account that a committed set-up made.
+func (s *State) adopt(w *write) error {
+	_, err := s.build(w.account, w.changes)
+	if err != nil {
+		s.cfg.Logger.Error("new account does not load", "account", w.account.ID, "error", err)
+	}
+	return err
+}

@@ -1,0 +1,248 @@
+package state
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"slices"
+	"sync"
+
+	"github.com/wattlenet/wattle/controlplane/internal/netmap"
+	"github.com/wattlenet/wattle/controlplane/internal/store"
+)
+
+// allGroup is the name of the built-in group that holds every peer.
+const allGroup = "All"
+
+// An account is the desired state of one account in memory. The values in it are
+// replaced, never changed in place, so a copy stays whole after the lock is gone.
+type account struct {
+	id     string
+	engine *netmap.Engine
+
+	mu       sync.RWMutex // guards what follows
+	row      store.Account
+	all      string // id of the group All
+	users    ordered[store.User]
+	tokens   ordered[store.Token]
+	keys     ordered[store.SetupKey]
+	groups   ordered[group]
+	policies ordered[policy]
+	peers    ordered[store.Peer]
+	members  map[string]map[string]int64 // group -> peer -> position
+	groupsOf map[string]map[string]bool  // peer -> groups
+
+	listening sync.Mutex // guards listeners and held while they run
+	listeners map[*func(*netmap.Update)]func(*netmap.Update)
+
+	present presences
+}
+
+func newAccount(id string, engine *netmap.Engine) *account {
+	return &account{
+		id: id, engine: engine, members: map[string]map[string]int64{}, groupsOf: map[string]map[string]bool{},
+		listeners: map[*func(*netmap.Update)]func(*netmap.Update){},
+		present:   presences{of: map[string]*presence{}},
+	}
+}
+
+// A group in memory; its members stand in account.members.
+type group struct {
+	ID, Name string
+	Seq      int64
+	Version  int64
+	Issued   string
+}
+
+// A policy in memory.
+type policy struct {
+	ID, Name string
+	Seq      int64
+	Version  int64
+	policyBody
+}
+
+// An ordered is a set of objects in the order of their creation.
+type ordered[T any] struct {
+	byID  map[string]T
+	order []place
+}
+
+type place struct {
+	seq int64
+	id  string
+}
+
+func (o *ordered[T]) get(id string) (T, bool) { v, ok := o.byID[id]; return v, ok }
+
+func (o *ordered[T]) put(id string, seq int64, v T) {
+	if o.byID == nil {
+		o.byID = map[string]T{}
+	}
+	if _, known := o.byID[id]; !known {
+		at, _ := slices.BinarySearchFunc(o.order, seq, func(p place, seq int64) int { return cmp.Compare(p.seq, seq) })
+		o.order = slices.Insert(o.order, at, place{seq, id})
+	}
+	o.byID[id] = v
+}
+
+func (o *ordered[T]) remove(id string, seq int64) {
+	if _, known := o.byID[id]; !known {
+		return
+	}
+	delete(o.byID, id)
+	at, found := slices.BinarySearchFunc(o.order, seq, func(p place, seq int64) int { return cmp.Compare(p.seq, seq) })
+	if found {
+		o.order = slices.Delete(o.order, at, at+1)
+	}
+}
+
+// A change is one object that a write put or removed. It is what the change log
+// keeps; exactly one member besides Remove is set.
+type change struct {
+	Remove   bool              `json:"remove,omitempty"`
+	Account  *store.Account    `json:"account,omitempty"`
+	User     *store.User       `json:"user,omitempty"`
+	Token    *store.Token      `json:"token,omitempty"`
+	SetupKey *store.SetupKey   `json:"setup_key,omitempty"`
+	Object   *store.Object     `json:"object,omitempty"`
+	Peer     *store.Peer       `json:"peer,omitempty"`
+	Member   *store.Membership `json:"member,omitempty"`
+	// Touched lists the groups whose version counts one more change.
+	Touched []string `json:"touched,omitempty"`
+}
+
+// apply changes memory and returns what the network map has to know.
+func (a *account) apply(c change) ([]netmap.Change, error) {
+	switch {
+	case c.Account != nil:
+		a.row = *c.Account
+		return a.settings()
+	case c.User != nil:
+		a.users.put(c.User.ID, c.User.Seq, *c.User)
+	case c.Token != nil && c.Remove:
+		a.tokens.remove(c.Token.ID, c.Token.Seq)
+	case c.Token != nil:
+		a.tokens.put(c.Token.ID, c.Token.Seq, *c.Token)
+	case c.SetupKey != nil && c.Remove:
+		a.keys.remove(c.SetupKey.ID, c.SetupKey.Seq)
+	case c.SetupKey != nil:
+		a.keys.put(c.SetupKey.ID, c.SetupKey.Seq, *c.SetupKey)
+	case c.Object != nil:
+		return a.applyObject(*c.Object, c.Remove)
+	case c.Peer != nil && c.Remove:
+		a.removePeer(*c.Peer)
+		return []netmap.Change{netmap.PeerRemove{ID: c.Peer.ID}}, nil
+	case c.Peer != nil:
+		a.peers.put(c.Peer.ID, c.Peer.Seq, *c.Peer)
+		return onePeer(*c.Peer)
+	case c.Member != nil:
+		return a.applyMember(*c.Member, c.Remove), nil
+	}
+	for _, id := range c.Touched {
+		if g, ok := a.groups.get(id); ok {
+			g.Version++
+			a.groups.put(id, g.Seq, g)
+		}
+	}
+	return nil, nil
+}
+
+func (a *account) settings() ([]netmap.Change, error) {
+	v4, err4 := netip.ParsePrefix(a.row.Network)
+	v6, err6 := netip.ParsePrefix(a.row.NetworkV6)
+	if err := cmp.Or(err4, err6); err != nil {
+		return nil, fmt.Errorf("network range of account %s: %w", a.id, err)
+	}
+	return []netmap.Change{netmap.SettingsPut{Settings: netmap.Settings{Network: v4, NetworkV6: v6, DNSDomain: a.row.DNSDomain}}}, nil
+}
+
+func (a *account) applyObject(o store.Object, remove bool) ([]netmap.Change, error) {
+	if o.Kind == store.KindPolicy {
+		return a.applyPolicy(o, remove)
+	}
+	if remove {
+		a.groups.remove(o.ID, o.Seq)
+		for peer := range a.members[o.ID] {
+			delete(a.groupsOf[peer], o.ID)
+		}
+		delete(a.members, o.ID)
+		return []netmap.Change{netmap.GroupRemove{ID: o.ID}}, nil
+	}
+	g, err := readGroup(o)
+	if err != nil {
+		return nil, err
+	}
+	_, known := a.groups.get(o.ID)
+	a.groups.put(o.ID, o.Seq, g)
+	if g.Name == allGroup && g.Issued == issuedByAPI {
+		a.all = g.ID
+	}
+	if known {
+		return nil, nil // a new name is nothing to the map
+	}
+	a.members[o.ID] = map[string]int64{}
+	return []netmap.Change{netmap.GroupPut{ID: o.ID}}, nil
+}
+
+func (a *account) applyPolicy(o store.Object, remove bool) ([]netmap.Change, error) {
+	if remove {
+		a.policies.remove(o.ID, o.Seq)
+		return []netmap.Change{netmap.PolicyRemove{ID: o.ID}}, nil
+	}
+	p := policy{ID: o.ID, Name: o.Name, Seq: o.Seq, Version: o.Version}
+	if err := json.Unmarshal([]byte(o.Body), &p.policyBody); err != nil {
+		return nil, fmt.Errorf("policy %s: %w", o.ID, err)
+	}
+	a.policies.put(o.ID, o.Seq, p)
+	return []netmap.Change{netmap.PolicyPut{Policy: p.compiled()}}, nil
+}
+
+func (a *account) applyMember(m store.Membership, remove bool) []netmap.Change {
+	_, was := a.members[m.GroupID][m.PeerID]
+	if remove {
+		delete(a.members[m.GroupID], m.PeerID)
+		delete(a.groupsOf[m.PeerID], m.GroupID)
+		return []netmap.Change{netmap.MembersRemove{Group: m.GroupID, Peers: []string{m.PeerID}}}
+	}
+	if a.groupsOf[m.PeerID] == nil {
+		a.groupsOf[m.PeerID] = map[string]bool{}
+	}
+	a.members[m.GroupID][m.PeerID] = m.Position
+	a.groupsOf[m.PeerID][m.GroupID] = true
+	if was {
+		return nil // only its place in the list changed
+	}
+	return []netmap.Change{netmap.MembersAdd{Group: m.GroupID, Peers: []string{m.PeerID}}}
+}
+
+func (a *account) removePeer(p store.Peer) {
+	for group := range a.groupsOf[p.ID] {
+		delete(a.members[group], p.ID)
+	}
+	delete(a.groupsOf, p.ID)
+	a.peers.remove(p.ID, p.Seq)
+	a.present.forget(p.ID)
+}
+
+// memberIDs returns the peers of a group in their order.
+func (a *account) memberIDs(group string) []string {
+	members := a.members[group]
+	ids := make([]string, 0, len(members))
+	for id := range members {
+		ids = append(ids, id)
+	}
+	slices.SortFunc(ids, func(x, y string) int { return cmp.Compare(members[x], members[y]) })
+	return ids
+}
+
+// groupIDs returns the groups of a peer in the order of their creation.
+func (a *account) groupIDs(peer string) []string {
+	ids := make([]string, 0, len(a.groupsOf[peer]))
+	for id := range a.groupsOf[peer] {
+		ids = append(ids, id)
+	}
+	slices.SortFunc(ids, func(x, y string) int { return cmp.Compare(a.groups.byID[x].Seq, a.groups.byID[y].Seq) })
+	return ids
+}

@@ -1,0 +1,276 @@
+package state
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"github.com/oapi-codegen/nullable"
+
+	"github.com/wattlenet/wattle/controlplane/internal/auth"
+	"github.com/wattlenet/wattle/controlplane/internal/ipam"
+	"github.com/wattlenet/wattle/controlplane/internal/netmap"
+	"github.com/wattlenet/wattle/controlplane/internal/problem"
+	"github.com/wattlenet/wattle/controlplane/internal/store"
+	"github.com/wattlenet/wattle/generated/api"
+)
+
+// onePeer is a peer as the network map takes it.
+func onePeer(p store.Peer) ([]netmap.Change, error) {
+	v4, err4 := netip.ParseAddr(p.IP)
+	v6, err6 := netip.ParseAddr(p.IPv6)
+	if err := errors.Join(err4, err6); err != nil {
+		return nil, fmt.Errorf("address of peer %s: %w", p.ID, err)
+	}
+	return []netmap.Change{netmap.PeerPut{Peer: netmap.Peer{
+		ID: p.ID, Ordinal: p.Ordinal, Key: base64.StdEncoding.EncodeToString(p.WireGuardKey), Name: p.DNSLabel, IP: v4, IPv6: v6,
+		Approved: !p.ApprovalRequired,
+	}}}, nil
+}
+
+func (a *account) showPeer(p store.Peer) api.Peer {
+	seen := a.present.read(p.ID)
+	lastSeen := seen.lastSeen
+	if lastSeen.IsZero() {
+		lastSeen = p.CreatedAt
+	}
+	key := nullable.NewNullNullable[string]()
+	if p.SetupKeyID != "" {
+		key = nullable.NewNullableWithValue(p.SetupKeyID)
+	}
+	return api.Peer{
+		Id: p.ID, Name: p.Name, Ip: p.IP, Ipv6: p.IPv6, ApprovalRequired: p.ApprovalRequired, ConnectionIp: seen.ip, Connected: seen.connected,
+		LastSeen: lastSeen, Os: seen.facts.Os, KernelVersion: seen.facts.KernelVersion, Version: seen.facts.AgentVersion, Hostname: seen.facts.Hostname,
+		DnsLabel: a.dnsName(p), ExtraDnsLabels: []string{}, Groups: a.groupReferences(a.groupIDs(p.ID)), UserId: p.UserID, Ephemeral: p.Ephemeral,
+		LastLogin: p.CreatedAt, SetupKeyId: key, CreatedAt: p.CreatedAt, ObjectVersion: p.Version,
+	}
+}
+
+func (a *account) dnsName(p store.Peer) string { return p.DNSLabel + "." + a.row.DNSDomain }
+
+// ListPeers lists the peers with the number of peers that each may reach.
+func (s *State) ListPeers(_ context.Context, p auth.Principal, params api.ListPeersParams) (items []api.Peer, next string, err error) {
+	err = s.reading(p, func(a *account) error {
+		fits := func(peer store.Peer) bool {
+			switch {
+			case params.Name != nil && peer.Name != *params.Name,
+				params.Ip != nil && peer.IP != *params.Ip,
+				params.SetupKey != nil && (*params.SetupKey == "" || peer.SetupKeyID != *params.SetupKey),
+				params.Group != nil && !a.groupsOf[peer.ID][*params.Group]:
+				return false
+			}
+			return true
+		}
+		items, next, err = list(&a.peers, page{params.Ids, params.Limit, params.Cursor}, fits, func(peer store.Peer) api.Peer {
+			shown := a.showPeer(peer)
+			if n, err := a.engine.AccessibleCount(peer.ID); err == nil {
+				shown.AccessiblePeersCount = &n
+			}
+			return shown
+		})
+		return err
+	})
+	return items, next, err
+}
+
+// GetPeer reads a peer.
+func (s *State) GetPeer(_ context.Context, p auth.Principal, id string) (answer api.Peer, err error) {
+	err = s.reading(p, func(a *account) error {
+		peer, ok := a.peers.get(id)
+		if !ok {
+			return problem.NotFound("peer")
+		}
+		answer = a.showPeer(peer)
+		return nil
+	})
+	return answer, err
+}
+
+// ListAccessiblePeers lists the peers to which a peer may open traffic.
+func (s *State) ListAccessiblePeers(_ context.Context, p auth.Principal, id string) (items []api.AccessiblePeer, err error) {
+	items = []api.AccessiblePeer{}
+	err = s.reading(p, func(a *account) error {
+		if _, ok := a.peers.get(id); !ok {
+			return problem.NotFound("peer")
+		}
+		ids, err := a.engine.Accessible(id)
+		if err != nil {
+			return problem.Internal(err)
+		}
+		for _, other := range ids {
+			if peer, ok := a.peers.get(other); ok {
+				shown := a.showPeer(peer)
+				items = append(items, api.AccessiblePeer{
+					Id: peer.ID, Name: peer.Name, Ip: peer.IP, DnsLabel: shown.DnsLabel, Os: shown.Os, Connected: shown.Connected, LastSeen: shown.LastSeen,
+				})
+			}
+		}
+		return nil
+	})
+	return items, err
+}
+
+// UpdatePeer changes name, address or approval of a peer; what is absent stays.
+func (s *State) UpdatePeer(ctx context.Context, p auth.Principal, id string, req api.PeerRequest, ifMatch string) (answer api.Peer, err error) {
+	req.ApplyDefaults()
+	err = s.write(ctx, p, api.PermissionPeersUpdate, func(w *write) error {
+		peer, err := w.peer(id, ifMatch)
+		if err != nil {
+			return err
+		}
+		if err := faults(req.Validate()); err != nil {
+			return err
+		}
+		was := peer
+		if req.Name != nil && *req.Name != peer.Name {
+			peer.Name = *req.Name
+			if peer.DNSLabel, err = w.freeLabel(peer); err != nil {
+				return err
+			}
+		}
+		if req.Ip != nil {
+			if err := w.setAddress(&peer, *req.Ip); err != nil {
+				return err
+			}
+		}
+		if req.ApprovalRequired != nil {
+			peer.ApprovalRequired = *req.ApprovalRequired
+		}
+		if peer.Name == was.Name && peer.IP == was.IP && peer.ApprovalRequired == was.ApprovalRequired {
+			return errUnchanged
+		}
+		peer.Version++
+		w.change(change{Peer: &peer})
+		if err := store.Peers.Update(w.ctx, w.tx, &peer); err != nil {
+			return err
+		}
+		return w.note("peer.update", id, peer.Name, peerAudit(was), peerAudit(peer))
+	}, func(a *account) { answer = a.showPeer(a.peers.byID[id]) })
+	return answer, err
+}
+
+func (w *write) peer(id, ifMatch string) (store.Peer, error) {
+	peer, err := store.FindPeer(w.ctx, w.tx, w.account.ID, id)
+	if peer, err = found(peer, err, "peer"); err != nil {
+		return peer, err
+	}
+	return peer, checkMatch(ifMatch, "peer", peer.Version)
+}
+
+// setAddress gives a peer an address by hand.
+func (w *write) setAddress(peer *store.Peer, text string) error {
+	pool, err := ipam.ParsePool(w.account.Network, w.account.NetworkV6)
+	if err != nil {
+		return err
+	}
+	address, err := netip.ParseAddr(text)
+	if err != nil {
+		return problem.Invalid(problem.Field("ip", "must be an IPv4 address, not %q", text))
+	}
+	if wrong := pool.Usable(address); wrong != "" {
+		return problem.Invalid(problem.Field("ip", "%s", wrong))
+	}
+	holder, err := store.PeerWithAddress(w.ctx, w.tx, w.account.ID, address.String())
+	if err != nil {
+		return err
+	}
+	if holder != "" && holder != peer.ID {
+		return problem.Conflict("peer", "ip", address.String())
+	}
+	peer.IP = address.String()
+	return nil
+}
+
+// DeletePeer removes a peer from the network. A peer that a policy names stays:
+// the answer lists the policies.
+func (s *State) DeletePeer(ctx context.Context, p auth.Principal, id, ifMatch string) error {
+	return s.removePeer(ctx, p, api.PermissionPeersDelete, id, ifMatch, "peer.delete")
+}
+
+// WithdrawAgent removes the machine that calls.
+func (s *State) WithdrawAgent(ctx context.Context, p auth.Principal) error {
+	return s.removePeer(ctx, p, "", p.PeerID, "", "peer.withdraw")
+}
+
+func (s *State) removePeer(ctx context.Context, p auth.Principal, permission, id, ifMatch, activity string) error {
+	return s.write(ctx, p, permission, func(w *write) error {
+		peer, err := w.peer(id, ifMatch)
+		if err != nil {
+			return err
+		}
+		referrers, err := w.referrers(store.KindPeer, id)
+		if err != nil {
+			return err
+		}
+		if len(referrers) > 0 {
+			return problem.Precondition(fmt.Sprintf("peer %q is named by a policy; change the policy first", peer.Name), referrers...)
+		}
+		edges, err := store.PeerMemberships(w.ctx, w.tx, id)
+		if err != nil {
+			return err
+		}
+		for _, edge := range edges {
+			w.touched[edge.GroupID] = true
+			if err := store.Memberships.Delete(w.ctx, w.tx, edge.GroupID, id); err != nil {
+				return err
+			}
+		}
+		w.change(change{Peer: &peer, Remove: true})
+		if err := store.Peers.Delete(w.ctx, w.tx, id); err != nil {
+			return err
+		}
+		if err := store.FreeOrdinal(w.ctx, w.tx, w.account.ID, peer.Ordinal, w.now); err != nil {
+			return err
+		}
+		return w.note(activity, id, peer.Name, peerAudit(peer), nil)
+	}, func(*account) {})
+}
+
+func peerAudit(p store.Peer) map[string]any {
+	return map[string]any{"name": p.Name, "dns_label": p.DNSLabel, "ip": p.IP, "ipv6": p.IPv6, "approval_required": p.ApprovalRequired, "setup_key_id": p.SetupKeyID}
+}
+
+// freeLabel returns the DNS label for the name of a peer: the name itself in the
+// letters of RFC 1035, section 2.3.1, and with the ordinal behind it when another
+// peer has that label.
+func (w *write) freeLabel(peer store.Peer) (string, error) {
+	label := dnsLabel(peer.Name)
+	for try := range 100 {
+		candidate := label
+		switch {
+		case try == 1:
+			candidate = fmt.Sprintf("%s-%d", clip(label, 50), peer.Ordinal)
+		case try > 1:
+			candidate = fmt.Sprintf("%s-%d-%d", clip(label, 50), peer.Ordinal, try)
+		}
+		holder, err := store.PeerWithLabel(w.ctx, w.tx, w.account.ID, candidate)
+		if err != nil {
+			return "", err
+		}
+		if holder == "" || holder == peer.ID {
+			return candidate, nil
+		}
+	}
+	return "", problem.Conflict("peer", "name", peer.Name)
+}
+
+// dnsLabel writes a name in lower-case letters, digits and inner hyphens, at most
+// 63 characters. A host name that is a full domain name gives its first label.
+func dnsLabel(name string) string {
+	name, _, _ = strings.Cut(strings.ToLower(strings.TrimSpace(name)), ".")
+	label := strings.Map(func(c rune) rune {
+		if c >= 'a' && c <= 'z' || c >= '0' && c <= '9' {
+			return c
+		}
+		return '-'
+	}, name)
+	if label = strings.Trim(clip(label, 63), "-"); label == "" {
+		return "peer"
+	}
+	return label
+}
+
+func clip(text string, most int) string { return text[:min(len(text), most)] }

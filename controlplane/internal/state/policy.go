@@ -1,0 +1,374 @@
+package state
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+
+	"github.com/wattlenet/wattle/controlplane/internal/auth"
+	"github.com/wattlenet/wattle/controlplane/internal/netmap"
+	"github.com/wattlenet/wattle/controlplane/internal/problem"
+	"github.com/wattlenet/wattle/controlplane/internal/store"
+	"github.com/wattlenet/wattle/generated/api"
+)
+
+// policyBody is what the store keeps of a policy besides its name: the contract's
+// shape, with ids where the contract shows references.
+type policyBody struct {
+	Description string     `json:"description"`
+	Enabled     bool       `json:"enabled"`
+	Rules       []ruleBody `json:"rules"`
+}
+
+type ruleBody struct {
+	ID                  string                 `json:"id"`
+	Name                string                 `json:"name"`
+	Description         string                 `json:"description"`
+	Enabled             bool                   `json:"enabled"`
+	Action              api.PolicyRuleAction   `json:"action"`
+	Bidirectional       bool                   `json:"bidirectional"`
+	Protocol            api.PolicyRuleProtocol `json:"protocol"`
+	Sources             []string               `json:"sources,omitempty"`
+	SourceResource      *api.RuleResource      `json:"sourceResource,omitempty"`
+	Destinations        []string               `json:"destinations,omitempty"`
+	DestinationResource *api.RuleResource      `json:"destinationResource,omitempty"`
+	Ports               []string               `json:"ports,omitempty"`
+	PortRanges          []api.PortRange        `json:"port_ranges,omitempty"`
+}
+
+// compiled is the policy as the network map takes it.
+func (p policy) compiled() netmap.Policy {
+	out := netmap.Policy{ID: p.ID, Enabled: p.Enabled, Rules: make([]netmap.Rule, len(p.Rules))}
+	for i, r := range p.Rules {
+		rule := netmap.Rule{
+			ID: r.ID, Enabled: r.Enabled, Drop: r.Action == api.PolicyRuleActionDrop, Bidirectional: r.Bidirectional,
+			Protocol: string(r.Protocol), Sources: r.Sources, Destinations: r.Destinations,
+		}
+		if r.SourceResource != nil {
+			rule.SourcePeer = r.SourceResource.Id
+		}
+		if r.DestinationResource != nil {
+			rule.DestinationPeer = r.DestinationResource.Id
+		}
+		for _, port := range r.Ports {
+			n, _ := strconv.ParseUint(port, 10, 16) // checked when it was written
+			rule.Ports = append(rule.Ports, netmap.PortRange{First: uint16(n), Last: uint16(n)})
+		}
+		for _, span := range r.PortRanges {
+			rule.Ports = append(rule.Ports, netmap.PortRange{First: uint16(span.Start), Last: uint16(span.End)})
+		}
+		out.Rules[i] = rule
+	}
+	return out
+}
+
+func (a *account) showPolicy(p policy) api.Policy {
+	rules := make([]api.PolicyRule, len(p.Rules))
+	for i, r := range p.Rules {
+		rules[i] = api.PolicyRule{
+			Id: r.ID, Name: r.Name, Description: r.Description, Enabled: r.Enabled, Action: r.Action, Bidirectional: r.Bidirectional,
+			Protocol: r.Protocol, SourceResource: r.SourceResource, DestinationResource: r.DestinationResource,
+		}
+		if r.SourceResource == nil {
+			refs := a.groupReferences(r.Sources)
+			rules[i].Sources = &refs
+		}
+		if r.DestinationResource == nil {
+			refs := a.groupReferences(r.Destinations)
+			rules[i].Destinations = &refs
+		}
+		if len(r.Ports) > 0 {
+			rules[i].Ports = &r.Ports
+		}
+		if len(r.PortRanges) > 0 {
+			rules[i].PortRanges = &r.PortRanges
+		}
+	}
+	return api.Policy{Id: p.ID, Name: p.Name, Description: p.Description, Enabled: p.Enabled, Rules: rules, Version: p.Version}
+}
+
+// ListPolicies lists the policies.
+func (s *State) ListPolicies(_ context.Context, p auth.Principal, params api.ListPoliciesParams) (items []api.Policy, next string, err error) {
+	err = s.reading(p, func(a *account) error {
+		items, next, err = list(&a.policies, page{params.Ids, params.Limit, params.Cursor},
+			named(params.Name, func(p policy) string { return p.Name }), a.showPolicy)
+		return err
+	})
+	return items, next, err
+}
+
+// GetPolicy reads a policy.
+func (s *State) GetPolicy(_ context.Context, p auth.Principal, id string) (answer api.Policy, err error) {
+	err = s.reading(p, func(a *account) error {
+		policy, ok := a.policies.get(id)
+		if !ok {
+			return problem.NotFound("policy")
+		}
+		answer = a.showPolicy(policy)
+		return nil
+	})
+	return answer, err
+}
+
+// CreatePolicy creates a policy with all of its rules.
+func (s *State) CreatePolicy(ctx context.Context, p auth.Principal, req api.PolicyRequest) (answer api.Policy, err error) {
+	req.ApplyDefaults()
+	if err := checkPolicy(req); err != nil {
+		return answer, err
+	}
+	var id string
+	err = s.write(ctx, p, api.PermissionPoliciesCreate, func(w *write) error {
+		body, err := w.policyBody(req, nil)
+		if err != nil {
+			return err
+		}
+		if id, err = w.insertPolicy(req.Name, body); err != nil {
+			return err
+		}
+		return w.note("policy.create", id, req.Name, nil, policyAudit{req.Name, body})
+	}, func(a *account) { answer = a.showPolicy(a.policies.byID[id]) })
+	return answer, err
+}
+
+// policyAudit is a policy in an audit event.
+type policyAudit struct {
+	Name string `json:"name"`
+	policyBody
+}
+
+func (w *write) insertPolicy(name string, body policyBody) (id string, err error) {
+	text, err := json.Marshal(body)
+	if err != nil {
+		return "", err
+	}
+	o := store.Object{
+		ID: newID(), AccountID: w.account.ID, Kind: store.KindPolicy, Seq: w.seq(), Name: name, CreatedAt: w.now, Version: 1, Body: string(text),
+	}
+	w.change(change{Object: &o})
+	if err := store.Objects.Insert(w.ctx, w.tx, &o); err != nil {
+		return "", err
+	}
+	return o.ID, store.SetRefs(w.ctx, w.tx, w.account.ID, store.KindPolicy, o.ID, body.refs())
+}
+
+// UpdatePolicy replaces a policy and its rules. A rule is matched by id if one is
+// sent, else by name; rules that are not sent are removed.
+func (s *State) UpdatePolicy(ctx context.Context, p auth.Principal, id string, req api.PolicyRequest, ifMatch string) (answer api.Policy, err error) {
+	req.ApplyDefaults()
+	err = s.write(ctx, p, api.PermissionPoliciesUpdate, func(w *write) error {
+		o, had, err := w.policy(id, ifMatch)
+		if err != nil {
+			return err
+		}
+		if err := checkPolicy(req); err != nil {
+			return err
+		}
+		body, err := w.policyBody(req, had.Rules)
+		if err != nil {
+			return err
+		}
+		text, err := json.Marshal(body)
+		if err != nil {
+			return err
+		}
+		if o.Name == req.Name && o.Body == string(text) {
+			return errUnchanged
+		}
+		before := policyAudit{o.Name, had}
+		o.Name, o.Body, o.Version = req.Name, string(text), o.Version+1
+		w.change(change{Object: &o})
+		if err := store.Objects.Update(w.ctx, w.tx, &o); err != nil {
+			return err
+		}
+		if err := store.SetRefs(w.ctx, w.tx, w.account.ID, store.KindPolicy, id, body.refs()); err != nil {
+			return err
+		}
+		return w.note("policy.update", id, req.Name, before, policyAudit{req.Name, body})
+	}, func(a *account) { answer = a.showPolicy(a.policies.byID[id]) })
+	return answer, err
+}
+
+// policy reads a policy at the version that the caller knows.
+func (w *write) policy(id, ifMatch string) (o store.Object, body policyBody, err error) {
+	o, err = store.FindObject(w.ctx, w.tx, w.account.ID, store.KindPolicy, id)
+	if o, err = found(o, err, "policy"); err != nil {
+		return o, body, err
+	}
+	if err := checkMatch(ifMatch, "policy", o.Version); err != nil {
+		return o, body, err
+	}
+	if err := json.Unmarshal([]byte(o.Body), &body); err != nil {
+		return o, body, fmt.Errorf("policy %s: %w", id, err)
+	}
+	return o, body, nil
+}
+
+// DeletePolicy removes a policy.
+func (s *State) DeletePolicy(ctx context.Context, p auth.Principal, id, ifMatch string) error {
+	return s.write(ctx, p, api.PermissionPoliciesDelete, func(w *write) error {
+		o, body, err := w.policy(id, ifMatch)
+		if err != nil {
+			return err
+		}
+		w.change(change{Object: &o, Remove: true})
+		if err := store.SetRefs(w.ctx, w.tx, w.account.ID, store.KindPolicy, id, nil); err != nil {
+			return err
+		}
+		if err := store.Objects.Delete(w.ctx, w.tx, id); err != nil {
+			return err
+		}
+		return w.note("policy.delete", id, o.Name, policyAudit{o.Name, body}, nil)
+	}, func(*account) {})
+}
+
+// checkPolicy finds what the contract's own validation cannot see.
+func checkPolicy(req api.PolicyRequest) error {
+	var more []problem.FieldError
+	for i, r := range req.Rules {
+		at := fmt.Sprintf("rules[%d].", i)
+		ports, _ := r.Ports.Get()
+		spans, _ := r.PortRanges.Get()
+		if len(ports)+len(spans) > 0 && *r.Protocol != api.PolicyRuleRequestProtocolTcp && *r.Protocol != api.PolicyRuleRequestProtocolUdp {
+			field := "ports"
+			if len(ports) == 0 {
+				field = "port_ranges"
+			}
+			more = append(more, problem.Field(at+field, "ports need the protocol tcp or udp, not %s", *r.Protocol))
+		}
+		for j, span := range spans {
+			if span.Start > span.End {
+				more = append(more, problem.Field(fmt.Sprintf("%sport_ranges[%d].end", at, j), "must not be below start: %d is below %d", span.End, span.Start))
+			}
+		}
+	}
+	return faults(req.Validate(), more...)
+}
+
+// policyBody turns a request into what is kept; had are the rules so far.
+func (w *write) policyBody(req api.PolicyRequest, had []ruleBody) (body policyBody, err error) {
+	var texts groupTexts
+	var peers []string
+	for i, r := range req.Rules {
+		at := fmt.Sprintf("rules[%d].", i)
+		sources, _ := r.Sources.Get()
+		destinations, _ := r.Destinations.Get()
+		texts.add(at+"sources", sources)
+		texts.add(at+"destinations", destinations)
+		for _, end := range []*api.RuleResource{resource(r.SourceResource), resource(r.DestinationResource)} {
+			if end != nil {
+				peers = append(peers, end.Id)
+			}
+		}
+	}
+	ids, _, wrong, err := w.resolve(texts)
+	if err != nil {
+		return body, err
+	}
+	known, err := store.KnownPeers(w.ctx, w.tx, w.account.ID, peers)
+	if err != nil {
+		return body, err
+	}
+	ruleIDs, more := matchRules(req.Rules, had)
+	wrong = append(wrong, more...)
+	body = policyBody{Description: *req.Description, Enabled: *req.Enabled}
+	for i, r := range req.Rules {
+		rule, more := newRule(fmt.Sprintf("rules[%d].", i), r, ids, known)
+		rule.ID = ruleIDs[i]
+		body.Rules = append(body.Rules, rule)
+		if len(wrong) == 0 || len(more) > 0 {
+			wrong = append(wrong, more...)
+		}
+	}
+	return body, faults(nil, wrong...)
+}
+
+func resource(n interface {
+	Get() (api.RuleResource, error)
+}) *api.RuleResource {
+	if r, err := n.Get(); err == nil {
+		return &r
+	}
+	return nil
+}
+
+func newRule(at string, r api.PolicyRuleRequest, ids map[string]string, peers map[string]bool) (rule ruleBody, wrong []problem.FieldError) {
+	rule = ruleBody{
+		Name: r.Name, Description: *r.Description, Enabled: *r.Enabled, Action: api.PolicyRuleAction(*r.Action),
+		Bidirectional: *r.Bidirectional, Protocol: api.PolicyRuleProtocol(*r.Protocol),
+		SourceResource: resource(r.SourceResource), DestinationResource: resource(r.DestinationResource),
+	}
+	rule.Ports, _ = r.Ports.Get()
+	rule.PortRanges, _ = r.PortRanges.Get()
+	for _, end := range []struct {
+		field  string
+		groups interface{ Get() ([]string, error) }
+		into   *[]string
+		single *api.RuleResource
+	}{
+		{"sources", r.Sources, &rule.Sources, rule.SourceResource},
+		{"destinations", r.Destinations, &rule.Destinations, rule.DestinationResource},
+	} {
+		if texts, err := end.groups.Get(); err == nil {
+			list, more := resolved(at+end.field, texts, ids)
+			*end.into, wrong = list, append(wrong, more...)
+		}
+		if end.single != nil && !peers[end.single.Id] {
+			field := at + end.field[:len(end.field)-1] + "Resource.id"
+			wrong = append(wrong, problem.Field(field, "unknown peer id %q", end.single.Id))
+		}
+	}
+	return rule, wrong
+}
+
+// matchRules gives each rule of a request its id: the one sent, else that of the
+// rule with the same name, else a new one.
+func matchRules(rules []api.PolicyRuleRequest, had []ruleBody) (ids []string, wrong []problem.FieldError) {
+	ids = make([]string, len(rules))
+	taken := map[string]bool{}
+	for i, r := range rules {
+		if r.Id == nil || *r.Id == "" || had == nil {
+			continue
+		}
+		known := slices.ContainsFunc(had, func(old ruleBody) bool { return old.ID == *r.Id })
+		switch {
+		case !known:
+			wrong = append(wrong, problem.Field(fmt.Sprintf("rules[%d].id", i), "unknown rule id %q; leave it out for a new rule", *r.Id))
+		case taken[*r.Id]:
+			wrong = append(wrong, problem.Field(fmt.Sprintf("rules[%d].id", i), "occurs twice: %s", *r.Id))
+		}
+		ids[i], taken[*r.Id] = *r.Id, true
+	}
+	for i, r := range rules {
+		if ids[i] != "" {
+			continue
+		}
+		at := slices.IndexFunc(had, func(old ruleBody) bool { return old.Name == r.Name && !taken[old.ID] })
+		if at < 0 {
+			ids[i] = newID()
+			continue
+		}
+		ids[i], taken[had[at].ID] = had[at].ID, true
+	}
+	return ids, wrong
+}
+
+// refs are the references inside a policy.
+func (b policyBody) refs() (refs []store.Ref) {
+	for _, r := range b.Rules {
+		for _, id := range r.Sources {
+			refs = append(refs, store.Ref{Field: "rules.sources", ToKind: store.KindGroup, ToID: id})
+		}
+		for _, id := range r.Destinations {
+			refs = append(refs, store.Ref{Field: "rules.destinations", ToKind: store.KindGroup, ToID: id})
+		}
+		if r.SourceResource != nil {
+			refs = append(refs, store.Ref{Field: "rules.sourceResource", ToKind: store.KindPeer, ToID: r.SourceResource.Id})
+		}
+		if r.DestinationResource != nil {
+			refs = append(refs, store.Ref{Field: "rules.destinationResource", ToKind: store.KindPeer, ToID: r.DestinationResource.Id})
+		}
+	}
+	return refs
+}

@@ -1,0 +1,105 @@
+package state
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/wattlenet/wattle/controlplane/internal/auth"
+	"github.com/wattlenet/wattle/controlplane/internal/problem"
+	"github.com/wattlenet/wattle/controlplane/internal/store"
+)
+
+// Times of the jobs.
+const (
+	presenceInterval = 60 * time.Second
+	trimInterval     = 10 * time.Minute
+
+	// ephemeralAbsence is how long an ephemeral peer may stay away.
+	ephemeralAbsence = 10 * time.Minute
+
+	// logAge and logEntries bound the change log; an agent that was away for
+	// longer gets a snapshot.
+	logAge     = 24 * time.Hour
+	logEntries = 100_000
+)
+
+// Run does the timed work until ctx ends: it writes presence, removes ephemeral
+// peers that stay away and forgets old history. It returns after a last write of
+// presence.
+func (s *State) Run(ctx context.Context) error {
+	// After a restart nobody had a chance to come back yet.
+	started := now()
+	tick := time.NewTicker(presenceInterval)
+	defer tick.Stop()
+	trim := time.NewTicker(trimInterval)
+	defer trim.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+			defer cancel()
+			return s.flushPresence(last)
+		case <-tick.C:
+			s.report("presence was not written", s.flushPresence(ctx))
+			if now().Sub(started) >= ephemeralAbsence {
+				s.report("ephemeral peers were not removed", s.removeEphemeral(ctx))
+			}
+		case <-trim.C:
+			s.report("old history was not removed", s.trim(ctx))
+		}
+	}
+}
+
+// report logs the failure of a job; the next tick tries again.
+func (s *State) report(message string, err error) {
+	if err != nil && !errors.Is(err, context.Canceled) {
+		s.cfg.Logger.Warn("a timed job failed", "job", message, "error", err)
+	}
+}
+
+func (s *State) all() []*account {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	list := make([]*account, 0, len(s.accounts))
+	for _, a := range s.accounts {
+		list = append(list, a)
+	}
+	return list
+}
+
+// removeEphemeral removes ephemeral peers that held no stream for a while. One
+// that a policy names stays until the policy changes.
+func (s *State) removeEphemeral(ctx context.Context) error {
+	var failed []error
+	for _, a := range s.all() {
+		a.mu.RLock()
+		var ids []string
+		for _, at := range a.peers.order {
+			if a.peers.byID[at.id].Ephemeral {
+				ids = append(ids, at.id)
+			}
+		}
+		a.mu.RUnlock()
+		for _, id := range a.present.absent(ids, now().Add(-ephemeralAbsence)) {
+			err := s.removePeer(ctx, auth.System(a.id), "", id, "", "peer.expire")
+			var known *problem.Problem
+			if errors.As(err, &known) && (known.Kind == problem.KindPrecondition || known.Kind == problem.KindNotFound) {
+				continue
+			}
+			failed = append(failed, err)
+		}
+	}
+	return errors.Join(failed...)
+}
+
+func (s *State) trim(ctx context.Context) error {
+	s.claims.trim(now())
+	return s.store.Write(ctx, func(tx *store.Tx) error {
+		inside := context.WithoutCancel(ctx)
+		if err := store.TrimLog(inside, tx, now().Add(-logAge), logEntries); err != nil {
+			return err
+		}
+		return store.TrimAnswers(inside, tx, now(), now().Add(answerAge-secretAnswerAge))
+	})
+}
