@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pion/stun/v2"
+
 	"github.com/wattlenet/wattle/agent/internal/tunnel"
 )
 
@@ -79,7 +81,7 @@ func TestCredentialIsRenewedWhileTheAllocationLives(t *testing.T) {
 		defer a.mu.Unlock()
 		return a.credential.username == "2:a.b"
 	})
-	if err := a.refresh(t.Context()); err != nil {
+	if _, err := a.request(t.Context(), stun.MethodRefresh); err != nil {
 		t.Error(err)
 	}
 	if after := m.paths.RelayStatus().Relayed; after != before {

@@ -159,6 +159,7 @@ func (s *Session) Run(ctx context.Context) error {
 	for attempt := 0; ; attempt++ {
 		started := time.Now()
 		err := s.follow(ctx)
+		s.countSilence(err)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
@@ -220,7 +221,6 @@ func (s *Session) follow(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	s.lines, s.bye, s.epoch = 0, nil, ""
-	defer s.countSilence()
 
 	alarm := time.AfterFunc(2*s.heartbeat, func() { cancel(errSilent) })
 	defer alarm.Stop()
@@ -268,12 +268,15 @@ func (s *Session) options() sdk.StreamAgentOptions {
 }
 
 // countSilence learns that long answers do not arrive here. Two streams that
-// carried a line teach the contrary.
-func (s *Session) countSilence() {
-	if s.lines == 0 {
-		s.silent++
-	} else if s.silent < silentStreams {
+// carried a line teach the contrary. A control plane that cannot be reached, or
+// refuses, teaches nothing.
+func (s *Session) countSilence(err error) {
+	_, refused := sdk.AsProblem(err)
+	switch {
+	case s.lines > 0 && s.silent < silentStreams:
 		s.silent = 0
+	case s.lines == 0 && !refused && !sdk.IsUnreachable(err):
+		s.silent++
 	}
 }
 

@@ -18,6 +18,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/wattlenet/wattle/agent/internal/control"
@@ -139,10 +140,20 @@ func (e *Engine) open(mine *identity.Identity, signal signaler) (*Machine, *over
 	if name == "" {
 		name = tunnel.DefaultInterface
 	}
-	machine, err := e.config.Open(MachineConfig{
+	wanted := MachineConfig{
 		Logger: e.log, Key: mine.WireGuardKey, Mode: e.config.Mode, Interface: name, ListenPort: e.config.ListenPort,
 		Signal: signal.Signal, Overlay: network.contains,
-	})
+	}
+	if wanted.ListenPort != 0 || mine.ListenPort == 0 {
+		machine, err := e.config.Open(wanted)
+		return machine, network, err
+	}
+	wanted.ListenPort = mine.ListenPort
+	machine, err := e.config.Open(wanted)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		wanted.ListenPort = 0
+		machine, err = e.config.Open(wanted)
+	}
 	return machine, network, err
 }
 
@@ -160,6 +171,7 @@ func (e *Engine) start(mine *identity.Identity, client *control.Client, machine 
 	if err != nil {
 		return errors.Join(err, machine.close())
 	}
+	e.keepPort(mine, machine.Port())
 	ctx, cancel := context.WithCancel(e.ctx())
 	ended := make(chan struct{})
 	e.mu.Lock()
@@ -175,6 +187,19 @@ func (e *Engine) start(mine *identity.Identity, client *control.Client, machine 
 	})
 	e.broadcast()
 	return nil
+}
+
+// keepPort remembers the tunnel's port for the next start.
+func (e *Engine) keepPort(mine *identity.Identity, port uint16) {
+	if port == mine.ListenPort {
+		return
+	}
+	mine.ListenPort = port
+	if err := e.config.Store.Save(mine); err != nil {
+		e.log.Warn("port of the tunnel not kept", "error", err)
+		return
+	}
+	e.setIdentity(mine)
 }
 
 // lastMap returns the map of the last run, nil when there is none for this peer.

@@ -110,6 +110,7 @@ func (e *Engine) enrol(ctx context.Context, request local.UpRequest) error {
 	}
 	mine.PeerID, mine.AccountID, mine.Issuer = result.PeerId, result.AccountId, result.Issuer
 	mine.Epoch, mine.Name, mine.Up = result.Epoch, result.Name, true
+	mine.ListenPort = machine.Port()
 	if err := e.config.Store.Save(mine); err != nil {
 		// The keys are on disk, so the next up becomes the same peer again.
 		return errors.Join(err, machine.close())

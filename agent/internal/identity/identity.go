@@ -76,6 +76,10 @@ type Identity struct {
 	// refused even before the first map.
 	Epoch string
 
+	// ListenPort is the UDP port that the tunnel had last; 0 when there was none.
+	// A restarted agent that takes it again is found where it was.
+	ListenPort uint16
+
 	// Up is whether the machine shall be connected: true from `up` to `down`,
 	// also across restarts of the daemon.
 	Up bool
@@ -96,6 +100,7 @@ type document struct {
 	Issuer        string `json:"issuer,omitempty"`
 	Name          string `json:"name,omitempty"`
 	Epoch         string `json:"epoch,omitempty"`
+	ListenPort    uint16 `json:"listen_port,omitempty"`
 	Up            bool   `json:"up"`
 }
 
@@ -113,6 +118,7 @@ func (i *Identity) encode() ([]byte, error) {
 		Issuer:        i.Issuer,
 		Name:          i.Name,
 		Epoch:         i.Epoch,
+		ListenPort:    i.ListenPort,
 		Up:            i.Up,
 	}, "", "  ")
 }
@@ -143,6 +149,7 @@ func decodeIdentity(raw []byte) (*Identity, error) {
 		Issuer:        d.Issuer,
 		Name:          d.Name,
 		Epoch:         d.Epoch,
+		ListenPort:    d.ListenPort,
 		Up:            d.Up,
 	}, nil
 }

@@ -33,7 +33,7 @@ func TestIdentityComesBack(t *testing.T) {
 	}
 	want.ManagementURL, want.CAPin = "https://mesh.example:8443", "sha256:00"
 	want.PeerID, want.AccountID, want.Issuer, want.Name = "p1", "a1", "https://mesh.example", "web-1"
-	want.Epoch, want.Up = "0198c3a1f2b0-7f3d", true
+	want.Epoch, want.Up, want.ListenPort = "0198c3a1f2b0-7f3d", true, 51820
 	if err := s.Save(want); err != nil {
 		t.Fatal(err)
 	}
