@@ -1,0 +1,161 @@
+package state
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/wattlenet/wattle/controlplane/internal/auth"
+	"github.com/wattlenet/wattle/controlplane/internal/store"
+	"github.com/wattlenet/wattle/generated/api"
+)
+
+// A picture is everything that an account's memory holds.
+type picture struct {
+	Row      store.Account
+	All      string
+	Users    map[string]store.User
+	Tokens   map[string]store.Token
+	Keys     map[string]store.SetupKey
+	Groups   map[string]group
+	Policies map[string]policy
+	Peers    map[string]store.Peer
+	Orders   [][]string
+	Members  map[string]map[string]int64
+	GroupsOf map[string]map[string]bool
+	Reach    map[string][]string
+	Digests  map[string]api.MapPosition
+}
+
+func look(t *testing.T, s *State, accountID string) picture {
+	t.Helper()
+	a := s.accounts[accountID]
+	a.mu.RLock()
+	defer a.mu.RUnlock()
+	pic := picture{
+		Row: a.row, All: a.all, Users: a.users.byID, Tokens: a.tokens.byID, Keys: a.keys.byID, Groups: a.groups.byID, Policies: a.policies.byID,
+		Peers: a.peers.byID, Members: a.members, GroupsOf: map[string]map[string]bool{}, Reach: map[string][]string{}, Digests: map[string]api.MapPosition{},
+	}
+	for peer, groups := range a.groupsOf {
+		if len(groups) > 0 {
+			pic.GroupsOf[peer] = groups
+		}
+	}
+	for _, order := range [][]place{a.users.order, a.tokens.order, a.keys.order, a.groups.order, a.policies.order, a.peers.order} {
+		var ids []string
+		for _, at := range order {
+			ids = append(ids, at.id)
+		}
+		pic.Orders = append(pic.Orders, ids)
+	}
+	for id := range a.peers.byID {
+		pic.Reach[id] = must(a.engine.Accessible(id))(t)
+		at := must(a.engine.Position(id))(t)
+		at.Serial = 0 // a reload begins its history anew
+		pic.Digests[id] = at
+	}
+	return pic
+}
+
+// reloaded reads the account anew, from the store, into a second state.
+func (f *fixture) reloaded() picture {
+	f.t.Helper()
+	second, err := New(f.t.Context(), f.cfg)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return look(f.t, second, f.owner.AccountID)
+}
+
+func TestMemoryEqualsReload(t *testing.T) {
+	for seed := range uint64(6) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			f := fresh(t)
+			walk := walker{f: f, t: t, rand: rand.New(rand.NewPCG(seed, 1))}
+			for step := range 80 {
+				walk.step()
+				if step%20 != 19 {
+					continue
+				}
+				if diff := cmp.Diff(f.reloaded(), look(t, f.State, f.owner.AccountID), cmp.AllowUnexported(policy{})); diff != "" {
+					t.Fatalf("step %d: reload (-) and memory (+) differ:\n%s", step, diff)
+				}
+			}
+			if err := f.VerifyAudit(t.Context(), f.owner.AccountID); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}
+
+// A walker makes random writes; refusals are part of the walk.
+type walker struct {
+	f     *fixture
+	t     *testing.T
+	rand  *rand.Rand
+	count int
+}
+
+func pick[T any](w *walker, list []T) (v T, ok bool) {
+	if len(list) == 0 {
+		return v, false
+	}
+	return list[w.rand.IntN(len(list))], true
+}
+
+func (w *walker) step() {
+	f, ctx := w.f, w.t.Context()
+	w.count++
+	name := fmt.Sprintf("n%d", w.rand.IntN(20))
+	groups := must2(f.ListGroups(ctx, f.owner, api.ListGroupsParams{}))(w.t)
+	peers := must2(f.ListPeers(ctx, f.owner, api.ListPeersParams{}))(w.t)
+	policies := must2(f.ListPolicies(ctx, f.owner, api.ListPoliciesParams{}))(w.t)
+	keys := must2(f.ListSetupKeys(ctx, f.owner, api.ListSetupKeysParams{}))(w.t)
+	some := []string{}
+	for _, at := range w.rand.Perm(len(peers))[:w.rand.IntN(len(peers)+1)] {
+		some = append(some, peers[at].Id)
+	}
+	g, _ := pick(w, groups)
+	p, hasPeer := pick(w, peers)
+	pol, hasPolicy := pick(w, policies)
+	k, _ := pick(w, keys)
+	rule := api.PolicyRuleRequest{Name: name, Sources: ids(g.Id), Destinations: ids("All")}
+	switch w.rand.IntN(14) {
+	case 0, 1:
+		_, _ = f.CreateGroup(ctx, f.owner, api.GroupRequest{Name: name, Peers: ids(some...)})
+	case 2, 3:
+		_, _ = f.UpdateGroup(ctx, f.owner, g.Id, api.GroupRequest{Name: name, Peers: ids(some...)}, "")
+	case 4:
+		_ = f.DeleteGroup(ctx, f.owner, g.Id, "")
+	case 5, 6, 7:
+		_, _ = f.Enroll(ctx, auth.Principal{}, request(f.network.ReusableSetupKey, name), somewhere)
+	case 8:
+		if hasPeer {
+			_ = f.DeletePeer(ctx, f.owner, p.Id, "")
+		}
+	case 9:
+		if hasPeer {
+			_, _ = f.UpdatePeer(ctx, f.owner, p.Id, api.PeerRequest{Name: &name, ApprovalRequired: new(w.rand.IntN(2) == 0)}, "")
+			_, _ = f.CreateGroupMembership(ctx, f.owner, g.Id, api.GroupMembershipRequest{PeerId: p.Id})
+		}
+	case 10:
+		_, _ = f.CreatePolicy(ctx, f.owner, api.PolicyRequest{Name: name, Rules: []api.PolicyRuleRequest{rule}})
+	case 11:
+		if hasPolicy {
+			_, _ = f.UpdatePolicy(ctx, f.owner, pol.Id, api.PolicyRequest{Name: name, Rules: []api.PolicyRuleRequest{rule}}, "")
+		}
+	case 12:
+		_, _ = f.CreateSetupKey(ctx, f.owner, api.SetupKeyRequest{Name: name, AutoGroups: &[]string{g.Id}})
+		_, _ = f.UpdateSetupKey(ctx, f.owner, k.Id, api.SetupKeyUpdate{AutoGroups: []string{g.Id}}, "")
+	case 13:
+		if hasPolicy && w.count%3 == 0 {
+			_ = f.DeletePolicy(ctx, f.owner, pol.Id, "")
+		}
+		if hasPeer {
+			_ = f.DeleteGroupMembership(ctx, f.owner, g.Id, p.Id)
+		}
+		_, _ = f.UpdateAccountSettings(ctx, f.owner, api.AccountSettingsRequest{DnsDomain: new(name + ".internal")}, "")
+	}
+}
