@@ -231,6 +231,9 @@ func (p *Pathfinder) setPeers(ctx context.Context, peers []Peer) {
 		pr.peer = peer
 		p.byID[peer.ID] = pr
 		p.publish(pr)
+		if !pr.awake && pr.endpoint.Handshaking() {
+			p.wake(ctx, pr) // the device had the peer before we did and has called already
+		}
 	}
 	for key, pr := range p.pairs {
 		if !wanted[key] {

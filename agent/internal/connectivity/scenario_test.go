@@ -239,18 +239,42 @@ func TestPeerRestarts(t *testing.T) {
 	a.onPath(t, again, PathDirect)
 }
 
+func (m *machine) setDevice(t *testing.T, other *machine) {
+	t.Helper()
+	settings := tunnel.Settings{
+		Addresses: []netip.Prefix{netip.PrefixFrom(m.addr, 16)},
+		Peers:     []tunnel.Peer{{PublicKey: other.key.Public(), AllowedIPs: []netip.Prefix{netip.PrefixFrom(other.addr, 32)}}},
+	}
+	if err := m.device.Set(t.Context(), settings); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestWakeBeforeMapIsNotLost(t *testing.T) {
+	w := newWire()
+	a := newMachine(t, w, "a", "10.77.0.1", machineOptions{})
+	b := newMachine(t, w, "b", "10.77.0.2", machineOptions{})
+	b.setDevice(t, a)
+	b.paths.SetPeers([]Peer{{ID: "a", PublicKey: a.key.Public()}})
+	a.setDevice(t, b)
+	var ping sync.WaitGroup
+	start := time.Now()
+	ping.Go(func() { a.ping(t, b) })
+	eventually(t, "the device has called", func() bool { return a.device.Bind().Endpoint(b.key.Public()).Handshaking() })
+	a.inLoop(func(context.Context) {})
+	a.paths.SetPeers([]Peer{{ID: "b", PublicKey: b.key.Public()}})
+	ping.Wait()
+	if took := time.Since(start); took > 4*time.Second {
+		t.Errorf("took %v: only WireGuard's own repetition woke the pair", took)
+	}
+}
+
 func TestSignalBeforeMapIsHeld(t *testing.T) {
 	w := newWire()
 	a := newMachine(t, w, "a", "10.77.0.1", machineOptions{})
 	b := newMachine(t, w, "b", "10.77.0.2", machineOptions{})
 	introduceTo := func(m, other *machine) {
-		settings := tunnel.Settings{
-			Addresses: []netip.Prefix{netip.PrefixFrom(m.addr, 16)},
-			Peers:     []tunnel.Peer{{PublicKey: other.key.Public(), AllowedIPs: []netip.Prefix{netip.PrefixFrom(other.addr, 32)}}},
-		}
-		if err := m.device.Set(t.Context(), settings); err != nil {
-			t.Fatal(err)
-		}
+		m.setDevice(t, other)
 		m.paths.SetPeers([]Peer{{ID: other.id, PublicKey: other.key.Public()}})
 	}
 	introduceTo(a, b)

@@ -48,9 +48,10 @@ type Config struct {
 
 // An Engine is the agent behind the local API.
 type Engine struct {
-	config Config
-	log    *slog.Logger
-	links  sync.WaitGroup
+	config  Config
+	log     *slog.Logger
+	started chan struct{} // closed once Run has begun
+	links   sync.WaitGroup
 
 	commands sync.Mutex // held by a command that changes the connection
 
@@ -79,19 +80,19 @@ func New(c Config) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Engine{config: c, log: c.Logger, identity: found, changed: make(chan struct{})}, nil
+	return &Engine{config: c, log: c.Logger, identity: found, started: make(chan struct{}), changed: make(chan struct{})}, nil
 }
 
 var _ local.Daemon = (*Engine)(nil)
 
 // Run connects the machine if it was connected before, then works until ctx
-// ends and leaves the host as it was.
+// ends and leaves the host as it was. It may be called once.
 func (e *Engine) Run(ctx context.Context) error {
 	e.mu.Lock()
 	e.ctx = func() context.Context { return ctx }
 	connect := e.identity != nil && e.identity.Enrolled() && e.identity.Up
 	e.mu.Unlock()
-	e.broadcast()
+	close(e.started)
 	if connect {
 		e.commands.Lock()
 		if err := e.connect(nil); err != nil {
@@ -113,11 +114,8 @@ func (e *Engine) Run(ctx context.Context) error {
 // caller holds commands.
 func (e *Engine) connect(client *control.Client) error {
 	e.mu.Lock()
-	mine, base := *e.identity, e.ctx
+	mine := *e.identity
 	e.mu.Unlock()
-	if base == nil {
-		return errors.New("the daemon is starting; try again")
-	}
 	if client == nil {
 		var err error
 		if client, err = control.NewClient(control.ClientConfig{Logger: e.log, UserAgent: e.userAgent(), Identity: &mine}); err != nil {
@@ -172,7 +170,7 @@ func (e *Engine) start(mine *identity.Identity, client *control.Client, machine 
 		return errors.Join(err, machine.close())
 	}
 	e.keepPort(mine, machine.Port())
-	ctx, cancel := context.WithCancel(e.ctx())
+	ctx, cancel := context.WithCancel(e.base()())
 	ended := make(chan struct{})
 	e.mu.Lock()
 	e.link, e.notice = l, ""
@@ -387,6 +385,13 @@ func (e *Engine) setNotice(text string) {
 	e.notice = text
 	e.mu.Unlock()
 	e.broadcast()
+}
+
+// base returns the context of Run, which has begun.
+func (e *Engine) base() contextOf {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.ctx
 }
 
 // now returns identity and link of this moment.

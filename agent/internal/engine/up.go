@@ -41,6 +41,11 @@ func (e *Engine) Up(ctx context.Context, request local.UpRequest) error {
 }
 
 func (e *Engine) bringUp(ctx context.Context, request local.UpRequest) error {
+	select {
+	case <-e.started:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	e.commands.Lock()
 	defer e.commands.Unlock()
 	mine, running, _ := e.now()

@@ -1,0 +1,264 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/wattlenet/wattle/agent/internal/identity"
+	"github.com/wattlenet/wattle/agent/internal/local"
+	"github.com/wattlenet/wattle/controlplane/controlplanetest"
+	"github.com/wattlenet/wattle/generated/sdk"
+	"github.com/wattlenet/wattle/internal/program"
+)
+
+// machine is an engine on a fake machine, at a real control plane.
+type machine struct {
+	*Engine
+	*Fake
+	t    *testing.T
+	dir  string
+	stop func()
+}
+
+func boot(t *testing.T, dir string) *machine {
+	t.Helper()
+	store, err := identity.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := &machine{Fake: &Fake{}, t: t, dir: dir}
+	m.Engine, err = New(Config{Logger: slog.New(slog.DiscardHandler), Store: store, Version: "test", Open: m.Fake.Open})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- m.Run(ctx) }()
+	stopped := false
+	m.stop = func() {
+		if stopped {
+			return
+		}
+		stopped = true
+		cancel()
+		if err := errors.Join(<-done, store.Close()); err != nil {
+			t.Error(err)
+		}
+	}
+	t.Cleanup(m.stop)
+	return m
+}
+
+func join(t *testing.T, plane *controlplanetest.Server) *machine {
+	t.Helper()
+	m := boot(t, t.TempDir())
+	if err := m.Up(t.Context(), local.UpRequest{ManagementURL: plane.URL, SetupKey: plane.SetupKey}); err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// until waits until the status is as wanted.
+func (m *machine) until(what string, holds func(local.Status) bool) local.Status {
+	m.t.Helper()
+	limit := time.After(10 * time.Second)
+	for {
+		change := m.watch()
+		status := m.Engine.Status(m.t.Context())
+		if holds(status) {
+			return status
+		}
+		select {
+		case <-change:
+		case <-limit:
+			m.t.Fatalf("%s did not come: %+v", what, status)
+		}
+	}
+}
+
+func peersAre(n int) func(local.Status) bool {
+	return func(s local.Status) bool { return len(s.Peers) == n }
+}
+
+func TestMachinesSeeEachOtherAndStop(t *testing.T) {
+	plane := controlplanetest.New(t)
+	a := join(t, plane)
+	b := join(t, plane)
+	a.until("the other machine", peersAre(1))
+	status := b.until("the other machine", peersAre(1))
+	if status.State != local.StateReady || status.Peers[0].Name == status.Name || len(status.Addresses) != 2 || !status.Management.Connected {
+		t.Errorf("status %+v", status)
+	}
+	a.Fake.Calls()
+
+	policies, err := plane.Client.ListPolicies(t.Context(), sdk.ListPoliciesOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, policy := range policies {
+		if err := plane.Client.DeletePolicy(t.Context(), policy.Id); err != nil {
+			t.Fatal(err)
+		}
+	}
+	a.until("nobody", peersAre(0))
+	if calls := a.Fake.Calls(); !slices.Equal(calls[:2], []string{"firewall", "tunnel"}) {
+		t.Errorf("order %v, want the firewall first", calls)
+	}
+}
+
+func TestUpAgainDoesNothing(t *testing.T) {
+	plane := controlplanetest.New(t)
+	m := join(t, plane)
+	m.Fake.Calls()
+	for _, request := range []local.UpRequest{{}, {ManagementURL: plane.URL + "/", SetupKey: plane.OneOffSetupKey}} {
+		if err := m.Up(t.Context(), request); err != nil {
+			t.Error(err)
+		}
+	}
+	if calls := m.Fake.Calls(); len(calls) != 0 {
+		t.Errorf("the machine was touched: %v", calls)
+	}
+	peers, err := plane.Client.ListPeers(t.Context(), noFilter)
+	if err != nil || len(peers) != 1 {
+		t.Errorf("%d peers, %v", len(peers), err)
+	}
+}
+
+func TestDownAndUp(t *testing.T) {
+	plane := controlplanetest.New(t)
+	m := join(t, plane)
+	name := m.Engine.Status(t.Context()).Name
+	m.Fake.Calls()
+	if err := m.Down(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"names closed", "tunnel closed", "firewall closed"}, m.Fake.Calls()); diff != "" {
+		t.Error(diff)
+	}
+	if status := m.Engine.Status(t.Context()); status.State != local.StateDown {
+		t.Errorf("state %s", status.State)
+	}
+	m.stop() // and stays down when the daemon starts again
+	again := boot(t, m.dir)
+	if status := again.Engine.Status(t.Context()); status.State != local.StateDown {
+		t.Errorf("state %s", status.State)
+	}
+	if err := again.Up(t.Context(), local.UpRequest{}); err != nil {
+		t.Fatal(err)
+	}
+	if status := again.Engine.Status(t.Context()); status.Name != name || status.State != local.StateReady {
+		t.Errorf("status %+v", status)
+	}
+}
+
+func TestLastMapServesWithoutAControlPlane(t *testing.T) {
+	plane := controlplanetest.New(t)
+	m, other := join(t, plane), join(t, plane)
+	m.until("the other machine", peersAre(1))
+	m.stop()
+	other.stop()
+	moveAway(t, m.dir)
+	again := boot(t, m.dir)
+	status := again.until("the last map", peersAre(1))
+	if status.State != local.StateOffline || status.Map.Epoch == "" {
+		t.Errorf("status %+v", status)
+	}
+}
+
+func TestRemovedPeerIsForgotten(t *testing.T) {
+	plane := controlplanetest.New(t)
+	m := join(t, plane)
+	id := m.Engine.Status(t.Context()).PeerID
+	if err := plane.Client.DeletePeer(t.Context(), id); err != nil {
+		t.Fatal(err)
+	}
+	status := m.until("removal", func(s local.Status) bool { return s.State == local.StateNotEnrolled && len(s.Warnings) > 0 })
+	if !strings.Contains(status.Warnings[0], "removed") {
+		t.Errorf("warnings %v", status.Warnings)
+	}
+	if err := m.Up(t.Context(), local.UpRequest{ManagementURL: plane.URL, SetupKey: plane.SetupKey}); err != nil {
+		t.Fatal(err)
+	}
+	if status := m.Engine.Status(t.Context()); status.PeerID == id || status.State != local.StateReady {
+		t.Errorf("status %+v", status)
+	}
+}
+
+func TestLogout(t *testing.T) {
+	plane := controlplanetest.New(t)
+	m := join(t, plane)
+	if err := m.Logout(t.Context(), local.LogoutRequest{Delete: true}); err != nil {
+		t.Fatal(err)
+	}
+	if status := m.Engine.Status(t.Context()); status.State != local.StateNotEnrolled || status.PublicKey != "" {
+		t.Errorf("status %+v", status)
+	}
+	peers, err := plane.Client.ListPeers(t.Context(), noFilter)
+	if err != nil || len(peers) != 0 {
+		t.Errorf("%d peers, %v", len(peers), err)
+	}
+}
+
+func TestRefusals(t *testing.T) {
+	plane := controlplanetest.New(t)
+	if err := boot(t, t.TempDir()).Up(t.Context(), local.UpRequest{ManagementURL: plane.URL, SetupKey: plane.OneOffSetupKey}); err != nil {
+		t.Fatal(err)
+	}
+	for name, test := range map[string]struct {
+		request local.UpRequest
+		code    int
+		text    string
+	}{
+		"unknown key":        {local.UpRequest{ManagementURL: plane.URL, SetupKey: "wtk_unknown"}, program.ExitNotEnrolled, "unknown"},
+		"key that is used":   {local.UpRequest{ManagementURL: plane.URL, SetupKey: plane.OneOffSetupKey}, program.ExitNotEnrolled, "used"},
+		"no control plane":   {local.UpRequest{ManagementURL: "http://127.0.0.1:1", SetupKey: "k"}, program.ExitControlPlaneUnreachable, "cannot be reached"},
+		"no key":             {local.UpRequest{ManagementURL: plane.URL}, program.ExitNotEnrolled, "--setup-key-file"},
+		"no address":         {local.UpRequest{SetupKey: "k"}, program.ExitNotEnrolled, "--management-url"},
+		"pin without TLS":    {local.UpRequest{ManagementURL: plane.URL, SetupKey: "k", CAPin: "sha256:" + strings.Repeat("0", 64)}, program.ExitUsage, "https"},
+		"no tunnel possible": {local.UpRequest{ManagementURL: plane.URL, SetupKey: plane.SetupKey}, 0, "injected"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := boot(t, t.TempDir())
+			if test.code == 0 {
+				m.FailNext("open", errInjected)
+			}
+			err := m.Up(t.Context(), test.request)
+			var own *local.Error
+			if err == nil || !strings.Contains(err.Error(), test.text) || errors.As(err, &own) && own.Code != test.code {
+				t.Errorf("error %v, want %q and code %d", err, test.text, test.code)
+			}
+			if status := m.Engine.Status(t.Context()); status.State != local.StateNotEnrolled || status.PeerID != "" {
+				t.Errorf("status %+v", status)
+			}
+		})
+	}
+	if peers, err := plane.Client.ListPeers(t.Context(), noFilter); err != nil || len(peers) != 1 {
+		t.Errorf("%d peers, want the one: %v", len(peers), err)
+	}
+}
+
+var noFilter sdk.ListPeersOptions
+
+// moveAway makes the identity in dir name a control plane that is not there.
+func moveAway(t *testing.T, dir string) {
+	t.Helper()
+	store, err := identity.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mine, err := store.Load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	mine.ManagementURL = "http://127.0.0.1:1"
+	if err := errors.Join(store.Save(mine), store.Close()); err != nil {
+		t.Fatal(err)
+	}
+}
