@@ -1,6 +1,9 @@
 package main
 
 import (
+	"net/netip"
+	"slices"
+	"strconv"
 	"testing"
 
 	"github.com/wattlenet/wattle/controlplane/controlplanetest"
@@ -12,14 +15,37 @@ func TestConformance(t *testing.T) {
 	if testing.Short() {
 		t.Skip("SKIPPED: runs Terraform some hundred times")
 	}
-	plane := controlplanetest.New(t)
-	existing := map[string][]string{"user": {plane.OwnerID, plane.OwnerID}}
-	for range 2 {
-		existing["peer"] = append(existing["peer"], controlplanetest.NewMachine(t, plane).PeerID)
-	}
-	conformance.Run(t, conformance.Server{
-		URL: plane.URL, Token: plane.Token, Existing: existing,
-		// A revoked key stays revoked: a new one is made instead.
-		OneWay: []string{"setup_key.revoked"},
+	conformance.Run(t, func(t *testing.T, needs []string) conformance.Server {
+		plane := controlplanetest.New(t)
+		s := conformance.Server{
+			URL: plane.URL, Token: plane.Token,
+			Existing: map[string][]string{"user": {plane.OwnerID, plane.OwnerID}},
+			// A revoked key stays revoked: a new one is made instead.
+			OneWay: []string{"setup_key.revoked"},
+			Values: map[string][]string{"peer.ip": addresses(t, plane)},
+		}
+		if slices.Contains(needs, "peer") {
+			for range 2 {
+				s.Existing["peer"] = append(s.Existing["peer"], controlplanetest.NewMachine(t, plane).PeerID)
+			}
+		}
+		return s
 	})
+}
+
+// addresses are two free addresses inside the account's range, as HCL.
+func addresses(t *testing.T, plane *controlplanetest.Server) []string {
+	t.Helper()
+	settings, err := plane.Client.GetAccountSettings(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	network, err := netip.ParsePrefix(settings.NetworkRange)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := network.Addr().As4()
+	b[3] = 201
+	first := netip.AddrFrom4(b)
+	return []string{strconv.Quote(first.String()), strconv.Quote(first.Next().String())}
 }

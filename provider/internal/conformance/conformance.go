@@ -29,15 +29,26 @@ type Server struct {
 	Existing map[string][]string
 	// OneWay names attributes, as noun.attribute, that cannot be set back.
 	OneWay []string
+	// Values replaces the values of attributes, as noun.attribute, that only
+	// the server can know, such as an address inside its own range.
+	Values map[string][]string
 }
 
-// Run tries every noun.
-func Run(t *testing.T, s Server) {
+// Run tries every noun, each on the server that start returns for it; needs
+// are the nouns of which it must have two objects.
+func Run(t *testing.T, start func(t *testing.T, needs []string) Server) {
 	t.Helper()
 	useTerraform(t)
 	for _, c := range terraform.Cases {
 		t.Run(c.Noun, func(t *testing.T) {
-			s := subject{Case: c, server: s, proxy: newProxy(t, s.URL)}
+			server := start(t, c.Needs)
+			s := subject{Case: c, server: server, proxy: newProxy(t, server.URL)}
+			s.Attributes = slices.Clone(c.Attributes)
+			for i, a := range s.Attributes {
+				if values := server.Values[c.Noun+"."+a.Name]; values != nil {
+					s.Attributes[i].Values = values
+				}
+			}
 			for _, need := range c.Needs {
 				if len(s.server.Existing[need]) < 2 {
 					s.missing = append(s.missing, need)
@@ -87,6 +98,7 @@ func (s *subject) run(t *testing.T) {
 	t.Run("each attribute", s.testAttributes)
 	t.Run("invalid values", s.testInvalid)
 	t.Run("data sources", s.testData)
+	t.Run("secrets", s.testSecrets)
 	if s.Kind == terraform.Collection {
 		t.Run("gone", s.testGone)
 		t.Run("many", s.testMany)
@@ -258,7 +270,7 @@ func (s *subject) testAttributes(t *testing.T) {
 		if a.Required {
 			with[a.Name] = a.Values[1]
 		}
-		if !s.usable(with) {
+		if !s.usable(with) || s.config(with) == s.config(base) {
 			continue
 		}
 		steps = append(steps, resource.TestStep{Config: s.config(with), ConfigPlanChecks: s.expect(a)})
