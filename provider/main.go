@@ -20,7 +20,7 @@ var version = "dev"
 func main() {
 	debugger := flag.Bool("debug", false, "wait for a debugger and for Terraform to attach")
 	flag.Parse()
-	silence(os.Environ)
+	silence(os.Environ())
 	// The process lives for seconds and holds little: fewer collections save
 	// a third of its processor time.
 	debug.SetGCPercent(400)

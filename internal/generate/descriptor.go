@@ -198,7 +198,9 @@ func (p *nounPage) ephemeralAttributes() []*attribute {
 }
 
 // lifetime reports the attribute that says how long an object lives.
-func (a *attribute) lifetime() bool { return a.Wire == "expires_in" && a.Kind == "int64" && a.schema != nil }
+func (a *attribute) lifetime() bool {
+	return a.Wire == "expires_in" && a.Kind == "int64" && a.schema != nil
+}
 
 // ephemeralDefault is what an argument left out becomes: the contract's
 // default, but the shortest life instead of none.

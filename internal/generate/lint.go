@@ -80,7 +80,7 @@ func (l *linter) vocabulary() {
 
 // described refuses a text that is no sentence.
 func (l *linter) described(pointer, what, text string) {
-	if len(strings.Fields(text)) == 0 || !strings.ContainsAny(text[len(strings.TrimRight(text, "`\"' )\n")) - 1:], ".!?") {
+	if len(strings.Fields(text)) == 0 || !strings.ContainsAny(text[len(strings.TrimRight(text, "`\"' )\n"))-1:], ".!?") {
 		l.add(pointer, "R12", "%s needs a description of at least a sentence that ends with a full stop", what)
 	}
 }
