@@ -48,7 +48,7 @@ func (a answer) problem(t *testing.T) api.Problem {
 }
 
 // ask sends a request; header is a list of names and values.
-func ask(t *testing.T, plane *controlplanetest.Server, method, path, body string, header ...string) answer {
+func ask(t testing.TB, plane *controlplanetest.Server, method, path, body string, header ...string) answer {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), method, plane.URL+path, strings.NewReader(body))
 	if err != nil {
@@ -310,7 +310,7 @@ func TestConditionalReadsAreThoseOfTheContract(t *testing.T) {
 }
 
 // created makes an object and returns its id.
-func created(t *testing.T, plane *controlplanetest.Server, path, body string) string {
+func created(t testing.TB, plane *controlplanetest.Server, path, body string) string {
 	t.Helper()
 	got := ask(t, plane, "POST", path, body)
 	var object struct{ ID string }

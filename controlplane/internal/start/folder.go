@@ -43,7 +43,10 @@ func openFolder(path string) (*folder, error) {
 	}
 	if err := tryLock(lock); err != nil {
 		_ = lock.Close()
-		return nil, fmt.Errorf("another wattle-server uses the data folder %s: %w; stop it first", path, err)
+		if isLocked(err) {
+			return nil, fmt.Errorf("another wattle-server uses the data folder %s; stop it first", path)
+		}
+		return nil, fmt.Errorf("the data folder %s cannot be locked: %w; choose another with --data-dir", path, err)
 	}
 	return &folder{path: path, lock: lock}, nil
 }

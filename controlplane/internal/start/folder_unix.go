@@ -14,4 +14,6 @@ func tryLock(file *os.File) error {
 	return syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 }
 
+func isLocked(err error) bool { return errors.Is(err, syscall.EWOULDBLOCK) }
+
 func isAddressInUse(err error) bool { return errors.Is(err, syscall.EADDRINUSE) }

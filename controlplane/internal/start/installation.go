@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"path/filepath"
 
 	"golang.org/x/sync/errgroup"
 
@@ -45,6 +46,10 @@ func Open(ctx context.Context, config Config) (*Installation, error) {
 }
 
 func (i *Installation) open(ctx context.Context) (err error) {
+	// What is printed must hold in another folder too.
+	if i.config.DataDir, err = filepath.Abs(i.config.DataDir); err != nil {
+		return fmt.Errorf("find the data folder: %w", err)
+	}
 	if i.folder, err = openFolder(i.config.DataDir); err != nil {
 		return err
 	}

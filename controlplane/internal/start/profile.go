@@ -38,13 +38,16 @@ func placeProfile(configured, dataDir string, public *url.URL, pin string) (prof
 		}
 		path = usual
 	}
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return profilePlace{}, fmt.Errorf("find the credentials profile: %w", err)
+	}
 	place := profilePlace{path: path}
 	existing, err := sdk.ReadProfile(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 	case err != nil, existing.URL != public.String() && (pin == "" || existing.CAPin != pin):
-		place.occupied = path
-		place.path = path + "." + strings.NewReplacer(":", "-", "[", "", "]", "").Replace(public.Host)
+		place.occupied, place.path = path, path+"."+strings.NewReplacer(":", "-", "[", "", "]", "").Replace(public.Host)
 	}
 	return place, writable(filepath.Dir(place.path))
 }

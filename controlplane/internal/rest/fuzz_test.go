@@ -1,0 +1,48 @@
+package rest_test
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/wattlenet/wattle/controlplane/controlplanetest"
+	"github.com/wattlenet/wattle/generated/api"
+)
+
+// No body that anybody can send is a fault of the server.
+func FuzzNoBodyIsAnInternalError(f *testing.F) {
+	for _, seed := range []string{
+		`{}`, `null`, `[]`, `{"name":null}`, `{"name":"\u0000"}`, `{"name":"\ud800","peers":[""]}`, `{"name":"a","peers":["` + strings.Repeat("x", 64) + `"]}`,
+		`{"name":"p","rules":[{"name":"r","sources":["All"],"destinations":["All"],"ports":["80"],"protocol":"tcp"}]}`,
+		`{"name":"p","rules":[{"name":"r","sources":[],"destinations":null,"sourceResource":{"id":"","type":"peer"}}]}`,
+		`{"name":"p","rules":[{"name":"r"},{"name":"r"}]}`, `{"name":"p","rules":[{"id":"x","name":"r","port_ranges":[{"start":9,"end":1}]}]}`,
+		`{"name":"k","expires_in":-1,"usage_limit":9223372036854775807}`, `{"auto_groups":["All","All",""],"revoked":true}`,
+		`{"name":"t","expires_in":366}`, `{"peer_id":""}`, `{"settings":{"extra":null}}`, `{"settings":{"network_range":"0.0.0.0/0","extra":{}}}`,
+		`{"network_range":"300.1.1.1/8","dns_domain":"..","peer_approval_enabled":"x"}`, `{"ip":"::1","name":""}`,
+		`{"email":"a@b","password":"12345678","name":"x","pat_expire_in":0}`,
+		`{"setup_key":"wtk_x","machine_key":"` + strings.Repeat("A", 43) + `=","wireguard_key":"` + strings.Repeat("A", 43) + `=","proof":"a.b.c","facts":{"hostname":"","os":"","arch":"","kernel_version":"","agent_version":""}}`,
+	} {
+		f.Add(seed)
+	}
+	plane := controlplanetest.New(f)
+	group := created(f, plane, "/api/groups", `{"name":"target"}`)
+	policy := created(f, plane, "/api/policies", `{"name":"target","rules":[{"name":"r","sources":["`+group+`"],"destinations":["`+group+`"]}]}`)
+	key := created(f, plane, "/api/setup-keys", `{"name":"target"}`)
+	peer := controlplanetest.NewMachine(f, plane).PeerID
+	places := strings.NewReplacer("{user_id}", plane.OwnerID, "{account_id}", plane.AccountID, "{group_id}", group,
+		"{policy_id}", policy, "{setup_key_id}", key, "{peer_id}", peer)
+	f.Fuzz(func(t *testing.T, body string) {
+		for _, operation := range operations() {
+			if operation.NewBody == nil || operation.Credential == api.AgentCredential {
+				continue
+			}
+			got := ask(t, plane, operation.Method, places.Replace(operation.Path), body, "Content-Type", "application/json")
+			if got.status >= http.StatusInternalServerError {
+				t.Errorf("%s answers %d to %s: %s", operation.ID, got.status, body, got.body)
+			}
+			if got.status >= http.StatusBadRequest {
+				got.problem(t)
+			}
+		}
+	})
+}
