@@ -27,8 +27,9 @@ type batch struct {
 	ruled    map[*base]struct{}
 	doubtful map[*base]struct{}
 
-	patches  map[*set]*patch
-	work     map[*class]*classWork
+	// patched and touched hold the sets and classes with a patch or work of this batch.
+	patched  []*set
+	touched  []*class
 	upserts  map[upsertKey]*op
 	removals map[uint32]*op
 	puts     map[*set]*op
@@ -48,8 +49,8 @@ func (e *Engine) apply(serial int64, changes []Change) (*Update, error) {
 	e.serial = serial
 	b := &batch{
 		e: e, shifted: map[*base][]uint32{}, entries: map[uint32]mapstate.Digest{}, selves: map[*peer]struct{}{},
-		regroup: map[*peer]struct{}{}, ruled: map[*base]struct{}{}, doubtful: map[*base]struct{}{}, patches: map[*set]*patch{},
-		work: map[*class]*classWork{}, upserts: map[upsertKey]*op{}, puts: map[*set]*op{}, update: &Update{Serial: serial, e: e},
+		regroup: map[*peer]struct{}{}, ruled: map[*base]struct{}{}, doubtful: map[*base]struct{}{},
+		upserts: map[upsertKey]*op{}, puts: map[*set]*op{}, update: &Update{Serial: serial, e: e},
 	}
 	for _, c := range changes {
 		b.apply(c)
@@ -57,13 +58,19 @@ func (e *Engine) apply(serial int64, changes []Change) (*Update, error) {
 	b.patchSets()
 	b.touchEntries()
 	b.touchRules()
-	for _, c := range b.worklist() {
-		b.advance(c, b.work[c])
+	for _, c := range b.touched {
+		b.advance(c, c.work)
 	}
 	b.movePeers()
 	b.tellSelves()
 	for base := range b.doubtful {
 		e.forget(base)
+	}
+	for _, s := range b.patched {
+		s.patch = nil
+	}
+	for _, c := range b.touched {
+		c.work = nil
 	}
 	e.history.add(serial, b.update.logged)
 	return b.update, nil
@@ -284,22 +291,20 @@ func (b *batch) putSettings(s Settings) {
 func (b *batch) patchSets() {
 	for base, ordinals := range b.shifted {
 		for s := range base.sets {
-			p := b.patches[s]
-			if p == nil {
-				p = &patch{}
-				b.patches[s] = p
+			if s.patch == nil {
+				s.patch = &patch{}
+				b.patched = append(b.patched, s)
 			}
 			for _, n := range ordinals {
-				s.refresh(b.e, n, p)
+				s.refresh(b.e, n)
 			}
 		}
 	}
-	for s, p := range b.patches {
-		if len(p.added)+len(p.removed) == 0 {
-			delete(b.patches, s)
+	for _, s := range b.patched {
+		if len(s.patch.added)+len(s.patch.removed) == 0 {
 			continue
 		}
-		p.finish(s)
+		s.finish()
 		for c := range s.classes {
 			w := b.touch(c)
 			w.patched = append(w.patched, s)

@@ -106,15 +106,11 @@ func (e *Engine) Resume(peerID string, has api.MapPosition) (from int64, ok bool
 	if has.Epoch != e.cfg.Epoch || has.Serial > e.serial {
 		return 0, false, nil
 	}
-	digest, err := mapstate.ParseDigest(has.Digest)
-	if err != nil {
-		return 0, false, nil //nolint:nilerr // a digest that cannot be read is one that differs
-	}
-	if digest == p.digest() {
+	if has.Digest == p.digest().String() {
 		return e.serial, true, nil
 	}
 	t, ok := p.follow(has.Serial, e.serial)
-	if !ok || t.before != digest {
+	if !ok || has.Digest != t.before.String() {
 		return 0, false, nil
 	}
 	return has.Serial, true, nil

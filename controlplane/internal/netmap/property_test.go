@@ -196,7 +196,7 @@ func (w *world) end() (groups []string, peer string) {
 // TestEngineEqualsRecompute runs random writes and compares every peer's map with the oracle after each. Agents follow
 // through deltas: one at every write, one now and then, one from stored positions.
 func TestEngineEqualsRecompute(t *testing.T) {
-	sequences := 400
+	sequences := 250
 	if testing.Short() {
 		sequences = 40
 	}

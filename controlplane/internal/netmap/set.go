@@ -19,6 +19,8 @@ type set struct {
 	// sum is the digest of the set and its members.
 	sum     mapstate.Digest
 	classes map[*class]struct{}
+	// patch is what the batch that is being applied did to the set; nil between batches.
+	patch *patch
 
 	// born is the serial at which the set was made; chunks holds the serial of the last change in a directory chunk.
 	born   int64
@@ -85,8 +87,9 @@ type patch struct {
 	op    *op
 }
 
-// refresh brings the membership of one peer up to date and notes the change in p.
-func (s *set) refresh(e *Engine, n uint32, p *patch) {
+// refresh brings the membership of one peer up to date and notes the change in the patch.
+func (s *set) refresh(e *Engine, n uint32) {
+	p := s.patch
 	now, before := e.approved.Contains(n) && s.expr.holds(n), s.members.Contains(n)
 	switch {
 	case now && !before:
@@ -109,7 +112,8 @@ func (s *set) chunkVersion(chunk uint32) int64 {
 }
 
 // finish seals the patch after the last refresh.
-func (p *patch) finish(s *set) {
+func (s *set) finish() {
+	p := s.patch
 	slices.Sort(p.added)
 	slices.Sort(p.removed)
 	s.sum = s.sum.Plus(p.delta)

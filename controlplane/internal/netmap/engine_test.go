@@ -1,0 +1,303 @@
+package netmap
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/RoaringBitmap/roaring"
+
+	"github.com/wattlenet/wattle/generated/api"
+	"github.com/wattlenet/wattle/internal/mapstate"
+)
+
+func simplePeer(id string, n uint32) PeerPut {
+	return PeerPut{Peer{ID: id, Ordinal: n, Key: "key-" + id, Name: id, Approved: true}}
+}
+
+func simplePolicy(id string, rules ...Rule) PolicyPut {
+	for i := range rules {
+		rules[i].ID, rules[i].Enabled = fmt.Sprint("r", i), true
+	}
+	return PolicyPut{Policy{ID: id, Enabled: true, Rules: rules}}
+}
+
+// small has the peers a, b, c, d with the ordinals 1 to 4 in groups ga to gd of their own, and all in group all.
+func small(t *testing.T, more ...Change) *Engine {
+	t.Helper()
+	e := mustNew(t)
+	changes := []Change{GroupPut{ID: "all"}}
+	for n, id := range []string{"a", "b", "c", "d"} {
+		changes = append(changes, simplePeer(id, uint32(n+1)), GroupPut{"g" + id, []string{id}}, MembersAdd{"all", []string{id}})
+	}
+	if err := e.Load(1, append(changes, more...)); err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+// sees lists who sees whom as "ab" for: a sees b.
+func sees(e *Engine) string {
+	var list []string
+	for _, a := range []string{"a", "b", "c", "d"} {
+		for _, b := range []string{"a", "b", "c", "d"} {
+			if e.Sees(a, b) {
+				list = append(list, a+b)
+			}
+		}
+	}
+	return strings.Join(list, " ")
+}
+
+func reaches(t *testing.T, e *Engine) string {
+	t.Helper()
+	var list []string
+	for _, a := range []string{"a", "b", "c", "d"} {
+		reached, err := e.Accessible(a)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if count, err := e.AccessibleCount(a); err != nil || count != len(reached) {
+			t.Errorf("%s reaches %d peers by list and %d by count, error %v", a, len(reached), count, err)
+		}
+		for _, b := range reached {
+			list = append(list, a+b)
+		}
+	}
+	return strings.Join(list, " ")
+}
+
+func TestWhoSeesWhom(t *testing.T) {
+	groups := func(ids ...string) []string { return ids }
+	cases := map[string]struct {
+		changes       []Change
+		sees, reaches string
+	}{
+		"nobody without a policy": {nil, "", ""},
+		"one direction shows both sides": {
+			[]Change{simplePolicy("p", Rule{Sources: groups("ga"), Destinations: groups("gb")})}, "ab ba", "ab",
+		},
+		"both directions": {
+			[]Change{simplePolicy("p", Rule{Sources: groups("ga"), Destinations: groups("gb"), Bidirectional: true})}, "ab ba", "ab ba",
+		},
+		"several groups at an end": {
+			[]Change{simplePolicy("p", Rule{Sources: groups("ga", "gb"), Destinations: groups("gc")})}, "ac bc ca cb", "ac bc",
+		},
+		"single peers": {
+			[]Change{simplePolicy("p", Rule{SourcePeer: "a", DestinationPeer: "d"})}, "ad da", "ad",
+		},
+		"a single peer and a group": {
+			[]Change{simplePolicy("p", Rule{SourcePeer: "a", Destinations: groups("all")})}, "ab ac ad ba ca da", "ab ac ad",
+		},
+		"a drop of all protocols hides": {
+			[]Change{simplePolicy("p", Rule{Sources: groups("all"), Destinations: groups("all")}, Rule{Drop: true, Bidirectional: true, Sources: groups("ga"), Destinations: groups("gb", "gc", "gd")})},
+			"bc bd cb cd db dc", "bc bd cb cd db dc",
+		},
+		"a drop in one direction leaves the other": {
+			[]Change{simplePolicy("p", Rule{Sources: groups("ga"), Destinations: groups("gb"), Bidirectional: true}, Rule{Drop: true, Sources: groups("ga"), Destinations: groups("gb")})},
+			"ab ba", "ba",
+		},
+		"a drop of ports shows nobody new": {
+			[]Change{
+				simplePolicy("p", Rule{Sources: groups("ga"), Destinations: groups("gb")}),
+				simplePolicy("q", Rule{Drop: true, Protocol: "tcp", Ports: []PortRange{{22, 22}}, Sources: groups("all"), Destinations: groups("gb")}),
+			}, "ab ba", "ab",
+		},
+		"a disabled policy": {
+			[]Change{PolicyPut{Policy{ID: "p", Rules: []Rule{{ID: "r", Enabled: true, Sources: groups("ga"), Destinations: groups("gb")}}}}}, "", "",
+		},
+		"a disabled rule": {
+			[]Change{PolicyPut{Policy{ID: "p", Enabled: true, Rules: []Rule{{ID: "r", Sources: groups("ga"), Destinations: groups("gb")}}}}}, "", "",
+		},
+		"an unapproved peer": {
+			[]Change{simplePolicy("p", Rule{Sources: groups("all"), Destinations: groups("all")}), PeerPut{Peer{ID: "d", Ordinal: 4}}},
+			"ab ac ba bc ca cb", "ab ac ba bc ca cb",
+		},
+		"a group that is gone": {
+			[]Change{simplePolicy("p", Rule{Sources: groups("ga", "gb"), Destinations: groups("gc")}), GroupRemove{"ga"}}, "bc cb", "bc",
+		},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			loaded := small(t, c.changes...)
+			if got := sees(loaded); got != c.sees {
+				t.Errorf("these see each other: %q, want %q", got, c.sees)
+			}
+			if got := reaches(t, loaded); got != c.reaches {
+				t.Errorf("these reach each other: %q, want %q", got, c.reaches)
+			}
+			changed := small(t)
+			if len(c.changes) > 0 {
+				if _, err := changed.Apply(2, c.changes...); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if got := sees(changed); got != c.sees {
+				t.Errorf("after a write these see each other: %q, want %q", got, c.sees)
+			}
+		})
+	}
+}
+
+func TestChangesThatDoNotFitChangeNothing(t *testing.T) {
+	cases := map[string]Change{
+		"unknown group":     MembersAdd{"nowhere", []string{"a"}},
+		"unknown member":    MembersAdd{"ga", []string{"nobody"}},
+		"taken ordinal":     simplePeer("e", 1),
+		"another ordinal":   simplePeer("a", 9),
+		"a peer with no id": simplePeer("", 9),
+	}
+	for name, bad := range cases {
+		t.Run(name, func(t *testing.T) {
+			e := small(t)
+			before, err := e.Position("a")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := e.Apply(2, PeerRemove{"b"}, bad); err == nil {
+				t.Error("the changes are taken")
+			}
+			if after, err := e.Position("a"); err != nil || after != before || e.peers["b"] == nil {
+				t.Errorf("the account changed: %v, error %v", after, err)
+			}
+		})
+	}
+	if _, err := small(t).Apply(1, PeerRemove{"b"}); err == nil {
+		t.Error("a serial twice is taken")
+	}
+}
+
+func TestOneEncodingForAllWhoHear(t *testing.T) {
+	e := small(t, simplePolicy("p", Rule{Sources: []string{"all"}, Destinations: []string{"all"}}))
+	if _, err := e.Apply(2, simplePeer("e", 5), MembersAdd{"all", []string{"e"}}); err != nil {
+		t.Fatal(err)
+	}
+	first, err := e.Deltas("a", 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range []string{"b", "c", "d"} {
+		other, err := e.Deltas(id, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		same := slices.EqualFunc(first.ops, other.ops, func(a, b *op) bool { return &a.raw[0] == &b.raw[0] })
+		if !same {
+			t.Errorf("%s and a, in different classes, hear of one join in different bytes", id)
+		}
+	}
+	if line := first.Line(1); len(line) > 400 {
+		t.Errorf("one join is a line of %d bytes: %s", len(line), line)
+	}
+}
+
+func TestLogsAreBounded(t *testing.T) {
+	cfg := testConfig()
+	cfg.LogEntries = 10
+	e, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := e.Load(1, []Change{simplePeer("a", 1), simplePeer("b", 2), GroupPut{"g", []string{"a", "b"}}, simplePolicy("p", Rule{Sources: []string{"g"}, Destinations: []string{"g"}})}); err != nil {
+		t.Fatal(err)
+	}
+	b := simplePeer("b", 2)
+	for serial := int64(2); serial < 40; serial++ {
+		b.Peer.Name = fmt.Sprint("b", serial)
+		if _, err := e.Apply(serial, b); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := e.Deltas("a", 5); !errors.Is(err, ErrGone) {
+		t.Errorf("deltas since a forgotten serial: %v", err)
+	}
+	if d, err := e.Deltas("a", 35); err != nil || d.Ops() != 1 {
+		t.Errorf("deltas since a kept serial: %d ops, error %v", d.Ops(), err)
+	}
+	if _, err := e.Deltas("nobody", 35); !errors.Is(err, ErrUnknownPeer) {
+		t.Errorf("deltas of an unknown peer: %v", err)
+	}
+}
+
+func TestMergeTellsTheLastStateOnly(t *testing.T) {
+	ids := func(ops []*op) string {
+		var list []string
+		for _, o := range ops {
+			list = append(list, string(o.raw))
+		}
+		return strings.Join(list, "\n")
+	}
+	cases := map[string]struct {
+		lists [][]*op
+		want  []*op
+	}{
+		"came and went":            {[][]*op{{upsertOp(1, []byte("{}"), true)}, {removeOp(1)}}, nil},
+		"went and came":            {[][]*op{{removeOp(1)}, {upsertOp(1, []byte("{}"), true)}}, []*op{upsertOp(1, []byte("{}"), false)}},
+		"left a set and came back": {[][]*op{{patchOp("s", nil, []uint32{1, 2})}, {patchOp("s", []uint32{1}, nil)}}, []*op{patchOp("s", nil, []uint32{2})}},
+		"joined a set and left":    {[][]*op{{patchOp("s", []uint32{1}, nil)}, {patchOp("s", nil, []uint32{1})}}, nil},
+		"a put and a patch":        {[][]*op{{putOp("s", roaring.BitmapOf(1), true)}, {patchOp("s", []uint32{2}, []uint32{1})}}, []*op{putOp("s", roaring.BitmapOf(2), true)}},
+		"a patch and a removal":    {[][]*op{{patchOp("s", []uint32{1}, nil)}, {setRemoveOp("s")}}, []*op{setRemoveOp("s")}},
+		"a new set and a removal":  {[][]*op{{putOp("s", roaring.BitmapOf(1), true)}, {setRemoveOp("s")}}, nil},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			if got := ids(merge(c.lists)); got != ids(c.want) {
+				t.Errorf("got\n%s\nwant\n%s", got, ids(c.want))
+			}
+		})
+	}
+}
+
+func TestSnapshotPartsAreShared(t *testing.T) {
+	e := small(t, simplePolicy("p", Rule{Sources: []string{"all"}, Destinations: []string{"all"}}))
+	first, errFirst := e.Snapshot("a")
+	second, errSecond := e.Snapshot("b")
+	if err := errors.Join(errFirst, errSecond); err != nil {
+		t.Fatal(err)
+	}
+	if first.Blobs[0] != second.Blobs[0] || first.Blobs[0].Kind != api.BlobRefKindDirectory {
+		t.Error("two classes that see one set have directories of their own")
+	}
+	if blob, err := e.Blob("a", first.Blobs[1].Sha256); err != nil || blob == nil {
+		t.Errorf("a part of the snapshot: %v, error %v", blob, err)
+	}
+	if blob, err := e.Blob("a", strings.Repeat("0", 64)); err != nil || blob != nil {
+		t.Errorf("no part of the snapshot: %v, error %v", blob, err)
+	}
+}
+
+func TestBlobCacheIsBounded(t *testing.T) {
+	cfg := testConfig()
+	cfg.Blobs = NewBlobCache(2000)
+	e, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var changes []Change
+	for i := range 30 {
+		id := fmt.Sprint("p", i)
+		changes = append(changes, simplePeer(id, uint32(i)), GroupPut{"g" + id, []string{id}},
+			simplePolicy("y"+id, Rule{Sources: []string{"g" + id}, Destinations: []string{"gp0"}}))
+	}
+	if err := e.Load(1, changes); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 30 {
+		id := fmt.Sprint("p", i)
+		snapshot, err := e.Snapshot(id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := mapstate.Load(snapshot.Event, func(part api.BlobRef) ([]byte, error) {
+			blob, err := e.Blob(id, part.Sha256)
+			return blob.Compressed, err
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if size := cfg.Blobs.Bytes(); size > 2000 || size == 0 {
+		t.Errorf("the cache holds %d bytes", size)
+	}
+}
