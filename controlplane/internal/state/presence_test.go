@@ -1,0 +1,130 @@
+package state
+
+import (
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/wattlenet/wattle/controlplane/internal/auth"
+	"github.com/wattlenet/wattle/controlplane/internal/netmap"
+	"github.com/wattlenet/wattle/controlplane/internal/problem"
+	"github.com/wattlenet/wattle/generated/api"
+)
+
+func TestPresenceMovesNothing(t *testing.T) {
+	f := fresh(t)
+	peer := f.enroll("a")
+	if peer.Connected || peer.ConnectionIp != "192.0.2.7" || peer.Os != "linux" || peer.Hostname != "a" {
+		t.Fatalf("%+v", peer)
+	}
+	serial := f.accounts[f.owner.AccountID].row.Serial
+	there := netip.MustParseAddr("198.51.100.9")
+	f.SetPresence(peer.Id, "new", true, there)
+	f.SetPresence(peer.Id, "old", false, there) // the late end of a replaced stream
+	agent := auth.Principal{Kind: auth.KindAgent, PeerID: peer.Id, AccountID: f.owner.AccountID}
+	facts := api.MachineFacts{Hostname: "a2", Os: "linux"}
+	if err := f.ReportAgent(t.Context(), agent, api.StatusReport{Facts: facts}, there); err != nil {
+		t.Fatal(err)
+	}
+	got := must(f.GetPeer(t.Context(), f.owner, peer.Id))(t)
+	if !got.Connected || got.ConnectionIp != "198.51.100.9" || got.Hostname != "a2" || got.ObjectVersion != peer.ObjectVersion {
+		t.Fatalf("%+v", got)
+	}
+	f.SetPresence(peer.Id, "new", false, there)
+	if got := must(f.GetPeer(t.Context(), f.owner, peer.Id))(t); got.Connected {
+		t.Fatal("still connected")
+	}
+	if err := f.flushPresence(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	second := must(New(t.Context(), f.cfg))(t)
+	after := must(second.GetPeer(t.Context(), f.owner, peer.Id))(t)
+	if after.Hostname != "a2" || after.LastSeen.IsZero() || second.accounts[f.owner.AccountID].row.Serial != serial {
+		t.Fatalf("%+v", after)
+	}
+}
+
+func TestEphemeralPeersGo(t *testing.T) {
+	f := fresh(t)
+	k := must(f.CreateSetupKey(t.Context(), f.owner, api.SetupKeyRequest{Name: "e", Type: new(api.SetupKeyRequestTypeReusable), Ephemeral: new(true)}))(t)
+	join := func(key string) string {
+		return must(f.Enroll(t.Context(), auth.Principal{}, request(key, "m"), somewhere))(t).PeerId
+	}
+	away, here, named, stays := join(k.Key), join(k.Key), join(k.Key), join(f.network.ReusableSetupKey)
+	rule := api.PolicyRuleRequest{Name: "r", Sources: ids("All")}
+	rule.DestinationResource.Set(api.RuleResource{Id: named, Type: "peer"})
+	must(f.CreatePolicy(t.Context(), f.owner, api.PolicyRequest{Name: "p", Rules: []api.PolicyRuleRequest{rule}}))(t)
+	a := f.accounts[f.owner.AccountID]
+	for _, id := range []string{away, here, named, stays} {
+		a.present.update(id, func(seen *presence) { seen.lastSeen = now().Add(-11 * time.Minute) })
+	}
+	f.SetPresence(here, "s", true, somewhere)
+	if err := f.removeEphemeral(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	var left []string
+	for _, p := range must2(f.ListPeers(t.Context(), f.owner, api.ListPeersParams{}))(t) {
+		left = append(left, p.Id)
+	}
+	if !slices.Equal(left, []string{here, named, stays}) {
+		t.Fatal(left)
+	}
+	event := must2(f.ListAuditEvents(t.Context(), f.owner, api.ListAuditEventsParams{Limit: new(1)}))(t)[0]
+	if event.ActivityCode != "peer.expire" || event.InitiatorId != "system" || event.Channel != "system" {
+		t.Fatalf("%+v", event)
+	}
+}
+
+func TestSubscribersHearInOrder(t *testing.T) {
+	f := fresh(t)
+	var serials []int64
+	var heard []string
+	cancel := must(f.Subscribe(f.owner.AccountID, func(u *netmap.Update) {
+		serials = append(serials, u.Serial)
+		heard = append(heard, slices.Collect(u.Peers())...)
+	}))(t)
+	a := f.enroll("a")
+	f.group("quiet") // no map changes
+	b := f.enroll("b")
+	if len(serials) < 2 || !slices.IsSorted(serials) || !slices.Contains(heard, a.Id) || !slices.Contains(heard, b.Id) {
+		t.Fatal(serials, heard)
+	}
+	agent := auth.Principal{Kind: auth.KindAgent, ID: a.Id, PeerID: a.Id, AccountID: f.owner.AccountID, Channel: auth.ChannelAgent}
+	if err := f.WithdrawAgent(t.Context(), agent); err != nil {
+		t.Fatal(err)
+	}
+	n := len(serials)
+	cancel()
+	f.enroll("c")
+	if len(serials) != n {
+		t.Fatal("heard after the end")
+	}
+	refused(t, f.WithdrawAgent(t.Context(), agent), problem.KindNotFound, "", "peer not found")
+	if _, _, err := f.PeerKey(t.Context(), a.Id); err == nil {
+		t.Fatal("a removed peer has a key")
+	}
+}
+
+func TestAuditTellsWho(t *testing.T) {
+	f := fresh(t)
+	g := f.group("web")
+	must(f.UpdateGroup(t.Context(), f.owner, g.Id, api.GroupRequest{Name: "www"}, ""))(t)
+	events := must2(f.ListAuditEvents(t.Context(), f.owner, api.ListAuditEventsParams{}))(t)
+	if len(events) != 3 {
+		t.Fatalf("%d events", len(events))
+	}
+	e := events[0]
+	if e.Activity != "Group changed" || e.InitiatorId != f.owner.ID || e.InitiatorEmail != "owner@example.org" || e.TargetId != g.Id ||
+		e.RequestId != "req-1" || e.Channel != "api" || e.Meta["name"] != "www" || (*e.Before)["name"] != "web" || (*e.After)["name"] != "www" {
+		t.Fatalf("%+v", e)
+	}
+	if events[1].Before != nil || events[2].ActivityCode != "account.create" || events[2].Channel != "command" {
+		t.Fatalf("%+v", events)
+	}
+	page, next, err := f.ListAuditEvents(t.Context(), f.owner, api.ListAuditEventsParams{Limit: new(2)})
+	rest := must2(f.ListAuditEvents(t.Context(), f.owner, api.ListAuditEventsParams{Limit: new(2), Cursor: &next}))(t)
+	if err != nil || len(page) != 2 || len(rest) != 1 || rest[0].Id != "1" {
+		t.Fatal(page, rest, err)
+	}
+}
