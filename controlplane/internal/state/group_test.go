@@ -11,7 +11,7 @@ import (
 	"github.com/wattlenet/wattle/generated/api"
 )
 
-func contains(t *testing.T, text, part string) {
+func contains(t testing.TB, text, part string) {
 	t.Helper()
 	if !strings.Contains(text, part) {
 		t.Fatalf("%q does not contain %q", text, part)
@@ -90,7 +90,7 @@ func TestGroupRules(t *testing.T) {
 	refused(t, err, problem.KindUnauthenticated, "", "removed")
 }
 
-func must2[T any](v T, next string, err error) func(t *testing.T) T {
+func must2[T any](v T, next string, err error) func(t testing.TB) T {
 	_ = next
 	return must(v, err)
 }

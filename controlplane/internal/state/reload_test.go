@@ -29,7 +29,7 @@ type picture struct {
 	Digests  map[string]api.MapPosition
 }
 
-func look(t *testing.T, s *State, accountID string) picture {
+func look(t testing.TB, s *State, accountID string) picture {
 	t.Helper()
 	a := s.accounts[accountID]
 	a.mu.RLock()

@@ -22,14 +22,14 @@ import (
 // A fixture is a state with a fresh network and its owner.
 type fixture struct {
 	*State
-	t       *testing.T
+	t       testing.TB
 	dir     string
 	network FreshNetwork
 	owner   auth.Principal
 }
 
 // open starts a state on the folder.
-func open(t *testing.T, dir string) *State {
+func open(t testing.TB, dir string) *State {
 	t.Helper()
 	db, err := store.Open(t.Context(), store.Config{Path: filepath.Join(dir, "control.db"), Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
@@ -51,7 +51,7 @@ func open(t *testing.T, dir string) *State {
 	return s
 }
 
-func fresh(t *testing.T) *fixture {
+func fresh(t testing.TB) *fixture {
 	t.Helper()
 	f := &fixture{t: t, dir: t.TempDir()}
 	f.State = open(t, f.dir)
@@ -106,8 +106,8 @@ func (f *fixture) group(name string, peers ...string) api.Group {
 }
 
 // must gives a value or ends the test.
-func must[T any](v T, err error) func(t *testing.T) T {
-	return func(t *testing.T) T {
+func must[T any](v T, err error) func(t testing.TB) T {
+	return func(t testing.TB) T {
 		t.Helper()
 		if err != nil {
 			t.Fatal(err)
@@ -117,7 +117,7 @@ func must[T any](v T, err error) func(t *testing.T) T {
 }
 
 // refused checks kind, field and a part of the text of a problem.
-func refused(t *testing.T, err error, kind problem.Kind, field, detail string) {
+func refused(t testing.TB, err error, kind problem.Kind, field, detail string) {
 	t.Helper()
 	var p *problem.Problem
 	if !errors.As(err, &p) {
