@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"database/sql"
 	"io"
 	"net"
 	"net/http"
@@ -290,6 +291,19 @@ func TestWhatKeepsAServerFromStarting(t *testing.T) {
 			}
 		}, []string{"missing", "backup"}},
 		{"corrupt database", damage(databaseFile, strings.Repeat("no database ", 1000)), []string{databaseFile, "backup"}},
+		{"newer schema", func(t *testing.T, c *Config) {
+			if err := startUp(t, Up, *c).stop(); err != nil {
+				t.Fatal(err)
+			}
+			database, err := sql.Open("sqlite3", filepath.Join(c.DataDir, databaseFile))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer database.Close()
+			if _, err := database.ExecContext(t.Context(), "INSERT INTO goose_db_version (version_id, is_applied) VALUES (999999, 1)"); err != nil {
+				t.Fatal(err)
+			}
+		}, []string{"schema version 999999", "newer program"}},
 		{"broken authority", damage("ca.key", "garbage"), []string{"authority", "backup"}},
 		{"certificate that is none", func(t *testing.T, c *Config) {
 			c.TLSCert, c.TLSKey = filepath.Join(t.TempDir(), "cert"), filepath.Join(t.TempDir(), "key")
