@@ -79,7 +79,7 @@ func IsUnavailable(err error) bool { return isKind(err, api.ProblemUnavailable) 
 // IsUnsupportedMediaType reports that the server answered: The body is not application/json.
 func IsUnsupportedMediaType(err error) bool { return isKind(err, api.ProblemUnsupportedMediaType) }
 
-// CreateGroup: Creates a group, with its members if they are given.
+// CreateGroup creates a group, with its members if they are given.
 func (c *Client) CreateGroup(ctx context.Context, body api.GroupRequest, opts ...CallOption) (*api.Group, error) {
 	call := newCall("POST", "/api/groups", opts)
 	call.body = body
@@ -91,8 +91,8 @@ func (c *Client) CreateGroup(ctx context.Context, body api.GroupRequest, opts ..
 	return &out, nil
 }
 
-// CreateGroupMembership: Adds one peer to a group and touches no other member. Adding a member
-// again changes nothing.
+// CreateGroupMembership adds one peer to a group and touches no other member. Adding a member again
+// changes nothing.
 func (c *Client) CreateGroupMembership(ctx context.Context, groupID string, body api.GroupMembershipRequest, opts ...CallOption) (*api.GroupMembership, error) {
 	call := newCall("POST", "/api/groups/"+url.PathEscape(groupID)+"/peers", opts)
 	call.body = body
@@ -104,7 +104,7 @@ func (c *Client) CreateGroupMembership(ctx context.Context, groupID string, body
 	return &out, nil
 }
 
-// CreatePolicy: Creates a policy with all of its rules.
+// CreatePolicy creates a policy with all of its rules.
 func (c *Client) CreatePolicy(ctx context.Context, body api.PolicyRequest, opts ...CallOption) (*api.Policy, error) {
 	call := newCall("POST", "/api/policies", opts)
 	call.body = body
@@ -116,7 +116,7 @@ func (c *Client) CreatePolicy(ctx context.Context, body api.PolicyRequest, opts 
 	return &out, nil
 }
 
-// CreateSetupKey: Creates a setup key. The `key` in this answer is in clear, later it is masked.
+// CreateSetupKey creates a setup key. The `key` in this answer is in clear, later it is masked.
 func (c *Client) CreateSetupKey(ctx context.Context, body api.SetupKeyRequest, opts ...CallOption) (*api.SetupKey, error) {
 	call := newCall("POST", "/api/setup-keys", opts)
 	call.body = body
@@ -128,7 +128,7 @@ func (c *Client) CreateSetupKey(ctx context.Context, body api.SetupKeyRequest, o
 	return &out, nil
 }
 
-// CreateToken: Creates an access token of a user. The secret is in this answer and nowhere else.
+// CreateToken creates an access token of a user. The secret is in this answer and nowhere else.
 func (c *Client) CreateToken(ctx context.Context, userID string, body api.TokenRequest, opts ...CallOption) (*api.TokenCreated, error) {
 	call := newCall("POST", "/api/users/"+url.PathEscape(userID)+"/tokens", opts)
 	call.body = body
@@ -140,46 +140,46 @@ func (c *Client) CreateToken(ctx context.Context, userID string, body api.TokenR
 	return &out, nil
 }
 
-// DeleteGroup: Deletes a group. A group that a policy or a setup key names is in use, and the
-// answer is 400 with the referrers.
+// DeleteGroup deletes a group. A group that a policy or a setup key names is in use, and the answer
+// is 400 with the referrers.
 func (c *Client) DeleteGroup(ctx context.Context, groupID string, opts ...CallOption) error {
 	call := newCall("DELETE", "/api/groups/"+url.PathEscape(groupID), opts)
 	return c.do(ctx, call, nil)
 }
 
-// DeleteGroupMembership: Removes one peer from a group and touches no other member.
+// DeleteGroupMembership removes one peer from a group and touches no other member.
 func (c *Client) DeleteGroupMembership(ctx context.Context, groupID string, peerID string, opts ...CallOption) error {
 	call := newCall("DELETE", "/api/groups/"+url.PathEscape(groupID)+"/peers/"+url.PathEscape(peerID), opts)
 	return c.do(ctx, call, nil)
 }
 
-// DeletePeer: Removes a peer from the network. Its traffic stops within two seconds, and its agent
+// DeletePeer removes a peer from the network. Its traffic stops within two seconds, and its agent
 // must enrol again with a new key.
 func (c *Client) DeletePeer(ctx context.Context, peerID string, opts ...CallOption) error {
 	call := newCall("DELETE", "/api/peers/"+url.PathEscape(peerID), opts)
 	return c.do(ctx, call, nil)
 }
 
-// DeletePolicy: Deletes a policy. Traffic that only it allowed stops within two seconds, running
+// DeletePolicy deletes a policy. Traffic that only it allowed stops within two seconds, running
 // flows included.
 func (c *Client) DeletePolicy(ctx context.Context, policyID string, opts ...CallOption) error {
 	call := newCall("DELETE", "/api/policies/"+url.PathEscape(policyID), opts)
 	return c.do(ctx, call, nil)
 }
 
-// DeleteSetupKey: Deletes a setup key. Machines that enrolled with it stay.
+// DeleteSetupKey deletes a setup key. Machines that enrolled with it stay.
 func (c *Client) DeleteSetupKey(ctx context.Context, setupKeyID string, opts ...CallOption) error {
 	call := newCall("DELETE", "/api/setup-keys/"+url.PathEscape(setupKeyID), opts)
 	return c.do(ctx, call, nil)
 }
 
-// DeleteToken: Deletes a token; the next request that carries it is refused.
+// DeleteToken deletes a token; the next request that carries it is refused.
 func (c *Client) DeleteToken(ctx context.Context, userID string, tokenID string, opts ...CallOption) error {
 	call := newCall("DELETE", "/api/users/"+url.PathEscape(userID)+"/tokens/"+url.PathEscape(tokenID), opts)
 	return c.do(ctx, call, nil)
 }
 
-// EnrollAgent: Turns a setup key into a peer. Key use, address and peer are one transaction: of n +
+// EnrollAgent turns a setup key into a peer. Key use, address and peer are one transaction: of n +
 // k machines that enrol at once with a key limited to n uses, exactly n get in. Sending the same
 // request again with the same keys answers with the same peer and counts no further use.
 func (c *Client) EnrollAgent(ctx context.Context, body api.EnrollRequest, opts ...CallOption) (*api.EnrollResult, error) {
@@ -193,7 +193,7 @@ func (c *Client) EnrollAgent(ctx context.Context, body api.EnrollRequest, opts .
 	return &out, nil
 }
 
-// GetAccountSettings: Reads the settings of the caller's account as one flat object.
+// GetAccountSettings reads the settings of the caller's account as one flat object.
 func (c *Client) GetAccountSettings(ctx context.Context, opts ...CallOption) (*api.AccountSettings, error) {
 	call := newCall("GET", "/api/accounts/current/settings", opts)
 	var out api.AccountSettings
@@ -203,7 +203,7 @@ func (c *Client) GetAccountSettings(ctx context.Context, opts ...CallOption) (*a
 	return &out, nil
 }
 
-// GetBlob: Reads an immutable part of a snapshot by the SHA-256 of its uncompressed JSON. The body
+// GetBlob reads an immutable part of a snapshot by the SHA-256 of its uncompressed JSON. The body
 // is zstd (RFC 8878). Only a machine whose snapshot refers to the part now may read it.
 func (c *Client) GetBlob(ctx context.Context, sha256 string, opts ...CallOption) (io.ReadCloser, error) {
 	call := newCall("GET", "/agent/v1/blobs/"+url.PathEscape(sha256), opts)
@@ -215,7 +215,7 @@ func (c *Client) GetBlob(ctx context.Context, sha256 string, opts ...CallOption)
 	return res.Body, nil
 }
 
-// GetCurrentUser: Reads the user whose credentials the request carries, with the permissions of the
+// GetCurrentUser reads the user whose credentials the request carries, with the permissions of the
 // role.
 func (c *Client) GetCurrentUser(ctx context.Context, opts ...CallOption) (*api.CurrentUser, error) {
 	call := newCall("GET", "/api/users/current", opts)
@@ -226,7 +226,7 @@ func (c *Client) GetCurrentUser(ctx context.Context, opts ...CallOption) (*api.C
 	return &out, nil
 }
 
-// GetGroup: Reads one group with its members.
+// GetGroup reads one group with its members.
 func (c *Client) GetGroup(ctx context.Context, groupID string, opts ...CallOption) (*api.Group, error) {
 	call := newCall("GET", "/api/groups/"+url.PathEscape(groupID), opts)
 	var out api.Group
@@ -236,7 +236,7 @@ func (c *Client) GetGroup(ctx context.Context, groupID string, opts ...CallOptio
 	return &out, nil
 }
 
-// GetGroupMembership: Tells whether a peer is a member of a group; 404 when it is not.
+// GetGroupMembership tells whether a peer is a member of a group; 404 when it is not.
 func (c *Client) GetGroupMembership(ctx context.Context, groupID string, peerID string, opts ...CallOption) (*api.GroupMembership, error) {
 	call := newCall("GET", "/api/groups/"+url.PathEscape(groupID)+"/peers/"+url.PathEscape(peerID), opts)
 	var out api.GroupMembership
@@ -246,7 +246,7 @@ func (c *Client) GetGroupMembership(ctx context.Context, groupID string, peerID 
 	return &out, nil
 }
 
-// GetInstance: Tells whether the installation still needs its owner, without credentials.
+// GetInstance tells whether the installation still needs its owner, without credentials.
 func (c *Client) GetInstance(ctx context.Context, opts ...CallOption) (*api.Instance, error) {
 	call := newCall("GET", "/api/instance", opts)
 	call.anonymous = true
@@ -257,7 +257,7 @@ func (c *Client) GetInstance(ctx context.Context, opts ...CallOption) (*api.Inst
 	return &out, nil
 }
 
-// GetInstanceVersion: Reads the versions of the server's programs.
+// GetInstanceVersion reads the versions of the server's programs.
 func (c *Client) GetInstanceVersion(ctx context.Context, opts ...CallOption) (*api.InstanceVersion, error) {
 	call := newCall("GET", "/api/instance/version", opts)
 	var out api.InstanceVersion
@@ -267,7 +267,7 @@ func (c *Client) GetInstanceVersion(ctx context.Context, opts ...CallOption) (*a
 	return &out, nil
 }
 
-// GetPeer: Reads one peer.
+// GetPeer reads one peer.
 func (c *Client) GetPeer(ctx context.Context, peerID string, opts ...CallOption) (*api.Peer, error) {
 	call := newCall("GET", "/api/peers/"+url.PathEscape(peerID), opts)
 	var out api.Peer
@@ -277,7 +277,7 @@ func (c *Client) GetPeer(ctx context.Context, peerID string, opts ...CallOption)
 	return &out, nil
 }
 
-// GetPolicy: Reads one policy with all of its rules.
+// GetPolicy reads one policy with all of its rules.
 func (c *Client) GetPolicy(ctx context.Context, policyID string, opts ...CallOption) (*api.Policy, error) {
 	call := newCall("GET", "/api/policies/"+url.PathEscape(policyID), opts)
 	var out api.Policy
@@ -287,7 +287,7 @@ func (c *Client) GetPolicy(ctx context.Context, policyID string, opts ...CallOpt
 	return &out, nil
 }
 
-// GetSetupKey: Reads one setup key; its secret is masked.
+// GetSetupKey reads one setup key; its secret is masked.
 func (c *Client) GetSetupKey(ctx context.Context, setupKeyID string, opts ...CallOption) (*api.SetupKey, error) {
 	call := newCall("GET", "/api/setup-keys/"+url.PathEscape(setupKeyID), opts)
 	var out api.SetupKey
@@ -297,7 +297,7 @@ func (c *Client) GetSetupKey(ctx context.Context, setupKeyID string, opts ...Cal
 	return &out, nil
 }
 
-// GetToken: Reads one access token of a user; its secret is never shown.
+// GetToken reads one access token of a user; its secret is never shown.
 func (c *Client) GetToken(ctx context.Context, userID string, tokenID string, opts ...CallOption) (*api.Token, error) {
 	call := newCall("GET", "/api/users/"+url.PathEscape(userID)+"/tokens/"+url.PathEscape(tokenID), opts)
 	var out api.Token
@@ -307,7 +307,7 @@ func (c *Client) GetToken(ctx context.Context, userID string, tokenID string, op
 	return &out, nil
 }
 
-// GetUser: Reads one user of the account.
+// GetUser reads one user of the account.
 func (c *Client) GetUser(ctx context.Context, userID string, opts ...CallOption) (*api.User, error) {
 	call := newCall("GET", "/api/users/"+url.PathEscape(userID), opts)
 	var out api.User
@@ -317,8 +317,8 @@ func (c *Client) GetUser(ctx context.Context, userID string, opts ...CallOption)
 	return &out, nil
 }
 
-// ListAccessiblePeers: Lists the peers to which the policies let this peer open at least one kind
-// of traffic.
+// ListAccessiblePeers lists the peers to which the policies let this peer open at least one kind of
+// traffic.
 func (c *Client) ListAccessiblePeers(ctx context.Context, peerID string, opts ...CallOption) ([]api.AccessiblePeer, error) {
 	call := newCall("GET", "/api/peers/"+url.PathEscape(peerID)+"/accessible-peers", opts)
 	var out []api.AccessiblePeer
@@ -328,7 +328,7 @@ func (c *Client) ListAccessiblePeers(ctx context.Context, peerID string, opts ..
 	return out, nil
 }
 
-// ListAccounts: Lists the accounts that the caller may see; exactly one in single-account mode.
+// ListAccounts lists the accounts that the caller may see; exactly one in single-account mode.
 func (c *Client) ListAccounts(ctx context.Context, opts ...CallOption) ([]api.Account, error) {
 	call := newCall("GET", "/api/accounts", opts)
 	var out []api.Account
@@ -350,7 +350,7 @@ func (o ListAuditEventsOptions) query(q url.Values) {
 	}
 }
 
-// ListAuditEvents: Lists who changed what, newest first.
+// ListAuditEvents lists who changed what, newest first.
 func (c *Client) ListAuditEvents(ctx context.Context, o ListAuditEventsOptions, opts ...CallOption) ([]api.AuditEvent, error) {
 	call := newCall("GET", "/api/events/audit", opts)
 	o.query(call.query)
@@ -381,7 +381,7 @@ func (o ListGroupMembershipsOptions) query(q url.Values) {
 	}
 }
 
-// ListGroupMemberships: Lists the edges between a group and its peers.
+// ListGroupMemberships lists the edges between a group and its peers.
 func (c *Client) ListGroupMemberships(ctx context.Context, groupID string, o ListGroupMembershipsOptions, opts ...CallOption) ([]api.GroupMembership, error) {
 	call := newCall("GET", "/api/groups/"+url.PathEscape(groupID)+"/peers", opts)
 	o.query(call.query)
@@ -422,8 +422,8 @@ func (o ListGroupsOptions) query(q url.Values) {
 	}
 }
 
-// ListGroups: Lists the groups of the account in the order of their creation. With `name` the
-// answer is the one group of that name, and 404 when there is none.
+// ListGroups lists the groups of the account in the order of their creation. With `name` the answer
+// is the one group of that name, and 404 when there is none.
 func (c *Client) ListGroups(ctx context.Context, o ListGroupsOptions, opts ...CallOption) ([]api.Group, error) {
 	call := newCall("GET", "/api/groups", opts)
 	o.query(call.query)
@@ -479,7 +479,7 @@ func (o ListPeersOptions) query(q url.Values) {
 	}
 }
 
-// ListPeers: Lists the peers of the account in the order of their enrolment.
+// ListPeers lists the peers of the account in the order of their enrolment.
 func (c *Client) ListPeers(ctx context.Context, o ListPeersOptions, opts ...CallOption) ([]api.Peer, error) {
 	call := newCall("GET", "/api/peers", opts)
 	o.query(call.query)
@@ -520,7 +520,7 @@ func (o ListPoliciesOptions) query(q url.Values) {
 	}
 }
 
-// ListPolicies: Lists the policies of the account in the order of their creation.
+// ListPolicies lists the policies of the account in the order of their creation.
 func (c *Client) ListPolicies(ctx context.Context, o ListPoliciesOptions, opts ...CallOption) ([]api.Policy, error) {
 	call := newCall("GET", "/api/policies", opts)
 	o.query(call.query)
@@ -561,7 +561,7 @@ func (o ListSetupKeysOptions) query(q url.Values) {
 	}
 }
 
-// ListSetupKeys: Lists the setup keys of the account in the order of their creation; secrets are
+// ListSetupKeys lists the setup keys of the account in the order of their creation; secrets are
 // masked.
 func (c *Client) ListSetupKeys(ctx context.Context, o ListSetupKeysOptions, opts ...CallOption) ([]api.SetupKey, error) {
 	call := newCall("GET", "/api/setup-keys", opts)
@@ -603,7 +603,7 @@ func (o ListTokensOptions) query(q url.Values) {
 	}
 }
 
-// ListTokens: Lists the access tokens of a user in the order of their creation; secrets are never
+// ListTokens lists the access tokens of a user in the order of their creation; secrets are never
 // shown.
 func (c *Client) ListTokens(ctx context.Context, userID string, o ListTokensOptions, opts ...CallOption) ([]api.Token, error) {
 	call := newCall("GET", "/api/users/"+url.PathEscape(userID)+"/tokens", opts)
@@ -640,7 +640,7 @@ func (o ListUsersOptions) query(q url.Values) {
 	}
 }
 
-// ListUsers: Lists the people and service users of the account in the order of their creation.
+// ListUsers lists the people and service users of the account in the order of their creation.
 func (c *Client) ListUsers(ctx context.Context, o ListUsersOptions, opts ...CallOption) ([]api.User, error) {
 	call := newCall("GET", "/api/users", opts)
 	o.query(call.query)
@@ -659,16 +659,15 @@ func (c *Client) Users(ctx context.Context, o ListUsersOptions, opts ...CallOpti
 	return pages[api.User](ctx, c, call)
 }
 
-// ReportAgent: Reports the facts of the machine and the map that its agent applied last.
+// ReportAgent reports the facts of the machine and the map that its agent applied last.
 func (c *Client) ReportAgent(ctx context.Context, body api.StatusReport, opts ...CallOption) error {
 	call := newCall("POST", "/agent/v1/status", opts)
 	call.body = body
 	return c.do(ctx, call, nil)
 }
 
-// SetupInstance: Creates the owner of the installation and, on request, a first token. Of any
-// number of parallel requests one wins; afterwards the answer is 412 for ever. The answer is never
-// cached.
+// SetupInstance creates the owner of the installation and, on request, a first token. Of any number
+// of parallel requests one wins; afterwards the answer is 412 for ever. The answer is never cached.
 func (c *Client) SetupInstance(ctx context.Context, body api.SetupRequest, opts ...CallOption) (*api.SetupResult, error) {
 	call := newCall("POST", "/api/setup", opts)
 	call.body = body
@@ -680,7 +679,7 @@ func (c *Client) SetupInstance(ctx context.Context, body api.SetupRequest, opts 
 	return &out, nil
 }
 
-// SignalAgent: Passes a sealed message to a peer that the network map shows to the caller. Nothing
+// SignalAgent passes a sealed message to a peer that the network map shows to the caller. Nothing
 // is stored: when the peer holds no stream the answer is 404 `peer-offline` at once.
 func (c *Client) SignalAgent(ctx context.Context, body api.SignalRequest, opts ...CallOption) error {
 	call := newCall("POST", "/agent/v1/signal", opts)
@@ -716,17 +715,17 @@ func (o StreamAgentOptions) query(q url.Values) {
 	}
 }
 
-// StreamAgent: One long-lived response of newline-delimited JSON, one AgentEvent a line. The first
-// line is always `hello`. An agent that tells the epoch, serial and digest of its map gets the
-// deltas since then where the server still has them, else a `snapshot_ref`. A second stream of the
-// same peer ends the first.
+// StreamAgent does this: One long-lived response of newline-delimited JSON, one AgentEvent a line.
+// The first line is always `hello`. An agent that tells the epoch, serial and digest of its map
+// gets the deltas since then where the server still has them, else a `snapshot_ref`. A second
+// stream of the same peer ends the first.
 func (c *Client) StreamAgent(ctx context.Context, o StreamAgentOptions, opts ...CallOption) iter.Seq2[api.AgentEvent, error] {
 	call := newCall("GET", "/agent/v1/stream", opts)
 	o.query(call.query)
 	return events[api.AgentEvent](ctx, c, call)
 }
 
-// UpdateAccount: Changes the settings of an account. A setting that is absent stays as it is.
+// UpdateAccount changes the settings of an account. A setting that is absent stays as it is.
 func (c *Client) UpdateAccount(ctx context.Context, accountID string, body api.AccountRequest, opts ...CallOption) (*api.Account, error) {
 	call := newCall("PUT", "/api/accounts/"+url.PathEscape(accountID), opts)
 	call.body = body
@@ -737,7 +736,7 @@ func (c *Client) UpdateAccount(ctx context.Context, accountID string, body api.A
 	return &out, nil
 }
 
-// UpdateAccountSettings: Merges the given settings into the present ones (RFC 7396). What is absent
+// UpdateAccountSettings merges the given settings into the present ones (RFC 7396). What is absent
 // stays as it is.
 func (c *Client) UpdateAccountSettings(ctx context.Context, body api.AccountSettingsRequest, opts ...CallOption) (*api.AccountSettings, error) {
 	call := newCall("PATCH", "/api/accounts/current/settings", opts)
@@ -749,7 +748,7 @@ func (c *Client) UpdateAccountSettings(ctx context.Context, body api.AccountSett
 	return &out, nil
 }
 
-// UpdateGroup: Replaces a group. When `peers` is absent the members stay as they are; an empty list
+// UpdateGroup replaces a group. When `peers` is absent the members stay as they are; an empty list
 // removes them all. The built-in group `All` cannot be changed.
 func (c *Client) UpdateGroup(ctx context.Context, groupID string, body api.GroupRequest, opts ...CallOption) (*api.Group, error) {
 	call := newCall("PUT", "/api/groups/"+url.PathEscape(groupID), opts)
@@ -761,7 +760,7 @@ func (c *Client) UpdateGroup(ctx context.Context, groupID string, body api.Group
 	return &out, nil
 }
 
-// UpdatePeer: Changes what is given; a field that is absent stays as it is.
+// UpdatePeer changes what is given; a field that is absent stays as it is.
 func (c *Client) UpdatePeer(ctx context.Context, peerID string, body api.PeerRequest, opts ...CallOption) (*api.Peer, error) {
 	call := newCall("PUT", "/api/peers/"+url.PathEscape(peerID), opts)
 	call.body = body
@@ -772,7 +771,7 @@ func (c *Client) UpdatePeer(ctx context.Context, peerID string, body api.PeerReq
 	return &out, nil
 }
 
-// UpdatePolicy: Replaces a policy and its rules. A rule is matched by `id` if one is sent, else by
+// UpdatePolicy replaces a policy and its rules. A rule is matched by `id` if one is sent, else by
 // its name; rules that are not sent are removed.
 func (c *Client) UpdatePolicy(ctx context.Context, policyID string, body api.PolicyRequest, opts ...CallOption) (*api.Policy, error) {
 	call := newCall("PUT", "/api/policies/"+url.PathEscape(policyID), opts)
@@ -784,7 +783,7 @@ func (c *Client) UpdatePolicy(ctx context.Context, policyID string, body api.Pol
 	return &out, nil
 }
 
-// UpdateSetupKey: Changes the automatic groups of a setup key or revokes it. All else is fixed at
+// UpdateSetupKey changes the automatic groups of a setup key or revokes it. All else is fixed at
 // creation.
 func (c *Client) UpdateSetupKey(ctx context.Context, setupKeyID string, body api.SetupKeyUpdate, opts ...CallOption) (*api.SetupKey, error) {
 	call := newCall("PUT", "/api/setup-keys/"+url.PathEscape(setupKeyID), opts)
@@ -796,7 +795,7 @@ func (c *Client) UpdateSetupKey(ctx context.Context, setupKeyID string, body api
 	return &out, nil
 }
 
-// WithdrawAgent: Deletes the peer of the caller, as `wattle logout --delete` asks.
+// WithdrawAgent deletes the peer of the caller, as `wattle logout --delete` asks.
 func (c *Client) WithdrawAgent(ctx context.Context, opts ...CallOption) error {
 	call := newCall("DELETE", "/agent/v1/peer", opts)
 	return c.do(ctx, call, nil)

@@ -96,3 +96,13 @@ func (p param) Text() string {
 	}
 	return fmt.Sprintf("fmt.Sprint(o.%s)", p.Go)
 }
+
+// GoDoc is the operation's description as a Go doc comment: it begins with the
+// name, and goes on with the verb of the description.
+func (o *operation) GoDoc() string {
+	verb, rest, ok := strings.Cut(oneline(o.Doc), " ")
+	if !ok || !strings.HasSuffix(verb, "s") && !strings.HasSuffix(verb, "es") || strings.ToLower(verb[1:]) != verb[1:] {
+		return o.ID + " does this: " + oneline(o.Doc)
+	}
+	return o.ID + " " + strings.ToLower(verb[:1]) + verb[1:] + " " + rest
+}

@@ -34,29 +34,43 @@ type Server struct {
 	Values map[string][]string
 }
 
-// Run tries every noun, each on the server that start returns for it; needs
-// are the nouns of which it must have two objects.
+// Run tries every noun, side by side, each on the server that start returns
+// for it; needs are the nouns of which it must have two objects.
 func Run(t *testing.T, start func(t *testing.T, needs []string) Server) {
 	t.Helper()
 	useTerraform(t)
 	for _, c := range terraform.Cases {
 		t.Run(c.Noun, func(t *testing.T) {
-			server := start(t, c.Needs)
-			s := subject{Case: c, server: server, proxy: newProxy(t, server.URL)}
-			s.Attributes = slices.Clone(c.Attributes)
-			for i, a := range s.Attributes {
-				if values := server.Values[c.Noun+"."+a.Name]; values != nil {
-					s.Attributes[i].Values = values
-				}
-			}
-			for _, need := range c.Needs {
-				if len(s.server.Existing[need]) < 2 {
-					s.missing = append(s.missing, need)
-				}
-			}
-			s.run(t)
+			t.Parallel()
+			try(t, c, start(t, c.Needs))
 		})
 	}
+}
+
+// RunOn tries one noun after the other on one server.
+func RunOn(t *testing.T, server Server) {
+	t.Helper()
+	useTerraform(t)
+	for _, c := range terraform.Cases {
+		t.Run(c.Noun, func(t *testing.T) { try(t, c, server) })
+	}
+}
+
+func try(t *testing.T, c terraform.Case, server Server) {
+	t.Helper()
+	s := subject{Case: c, server: server, proxy: newProxy(t, server.URL)}
+	s.Attributes = slices.Clone(c.Attributes)
+	for i, a := range s.Attributes {
+		if values := server.Values[c.Noun+"."+a.Name]; values != nil {
+			s.Attributes[i].Values = values
+		}
+	}
+	for _, need := range c.Needs {
+		if len(s.server.Existing[need]) < 2 {
+			s.missing = append(s.missing, need)
+		}
+	}
+	s.run(t)
 }
 
 // useTerraform names the Terraform binary, so that none is downloaded.

@@ -17,5 +17,5 @@ func TestServer(t *testing.T) {
 	if err := json.Unmarshal([]byte(given), &s); err != nil {
 		t.Fatal(err)
 	}
-	Run(t, func(*testing.T, []string) Server { return s })
+	RunOn(t, s)
 }
