@@ -39,6 +39,7 @@ func (f *Fake) Open(MachineConfig) (*Machine, error) {
 	return &Machine{
 		Device: fakeDevice{f}, Paths: fakePaths{f}, Firewall: fakeFirewall{f}, Resolver: fakeResolver{f},
 		Mode: tunnel.ModeUserspace, Interface: "wt0", Port: func() uint16 { return 51820 },
+		Watch: func(ctx context.Context, _ func()) error { <-ctx.Done(); return nil },
 	}, nil
 }
 
@@ -141,6 +142,8 @@ func (p fakePaths) Status(peerID string) (connectivity.Status, bool) {
 	known := slices.ContainsFunc(p.f.peers, func(peer connectivity.Peer) bool { return peer.ID == peerID })
 	return connectivity.Status{Path: connectivity.PathDirect}, known
 }
+
+func (p fakePaths) NetworkChanged() {}
 
 func (p fakePaths) RelayStatus() connectivity.RelayStatus { return connectivity.RelayStatus{} }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/wattlenet/wattle/agent/internal/connectivity"
 	"github.com/wattlenet/wattle/agent/internal/dns"
 	"github.com/wattlenet/wattle/agent/internal/firewall"
+	"github.com/wattlenet/wattle/agent/internal/route"
 	"github.com/wattlenet/wattle/agent/internal/tunnel"
 )
 
@@ -32,6 +33,7 @@ type Paths interface {
 	HandleSignal(from string, box []byte)
 	Status(peerID string) (connectivity.Status, bool)
 	RelayStatus() connectivity.RelayStatus
+	NetworkChanged()
 }
 
 // A Resolver answers for names, as the engine uses it.
@@ -52,7 +54,12 @@ type Machine struct {
 	ModeReason string // why not the mode that was wished first
 	Interface  string // empty without one
 	Port       func() uint16
-	Note       string // what is worth a warning
+
+	// Watch calls changed when addresses or routes of the host have changed,
+	// until ctx ends.
+	Watch func(ctx context.Context, changed func()) error
+
+	Note string // what is worth a warning
 }
 
 // MachineConfig is what opening needs.
@@ -127,6 +134,7 @@ func open(c MachineConfig, mode tunnel.Mode, filter tunnel.Filter) (*Machine, er
 	}
 	machine := &Machine{Device: device, Mode: device.Mode(), Interface: device.Interface(), Port: device.Bind().Port}
 	own := device.Interface()
+	machine.Watch = func(ctx context.Context, changed func()) error { return route.Watch(ctx, own, changed) }
 	machine.Paths, err = connectivity.New(connectivity.Config{
 		Logger: c.Logger, PrivateKey: c.Key, Bind: device.Bind(), Signal: c.Signal,
 		Interface: func(name string) bool { return name != own && !strings.HasPrefix(name, "wt") },

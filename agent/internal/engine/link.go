@@ -120,6 +120,11 @@ func (l *link) run(ctx context.Context) error {
 	})
 	parts.Go(func() { l.applyNewest(ctx) })
 	parts.Go(func() { l.saveNewest(ctx) })
+	parts.Go(func() {
+		if err := l.machine.Watch(ctx, l.networkChanged); err != nil {
+			l.log.Warn("changes of the network not watched", "error", err)
+		}
+	})
 	err := l.session.Run(ctx)
 	cancel()
 	parts.Wait()
@@ -131,6 +136,13 @@ func (l *link) run(ctx context.Context) error {
 		return err
 	}
 	return nil
+}
+
+// networkChanged looks for better paths, and for the control plane if it is away.
+func (l *link) networkChanged() {
+	l.log.Debug("network changed")
+	l.machine.Paths.NetworkChanged()
+	l.session.Wake()
 }
 
 func (l *link) setRelays(servers []api.RelayServer) {

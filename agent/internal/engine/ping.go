@@ -127,7 +127,7 @@ func (l *link) echo(ctx context.Context, to pingTarget, timeout time.Duration) l
 	case errors.Is(err, syscall.EPERM) || !l.mayPing(to):
 		answer.Denied = true
 		answer.Error = "no rule lets this machine ping " + to.peer.entry.Name
-	case errors.Is(err, context.DeadlineExceeded):
+	case limited.Err() != nil:
 		answer.Error = "no answer within " + timeout.String()
 	default:
 		answer.Error = err.Error()
