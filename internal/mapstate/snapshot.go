@@ -57,6 +57,15 @@ func Load(ref api.SnapshotRefEvent, blob func(api.BlobRef) ([]byte, error)) (*Ma
 	return m, nil
 }
 
+// Assemble builds a map from all of its items. It refuses items that name what is not there.
+func Assemble(epoch string, serial int64, self api.SelfView, peers []api.PeerEntry, sets []api.PeerSet, rules []api.CompiledRule) (*Map, error) {
+	m := New(epoch, serial, self)
+	if err := m.fill(peers, sets, rules); err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
 // fill puts the items of a whole map into an empty one. A peer may come several times, once for each set it is in.
 func (m *Map) fill(peers []api.PeerEntry, sets []api.PeerSet, rules []api.CompiledRule) error {
 	work := change{Map: m}
