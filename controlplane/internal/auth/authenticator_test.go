@@ -8,6 +8,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
+	"maps"
 	"net/netip"
 	"strings"
 	"testing"
@@ -325,9 +326,7 @@ func TestVerifyEnrolment(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			claims := map[string]any{}
 			for _, layer := range []map[string]any{right, test.claims} {
-				for k, v := range layer {
-					claims[k] = v
-				}
+				maps.Copy(claims, layer)
 			}
 			signingKey := key
 			if test.key != nil {

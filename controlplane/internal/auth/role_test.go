@@ -47,7 +47,7 @@ func TestRolesAndOperations(t *testing.T) {
 	}
 	text := regexp.MustCompile(` +\n`).ReplaceAllString(table.String(), "\n")
 	if *update {
-		if err := os.WriteFile(golden, []byte(text), 0o644); err != nil { //nolint:gosec // a golden file is public
+		if err := os.WriteFile(golden, []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -65,8 +65,8 @@ func TestHalfAnAuthorityIsAnError(t *testing.T) {
 func handshake(t *testing.T, server *tls.Config, root *x509.Certificate, name string) ([]*x509.Certificate, error) {
 	t.Helper()
 	near, far := net.Pipe()
-	defer near.Close()
-	defer far.Close()
+	defer func() { _ = near.Close() }()
+	defer func() { _ = far.Close() }()
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -76,7 +76,7 @@ func handshake(t *testing.T, server *tls.Config, root *x509.Certificate, name st
 	roots.AddCert(root)
 	client := tls.Client(near, &tls.Config{RootCAs: roots, ServerName: name, MinVersion: tls.VersionTLS13})
 	err := client.HandshakeContext(t.Context())
-	near.Close()
+	_ = near.Close()
 	<-done
 	return client.ConnectionState().PeerCertificates, err
 }

@@ -55,8 +55,10 @@ func TestTexts(t *testing.T) {
 	}{
 		{NotFound("setup key"), "setup key not found"},
 		{Conflict("group", "name", "web"), `a group with the name "web" exists already`},
-		{Invalid(Field("name", "must not be empty"), Field("rules[0].ports[1]", "must be at most %d", 65535)),
-			"name: must not be empty; rules[0].ports[1]: must be at most 65535"},
+		{
+			Invalid(Field("name", "must not be empty"), Field("rules[0].ports[1]", "must be at most %d", 65535)),
+			"name: must not be empty; rules[0].ports[1]: must be at most 65535",
+		},
 		{InUse("group", "web", Referrer{Type: "setup-key", Name: "k"}, Referrer{Type: "policy", Name: "p"}), `group has been linked to setup key "k", policy "p"`},
 		{InUse("peer", "db-1", Referrer{Type: "router", Name: "r"}), `peer "db-1" has been linked to router "r"`},
 	} {

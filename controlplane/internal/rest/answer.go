@@ -60,7 +60,7 @@ func checkRequest(request any) error {
 	if !field.IsValid() {
 		return nil
 	}
-	body, ok := field.Interface().(requestBody)
+	body, ok := reflect.TypeAssert[requestBody](field)
 	if !ok || field.IsNil() {
 		return fmt.Errorf("%T has a body that cannot be checked", request)
 	}

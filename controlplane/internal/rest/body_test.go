@@ -34,9 +34,11 @@ func TestCheckBody(t *testing.T) {
 		{name: "two values", body: `{"name":"web"} {}`, target: new(api.GroupRequest), kind: problem.KindMalformed, text: "column 16"},
 		{name: "a list", body: `[]`, target: new(api.GroupRequest), kind: problem.KindMalformed, text: "must be an object"},
 		{name: "null", body: `null`, target: new(api.AccountRequest), kind: problem.KindMalformed, text: "must be an object"},
-		{name: "wrong types, all of them", body: `{"name":1,"rules":[{"name":"r","enabled":"yes","ports":[80]},{"name":"q","port_ranges":{}, "sourceResource": "x"}],"enabled":1.5}`,
+		{
+			name: "wrong types, all of them", body: `{"name":1,"rules":[{"name":"r","enabled":"yes","ports":[80]},{"name":"q","port_ranges":{}, "sourceResource": "x"}],"enabled":1.5}`,
 			target: new(api.PolicyRequest), kind: problem.KindMalformed,
-			fields: []string{"enabled", "name", "rules[0].enabled", "rules[0].ports[0]", "rules[1].port_ranges", "rules[1].sourceResource"}},
+			fields: []string{"enabled", "name", "rules[0].enabled", "rules[0].ports[0]", "rules[1].port_ranges", "rules[1].sourceResource"},
+		},
 		{name: "fraction", body: `{"name":"k","expires_in":1.5}`, target: new(api.SetupKeyRequest), kind: problem.KindMalformed, fields: []string{"expires_in"}, text: "whole number"},
 		{name: "number out of range", body: `{"name":"k","expires_in":99999999999999999999}`, target: new(api.SetupKeyRequest), kind: problem.KindMalformed, fields: []string{"expires_in"}},
 		{name: "bad base64", body: `{"to":"p","box":"***"}`, target: new(api.SignalRequest), kind: problem.KindMalformed, fields: []string{"box"}, text: "base64"},

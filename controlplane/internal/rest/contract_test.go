@@ -68,7 +68,7 @@ func ask(t testing.TB, plane *controlplanetest.Server, method, path, body string
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer response.Body.Close()
+	defer func() { _ = response.Body.Close() }()
 	text, err := io.ReadAll(response.Body)
 	if err != nil {
 		t.Fatal(err)
@@ -108,7 +108,7 @@ func TestTransportOfEveryOperation(t *testing.T) {
 					if got.status != http.StatusUnauthorized || got.header.Get("WWW-Authenticate") == "" {
 						t.Errorf("%s: %d, WWW-Authenticate %q", name, got.status, got.header.Get("WWW-Authenticate"))
 					}
-					got.problem(t)
+					_ = got.problem(t)
 				}
 			}
 			if operation.Credential == api.AgentCredential {
@@ -116,14 +116,14 @@ func TestTransportOfEveryOperation(t *testing.T) {
 				if got.status != http.StatusUnauthorized {
 					t.Errorf("a user at the agents' door: %d", got.status)
 				}
-				got.problem(t)
+				_ = got.problem(t)
 				return // the rest of it is behind a machine key; see the agents' tests
 			}
 			got := ask(t, plane, "BREW", path, "")
 			if allow := got.header.Get("Allow"); got.status != http.StatusMethodNotAllowed || !strings.Contains(allow, operation.Method) {
 				t.Errorf("wrong method: %d, Allow %q", got.status, allow)
 			}
-			got.problem(t)
+			_ = got.problem(t)
 			if operation.NewBody == nil {
 				return
 			}
@@ -142,7 +142,7 @@ func TestTransportOfEveryOperation(t *testing.T) {
 				if got.status != test.status {
 					t.Errorf("%s: %d, want %d: %s", test.name, got.status, test.status, got.body)
 				}
-				got.problem(t)
+				_ = got.problem(t)
 			}
 			for _, wrong := range wrongTypedBodies(t, operation) {
 				got := ask(t, plane, operation.Method, path, wrong.body)

@@ -212,7 +212,7 @@ func TestAgentsHalfOfTheContract(t *testing.T) {
 func TestStreamBeginsWithHelloAndCarriesSignals(t *testing.T) {
 	plane := controlplanetest.New(t)
 	sender, receiver := controlplanetest.NewMachine(t, plane), controlplanetest.NewMachine(t, plane)
-	request, err := http.NewRequestWithContext(t.Context(), "GET", plane.URL+"/agent/v1/stream", nil)
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, plane.URL+"/agent/v1/stream", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -221,7 +221,7 @@ func TestStreamBeginsWithHelloAndCarriesSignals(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer response.Body.Close()
+	defer func() { _ = response.Body.Close() }()
 	lines := bufio.NewScanner(response.Body)
 	next := func() map[string]any {
 		t.Helper()

@@ -2,6 +2,7 @@ package rest
 
 import (
 	"errors"
+	"net/http"
 	"net/http/httptest"
 	"slices"
 	"strings"
@@ -47,7 +48,7 @@ func TestRetryAfterIsInWholeSeconds(t *testing.T) {
 		{problem.NotFound("group"), 404, ""},
 	} {
 		w := httptest.NewRecorder()
-		server.refuse(w, httptest.NewRequest("GET", "/api/groups", nil), test.err)
+		server.refuse(w, httptest.NewRequest(http.MethodGet, "/api/groups", nil), test.err)
 		if w.Code != test.status || w.Header().Get("Retry-After") != test.after {
 			t.Errorf("%v: %d, Retry-After %q", test.err, w.Code, w.Header().Get("Retry-After"))
 		}
@@ -57,7 +58,7 @@ func TestRetryAfterIsInWholeSeconds(t *testing.T) {
 func TestInternalErrorsShowTheRequestIDOnly(t *testing.T) {
 	server := &Server{logger: program.Quiet()}
 	w := httptest.NewRecorder()
-	r := withExchange(httptest.NewRequest("GET", "/api/groups", nil), &exchange{requestID: "id-1"})
+	r := withExchange(httptest.NewRequest(http.MethodGet, "/api/groups", nil), &exchange{requestID: "id-1"})
 	func() {
 		defer server.recoverPanic(w, r)
 		panic("secret of the server")

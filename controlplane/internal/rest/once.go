@@ -71,7 +71,7 @@ func writeKept(w http.ResponseWriter, kept *state.Answer) {
 	w.Header().Set("Content-Type", jsonType)
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(kept.Status)
-	_, _ = w.Write(kept.Body) // a caller that went away gets nothing more
+	_, _ = w.Write(kept.Body) //nolint:gosec // JSON with nosniff, to the caller who sent it; one that went away gets nothing more
 }
 
 // requestHash tells a repeated request from another one under the same key.

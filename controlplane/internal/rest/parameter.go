@@ -64,6 +64,5 @@ func parameter[T any](parameters reflect.Value, name string) (value T, given boo
 	if !field.IsValid() || field.Kind() != reflect.Pointer || field.IsNil() {
 		return value, false
 	}
-	value, given = field.Elem().Interface().(T)
-	return value, given
+	return reflect.TypeAssert[T](field.Elem())
 }

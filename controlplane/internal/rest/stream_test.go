@@ -32,7 +32,7 @@ func TestEachLineLeavesAtOnce(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer response.Body.Close()
+			defer func() { _ = response.Body.Close() }()
 			if response.Proto != protocol {
 				t.Fatalf("spoke %s", response.Proto)
 			}
@@ -102,7 +102,7 @@ func TestWritingToAGoneClientFails(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	response.Body.Close()
+	_ = response.Body.Close()
 	if err := <-failed; err == nil || errors.Is(err, http.ErrNotSupported) {
 		t.Errorf("%v", err)
 	}

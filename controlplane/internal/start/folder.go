@@ -34,10 +34,10 @@ func openFolder(path string) (*folder, error) {
 		return nil, fmt.Errorf("the data folder cannot be made: %w; run as a user who may write there, or choose another with --data-dir", err)
 	}
 	// MkdirAll leaves the mode of a folder that was there.
-	if err := os.Chmod(path, 0o700); err != nil {
+	if err := os.Chmod(path, 0o700); err != nil { //nolint:gosec // a folder needs its x bit
 		return nil, fmt.Errorf("the data folder cannot be closed to other users: %w; make it yours, or choose another with --data-dir", err)
 	}
-	lock, err := os.OpenFile(filepath.Join(path, lockFile), os.O_CREATE|os.O_RDWR, 0o600)
+	lock, err := os.OpenFile(filepath.Join(path, lockFile), os.O_CREATE|os.O_RDWR, 0o600) //nolint:gosec // the folder is the operator's choice
 	if err != nil {
 		return nil, fmt.Errorf("the data folder cannot be written: %w; run as the user who owns it, or choose another with --data-dir", err)
 	}

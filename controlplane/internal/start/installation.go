@@ -67,12 +67,13 @@ func (i *Installation) open(ctx context.Context) (err error) {
 		return err
 	}
 	i.Plane, err = NewPlane(ctx, PlaneConfig{
-		Database:  i.folder.file(databaseFile),
-		MasterKey: i.folder.file(masterKeyFile),
-		Issuer:    issuer,
-		Relays:    i.relaysFor,
-		Rate:      i.config.Rate,
-		Logger:    i.config.Logger,
+		Database:   i.folder.file(databaseFile),
+		MasterKey:  i.folder.file(masterKeyFile),
+		Issuer:     issuer,
+		Relays:     i.relaysFor,
+		SetupToken: i.guardSetup(),
+		Rate:       i.config.Rate,
+		Logger:     i.config.Logger,
 	})
 	if err != nil || !i.config.Relay {
 		return err

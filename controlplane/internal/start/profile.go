@@ -54,12 +54,12 @@ func placeProfile(configured, dataDir string, public *url.URL, pin string) (prof
 
 // writable makes a folder if need be and proves that a file can be made in it.
 func writable(folder string) error {
-	if err := os.MkdirAll(folder, 0o700); err != nil {
+	if err := os.MkdirAll(folder, 0o700); err != nil { //nolint:gosec // the place is the operator's choice
 		return fmt.Errorf("the folder of the credentials profile cannot be made: %w; choose another place with --credentials", err)
 	}
 	probe, err := os.CreateTemp(folder, ".probe-*")
 	if err != nil {
 		return fmt.Errorf("the credentials profile cannot be written: %w; choose another place with --credentials", err)
 	}
-	return errors.Join(probe.Close(), os.Remove(probe.Name()))
+	return errors.Join(probe.Close(), os.Remove(probe.Name())) //nolint:gosec // made above
 }

@@ -1,6 +1,9 @@
 package start
 
 import (
+	"net"
+	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"net/url"
 	"os"
@@ -11,6 +14,8 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/wattlenet/wattle/controlplane/internal/auth"
+	"github.com/wattlenet/wattle/controlplane/internal/seal/token"
 	"github.com/wattlenet/wattle/generated/sdk"
 	"github.com/wattlenet/wattle/internal/program"
 )
@@ -187,5 +192,52 @@ func TestProfileOfAnotherServerStays(t *testing.T) {
 				t.Errorf("the other profile became %q, %v", kept, err)
 			}
 		})
+	}
+}
+
+// A listenerAt is a listener that only has an address.
+type listenerAt struct {
+	net.Listener
+	address string
+}
+
+func (l listenerAt) Addr() net.Addr {
+	return net.TCPAddrFromAddrPort(netip.MustParseAddrPort(l.address))
+}
+
+func TestSetupIsGuardedWhereOthersCouldComeFirst(t *testing.T) {
+	for address, guarded := range map[string]bool{
+		"127.0.0.1:8443": false, "[::1]:8443": false, "[::]:8443": true, "0.0.0.0:8443": true, "192.0.2.1:8443": true,
+	} {
+		i := &Installation{listener: listenerAt{address: address}}
+		if digest := i.guardSetup(); (digest != nil) != guarded || guarded && i.setup.Sum() != *digest {
+			t.Errorf("%s: %v", address, digest)
+		}
+	}
+}
+
+func TestSetupOverTheAPIAsksForTheToken(t *testing.T) {
+	folder, secret := t.TempDir(), token.New(auth.SetupTokenPrefix)
+	digest := secret.Sum()
+	plane, err := NewPlane(t.Context(), PlaneConfig{
+		Database: filepath.Join(folder, databaseFile), MasterKey: filepath.Join(folder, masterKeyFile),
+		Issuer: "https://wattle.example", SetupToken: &digest, Logger: program.Quiet(),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = plane.Close() })
+	for _, test := range []struct {
+		header string
+		status int
+	}{{"", 401}, {"Token wto_wrong", 401}, {"Token " + secret.Reveal(), 200}, {"Token " + secret.Reveal(), 412}} {
+		body := `{"email":"owner@example.org","password":"correct horse battery","name":"o"}`
+		request := httptest.NewRequest(http.MethodPost, "/api/setup", strings.NewReader(body))
+		request.Header.Set("Authorization", test.header)
+		recorder := httptest.NewRecorder()
+		plane.Handler.ServeHTTP(recorder, request)
+		if recorder.Code != test.status {
+			t.Errorf("%.10q: %d %s", test.header, recorder.Code, recorder.Body)
+		}
 	}
 }

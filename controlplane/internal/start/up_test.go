@@ -225,7 +225,7 @@ func TestServerSpeaksBothVersionsOfHTTP(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		response.Body.Close()
+		_ = response.Body.Close()
 		transport.CloseIdleConnections()
 		if (response.ProtoMajor == 2) != (protocol == "h2") || response.StatusCode != http.StatusOK {
 			t.Errorf("%s: %s, %d", protocol, response.Proto, response.StatusCode)
@@ -233,7 +233,7 @@ func TestServerSpeaksBothVersionsOfHTTP(t *testing.T) {
 	}
 	old := &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}
 	if conn, err := tls.Dial("tcp", strings.TrimPrefix(up.url, "https://"), old); err == nil {
-		conn.Close()
+		_ = conn.Close()
 		t.Error("TLS 1.1 was accepted")
 	}
 }
@@ -264,7 +264,7 @@ func TestWhatKeepsAServerFromStarting(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			t.Cleanup(func() { taken.Close() })
+			t.Cleanup(func() { _ = taken.Close() })
 			c.Listen = taken.Addr().String()
 		}, []string{"in use", "--listen"}},
 		{"relay port in use", func(t *testing.T, c *Config) {
@@ -272,7 +272,7 @@ func TestWhatKeepsAServerFromStarting(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			t.Cleanup(func() { taken.Close() })
+			t.Cleanup(func() { _ = taken.Close() })
 			c.RelayListen = taken.LocalAddr().String()
 		}, []string{"in use", "--relay-listen"}},
 		{"data folder in use", func(t *testing.T, c *Config) { startUp(t, Up, *c) }, []string{"another wattle-server", "stop it"}},
@@ -299,7 +299,7 @@ func TestWhatKeepsAServerFromStarting(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer database.Close()
+			defer func() { _ = database.Close() }()
 			if _, err := database.ExecContext(t.Context(), "INSERT INTO goose_db_version (version_id, is_applied) VALUES (999999, 1)"); err != nil {
 				t.Fatal(err)
 			}
