@@ -63,7 +63,7 @@ func setupKey(stdin io.Reader, key, file string) (string, error) {
 	}
 	source := stdin
 	if file != "-" {
-		opened, err := os.Open(file)
+		opened, err := os.Open(file) //nolint:gosec // the user names the file
 		if err != nil {
 			return "", fmt.Errorf("read the setup key: %w", err)
 		}

@@ -26,12 +26,13 @@ func (s *Session) handle(ctx context.Context, event api.AgentEvent) error {
 		return fmt.Errorf("the stream began with %q in place of hello; is this a control plane?", kind)
 	}
 	line, err := event.ValueByDiscriminator()
-	if err != nil {
-		// A line of a newer server: the contract lets an agent ignore it.
-		s.log.Warn("line of an unknown kind", "kind", kind)
-		return nil
+	if err != nil && known(kind) {
+		return fmt.Errorf("read a line of the kind %s: %w", kind, err)
 	}
 	switch line := line.(type) {
+	default:
+		// Of a newer server: the contract lets an agent ignore it.
+		s.log.Warn("line of an unknown kind", "kind", kind)
 	case api.HelloEvent:
 		return s.hello(line)
 	case api.SnapshotRefEvent:
@@ -51,6 +52,15 @@ func (s *Session) handle(ctx context.Context, event api.AgentEvent) error {
 	case api.PingEvent:
 	}
 	return nil
+}
+
+// known reports whether this agent knows a kind of line.
+func known(kind string) bool {
+	switch kind {
+	case "hello", "snapshot_ref", "delta", "caught_up", "relays", "signal", "command", "ping", "bye":
+		return true
+	}
+	return false
 }
 
 func (s *Session) hello(hello api.HelloEvent) error {

@@ -244,15 +244,13 @@ func (p *plane) run(last *mapstate.Map) *agent {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	go func() { a.ended <- session.Run(ctx) }()
-	stopped := false
 	p.t.Cleanup(func() {
 		cancel()
-		if !stopped {
-			select {
-			case <-a.ended:
-			case <-time.After(5 * time.Second):
-				p.t.Error("the session did not end")
-			}
+		select {
+		case err := <-a.ended:
+			p.t.Logf("session: %v", err)
+		case <-time.After(5 * time.Second):
+			p.t.Error("the session did not end")
 		}
 	})
 	return a

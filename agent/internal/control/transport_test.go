@@ -115,7 +115,8 @@ func mustParse(t *testing.T, raw []byte) *x509.Certificate {
 
 func TestBadAddressesAreNamed(t *testing.T) {
 	for _, i := range []identity.Identity{
-		{ManagementURL: "mesh.example"}, {ManagementURL: "ftp://mesh.example"},
+		{ManagementURL: "mesh.example"},
+		{ManagementURL: "ftp://mesh.example"},
 		{ManagementURL: "https://mesh.example", CAPin: "sha256:00"},
 		{ManagementURL: "http://mesh.example", CAPin: "sha256:" + strings.Repeat("0", 64)},
 	} {

@@ -94,7 +94,7 @@ func (r *Resolver) Set(ctx context.Context, c Config) error {
 			kept = append(kept, s)
 			continue
 		}
-		faults = append(faults, s.close())
+		s.close()
 	}
 	r.servers = kept
 	for _, addr := range c.Addresses {
@@ -115,12 +115,11 @@ func (r *Resolver) Set(ctx context.Context, c Config) error {
 func (r *Resolver) Close() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	var faults []error
 	for _, s := range r.servers {
-		faults = append(faults, s.close())
+		s.close()
 	}
 	r.servers = nil
-	return errors.Join(faults...)
+	return nil
 }
 
 // Lookup returns the addresses of a name as the resolver would answer it: a
@@ -158,7 +157,8 @@ func (r *Resolver) serve(ctx context.Context, addr netip.AddrPort) (*server, err
 		select {
 		case <-started: // only now does its Shutdown work
 		case err := <-ended:
-			return nil, errors.Join(bindError(addr, err), s.close(), packets.Close(), streams.Close())
+			s.close()
+			return nil, errors.Join(bindError(addr, err), packets.Close(), streams.Close())
 		}
 	}
 	r.logger.Debug("resolver answers", "address", addr.String())
@@ -169,13 +169,12 @@ func bindError(addr netip.AddrPort, err error) error {
 	return fmt.Errorf("answer DNS on %s: %w; names still work in `wattle ping`", addr, err)
 }
 
-func (s *server) close() error {
+func (s *server) close() {
 	for _, part := range s.parts {
 		// Shutdown fails only for a server that does not run, which is what we want.
 		_ = part.Shutdown()
 	}
 	s.running.Wait()
-	return nil
 }
 
 func (r *Resolver) handle(w dns.ResponseWriter, question *dns.Msg) {

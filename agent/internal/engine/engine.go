@@ -9,6 +9,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -335,7 +336,7 @@ func (e *Engine) Wait(ctx context.Context, request local.WaitRequest) error {
 			return nil
 		}
 		if err := waitChange(ctx, change, peer); err != nil {
-			return local.Errorf(program.ExitTimedOut, "the time is over and %s does not hold; state: %s", cmpOr(request.For, "ready"), status.State)
+			return local.Errorf(program.ExitTimedOut, "the time is over and %s does not hold; state: %s", cmp.Or(request.For, "ready"), status.State)
 		}
 	}
 }
@@ -357,13 +358,6 @@ func waitChange(ctx context.Context, change <-chan struct{}, poll bool) error {
 	case <-tick:
 	}
 	return nil
-}
-
-func cmpOr(a, b string) string {
-	if a != "" {
-		return a
-	}
-	return b
 }
 
 // watch returns a channel that is closed at the next change.

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/netip"
@@ -25,7 +26,7 @@ const (
 func (e *Engine) Ping(ctx context.Context, request local.PingRequest, reply func(local.PingReply) error) error {
 	_, running, notice := e.now()
 	if running == nil {
-		return local.Errorf(program.ExitNotEnrolled, "%s", cmpOr(notice, "this machine is not connected; run `wattle up`"))
+		return local.Errorf(program.ExitNotEnrolled, "%s", cmp.Or(notice, "this machine is not connected; run `wattle up`"))
 	}
 	target, err := running.target(request.Peer)
 	if err != nil {

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"crypto/x509"
 	"errors"
@@ -168,7 +169,7 @@ func (e *Engine) waitUsable(ctx context.Context) error {
 		change := e.watch()
 		mine, running, notice := e.now()
 		if running == nil {
-			return local.Errorf(program.ExitNotEnrolled, "%s", cmpOr(notice, "the machine was disconnected meanwhile"))
+			return local.Errorf(program.ExitNotEnrolled, "%s", cmp.Or(notice, "the machine was disconnected meanwhile"))
 		}
 		if running.ready() {
 			return nil

@@ -45,7 +45,7 @@ func Open(dir string) (*Store, error) {
 	if err := os.Chmod(dir, folderMode); err != nil {
 		return nil, fmt.Errorf("close the state folder %s to others: %w", dir, err)
 	}
-	lock, err := os.OpenFile(filepath.Join(dir, lockFile), os.O_CREATE|os.O_RDWR, fileMode)
+	lock, err := os.OpenFile(filepath.Join(dir, lockFile), os.O_CREATE|os.O_RDWR, fileMode) //nolint:gosec // a fixed name in the state folder
 	if err != nil {
 		return nil, fmt.Errorf("open the lock of the state folder: %w; make %s writable for the daemon", err, dir)
 	}
@@ -70,7 +70,7 @@ func (s *Store) Load() (*Identity, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	path := filepath.Join(s.dir, identityFile)
-	raw, err := os.ReadFile(path)
+	raw, err := os.ReadFile(path) //nolint:gosec // a fixed name in the state folder
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}

@@ -23,7 +23,7 @@ func takeLock(file *os.File) error {
 
 // syncFolder makes a rename survive a power cut.
 func syncFolder(dir string) (err error) {
-	folder, err := os.Open(dir)
+	folder, err := os.Open(dir) //nolint:gosec // the state folder
 	if err != nil {
 		return fmt.Errorf("sync the state folder: %w", err)
 	}

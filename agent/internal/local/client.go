@@ -10,7 +10,6 @@ import (
 	"io/fs"
 	"net"
 	"net/http"
-	"time"
 )
 
 // A Client calls the daemon.
@@ -136,6 +135,3 @@ func (c *Client) dialError(ctx context.Context, err error) error {
 	}
 	return fmt.Errorf("%w on %s: %w; start it with `wattle daemon`", ErrUnreachable, c.socket, err)
 }
-
-// DialTimeout is how long a command waits for a daemon that is starting.
-const DialTimeout = 2 * time.Second

@@ -43,8 +43,7 @@ func Errorf(code int, format string, args ...any) error {
 
 // asError gives every error a code; 1 is failed.
 func asError(err error) *Error {
-	var own *Error
-	if errors.As(err, &own) {
+	if own, ok := errors.AsType[*Error](err); ok {
 		return own
 	}
 	if errors.Is(err, context.DeadlineExceeded) {

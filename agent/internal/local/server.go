@@ -116,7 +116,7 @@ func (s *Server) Serve(ctx context.Context) error {
 		return fmt.Errorf("serve the socket: %w", err)
 	}
 	if err := <-stopped; err != nil {
-		return errors.Join(server.Close())
+		return server.Close() // requests that do not end are cut
 	}
 	return nil
 }
