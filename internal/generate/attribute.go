@@ -194,7 +194,7 @@ func (m *model) shape(r *reporter, a *attribute, in, back *openapi3.SchemaRef, r
 		a.Elem = m.element(r, a, inElem, backElem, req)
 	case schemaIs(v, "object") && len(v.Properties) > 0:
 		a.Kind = "object"
-		m.object(r, a, notNull(in), backValue, req)
+		m.object(r, a, notNull(in), backValue)
 	default:
 		a.Kind = "string" // free-form JSON stays out of Terraform
 		a.Volatile, a.Object = true, goField{}
@@ -227,7 +227,7 @@ func (m *model) element(r *reporter, a *attribute, in, back *openapi3.SchemaRef,
 	return e
 }
 
-func (m *model) object(r *reporter, a *attribute, in, back *openapi3.SchemaRef, req side) {
+func (m *model) object(r *reporter, a *attribute, in, back *openapi3.SchemaRef) {
 	sub := side{}
 	var backSchema *openapi3.Schema
 	if in != nil {

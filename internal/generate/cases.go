@@ -391,11 +391,11 @@ func sample(pattern string, variant int) string {
 		case syntax.OpAlternate:
 			return walk(re.Sub[0])
 		case syntax.OpConcat:
-			text := ""
+			var text strings.Builder
 			for _, sub := range re.Sub {
-				text += walk(sub)
+				text.WriteString(walk(sub))
 			}
-			return text
+			return text.String()
 		}
 		return ""
 	}

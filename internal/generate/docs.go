@@ -99,11 +99,11 @@ func (m *model) resourcePage(n *noun) string {
 		code(b, "terraform", n.importBlock(n.importID(f)))
 	}
 	b.WriteString("\nBy identity, with Terraform 1.12 or newer:\n")
-	identity := ""
+	var identity strings.Builder
 	for _, p := range append(attributeNames(n.Parents), n.Key) {
-		identity += fmt.Sprintf("    %s = %q\n", p, strings.ToUpper(p))
+		fmt.Fprintf(&identity, "    %s = %q\n", p, strings.ToUpper(p))
 	}
-	code(b, "terraform", string(hclwrite.Format(fmt.Appendf(nil, "import {\n  to = %s.example\n  identity = {\n%s  }\n}\n", n.Type, identity))))
+	code(b, "terraform", string(hclwrite.Format(fmt.Appendf(nil, "import {\n  to = %s.example\n  identity = {\n%s  }\n}\n", n.Type, identity.String()))))
 	b.WriteString("\nOn the command line:\n")
 	code(b, "shell", fmt.Sprintf("terraform import %s.example '%s'", n.Type, n.importID(n.Key)))
 	return b.String()
@@ -127,17 +127,17 @@ func (n *noun) importBlock(id string) string {
 func (m *model) dataPage(n *noun) string {
 	b := page(n.Type, "Data Source", "Reads one "+spaced(n.Name)+". "+n.Doc)
 	b.WriteString("\n## Example Usage\n")
-	args := ""
+	var args strings.Builder
 	for _, p := range n.Parents {
-		args += fmt.Sprintf("  %s = %q\n", p.Name, strings.ToUpper(p.Name))
+		fmt.Fprintf(&args, "  %s = %q\n", p.Name, strings.ToUpper(p.Name))
 	}
 	switch {
 	case len(n.Lookup) > 0:
-		args += fmt.Sprintf("  %s = \"example\"\n", n.Lookup[0])
+		fmt.Fprintf(&args, "  %s = \"example\"\n", n.Lookup[0])
 	case n.Key != "":
-		args += fmt.Sprintf("  %s = %q\n", n.Key, strings.ToUpper(n.Key))
+		fmt.Fprintf(&args, "  %s = %q\n", n.Key, strings.ToUpper(n.Key))
 	}
-	code(b, "terraform", string(hclwrite.Format(fmt.Appendf(nil, "data %q \"example\" {\n%s}\n", n.Type, args))))
+	code(b, "terraform", string(hclwrite.Format(fmt.Appendf(nil, "data %q \"example\" {\n%s}\n", n.Type, args.String()))))
 	list := n.Data
 	if n.Kind == kindAdopted {
 		list = append(slices.Clone(list), &attribute{Name: "wait_for", Kind: "string", Mode: optional, Description: "How long to wait until the " + spaced(n.Name) + " is there, such as `5m`."})
@@ -149,11 +149,11 @@ func (m *model) dataPage(n *noun) string {
 func (m *model) listPage(n *noun) string {
 	b := page(m.Provider+"_"+n.Plural, "Data Source", "Lists "+spaced(n.Plural)+". "+n.Doc)
 	b.WriteString("\n## Example Usage\n")
-	args := ""
+	var args strings.Builder
 	for _, p := range n.Parents {
-		args += fmt.Sprintf("  %s = %q\n", p.Name, strings.ToUpper(p.Name))
+		fmt.Fprintf(&args, "  %s = %q\n", p.Name, strings.ToUpper(p.Name))
 	}
-	code(b, "terraform", fmt.Sprintf("data \"%s_%s\" \"all\" {\n%s}\n", m.Provider, n.Plural, args))
+	code(b, "terraform", fmt.Sprintf("data \"%s_%s\" \"all\" {\n%s}\n", m.Provider, n.Plural, args.String()))
 	list := slices.Clone(n.Parents)
 	for _, q := range n.filters() {
 		kind := map[string]string{"int64": "int64", "bool": "bool", "set": "set"}[q.FilterType()]
@@ -177,13 +177,13 @@ func (m *model) ephemeralPage(n *noun) string {
 	b.WriteString("\n## Example Usage\n")
 	refs := &references{model: m, self: n, example: true}
 	list := (&nounPage{noun: n, model: m}).ephemeralAttributes()
-	body := ""
+	var body strings.Builder
 	for _, a := range list {
 		if a.Mode == required {
-			body += fmt.Sprintf("  %s = %s\n", a.Name, pick(a.values(refs, ""), 0))
+			fmt.Fprintf(&body, "  %s = %s\n", a.Name, pick(a.values(refs, ""), 0))
 		}
 	}
-	code(b, "terraform", string(hclwrite.Format(fmt.Appendf(nil, "ephemeral %q \"example\" {\n%s}\n", n.Type, body))))
+	code(b, "terraform", string(hclwrite.Format(fmt.Appendf(nil, "ephemeral %q \"example\" {\n%s}\n", n.Type, body.String()))))
 	schemaSection(b, list, ephemeralFlavour)
 	return b.String()
 }

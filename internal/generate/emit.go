@@ -124,7 +124,7 @@ func (t tree) removeOthers(folder string) (removed int, err error) {
 			return nil
 		}
 		removed++
-		return os.Remove(path)
+		return os.Remove(path) //nolint:gosec // G122: the developer's own tree, no attacker swaps links in it
 	})
 	if err != nil {
 		return removed, fmt.Errorf("remove old files: %w", err)
@@ -148,7 +148,7 @@ func comment(text string) string {
 			b.WriteString("//\n")
 		}
 		line := "//"
-		for _, word := range strings.Fields(para) {
+		for word := range strings.FieldsSeq(para) {
 			if len(line)+1+len(word) > 100 && line != "//" {
 				b.WriteString(line + "\n")
 				line = "//"

@@ -22,11 +22,10 @@ type fixture struct {
 	*httptest.Server
 	model *model
 
-	mu       sync.Mutex // guards all below
-	requests []string   // METHOD path?query
-	counter  int
-	objects  []*record
-	keys     map[string]*record
+	mu      sync.Mutex // guards all below
+	counter int
+	objects []*record
+	keys    map[string]*record
 }
 
 // record is one object at its path.
@@ -58,16 +57,9 @@ func (f *fixture) add(name string, fields map[string]any) string {
 	panic("no noun " + name)
 }
 
-func (f *fixture) log() []string {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return slices.Clone(f.requests)
-}
-
 func (f *fixture) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.requests = append(f.requests, r.Method+" "+r.URL.RequestURI())
 	if r.Header.Get("Authorization") != "Token secret" {
 		problem(w, 401, "unauthenticated", "token refused", nil)
 		return

@@ -239,7 +239,7 @@ func (l *linter) presence(at, what string, p *openapi3.SchemaRef, required, part
 	switch {
 	case len(ways) == 0:
 		l.add(at, "R1", "%s is optional and nothing says what its absence means: make it required, give a default, let it be null, or mark it optIn or computed", what)
-	case len(ways) > 1 && !(required && h["secret"] == "write"):
+	case len(ways) > 1 && (!required || h["secret"] != "write"):
 		l.add(at, "R1", "%s is %s at once: choose one", what, strings.Join(ways, " and "))
 	}
 	inner := notNull(p).Value

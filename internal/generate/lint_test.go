@@ -41,7 +41,7 @@ func refuse(t *testing.T, text string) []finding {
 	if !errors.As(err, &f) {
 		t.Fatal(err)
 	}
-	for _, line := range strings.Split(f.Error(), "\n") {
+	for line := range strings.SplitSeq(f.Error(), "\n") {
 		if !regexp.MustCompile(`^library\.yaml:\d+:\d+: (R\d+|noun): .+`).MatchString(line) {
 			t.Errorf("finding %q is not file:line:column: rule: text", line)
 		}

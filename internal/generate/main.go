@@ -26,8 +26,7 @@ func main() {
 	changed, err := run(c)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
-		var refused *findings
-		if errors.As(err, &refused) {
+		if refused, ok := errors.AsType[*findings](err); ok {
 			fmt.Fprintf(os.Stderr, "generate: %d faults in the contract, nothing written\n", len(refused.list))
 		}
 		os.Exit(1)

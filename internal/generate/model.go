@@ -319,8 +319,8 @@ func goName(s string) string {
 func varName(s string) string {
 	n := goName(s)
 	n = strings.ToLower(n[:1]) + n[1:]
-	if strings.HasSuffix(n, "Id") {
-		n = strings.TrimSuffix(n, "Id") + "ID"
+	if before, ok := strings.CutSuffix(n, "Id"); ok {
+		n = before + "ID"
 	}
 	switch n {
 	case "type", "range", "func", "map", "var", "package", "interface", "default":

@@ -194,7 +194,7 @@ func (m *model) attributes(r *reporter, n *noun) {
 		n.OneOf, n.AtMostOneOf = eitherSets(request)
 	}
 	n.Data = n.dataAttributes(tree)
-	n.Resource = n.resourceAttributes(m, tree, update)
+	n.Resource = n.resourceAttributes(tree, update)
 	if n.CreateObject != "" && n.CreateObject != n.Object {
 		m.createObject(n)
 	}
@@ -264,7 +264,7 @@ func (n *noun) dataAttributes(tree []*attribute) []*attribute {
 
 // resourceAttributes is what a resource manages or shows: no volatile values,
 // each secret with its switch.
-func (n *noun) resourceAttributes(m *model, tree []*attribute, update *openapi3.Schema) []*attribute {
+func (n *noun) resourceAttributes(tree []*attribute, update *openapi3.Schema) []*attribute {
 	if n.Kind == kindData {
 		return nil
 	}

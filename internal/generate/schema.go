@@ -65,25 +65,25 @@ func (n *noun) filters() []param {
 	return slices.DeleteFunc(slices.Clone(n.List.Filters()), func(q param) bool { return q.Wire == "limit" || q.Wire == "fields" })
 }
 
-func (q param) schemaExpr() string {
-	doc := strconv.Quote(oneline(q.Doc))
+func (p param) schemaExpr() string {
+	doc := strconv.Quote(oneline(p.Doc))
 	switch {
-	case q.List:
+	case p.List:
 		return "datasource.SetAttribute{Optional: true, ElementType: types.StringType, MarkdownDescription: " + doc + "}"
-	case q.Type == "int64":
+	case p.Type == "int64":
 		return "datasource.Int64Attribute{Optional: true, MarkdownDescription: " + doc + "}"
-	case q.Type == "bool":
+	case p.Type == "bool":
 		return "datasource.BoolAttribute{Optional: true, MarkdownDescription: " + doc + "}"
 	}
 	return "datasource.StringAttribute{Optional: true, MarkdownDescription: " + doc + "}"
 }
 
 // FilterType is the kind of a list filter.
-func (q param) FilterType() string {
-	if q.List {
+func (p param) FilterType() string {
+	if p.List {
 		return "set"
 	}
-	return q.Type
+	return p.Type
 }
 
 // schemaExpr is the attribute as a schema literal. top is false inside sets

@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"log"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -27,7 +28,7 @@ import (
 // run on a fake clock.
 type transport struct {
 	mu       sync.Mutex // guards all below
-	answers  []func(*http.Request) (*http.Response, error)
+	answers  []answer
 	requests []*http.Request
 }
 
@@ -39,36 +40,42 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if len(t.answers) > 1 {
 		t.answers = t.answers[1:]
 	}
-	return next(r)
-}
-
-func says(status int, header http.Header, body string) func(*http.Request) (*http.Response, error) {
-	return func(*http.Request) (*http.Response, error) {
-		w := httptest.NewRecorder()
-		for name, values := range header {
-			w.Header()[name] = values
-		}
-		kind := "application/json"
-		if status >= 400 {
-			kind = "application/problem+json"
-		}
-		w.Header().Set("Content-Type", kind)
-		w.WriteHeader(status)
-		if body == "" {
-			return w.Result(), nil
-		}
-		_, err := w.WriteString(body)
-		return w.Result(), err
+	if next.broken {
+		return nil, errors.New("connection reset")
 	}
+	w := httptest.NewRecorder()
+	maps.Copy(w.Header(), next.header)
+	w.Header().Set("Content-Type", "application/json")
+	if next.status >= 400 {
+		w.Header().Set("Content-Type", "application/problem+json")
+	}
+	w.WriteHeader(next.status)
+	if next.body == "" {
+		return w.Result(), nil
+	}
+	_, err := w.WriteString(next.body)
+	return w.Result(), err
 }
 
-func breaks(*http.Request) (*http.Response, error) { return nil, errors.New("connection reset") }
+// answer is what the other side says; broken means that it says nothing.
+type answer struct {
+	status int
+	header http.Header
+	body   string
+	broken bool
+}
+
+func says(status int, header http.Header, body string) answer {
+	return answer{status: status, header: header, body: body}
+}
+
+var breaks = answer{broken: true}
 
 func problemText(kind string, status int) string {
 	return fmt.Sprintf(`{"type":"/problems/%s","title":"T","status":%d,"code":%d,"detail":"D","message":"d","request_id":"r"}`, kind, status, status)
 }
 
-func client(t *testing.T, answers ...func(*http.Request) (*http.Response, error)) (*sdk.Client, *transport) {
+func client(t *testing.T, answers ...answer) (*sdk.Client, *transport) {
 	t.Helper()
 	tr := &transport{answers: answers}
 	c, err := sdk.New(sdk.Config{URL: "https://example.org/base/", Token: "wtp_x", Account: "a1", HTTPClient: &http.Client{Transport: tr}})
@@ -94,21 +101,21 @@ func TestRetries(t *testing.T) {
 	for _, c := range []struct {
 		name     string
 		call     func(context.Context, *sdk.Client) error
-		answers  []func(*http.Request) (*http.Response, error)
+		answers  []answer
 		requests int
 		least    time.Duration
 		fails    bool
 	}{
-		{"503 with Retry-After", get, []func(*http.Request) (*http.Response, error){says(503, http.Header{"Retry-After": {"7"}}, problemText("unavailable", 503)), ok}, 2, 7 * time.Second, false},
-		{"429 of a POST without key", enroll, []func(*http.Request) (*http.Response, error){says(429, http.Header{"Retry-After": {"2"}}, problemText("rate-limited", 429)), says(200, nil, "{}")}, 2, 2 * time.Second, false},
-		{"Retry-After of an hour is the caller's", get, []func(*http.Request) (*http.Response, error){says(503, http.Header{"Retry-After": {"3600"}}, problemText("unavailable", 503))}, 1, 0, true},
-		{"502 of a GET", get, []func(*http.Request) (*http.Response, error){says(502, nil, "no"), ok}, 2, 0, false},
-		{"502 of a POST with its key", create, []func(*http.Request) (*http.Response, error){says(502, nil, "no"), ok}, 2, 0, false},
-		{"502 of a POST without key", enroll, []func(*http.Request) (*http.Response, error){says(502, nil, "no")}, 1, 0, true},
-		{"broken connection of a GET", get, []func(*http.Request) (*http.Response, error){breaks, breaks, ok}, 3, 0, false},
-		{"broken connection of a POST without key", enroll, []func(*http.Request) (*http.Response, error){breaks}, 1, 0, true},
-		{"404 is final", get, []func(*http.Request) (*http.Response, error){says(404, nil, problemText("not-found", 404))}, 1, 0, true},
-		{"it ends", get, []func(*http.Request) (*http.Response, error){breaks}, 6, 0, true},
+		{"503 with Retry-After", get, []answer{says(503, http.Header{"Retry-After": {"7"}}, problemText("unavailable", 503)), ok}, 2, 7 * time.Second, false},
+		{"429 of a POST without key", enroll, []answer{says(429, http.Header{"Retry-After": {"2"}}, problemText("rate-limited", 429)), says(200, nil, "{}")}, 2, 2 * time.Second, false},
+		{"Retry-After of an hour is the caller's", get, []answer{says(503, http.Header{"Retry-After": {"3600"}}, problemText("unavailable", 503))}, 1, 0, true},
+		{"502 of a GET", get, []answer{says(502, nil, "no"), ok}, 2, 0, false},
+		{"502 of a POST with its key", create, []answer{says(502, nil, "no"), ok}, 2, 0, false},
+		{"502 of a POST without key", enroll, []answer{says(502, nil, "no")}, 1, 0, true},
+		{"broken connection of a GET", get, []answer{breaks, breaks, ok}, 3, 0, false},
+		{"broken connection of a POST without key", enroll, []answer{breaks}, 1, 0, true},
+		{"404 is final", get, []answer{says(404, nil, problemText("not-found", 404))}, 1, 0, true},
+		{"it ends", get, []answer{breaks}, 6, 0, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -171,7 +178,7 @@ func TestRequestShape(t *testing.T) {
 func TestErrors(t *testing.T) {
 	for _, c := range []struct {
 		name   string
-		answer func(*http.Request) (*http.Response, error)
+		answer answer
 		is     func(error) bool
 		want   bool
 	}{
@@ -197,7 +204,7 @@ func TestErrors(t *testing.T) {
 // TestPages: the iterator follows Link until there is no next page, and stops
 // when the caller does.
 func TestPages(t *testing.T) {
-	page := func(next string, ids ...string) func(*http.Request) (*http.Response, error) {
+	page := func(next string, ids ...string) answer {
 		list := []map[string]any{}
 		for _, id := range ids {
 			list = append(list, map[string]any{"id": id})
@@ -227,7 +234,10 @@ func TestPages(t *testing.T) {
 		t.Errorf("third request %v", tr.requests[2].URL)
 	}
 	c, tr = client(t, page("c2", "a", "b"))
-	for range c.Groups(t.Context(), sdk.ListGroupsOptions{}) {
+	for _, err := range c.Groups(t.Context(), sdk.ListGroupsOptions{}) {
+		if err != nil {
+			t.Fatal(err)
+		}
 		break
 	}
 	if len(tr.requests) != 1 {
@@ -266,7 +276,7 @@ func TestStream(t *testing.T) {
 // TestTokenSource: agents sign a token for each attempt; anonymous operations
 // carry none.
 func TestTokenSource(t *testing.T) {
-	tr := &transport{answers: []func(*http.Request) (*http.Response, error){says(200, nil, `{}`)}}
+	tr := &transport{answers: []answer{says(200, nil, `{}`)}}
 	n := 0
 	c, err := sdk.New(sdk.Config{URL: "https://example.org", HTTPClient: &http.Client{Transport: tr}, TokenSource: func(context.Context) (string, error) {
 		n++

@@ -2,6 +2,7 @@ package conformance
 
 import (
 	"bytes"
+	"context"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -87,7 +88,7 @@ func (p *proxy) lastPut() func() {
 // send repeats a request at the server itself. What the server says shows in
 // the next step of the test.
 func (p *proxy) send(r request) {
-	req, err := http.NewRequest(r.method, strings.TrimSuffix(p.target.String(), "/")+r.uri, bytes.NewReader(r.body))
+	req, err := http.NewRequestWithContext(context.Background(), r.method, strings.TrimSuffix(p.target.String(), "/")+r.uri, bytes.NewReader(r.body))
 	if err != nil {
 		panic(err)
 	}

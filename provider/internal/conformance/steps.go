@@ -142,9 +142,9 @@ func sameFolder(pattern, path string) bool {
 func (s *subject) testData(t *testing.T) {
 	var more []string
 	checks := []resource.TestCheckFunc{}
-	parents := ""
+	var parents strings.Builder
 	for _, p := range s.Parents {
-		parents += fmt.Sprintf("  %s = %s.%s\n", p, s.address(), p)
+		fmt.Fprintf(&parents, "  %s = %s.%s\n", p, s.address(), p)
 	}
 	if s.Key == "" {
 		more = append(more, fmt.Sprintf("data %q \"one\" {\n  depends_on = [%s]\n}\n", s.Type, s.address()))
@@ -158,11 +158,11 @@ func (s *subject) testData(t *testing.T) {
 		}
 	}
 	for i, f := range fields {
-		more = append(more, fmt.Sprintf("data %q \"by%d\" {\n%s  %s = %s.%s\n}\n", s.Type, i, parents, f, s.address(), f))
+		more = append(more, fmt.Sprintf("data %q \"by%d\" {\n%s  %s = %s.%s\n}\n", s.Type, i, parents.String(), f, s.address(), f))
 		checks = append(checks, resource.TestCheckResourceAttrPair(fmt.Sprintf("data.%s.by%d", s.Type, i), s.Key, s.address(), s.Key))
 	}
 	list := terraform.ProviderName + "_" + s.Plural
-	more = append(more, fmt.Sprintf("data %q \"all\" {\n%s  depends_on = [%s]\n}\n", list, parents, s.address()))
+	more = append(more, fmt.Sprintf("data %q \"all\" {\n%s  depends_on = [%s]\n}\n", list, parents.String(), s.address()))
 	checks = append(checks, resource.TestCheckResourceAttrWith("data."+list+".all", s.Plural+".#", func(n string) error {
 		if n == "0" {
 			return fmt.Errorf("the list is empty")

@@ -3,6 +3,7 @@ package runtime
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/hashicorp/terraform-plugin-framework/diag"
@@ -58,10 +59,8 @@ func parseImport(n *terraform.Noun, id string) (parents []string, key, field, va
 		return nil, "", "", "", fmt.Errorf("import id %q has %d parts: write it as %s", id, len(parts), importForm(n))
 	}
 	last := parts[len(parts)-1]
-	for _, p := range parts {
-		if p == "" {
-			return nil, "", "", "", fmt.Errorf("import id %q has an empty part: write it as %s", id, importForm(n))
-		}
+	if slices.Contains(parts, "") {
+		return nil, "", "", "", fmt.Errorf("import id %q has an empty part: write it as %s", id, importForm(n))
 	}
 	for _, f := range n.Lookup {
 		if v, ok := strings.CutPrefix(last, f+"="); ok {
@@ -73,13 +72,13 @@ func parseImport(n *terraform.Noun, id string) (parents []string, key, field, va
 
 // importForm says what an import id of the noun looks like.
 func importForm(n *terraform.Noun) string {
-	prefix := ""
+	var prefix strings.Builder
 	for _, p := range n.Parents {
-		prefix += strings.ToUpper(p) + "/"
+		prefix.WriteString(strings.ToUpper(p) + "/")
 	}
-	forms := []string{prefix + strings.ToUpper(n.Key)}
+	forms := []string{prefix.String() + strings.ToUpper(n.Key)}
 	for _, f := range n.Lookup {
-		forms = append(forms, prefix+f+"=VALUE")
+		forms = append(forms, prefix.String()+f+"=VALUE")
 	}
 	return strings.Join(forms, " or ")
 }

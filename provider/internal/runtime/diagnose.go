@@ -28,8 +28,7 @@ func (r *nounResource) explain(ctx context.Context, d *diag.Diagnostics, action 
 		return
 	}
 	summary := fmt.Sprintf("Cannot %s %s", action, spaced(r.noun.Name))
-	var changed *changedError
-	if errors.As(err, &changed) {
+	if changed, ok := errors.AsType[*changedError](err); ok {
 		d.AddError(summary, fmt.Sprintf("It changed since it was planned: %s. Plan again to see what is there now.", strings.Join(changed.attributes, ", ")))
 		return
 	}
@@ -59,25 +58,26 @@ func (r *nounResource) explain(ctx context.Context, d *diag.Diagnostics, action 
 
 // describe is a problem in sentences: what happened and what to do.
 func describe(p api.Problem, err error) string {
-	text := sentence(p.Error())
+	var text strings.Builder
+	text.WriteString(sentence(p.Error()))
 	switch {
 	case sdk.IsForbidden(err) && p.Permission != nil && *p.Permission != "":
-		text += fmt.Sprintf(" The token's role lacks the permission %s; use the token of a user whose role has it.", *p.Permission)
+		fmt.Fprintf(&text, " The token's role lacks the permission %s; use the token of a user whose role has it.", *p.Permission)
 	case sdk.IsUnauthenticated(err):
-		text += " Check the provider's token, WATTLE_TOKEN or the credentials profile."
+		text.WriteString(" Check the provider's token, WATTLE_TOKEN or the credentials profile.")
 	case sdk.IsPreconditionFailed(err) && !inUse(err):
-		text += " Plan again if something else changed the object meanwhile."
+		text.WriteString(" Plan again if something else changed the object meanwhile.")
 	}
 	if p.Referrers != nil && len(*p.Referrers) > 0 {
-		text += "\n\nIt is used by:"
+		text.WriteString("\n\nIt is used by:")
 		for _, ref := range *p.Referrers {
-			text += fmt.Sprintf("\n  %s %q (%s), field %s", spaced(ref.Type), ref.Name, ref.Id, ref.Field)
+			fmt.Fprintf(&text, "\n  %s %q (%s), field %s", spaced(ref.Type), ref.Name, ref.Id, ref.Field)
 		}
 	}
 	if p.RequestId != "" {
-		text += fmt.Sprintf("\n\nRequest id: %s", p.RequestId)
+		fmt.Fprintf(&text, "\n\nRequest id: %s", p.RequestId)
 	}
-	return text
+	return text.String()
 }
 
 // attributePath follows a field such as rules[1].ports[0] through the noun's
@@ -165,11 +165,11 @@ func sentence(s string) string {
 
 // faultList is every refused field in one text.
 func faultList(p api.Problem) string {
-	text := ""
+	var text strings.Builder
 	if p.Errors != nil {
 		for _, f := range *p.Errors {
-			text += fmt.Sprintf("\n  %s: %s", f.Field, f.Detail)
+			fmt.Fprintf(&text, "\n  %s: %s", f.Field, f.Detail)
 		}
 	}
-	return text
+	return text.String()
 }
