@@ -5,11 +5,16 @@ import (
 	"time"
 
 	"github.com/wattlenet/wattle/generated/api"
+	"github.com/wattlenet/wattle/generated/sdk"
 )
 
 // Choices of ours.
 const (
 	reportTimeout = 30 * time.Second
+
+	// probeTimeout is how long a connection may take to carry a request after
+	// the network has changed.
+	probeTimeout = 5 * time.Second
 
 	// reportInterval is the longest time after which the control plane hears
 	// which map is in force.
@@ -29,12 +34,14 @@ func (s *Session) reportWhenAsked(ctx context.Context) {
 	defer ticker.Stop()
 	var told api.MapPosition
 	for {
-		asked := false
+		asked, timeout := false, reportTimeout
 		select {
 		case <-ctx.Done():
 			return
 		case <-s.report:
 			asked = true
+		case <-s.probe:
+			asked, timeout = true, probeTimeout
 		case <-ticker.C:
 		}
 		s.mu.Lock()
@@ -47,8 +54,11 @@ func (s *Session) reportWhenAsked(ctx context.Context) {
 		if !asked && (report.Applied == nil || *report.Applied == told) {
 			continue
 		}
-		if err := s.post(ctx, report); err != nil {
+		if err := s.post(ctx, report, timeout); err != nil {
 			s.log.Debug("status not reported", "error", err)
+			if timeout == probeTimeout {
+				s.giveUp(err)
+			}
 			continue
 		}
 		if report.Applied != nil {
@@ -57,8 +67,21 @@ func (s *Session) reportWhenAsked(ctx context.Context) {
 	}
 }
 
-func (s *Session) post(ctx context.Context, report api.StatusReport) error {
-	ctx, cancel := context.WithTimeout(ctx, reportTimeout)
+// giveUp ends a stream whose connection carries nothing. An answer, whatever it
+// says, shows that it does.
+func (s *Session) giveUp(err error) {
+	if _, answered := sdk.AsProblem(err); answered {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.cut != nil {
+		s.cut(errSilent)
+	}
+}
+
+func (s *Session) post(ctx context.Context, report api.StatusReport, timeout time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	return s.config.Client.report(ctx, report)
 }

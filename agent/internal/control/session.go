@@ -47,7 +47,7 @@ var ErrRemoved = errors.New("this machine was removed from the network; enrol it
 var ErrOlder = errors.New("the control plane offers an older network map than this machine has; was it restored without a new epoch?")
 
 var (
-	errSilent   = errors.New("the control plane has been silent for two heartbeats")
+	errSilent   = errors.New("the connection to the control plane carries nothing any more")
 	errNoLine   = errors.New("the stream ended without a line")
 	errMismatch = errors.New("the map differs from the control plane's; a snapshot was asked for")
 )
@@ -107,6 +107,7 @@ type Session struct {
 	blobs  *blobCache
 	wake   chan struct{}
 	report chan struct{}
+	probe  chan struct{}
 
 	// Owned by the goroutine of Run.
 	current   *mapstate.Map
@@ -118,9 +119,10 @@ type Session struct {
 	lines     int    // of this stream
 	bye       *api.ByeEvent
 
-	mu       sync.Mutex // guards the two below, which the reporter reads
+	mu       sync.Mutex // guards all below, which the reporter uses
 	applied  *api.MapPosition
 	mismatch bool
+	cut      context.CancelCauseFunc // ends the stream; nil without one
 }
 
 // NewSession checks the config; nothing is sent before Run.
@@ -130,7 +132,7 @@ func NewSession(c SessionConfig) (*Session, error) {
 	}
 	s := &Session{
 		config: c, log: c.Logger, current: c.Map, heartbeat: defaultHeartbeat,
-		blobs: newBlobCache(), wake: make(chan struct{}, 1), report: make(chan struct{}, 1),
+		blobs: newBlobCache(), wake: make(chan struct{}, 1), report: make(chan struct{}, 1), probe: make(chan struct{}, 1),
 	}
 	if c.Map != nil {
 		position := c.Map.Position()
@@ -139,11 +141,14 @@ func NewSession(c SessionConfig) (*Session, error) {
 	return s, nil
 }
 
-// Wake ends a wait between two attempts, after the network has changed.
+// Wake says that the network has changed: a wait between two attempts ends, and
+// a stream whose connection does not carry a request any more is given up.
 func (s *Session) Wake() {
-	select {
-	case s.wake <- struct{}{}:
-	default:
+	for _, bell := range []chan struct{}{s.wake, s.probe} {
+		select {
+		case bell <- struct{}{}:
+		default:
+		}
 	}
 }
 
@@ -222,6 +227,8 @@ func (s *Session) follow(ctx context.Context) error {
 	defer cancel(nil)
 	s.lines, s.bye, s.epoch = 0, nil, ""
 
+	s.setCut(cancel)
+	defer s.setCut(nil)
 	alarm := time.AfterFunc(2*s.heartbeat, func() { cancel(errSilent) })
 	defer alarm.Stop()
 	for event, err := range s.config.Client.stream(ctx, s.options()) {
@@ -233,7 +240,7 @@ func (s *Session) follow(ctx context.Context) error {
 		if err != nil {
 			if cause := context.Cause(ctx); errors.Is(cause, errSilent) {
 				// The connection is as dead as the stream: do not use it again.
-				s.config.Client.Close()
+				s.config.Client.transport.renew()
 				return cause
 			}
 			return err
@@ -252,6 +259,12 @@ func (s *Session) follow(ctx context.Context) error {
 		return errNoLine
 	}
 	return errors.New("the control plane closed the stream")
+}
+
+func (s *Session) setCut(cancel context.CancelCauseFunc) {
+	s.mu.Lock()
+	s.cut = cancel
+	s.mu.Unlock()
 }
 
 // options asks for what follows the map.

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/wattlenet/wattle/generated/sdk"
@@ -33,7 +34,7 @@ const (
 
 // transport carries requests and learns the time from the answers.
 type transport struct {
-	http  *http.Transport
+	http  atomic.Pointer[http.Transport]
 	clock *clock
 }
 
@@ -55,8 +56,10 @@ func newTransport(address, pin string, c *clock) (*transport, error) {
 		HTTP2:                 &http.HTTP2Config{SendPingTimeout: silence, PingTimeout: answerTimeout},
 		TLSClientConfig:       &tls.Config{MinVersion: tls.VersionTLS12},
 	}
+	carrier := &transport{clock: c}
+	carrier.http.Store(t)
 	if pin == "" {
-		return &transport{http: t, clock: c}, nil
+		return carrier, nil
 	}
 	if err := checkPin(pin); err != nil {
 		return nil, err
@@ -72,13 +75,13 @@ func newTransport(address, pin string, c *clock) (*transport, error) {
 	t.TLSClientConfig.VerifyConnection = func(state tls.ConnectionState) error {
 		return verify(pin, host, state.PeerCertificates)
 	}
-	return &transport{http: t, clock: c}, nil
+	return carrier, nil
 }
 
 // RoundTrip sends a request.
 func (t *transport) RoundTrip(request *http.Request) (*http.Response, error) {
 	sent := time.Now()
-	answer, err := t.http.RoundTrip(request)
+	answer, err := t.http.Load().RoundTrip(request)
 	if err == nil {
 		t.clock.learn(answer.Header, sent)
 	}
@@ -86,7 +89,15 @@ func (t *transport) RoundTrip(request *http.Request) (*http.Response, error) {
 }
 
 // CloseIdleConnections closes connections that no request uses.
-func (t *transport) CloseIdleConnections() { t.http.CloseIdleConnections() }
+func (t *transport) CloseIdleConnections() { t.http.Load().CloseIdleConnections() }
+
+// renew makes the next request open a connection of its own: the present one
+// may be dead without knowing.
+func (t *transport) renew() {
+	former := t.http.Load()
+	t.http.Store(former.Clone())
+	former.CloseIdleConnections()
+}
 
 func checkPin(pin string) error {
 	digits, found := strings.CutPrefix(pin, "sha256:")
