@@ -3,6 +3,7 @@ package mapstate
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/RoaringBitmap/roaring"
 
@@ -42,8 +43,8 @@ type change struct {
 }
 
 func (c *change) undo() {
-	for i := len(c.back) - 1; i >= 0; i-- {
-		c.back[i]()
+	for _, step := range slices.Backward(c.back) {
+		step()
 	}
 	c.Map.digest = c.digest
 }

@@ -117,9 +117,13 @@ func TestRefusedDeltasChangeNothing(t *testing.T) {
 		"malformed bitmap":        {[]api.MapOp{{Op: api.MapOpOpSetPut, Set: new("s1"), Members: &api.Ordinals{Bitmap: &[]byte{1, 2, 3}}}}, "bitmap"},
 		"first op good, next bad": {append(ops(), api.MapOp{Op: api.MapOpOpRuleRemove, Id: new("r9")}), "no rule r9"},
 		"other digest": {[]api.MapOp{
-			{Op: api.MapOpOpPeerUpsert, Peer: peer(9, "new")}, {Op: api.MapOpOpSetPatch, Set: new("s1"), Add: list(9), Remove: list(7)},
-			{Op: api.MapOpOpPeerRemove, N: new(uint32(7))}, {Op: api.MapOpOpRuleUpsert, Rule: rule("r1", "out", "x", "s1")},
-			{Op: api.MapOpOpSelf, Self: &api.SelfView{}}, {Op: api.MapOpOpRuleRemove, Id: new("r1")}, {Op: api.MapOpOpSetRemove, Set: new("s1")},
+			{Op: api.MapOpOpPeerUpsert, Peer: peer(9, "new")},
+			{Op: api.MapOpOpSetPatch, Set: new("s1"), Add: list(9), Remove: list(7)},
+			{Op: api.MapOpOpPeerRemove, N: new(uint32(7))},
+			{Op: api.MapOpOpRuleUpsert, Rule: rule("r1", "out", "x", "s1")},
+			{Op: api.MapOpOpSelf, Self: &api.SelfView{}},
+			{Op: api.MapOpOpRuleRemove, Id: new("r1")},
+			{Op: api.MapOpOpSetRemove, Set: new("s1")},
 		}, mapstate.ErrDigest.Error()},
 	}
 	for name, c := range cases {

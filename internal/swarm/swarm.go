@@ -126,20 +126,16 @@ func (a *Agent) sign(claims jwt.Claims, more map[string]any) (string, error) {
 // Run holds a stream until ctx ends, and comes back with its map after each stream. An error says that the agent could
 // not follow, which is a mistake of one side.
 func (a *Agent) Run(ctx context.Context) error {
-	for {
-		err := a.stream(ctx)
-		if ctx.Err() != nil {
-			return nil
-		}
-		if errors.Is(err, errMap) {
+	for ctx.Err() == nil {
+		if err := a.stream(ctx); errors.Is(err, errMap) && ctx.Err() == nil {
 			return err
 		}
 		select {
 		case <-ctx.Done():
-			return nil
 		case <-time.After(reconnectAfter):
 		}
 	}
+	return nil
 }
 
 // errMap says that a snapshot or delta does not fit.

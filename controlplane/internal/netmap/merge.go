@@ -116,7 +116,7 @@ func (m *merger) ops() []*op {
 			ops = append(ops, setRemoveOp(id))
 		case s.members != nil:
 			ops = append(ops, putOp(id, s.members, !s.existed))
-		case !s.gone && !(s.added.IsEmpty() && s.removed.IsEmpty()):
+		case !s.gone && (!s.added.IsEmpty() || !s.removed.IsEmpty()):
 			ops = append(ops, patchOp(id, s.added.ToArray(), s.removed.ToArray()))
 		}
 	}

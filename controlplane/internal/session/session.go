@@ -223,7 +223,7 @@ func (s *Sessions) Close() error {
 	s.closed = true
 	spread := min(max(len(s.streams)/100, 1), 60)
 	for _, st := range s.streams {
-		st.retryAfter.Store(int64(1 + rand.IntN(spread)))
+		st.retryAfter.Store(int64(1 + rand.IntN(spread))) //nolint:gosec // spreads load; nothing depends on it being unknown
 		st.end(api.ByeEventReasonShutdown)
 	}
 	for _, p := range s.paces {

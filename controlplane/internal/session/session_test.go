@@ -66,7 +66,8 @@ func newPlane(t *testing.T, logEntries int) *plane {
 	p.restart([]netmap.Change{
 		netmap.SettingsPut{Settings: netmap.Settings{DNSDomain: "wattle.internal"}},
 		peer("a", 1), peer("b", 2), peer("c", 3), peer("d", 4),
-		netmap.GroupPut{ID: "ab", Members: []string{"a", "b"}}, netmap.GroupPut{ID: "cd", Members: []string{"c", "d"}},
+		netmap.GroupPut{ID: "ab", Members: []string{"a", "b"}},
+		netmap.GroupPut{ID: "cd", Members: []string{"c", "d"}},
 		allow("p-ab", "ab", "ab"),
 	})
 	return p

@@ -201,7 +201,7 @@ func (st *stream) live(ctx context.Context, params api.StreamAgentParams, refres
 }
 
 func silence() time.Duration {
-	return shortestSilence + rand.N(longestSilence-shortestSilence)
+	return shortestSilence + rand.N(longestSilence-shortestSilence) //nolint:gosec // spreads load; nothing depends on it being unknown
 }
 
 // sendDelta tells everything since the cursor.

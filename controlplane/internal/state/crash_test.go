@@ -102,7 +102,7 @@ func TestCrash(t *testing.T) {
 // next writes under way.
 func killWriter(t *testing.T, dir string, n int, acknowledged map[string]bool) {
 	t.Helper()
-	child := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestCrashingWriter$", "-test.v") //nolint:gosec // the test binary itself
+	child := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestCrashingWriter$", "-test.v")
 	child.Env = append(os.Environ(), crashFolder+"="+dir)
 	child.Stderr = os.Stderr
 	out, err := child.StdoutPipe()

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strconv"
 
+	"github.com/oapi-codegen/nullable"
+
 	"github.com/wattlenet/wattle/controlplane/internal/auth"
 	"github.com/wattlenet/wattle/controlplane/internal/netmap"
 	"github.com/wattlenet/wattle/controlplane/internal/problem"
@@ -284,9 +286,7 @@ func (w *write) policyBody(req api.PolicyRequest, had []ruleBody) (body policyBo
 	return body, faults(nil, wrong...)
 }
 
-func resource(n interface {
-	Get() (api.RuleResource, error)
-}) *api.RuleResource {
+func resource(n nullable.Nullable[api.RuleResource]) *api.RuleResource {
 	if r, err := n.Get(); err == nil {
 		return &r
 	}

@@ -29,8 +29,10 @@ type Account struct {
 // Accounts is the table of accounts.
 var Accounts = newTable("account", 1, `id serial epoch version next_ordinal network network_v6 dns_domain peer_approval
 	onboarding_flow_pending signup_form_pending domain created_at created_by`, func(a *Account) []any {
-	return []any{&a.ID, &a.Serial, &a.Epoch, &a.Version, &a.NextOrdinal, &a.Network, &a.NetworkV6, &a.DNSDomain, &a.PeerApproval,
-		&a.OnboardingFlowPending, &a.SignupFormPending, &a.Domain, moment{&a.CreatedAt}, &a.CreatedBy}
+	return []any{
+		&a.ID, &a.Serial, &a.Epoch, &a.Version, &a.NextOrdinal, &a.Network, &a.NetworkV6, &a.DNSDomain, &a.PeerApproval,
+		&a.OnboardingFlowPending, &a.SignupFormPending, &a.Domain, stamp(&a.CreatedAt), &a.CreatedBy,
+	}
 })
 
 // NextSerial gives this write its place in the history of the account and

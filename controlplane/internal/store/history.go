@@ -17,7 +17,7 @@ type LogEntry struct {
 
 // Log is the table of changes.
 var Log = newTable("change_log", 2, `account_id serial created_at payload`, func(e *LogEntry) []any {
-	return []any{&e.AccountID, &e.Serial, moment{&e.CreatedAt}, &e.Payload}
+	return []any{&e.AccountID, &e.Serial, stamp(&e.CreatedAt), &e.Payload}
 })
 
 // LogSince returns the writes after a serial.
@@ -53,8 +53,10 @@ type AuditEntry struct {
 // Audit is the table of audit events.
 var Audit = newTable("audit", 2, `account_id n created_at activity initiator_id initiator_name initiator_email target_id channel request_id
 	meta before after hash`, func(e *AuditEntry) []any {
-	return []any{&e.AccountID, &e.N, moment{&e.CreatedAt}, &e.Activity, &e.InitiatorID, &e.InitiatorName, &e.InitiatorEmail, &e.TargetID,
-		&e.Channel, &e.RequestID, &e.Meta, &e.Before, &e.After, &e.Hash}
+	return []any{
+		&e.AccountID, &e.N, stamp(&e.CreatedAt), &e.Activity, &e.InitiatorID, &e.InitiatorName, &e.InitiatorEmail, &e.TargetID,
+		&e.Channel, &e.RequestID, &e.Meta, &e.Before, &e.After, &e.Hash,
+	}
 })
 
 // AuditHead returns number and hash of the newest event; 0 and nil when there is none.
@@ -89,7 +91,7 @@ type StoredAnswer struct {
 
 // Answers is the table of idempotent answers.
 var Answers = newTable("idempotency", 2, `caller key request_hash status sealed answer expires_at`, func(a *StoredAnswer) []any {
-	return []any{&a.Caller, &a.Key, &a.RequestHash, &a.Status, &a.Sealed, &a.Answer, moment{&a.ExpiresAt}}
+	return []any{&a.Caller, &a.Key, &a.RequestHash, &a.Status, &a.Sealed, &a.Answer, stamp(&a.ExpiresAt)}
 })
 
 // FindAnswer returns the answer of a key that has not expired; ErrNoRow when there is none.

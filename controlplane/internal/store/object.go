@@ -32,7 +32,7 @@ type Object struct {
 
 // Objects is the table of objects.
 var Objects = newTable("object", 1, `id account_id kind seq name name_key created_at version body`, func(o *Object) []any {
-	return []any{&o.ID, &o.AccountID, &o.Kind, &o.Seq, &o.Name, &o.NameKey, moment{&o.CreatedAt}, &o.Version, &o.Body}
+	return []any{&o.ID, &o.AccountID, &o.Kind, &o.Seq, &o.Name, &o.NameKey, stamp(&o.CreatedAt), &o.Version, &o.Body}
 })
 
 // FindObject returns an object of an account; ErrNoRow when it has none of the kind with the id.

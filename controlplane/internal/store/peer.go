@@ -30,8 +30,10 @@ type Peer struct {
 // Peers is the table of peers.
 var Peers = newTable("peer", 1, `id account_id seq ordinal name dns_label ip ipv6 machine_key wireguard_key approval_required ephemeral
 	setup_key_id user_id created_at version`, func(p *Peer) []any {
-	return []any{&p.ID, &p.AccountID, &p.Seq, &p.Ordinal, &p.Name, &p.DNSLabel, &p.IP, &p.IPv6, &p.MachineKey, &p.WireGuardKey,
-		&p.ApprovalRequired, &p.Ephemeral, &p.SetupKeyID, &p.UserID, moment{&p.CreatedAt}, &p.Version}
+	return []any{
+		&p.ID, &p.AccountID, &p.Seq, &p.Ordinal, &p.Name, &p.DNSLabel, &p.IP, &p.IPv6, &p.MachineKey, &p.WireGuardKey,
+		&p.ApprovalRequired, &p.Ephemeral, &p.SetupKeyID, &p.UserID, stamp(&p.CreatedAt), &p.Version,
+	}
 })
 
 // FindPeer returns a peer of an account; ErrNoRow when it has none with the id.
@@ -138,7 +140,7 @@ func AccountPresence(ctx context.Context, tx *Tx, accountID string) (rows []Pres
 	err = tx.scan(ctx, "SELECT s.peer_id, s.last_seen, s.connection_ip, s.facts FROM presence s JOIN peer p ON p.id = s.peer_id WHERE p.account_id = ?",
 		[]any{accountID}, func(r *sql.Rows) error {
 			var row Presence
-			err := r.Scan(&row.PeerID, moment{&row.LastSeen}, &row.ConnectionIP, &row.Facts)
+			err := r.Scan(&row.PeerID, stamp(&row.LastSeen), &row.ConnectionIP, &row.Facts)
 			rows = append(rows, row)
 			return err
 		})

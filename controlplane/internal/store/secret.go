@@ -22,7 +22,7 @@ type DataKey struct {
 
 // DataKeys is the table of wrapped keys.
 var DataKeys = newTable("data_key", 1, `id master_key_id wrapped created_at`, func(k *DataKey) []any {
-	return []any{&k.ID, &k.MasterKeyID, &k.Wrapped, moment{&k.CreatedAt}}
+	return []any{&k.ID, &k.MasterKeyID, &k.Wrapped, stamp(&k.CreatedAt)}
 })
 
 // SealedKeys returns the canary and the wrapped keys. The canary is the zero

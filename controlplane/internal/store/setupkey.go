@@ -32,9 +32,11 @@ type SetupKey struct {
 // SetupKeys is the table of setup keys.
 var SetupKeys = newTable("setup_key", 1, `id account_id seq name type sha256 hint expires_in expires_at usage_limit used_times last_used
 	revoked ephemeral allow_extra_dns_labels auto_groups created_at updated_at version`, func(k *SetupKey) []any {
-	return []any{&k.ID, &k.AccountID, &k.Seq, &k.Name, &k.Type, &k.SHA256, &k.Hint, &k.ExpiresIn, moment{&k.ExpiresAt}, &k.UsageLimit,
-		&k.UsedTimes, moment{&k.LastUsed}, &k.Revoked, &k.Ephemeral, &k.AllowExtraDNSLabels, asJSON{&k.AutoGroups},
-		moment{&k.CreatedAt}, moment{&k.UpdatedAt}, &k.Version}
+	return []any{
+		&k.ID, &k.AccountID, &k.Seq, &k.Name, &k.Type, &k.SHA256, &k.Hint, &k.ExpiresIn, stamp(&k.ExpiresAt), &k.UsageLimit,
+		&k.UsedTimes, stamp(&k.LastUsed), &k.Revoked, &k.Ephemeral, &k.AllowExtraDNSLabels, inJSON(&k.AutoGroups),
+		stamp(&k.CreatedAt), stamp(&k.UpdatedAt), &k.Version,
+	}
 })
 
 // FindSetupKey returns a setup key of an account; ErrNoRow when it has none with the id.

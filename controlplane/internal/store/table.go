@@ -74,6 +74,8 @@ func (t *table[T]) list(ctx context.Context, tx *Tx, where string, args ...any) 
 // moment keeps a time as milliseconds since 1970; the zero time is 0.
 type moment struct{ at *time.Time }
 
+func stamp(at *time.Time) moment { return moment{at} }
+
 func (m moment) Value() (driver.Value, error) { return millis(*m.at), nil }
 
 func (m moment) Scan(v any) error {
@@ -97,6 +99,8 @@ func millis(t time.Time) int64 {
 
 // asJSON keeps a value as JSON text.
 type asJSON struct{ value any }
+
+func inJSON(value any) asJSON { return asJSON{value} }
 
 func (j asJSON) Value() (driver.Value, error) {
 	text, err := json.Marshal(j.value)

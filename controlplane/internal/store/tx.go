@@ -28,7 +28,7 @@ func (tx *Tx) After(fn func()) { tx.after = append(tx.after, fn) }
 
 // exec runs a statement and returns how many rows it touched.
 func (tx *Tx) exec(ctx context.Context, query string, args ...any) (int64, error) {
-	stmt, err := tx.statement(ctx, query)
+	stmt, err := tx.statement(ctx, query) //nolint:sqlclosecheck // forget closes it
 	if err != nil {
 		return 0, err
 	}
@@ -47,7 +47,7 @@ func (tx *Tx) exec(ctx context.Context, query string, args ...any) (int64, error
 
 // scan runs a query and calls row for each line of its answer.
 func (tx *Tx) scan(ctx context.Context, query string, args []any, row func(*sql.Rows) error) error {
-	stmt, err := tx.statement(ctx, query)
+	stmt, err := tx.statement(ctx, query) //nolint:sqlclosecheck // forget closes it
 	if err != nil {
 		return err
 	}

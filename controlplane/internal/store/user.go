@@ -23,8 +23,10 @@ type User struct {
 // Users is the table of users.
 var Users = newTable(`"user"`, 1, `id account_id seq email name role is_service_user is_blocked password_hash last_login created_at version`,
 	func(u *User) []any {
-		return []any{&u.ID, &u.AccountID, &u.Seq, &u.Email, &u.Name, &u.Role, &u.IsServiceUser, &u.IsBlocked, &u.PasswordHash,
-			moment{&u.LastLogin}, moment{&u.CreatedAt}, &u.Version}
+		return []any{
+			&u.ID, &u.AccountID, &u.Seq, &u.Email, &u.Name, &u.Role, &u.IsServiceUser, &u.IsBlocked, &u.PasswordHash,
+			stamp(&u.LastLogin), stamp(&u.CreatedAt), &u.Version,
+		}
 	})
 
 // FindUser returns a user of an account; ErrNoRow when it has none with the id.
@@ -58,8 +60,10 @@ type Token struct {
 // Tokens is the table of access tokens.
 var Tokens = newTable("token", 1, `id account_id user_id seq name sha256 hint created_by created_at expires_at expires_in last_used version`,
 	func(t *Token) []any {
-		return []any{&t.ID, &t.AccountID, &t.UserID, &t.Seq, &t.Name, &t.SHA256, &t.Hint, &t.CreatedBy, moment{&t.CreatedAt},
-			moment{&t.ExpiresAt}, &t.ExpiresIn, moment{&t.LastUsed}, &t.Version}
+		return []any{
+			&t.ID, &t.AccountID, &t.UserID, &t.Seq, &t.Name, &t.SHA256, &t.Hint, &t.CreatedBy, stamp(&t.CreatedAt),
+			stamp(&t.ExpiresAt), &t.ExpiresIn, stamp(&t.LastUsed), &t.Version,
+		}
 	})
 
 // FindToken returns a token of a user; ErrNoRow when it has none with the id.

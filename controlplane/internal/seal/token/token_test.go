@@ -30,7 +30,7 @@ func TestSecret(t *testing.T) {
 			t.Fatalf("a typing error at %d passes", i)
 		}
 	}
-	for _, printed := range []string{fmt.Sprint(s), fmt.Sprintf("%+v", s), fmt.Sprintf("%#v", s), fmt.Sprintf("%s", s)} {
+	for _, printed := range []string{fmt.Sprint(s), fmt.Sprintf("%+v", s), fmt.Sprintf("%#v", s), fmt.Sprintf("%q", s)} {
 		if strings.Contains(printed, text[4:]) || !strings.Contains(printed, "wtp_***") {
 			t.Fatal("the secret prints as", printed)
 		}
