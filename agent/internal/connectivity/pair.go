@@ -191,6 +191,7 @@ func (p *Pathfinder) route(pr *pair) {
 	}
 	if primary != pr.primary || also != pr.also {
 		pr.primary, pr.also = primary, also
+		p.log.Debug("path chosen", "peer", pr.peer.ID, "path", primary.String(), "also", also.String())
 		if primary == nil {
 			pr.endpoint.Idle()
 		} else {
@@ -228,6 +229,10 @@ func (p *Pathfinder) useRelay(ctx context.Context, pr *pair) {
 			})
 		})
 		if err == nil || ctx.Err() != nil {
+			return
+		}
+		if isGone(err) {
+			p.relays.lose(a.relay, err) // of every peer; relayDown tells the loop
 			return
 		}
 		p.post(func(context.Context) {
