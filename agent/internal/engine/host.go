@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/wattlenet/wattle/agent/internal/connectivity"
@@ -84,7 +85,8 @@ type MachineConfig struct {
 func OpenHost(c MachineConfig) (*Machine, error) {
 	if c.Mode != tunnel.ModeNetstack {
 		machine, err := openInterface(c)
-		if err == nil || c.Mode == tunnel.ModeUserspace {
+		// A port in use is in use in every mode.
+		if err == nil || c.Mode == tunnel.ModeUserspace || errors.Is(err, syscall.EADDRINUSE) {
 			return machine, err
 		}
 		c.Logger.Info("no interface, using the network stack of the process", "error", err)
@@ -136,7 +138,7 @@ func open(c MachineConfig, mode tunnel.Mode, filter tunnel.Filter) (*Machine, er
 	own := device.Interface()
 	machine.Watch = func(ctx context.Context, changed func()) error { return route.Watch(ctx, own, changed) }
 	machine.Paths, err = connectivity.New(connectivity.Config{
-		Logger: c.Logger, PrivateKey: c.Key, Bind: device.Bind(), Signal: c.Signal,
+		Logger: c.Logger, PrivateKey: c.Key, Bind: device.Bind(), Signal: c.Signal, Rekey: device.Rekey,
 		Interface: func(name string) bool { return name != own && !strings.HasPrefix(name, "wt") },
 		Address:   func(addr netip.Addr) bool { return !c.Overlay(addr) },
 	})
