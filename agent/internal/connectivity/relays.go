@@ -118,7 +118,7 @@ func (r *relays) report(change func(*RelayStatus)) {
 
 // run allocates, keeps, and allocates again until ctx ends.
 func (r *relays) run(ctx context.Context) {
-	backoff := firstBackoff
+	var pause time.Duration
 	for ctx.Err() == nil {
 		urls := r.wanted()
 		if len(urls) == 0 {
@@ -129,10 +129,10 @@ func (r *relays) run(ctx context.Context) {
 		r.settle()
 		a, err := r.connect(ctx, urls)
 		if err != nil {
+			pause = longer(pause)
 			r.report(func(s *RelayStatus) { *s = RelayStatus{Error: err.Error()} })
-			r.log.Info("no relay answers", "error", err.Error(), "retry_in", backoff.String())
-			r.sleep(ctx, backoff)
-			backoff = min(2*backoff, longestBackoff)
+			r.log.Info("no relay answers", "error", err.Error(), "retry_in", pause.String())
+			r.sleep(ctx, pause)
 			continue
 		}
 		began := time.Now()
@@ -140,12 +140,15 @@ func (r *relays) run(ctx context.Context) {
 			a = r.serve(ctx, a)
 		}
 		if time.Since(began) > steadyAfter {
-			backoff = firstBackoff
-			continue
+			pause = 0
 		}
-		r.sleep(ctx, backoff)
-		backoff = min(2*backoff, longestBackoff)
+		r.sleep(ctx, pause)
+		pause = longer(pause)
 	}
+}
+
+func longer(pause time.Duration) time.Duration {
+	return min(max(2*pause, firstBackoff), longestBackoff)
 }
 
 // sleep returns early when something has changed.
