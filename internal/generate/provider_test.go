@@ -60,14 +60,28 @@ func conform(t *testing.T, m *model, flags ...string) {
 	if asked := os.Getenv("CONFORMANCE_RUN"); asked != "" {
 		run = asked
 	}
-	args := append([]string{"test", "-count=1", "-run=TestServer/" + run}, flags...)
+	args := append([]string{"test", "-count=1", "-run=TestUpgrade|TestServer/" + run}, flags...)
 	cmd := exec.CommandContext(t.Context(), "go", append(args, "./provider/internal/conformance")...)
 	cmd.Dir = "../.."
-	cmd.Env = append(os.Environ(), "WATTLE_CONFORMANCE="+string(description))
+	cmd.Env = append(os.Environ(), "WATTLE_CONFORMANCE="+string(description), "WATTLE_CONFORMANCE_UPGRADE="+oldBook)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 }
+
+// oldBook is a state of the library's first release, and what becomes of it:
+// the charts of its chapters are called tables, and its subtitle is gone.
+const oldBook = `{
+	"Type": "library_book", "Version": 0,
+	"State": {"id": "b1", "shelf_id": "s1", "name": "Go", "subtitle": "A tour", "isbn": "1234",
+		"chapters": {"one": {"pages": 3, "charts": ["a"]}}},
+	"Want": {
+		"AttributeName(\"id\")": "tftypes.String<\"b1\">", "AttributeName(\"shelf_id\")": "tftypes.String<\"s1\">",
+		"AttributeName(\"name\")": "tftypes.String<\"Go\">", "AttributeName(\"isbn\")": "tftypes.String<\"1234\">",
+		"AttributeName(\"chapters\").ElementKeyString(\"one\").AttributeName(\"pages\")": "tftypes.Number<\"3\">",
+		"AttributeName(\"chapters\").ElementKeyString(\"one\").AttributeName(\"tables\").ElementKeyValue(tftypes.String<\"a\">)": "tftypes.String<\"a\">"
+	}
+}`
 
 // overlay is a file that tells the Go command to see files in the place of
 // everything below generated.

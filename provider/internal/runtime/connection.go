@@ -3,6 +3,8 @@ package runtime
 import (
 	"context"
 	"errors"
+	"hash/fnv"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -23,8 +25,9 @@ const (
 type connection struct {
 	client *sdk.Client
 
-	mu    sync.Mutex // guards lists
-	lists map[string]*list
+	mu     sync.Mutex // guards all below
+	lists  map[string]*list
+	shapes map[string]string // by noun
 }
 
 // list is one collection: how often it was read, and its objects by id once
@@ -48,6 +51,21 @@ func (c *connection) list(n *terraform.Noun, parents []string) *list {
 		c.lists[key] = &list{}
 	}
 	return c.lists[key]
+}
+
+// shape is a digest of the type of the noun's resource.
+func (c *connection) shape(ctx context.Context, n *terraform.Noun) string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.shapes == nil {
+		c.shapes = map[string]string{}
+	}
+	if c.shapes[n.Name] == "" {
+		hash := fnv.New64a()
+		_, _ = hash.Write([]byte(n.Schema().Type().TerraformType(ctx).String())) // a hash takes everything
+		c.shapes[n.Name] = strconv.FormatUint(hash.Sum64(), 36)
+	}
+	return c.shapes[n.Name]
 }
 
 // read returns one object. The first reads of a collection ask for the object
