@@ -169,7 +169,17 @@ func (c *Client) report(ctx context.Context, r api.StatusReport) error {
 }
 
 func (c *Client) stream(ctx context.Context, o sdk.StreamAgentOptions) iter.Seq2[api.AgentEvent, error] {
-	return c.api.StreamAgent(ctx, o)
+	return c.api.StreamAgent(once(ctx), o)
+}
+
+// Reach asks the control plane for anything at all: nil means that it answers
+// and that its certificate is the right one.
+func (c *Client) Reach(ctx context.Context) error {
+	_, err := c.api.GetInstance(once(ctx))
+	if _, answered := sdk.AsProblem(err); answered {
+		return nil
+	}
+	return err
 }
 
 // blob reads a compressed part of a snapshot.

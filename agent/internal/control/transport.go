@@ -1,17 +1,15 @@
 package control
 
 import (
-	"crypto/sha256"
+	"context"
 	"crypto/subtle"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"net/url"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -34,20 +32,26 @@ const (
 
 // transport carries requests and learns the time from the answers.
 type transport struct {
-	http  atomic.Pointer[http.Transport]
-	clock *clock
+	http        atomic.Pointer[http.Transport]
+	connections *connections
+	clock       *clock
 }
 
 // newTransport trusts the authority with the given pin, or the system's roots
 // when it is empty.
 func newTransport(address, pin string, c *clock) (*transport, error) {
-	base, err := url.Parse(address)
-	if err != nil || base.Host == "" || base.Scheme != "https" && base.Scheme != "http" {
-		return nil, fmt.Errorf("management URL %q is not the address of a control plane; write it as https://host:port", address)
+	address, err := ParseAddress(address, true) // whoever stored it has checked that
+	if err != nil {
+		return nil, err
 	}
+	base, err := url.Parse(address)
+	if err != nil {
+		return nil, fmt.Errorf("management URL: %w", err)
+	}
+	open := newConnections((&net.Dialer{Timeout: dialTimeout}).DialContext)
 	t := &http.Transport{
 		Proxy:                 http.ProxyFromEnvironment,
-		DialContext:           (&net.Dialer{Timeout: dialTimeout}).DialContext,
+		DialContext:           open.DialContext,
 		ForceAttemptHTTP2:     true, // one connection for the stream and all else
 		MaxIdleConnsPerHost:   8,
 		IdleConnTimeout:       90 * time.Second,
@@ -56,12 +60,12 @@ func newTransport(address, pin string, c *clock) (*transport, error) {
 		HTTP2:                 &http.HTTP2Config{SendPingTimeout: silence, PingTimeout: answerTimeout},
 		TLSClientConfig:       &tls.Config{MinVersion: tls.VersionTLS12},
 	}
-	carrier := &transport{clock: c}
+	carrier := &transport{connections: open, clock: c}
 	carrier.http.Store(t)
 	if pin == "" {
 		return carrier, nil
 	}
-	if err := checkPin(pin); err != nil {
+	if pin, err = ParsePin(pin); err != nil {
 		return nil, err
 	}
 	if base.Scheme != "https" {
@@ -85,8 +89,30 @@ func (t *transport) RoundTrip(request *http.Request) (*http.Response, error) {
 	if err == nil {
 		t.clock.learn(answer.Header, sent)
 	}
+	if err != nil && request.Context().Value(onceKey{}) != nil {
+		err = final{err}
+	}
 	return answer, err
 }
+
+// onceKey marks requests that the SDK must not repeat.
+type onceKey struct{}
+
+// once returns a context for a request that is sent once: the session waits in
+// its own way and tells of every failure.
+func once(ctx context.Context) context.Context { return context.WithValue(ctx, onceKey{}, true) }
+
+// final is a failure that the SDK does not repeat.
+type final struct{ cause error }
+
+func (f final) Error() string { return f.cause.Error() }
+
+// Unwrap returns the failure.
+func (f final) Unwrap() error { return f.cause }
+
+// Is makes the failure look like a request that was given up, which the SDK
+// passes on as it is.
+func (final) Is(target error) bool { return target == context.Canceled } //nolint:errorlint // Is compares, it does not search
 
 // CloseIdleConnections closes connections that no request uses.
 func (t *transport) CloseIdleConnections() { t.http.Load().CloseIdleConnections() }
@@ -97,14 +123,6 @@ func (t *transport) renew() {
 	former := t.http.Load()
 	t.http.Store(former.Clone())
 	former.CloseIdleConnections()
-}
-
-func checkPin(pin string) error {
-	digits, found := strings.CutPrefix(pin, "sha256:")
-	if raw, err := hex.DecodeString(digits); !found || err != nil || len(raw) != sha256.Size {
-		return fmt.Errorf("CA pin %q is not sha256: and 64 hexadecimal digits; take it from the server's credentials", pin)
-	}
-	return nil
 }
 
 // verify accepts a chain if one of its certificates has the pinned key and the
