@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
@@ -30,7 +31,7 @@ func newDaemon(a *app) *cobra.Command {
 	command := &cobra.Command{
 		Use:   "daemon",
 		Short: "Hold the tunnel; the other commands talk to it",
-		Args:  cobra.NoArgs,
+		Args:  noArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
 			return runDaemon(command.Context(), a.socket, f)
 		},
@@ -44,6 +45,19 @@ func newDaemon(a *app) *cobra.Command {
 	return command
 }
 
+// longestName is the longest name of an interface on Linux (IFNAMSIZ, less its
+// last byte); the others allow no less.
+const longestName = 15
+
+func tunnelName(name string) error {
+	if name == "" || len(name) > longestName || name == "." || name == ".." || strings.ContainsFunc(name, func(r rune) bool {
+		return r <= ' ' || r > '~' || strings.ContainsRune("/:%", r)
+	}) {
+		return program.Usage("--interface %q cannot be the name of an interface; use at most %d letters and digits, such as wt0", name, longestName)
+	}
+	return nil
+}
+
 func runDaemon(ctx context.Context, socket string, f daemonFlags) (err error) {
 	logger, err := f.log.Logger(os.Stderr)
 	if err != nil {
@@ -54,6 +68,12 @@ func runDaemon(ctx context.Context, socket string, f daemonFlags) (err error) {
 	case tunnel.ModeAuto, tunnel.ModeUserspace, tunnel.ModeNetstack:
 	default:
 		return program.Usage("tunnel %q is unknown; use auto, userspace or netstack", f.tunnel)
+	}
+	if err := tunnelName(f.name); err != nil {
+		return err
+	}
+	if f.stateDir == "" {
+		return program.Usage("--state-dir is empty; name a folder for keys and the last network map")
 	}
 	store, err := identity.Open(f.stateDir)
 	if err != nil {

@@ -33,6 +33,10 @@ import (
 // withdrawTimeout bounds the deletion of the peer at logout.
 const withdrawTimeout = 10 * time.Second
 
+// retryOpen is how long after a failure at its start the daemon tries again to
+// open the tunnel.
+const retryOpen = 10 * time.Second
+
 // Config is what an Engine needs.
 type Config struct {
 	Logger  *slog.Logger    // required
@@ -94,14 +98,12 @@ func (e *Engine) Run(ctx context.Context) error {
 	connect := e.identity != nil && e.identity.Enrolled() && e.identity.Up
 	e.mu.Unlock()
 	close(e.started)
-	if connect {
-		e.commands.Lock()
-		if err := e.connect(nil); err != nil {
-			// The daemon stays, so that status tells what is wrong.
-			e.log.Error("not connected", "error", err)
-			e.setNotice(err.Error())
+	for connect && !e.reconnect() {
+		// The daemon stays, so that status tells what is wrong, and tries again:
+		// while a machine starts, what is missing may still come.
+		if pause(ctx, retryOpen) != nil {
+			break
 		}
-		e.commands.Unlock()
 	}
 	<-ctx.Done()
 	e.commands.Lock()
@@ -109,6 +111,23 @@ func (e *Engine) Run(ctx context.Context) error {
 	e.commands.Unlock()
 	e.links.Wait()
 	return nil
+}
+
+// reconnect connects a machine that shall be connected, and reports whether
+// there is nothing left to try.
+func (e *Engine) reconnect() bool {
+	e.commands.Lock()
+	defer e.commands.Unlock()
+	mine, running, _ := e.now()
+	if running != nil || mine == nil || !mine.Enrolled() || !mine.Up {
+		return true
+	}
+	err := openError(e.connect(nil))
+	if err != nil {
+		e.log.Error("not connected", "error", err)
+		e.setNotice(err.Error())
+	}
+	return err == nil
 }
 
 // connect opens the machine and starts a link. A nil client makes one. The
