@@ -3,6 +3,7 @@ package connectivity
 import (
 	"context"
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -53,12 +54,12 @@ func (p *Pathfinder) agree(ctx context.Context, pr *pair, h *hello) {
 		return
 	case h.Answers != "" && open && h.Answers != a.session:
 		return // it answers one that is over; ours of now is on its way
-	case h.Answers != "" && !(open && h.Answers == a.session):
-		p.startAttempt(ctx, pr)
+	case h.Answers != "" && (!open || h.Answers != a.session):
+		p.startAttempt(pr)
 		p.sendHello(ctx, pr)
 		return
 	case !open:
-		p.startAttempt(ctx, pr)
+		p.startAttempt(pr)
 	}
 	p.join(ctx, pr, h)
 	if h.Answers != pr.attempt.session {
@@ -87,7 +88,7 @@ func (p *Pathfinder) peerRestarted(pr *pair) {
 // replaced: only the newest matters.
 func (p *Pathfinder) sendHello(ctx context.Context, pr *pair) {
 	if pr.attempt == nil {
-		p.startAttempt(ctx, pr)
+		p.startAttempt(pr)
 	}
 	a := pr.attempt
 	h := &hello{Session: a.session, Answers: a.joined}
@@ -95,7 +96,7 @@ func (p *Pathfinder) sendHello(ctx context.Context, pr *pair) {
 		h.Ufrag, h.Password, h.Candidates = a.ufrag, a.password, a.local
 		if p.mapped.IsValid() {
 			if line, err := reflexiveCandidate(p.mapped, p.cfg.Bind.Port()); err == nil {
-				h.Candidates = append(h.Candidates[:len(h.Candidates):len(h.Candidates)], line)
+				h.Candidates = append(slices.Clip(h.Candidates), line)
 			}
 		}
 	}

@@ -350,7 +350,7 @@ func (e *Endpoint) judge(message []byte, now int64) (answer []byte, pass bool) {
 		// Both sides began at once. Left alone, each device drops its own
 		// handshake for the other's and neither ends; the smaller key leads.
 		return slices.Clone(e.initiation), false
-	case crossed && !(repeated && now-e.heardAt > int64(secondThought)):
+	case crossed && (!repeated || now-e.heardAt <= int64(secondThought)):
 		// The peer leads, but its device may have had our initiation in its
 		// queue when it began, and answer it. It repeats its own only if not.
 		if !repeated {

@@ -118,7 +118,7 @@ func (b *Bind) sendTrain(bufs [][]byte, to *conn.StdNetEndpoint, p *Path) error 
 		return b.sendSingly(bufs, to)
 	}
 	err := b.std.Send(bufs, to)
-	if err == nil || !(errors.Is(err, syscall.EMSGSIZE) || errors.Is(err, syscall.EINVAL)) {
+	if !errors.Is(err, syscall.EMSGSIZE) && !errors.Is(err, syscall.EINVAL) {
 		return err
 	}
 	b.counters.refusedTrains.Add(1)
