@@ -47,6 +47,10 @@ func (s *Server) aroundOperation(next api.StrictHandlerFunc, operationID string)
 	}
 }
 
+// absentStays holds the bodies whose absent fields keep the value that they have: nobody revives a revoked setup key, so
+// a client that only sends groups must not be told that it tried.
+var absentStays = map[reflect.Type]bool{reflect.TypeFor[*api.SetupKeyUpdate](): true}
+
 // checkRequest applies the defaults of the contract to the body of a request
 // and checks its values and parameters.
 func checkRequest(request any) error {
@@ -68,7 +72,9 @@ func checkRequest(request any) error {
 	if !ok || field.IsNil() {
 		return fmt.Errorf("%T has a body that cannot be checked", request)
 	}
-	body.ApplyDefaults()
+	if !absentStays[field.Type()] {
+		body.ApplyDefaults()
+	}
 	if faults := body.Validate(); len(faults) > 0 {
 		return problem.Invalid(fieldErrors(faults)...)
 	}
