@@ -175,7 +175,7 @@ func BenchmarkSnapshot(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				e.cfg.Blobs = NewBlobCache(64 << 20)
-				if _, err := e.Snapshot(s.peer(3).ID); err != nil {
+				if _, err := e.Snapshot(b.Context(), s.peer(3).ID); err != nil {
 					b.Fatal(err)
 				}
 			}
