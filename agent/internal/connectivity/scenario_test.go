@@ -26,6 +26,7 @@ func (m *machine) inLoop(work func(ctx context.Context)) {
 // A stream of numbered datagrams over the overlay, one each millisecond.
 type flow struct {
 	sent, received atomic.Int64
+	whole          atomic.Uint64 // every number below has arrived
 	stop           func()
 }
 
@@ -52,6 +53,9 @@ func startFlow(t *testing.T, from, to *machine, port uint16) *flow {
 			}
 			if number := binary.BigEndian.Uint64(buf[:n]); !seen[number] {
 				seen[number] = true
+				for seen[f.whole.Load()] {
+					f.whole.Add(1)
+				}
 				f.received.Add(1)
 			}
 		}
@@ -106,7 +110,10 @@ func TestUpgradeLosesNothing(t *testing.T) {
 	a.paths.NetworkChanged()
 	a.onPath(t, b, PathDirect)
 	b.onPath(t, a, PathDirect)
-	// Direct means both ways: nobody needs the relay from here on.
+	// Direct means both ways: once what was under way has arrived, nobody needs
+	// the relay any more.
+	forthUntil, backUntil := uint64(forth.sent.Load()), uint64(back.sent.Load())
+	eventually(t, "what was sent before has arrived", func() bool { return forth.whole.Load() >= forthUntil && back.whole.Load() >= backUntil })
 	if err := r.server.Close(); err != nil {
 		t.Fatal(err)
 	}
