@@ -22,6 +22,7 @@ type daemonFlags struct {
 	log      program.Log
 	stateDir string
 	tunnel   string
+	firewall string
 	name     string
 	port     uint16
 }
@@ -39,6 +40,7 @@ func newDaemon(a *app) *cobra.Command {
 	flags := command.Flags()
 	flags.StringVar(&f.stateDir, "state-dir", defaultStateDir(), "folder for keys and the last network map")
 	flags.StringVar(&f.tunnel, "tunnel", "auto", "kind of tunnel: auto, userspace (an interface) or netstack (no root)")
+	flags.StringVar(&f.firewall, "firewall", "auto", "who enforces the rules on an interface: auto, nftables, or userspace (the daemon)")
 	flags.StringVar(&f.name, "interface", tunnel.DefaultInterface, "name of the interface")
 	flags.Uint16Var(&f.port, "listen-port", 0, "UDP port of the tunnel; 0 lets the system choose")
 	f.log.Flags(flags)
@@ -69,6 +71,12 @@ func runDaemon(ctx context.Context, socket string, f daemonFlags) (err error) {
 	default:
 		return program.Usage("tunnel %q is unknown; use auto, userspace or netstack", f.tunnel)
 	}
+	enforcement := engine.Enforcement(f.firewall)
+	switch enforcement {
+	case engine.EnforceAuto, engine.EnforceNftables, engine.EnforceUserspace:
+	default:
+		return program.Usage("firewall %q is unknown; use auto, nftables or userspace", f.firewall)
+	}
 	if err := tunnelName(f.name); err != nil {
 		return err
 	}
@@ -81,7 +89,7 @@ func runDaemon(ctx context.Context, socket string, f daemonFlags) (err error) {
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
 	agent, err := engine.New(engine.Config{
-		Logger: logger, Store: store, Version: program.Version(), Mode: mode, Interface: f.name, ListenPort: f.port,
+		Logger: logger, Store: store, Version: program.Version(), Mode: mode, Firewall: enforcement, Interface: f.name, ListenPort: f.port,
 	})
 	if err != nil {
 		return err

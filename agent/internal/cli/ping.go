@@ -148,7 +148,7 @@ func (t *tally) end(wantDirect bool) error {
 	case t.received == 0 && t.denied:
 		return program.Exit(program.ExitDenied, "no rule lets this machine ping %s; a policy must allow it", t.peer)
 	case t.received == 0:
-		return program.Exit(program.ExitTimedOut, "%s does not answer; `wattle status --detail` shows the path, and its own rules must let the ping in", t.peer)
+		return program.Exit(program.ExitTimedOut, "%s does not answer: it may be off, or its own rules refuse the ping; `wattle status --detail` shows the path", t.peer)
 	case wantDirect && t.path != "direct":
 		return program.Exit(program.ExitTimedOut, "%s answers, but not on a direct path", t.peer)
 	}

@@ -111,7 +111,7 @@ func hostRows(row func(name, format string, args ...any), status local.Status) {
 	}
 	enforced := status.Firewall.Kind + ", " + count(status.Firewall.Rules, "rule")
 	if status.Firewall.Dropped > 0 {
-		enforced += fmt.Sprintf(", %d packets dropped", status.Firewall.Dropped)
+		enforced += ", " + count(status.Firewall.Dropped, "packet") + " dropped"
 	}
 	row("firewall", "%s", enforced)
 	row("names", "%s at %s", status.DNS.Domain, cmp.Or(strings.Join(status.DNS.Addresses, ", "), "no address"))
@@ -209,7 +209,7 @@ func totals(peers []local.Peer, listed int) string {
 	return text
 }
 
-func count(n int, noun string) string {
+func count[N int | uint64](n N, noun string) string {
 	if n == 1 {
 		return "1 " + noun
 	}

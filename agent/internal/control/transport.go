@@ -77,14 +77,14 @@ func newTransport(address, pin string, c *clock) (*transport, error) {
 	// the pinned authority as the one root.
 	t.TLSClientConfig.InsecureSkipVerify = true
 	t.TLSClientConfig.VerifyConnection = func(state tls.ConnectionState) error {
-		return verify(pin, host, state.PeerCertificates)
+		return verify(pin, host, state.PeerCertificates, c.wall())
 	}
 	return carrier, nil
 }
 
 // RoundTrip sends a request.
 func (t *transport) RoundTrip(request *http.Request) (*http.Response, error) {
-	sent := time.Now()
+	sent := t.clock.wall()
 	answer, err := t.http.Load().RoundTrip(request)
 	if err == nil {
 		t.clock.learn(answer.Header, sent)
@@ -112,7 +112,7 @@ func (f final) Unwrap() error { return f.cause }
 
 // Is makes the failure look like a request that was given up, which the SDK
 // passes on as it is.
-func (final) Is(target error) bool { return target == context.Canceled } //nolint:errorlint // Is compares, it does not search
+func (final) Is(target error) bool { return target == context.Canceled }
 
 // CloseIdleConnections closes connections that no request uses.
 func (t *transport) CloseIdleConnections() { t.http.Load().CloseIdleConnections() }
@@ -127,7 +127,7 @@ func (t *transport) renew() {
 
 // verify accepts a chain if one of its certificates has the pinned key and the
 // leaf, valid for host, verifies against that certificate.
-func verify(pin, host string, chain []*x509.Certificate) error {
+func verify(pin, host string, chain []*x509.Certificate, now time.Time) error {
 	refused := &sdk.PinError{Want: pin}
 	for _, c := range chain {
 		got := sdk.Pin(c)
@@ -140,7 +140,7 @@ func verify(pin, host string, chain []*x509.Certificate) error {
 		for _, other := range chain[1:] {
 			between.AddCert(other)
 		}
-		options := x509.VerifyOptions{DNSName: host, Roots: roots, Intermediates: between, CurrentTime: within(chain[0], time.Now())}
+		options := x509.VerifyOptions{DNSName: host, Roots: roots, Intermediates: between, CurrentTime: within(chain[0], now)}
 		if _, err := chain[0].Verify(options); err != nil {
 			return fmt.Errorf("the certificate comes from the pinned authority but is not valid for %s: %w", host, err)
 		}

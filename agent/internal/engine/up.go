@@ -43,7 +43,28 @@ func (e *Engine) Up(ctx context.Context, request local.UpRequest) error {
 	if err := e.bringUp(ctx, request); err != nil {
 		return err
 	}
+	err = e.waitUsable(ctx)
+	if !errors.Is(err, errUnknownHere) || request.SetupKey == "" || request.ManagementURL == "" {
+		return err
+	}
+	// The peer was deleted while this machine was away: become another one.
+	if err := e.forgetUnknown(); err != nil {
+		return err
+	}
+	if err := e.bringUp(ctx, request); err != nil {
+		return err
+	}
 	return e.waitUsable(ctx)
+}
+
+// errUnknownHere means that the control plane does not accept this machine's
+// token.
+var errUnknownHere = errors.New("the control plane does not know this machine")
+
+func (e *Engine) forgetUnknown() error {
+	e.commands.Lock()
+	defer e.commands.Unlock()
+	return e.forget()
 }
 
 // checked brings what the user gave into its one form, or says what is wrong
@@ -112,7 +133,7 @@ func merge(mine *identity.Identity, request local.UpRequest) (pin string, err er
 // tryPin asks the control plane whether it has the new pin: a wrong one must
 // not replace one that works.
 func (e *Engine) tryPin(ctx context.Context, changed *identity.Identity) error {
-	client, err := control.NewClient(control.ClientConfig{Logger: e.log, UserAgent: e.userAgent(), Identity: changed})
+	client, err := control.NewClient(e.clientConfig(changed))
 	if err != nil {
 		return local.Errorf(program.ExitUsage, "%v", err)
 	}
@@ -138,7 +159,7 @@ func (e *Engine) enrol(ctx context.Context, request local.UpRequest) error {
 	if err != nil {
 		return err
 	}
-	client, err := control.NewClient(control.ClientConfig{Logger: e.log, UserAgent: e.userAgent(), Identity: mine})
+	client, err := control.NewClient(e.clientConfig(mine))
 	if err != nil {
 		return local.Errorf(program.ExitUsage, "%v", err)
 	}
@@ -213,6 +234,9 @@ func (e *Engine) waitUsable(ctx context.Context) error {
 			return nil
 		}
 		state, _, applied, faults := running.snapshot()
+		if sdk.IsUnauthenticated(state.Err) {
+			return errors.Join(errUnknownHere, explain(state.Err, mine.ManagementURL, state.ClockOffset))
+		}
 		if err := state.Err; err != nil && (impatient || hopeless(err)) {
 			return upError(explain(err, mine.ManagementURL, state.ClockOffset), applied != nil)
 		}
@@ -245,8 +269,7 @@ func upError(err error, working bool) error {
 func hopeless(err error) bool {
 	var pin *sdk.PinError
 	var authority x509.UnknownAuthorityError
-	return errors.As(err, &pin) || errors.As(err, &authority) || errors.Is(err, control.ErrOlder) ||
-		sdk.IsUnauthenticated(err)
+	return errors.As(err, &pin) || errors.As(err, &authority) || errors.Is(err, control.ErrOlder)
 }
 
 // explain turns an error of the control plane into a sentence with cause and
@@ -268,7 +291,7 @@ func explain(err error, url string, offset time.Duration) error {
 	case sdk.IsClockSkew(err):
 		return local.Errorf(program.ExitFailed, "the control plane refuses the time of this machine, whose clock is off by %s; set the clock", offset.Round(time.Second))
 	case sdk.IsUnauthenticated(err):
-		return local.Errorf(program.ExitNotEnrolled, "the control plane does not know this machine any more: %s Run `wattle logout` and enrol it again with a setup key", sentence(problem.Detail))
+		return local.Errorf(program.ExitNotEnrolled, "the control plane does not know this machine any more (%s); `wattle up` with --management-url and a setup key enrols it again", shortened(problem.Detail))
 	case sdk.IsUnreachable(err):
 		return local.Errorf(program.ExitControlPlaneUnreachable, "the control plane %s cannot be reached: %v; check the URL, and whether the server runs", url, root(err))
 	case answered:
@@ -296,11 +319,10 @@ func root(err error) error {
 	}
 }
 
-func sentence(text string) string {
-	if text == "" || strings.HasSuffix(text, ".") {
-		return text
-	}
-	return text + "."
+// shortened leaves the advice of the control plane out of a detail.
+func shortened(detail string) string {
+	cause, _, _ := strings.Cut(detail, ";")
+	return cause
 }
 
 // listening returns the part of an error that names the port.

@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+
+	"github.com/wattlenet/wattle/agent/internal/folder"
 )
 
 // Files of the state folder.
@@ -42,7 +44,7 @@ func Open(dir string) (*Store, error) {
 	if err := os.MkdirAll(dir, folderMode); err != nil {
 		return nil, fmt.Errorf("make the state folder: %w; run as root, or name another folder with --state-dir", err)
 	}
-	if err := os.Chmod(dir, folderMode); err != nil {
+	if err := folder.Restrict(dir); err != nil {
 		return nil, fmt.Errorf("close the state folder to others: %w; run as its owner, or name another folder with --state-dir", err)
 	}
 	lock, err := os.OpenFile(filepath.Join(dir, lockFile), os.O_CREATE|os.O_RDWR, fileMode) //nolint:gosec // a fixed name in the state folder
@@ -75,7 +77,7 @@ func (s *Store) Load() (*Identity, error) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read the identity: %w", err)
+		return nil, fmt.Errorf("read the identity: %w; make the file readable for the daemon, or remove it and enrol again", err)
 	}
 	found, err := decodeIdentity(raw)
 	if err != nil {

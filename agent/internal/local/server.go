@@ -21,7 +21,6 @@ const longestPath = 103
 // Choices of ours.
 const (
 	socketMode  = 0o660
-	socketDir   = 0o755
 	maxRequest  = 64 << 10
 	readTimeout = 10 * time.Second
 
@@ -51,7 +50,7 @@ func Listen(ctx context.Context, c ServerConfig) (*Server, error) {
 	if len(c.Socket) > longestPath {
 		return nil, fmt.Errorf("the path of the socket %s is longer than %d bytes, which the system does not take; name a shorter one with --socket", c.Socket, longestPath)
 	}
-	if err := os.MkdirAll(filepath.Dir(c.Socket), socketDir); err != nil {
+	if err := openFolder(filepath.Dir(c.Socket)); err != nil {
 		return nil, fmt.Errorf("make the folder of the socket: %w; run as root, or name another place with --socket", err)
 	}
 	if err := removeStale(ctx, c.Socket); err != nil {
