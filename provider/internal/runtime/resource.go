@@ -44,7 +44,7 @@ func (r *nounResource) Schema(_ context.Context, _ resource.SchemaRequest, resp 
 // IdentitySchema declares the ids that name an object for good.
 func (r *identifiedResource) IdentitySchema(_ context.Context, _ resource.IdentitySchemaRequest, resp *resource.IdentitySchemaResponse) {
 	resp.IdentitySchema.Attributes = map[string]identityschema.Attribute{}
-	for _, name := range append(append([]string{}, r.noun.Parents...), r.noun.Key) {
+	for _, name := range idNames(r.noun) {
 		resp.IdentitySchema.Attributes[name] = identityschema.StringAttribute{RequiredForImport: true}
 	}
 }
@@ -72,7 +72,7 @@ func (r *nounResource) identify(ctx context.Context, identity *tfsdk.ResourceIde
 	if identity == nil || r.noun.Key == "" {
 		return
 	}
-	for i, name := range append(append([]string{}, r.noun.Parents...), r.noun.Key) {
+	for i, name := range idNames(r.noun) {
 		d.Append(identity.SetAttribute(ctx, path.Root(name), ids[i])...)
 	}
 }
@@ -182,11 +182,12 @@ func (r *nounResource) writeOnly(ctx context.Context, config tfsdk.Config, model
 // from leaves it untouched; one that is gone leaves the state.
 func (r *nounResource) Read(ctx context.Context, req resource.ReadRequest, resp *resource.ReadResponse) {
 	d := &resp.Diagnostics
-	if r.conn == nil || r.conn.client == nil {
-		return // not known yet: the state stays as it is
-	}
 	n := r.noun
 	ids := objectIDs(ctx, n, req.State, d)
+	if r.conn == nil || r.conn.client == nil { // not known yet: the state stays as it is
+		r.identify(ctx, resp.Identity, ids, d)
+		return
+	}
 	if d.HasError() {
 		return
 	}
