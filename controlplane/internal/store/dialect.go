@@ -27,6 +27,13 @@ type dialect interface {
 	// means, nil when none does; ok is false when the error is not the engine's.
 	classify(err error) (fault error, ok bool)
 
+	// receipt names the transaction, so that kept can tell its fate after the
+	// connection was lost in the middle of COMMIT. Empty where that cannot happen.
+	receipt(ctx context.Context, tx *Tx) (string, error)
+
+	// kept reports whether the transaction of a receipt was committed.
+	kept(ctx context.Context, db *sql.DB, receipt string) (bool, error)
+
 	// exclusive keeps other processes from migrating the schema until release.
 	exclusive(ctx context.Context, db *sql.DB) (release func() error, err error)
 

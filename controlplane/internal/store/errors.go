@@ -34,8 +34,8 @@ var (
 	ErrDisk = errors.New("the disk that holds the database reports an error")
 
 	// ErrUnreachable says that the database server does not answer or ended the
-	// connection. Of a write that met it at its very end, nobody can tell at once
-	// whether it was kept.
+	// connection. Whether a write that met it at its very end was kept is asked
+	// of the server; only where that fails too, nobody can tell.
 	ErrUnreachable = errors.New("the database server cannot be reached; check that it runs and its address is right")
 
 	// ErrOverlap says that another instance changed the same rows at the same moment.

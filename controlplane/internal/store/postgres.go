@@ -10,6 +10,7 @@ import (
 	"net"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -34,6 +35,29 @@ func (postgres) goose() goose.Dialect { return goose.DialectPostgres }
 // backup leaves copies to the tools of PostgreSQL: each migration is one
 // transaction, so a failed one changes nothing.
 func (postgres) backup(context.Context, *sql.DB, string) (copied bool, err error) { return false, nil }
+
+func (postgres) receipt(ctx context.Context, tx *Tx) (receipt string, err error) {
+	err = tx.one(ctx, "SELECT pg_current_xact_id()::text", nil, &receipt)
+	return receipt, err
+}
+
+// kept asks until the server has noticed that the connection is gone, or ctx ends.
+func (postgres) kept(ctx context.Context, db *sql.DB, receipt string) (bool, error) {
+	for {
+		var status sql.NullString // null when the server remembers no such old transaction
+		if err := db.QueryRowContext(ctx, "SELECT pg_xact_status($1::text::xid8)", receipt).Scan(&status); err != nil {
+			return false, classify(err)
+		}
+		if status.String != "in progress" {
+			return status.String == "committed", nil
+		}
+		select {
+		case <-ctx.Done():
+			return false, ctx.Err()
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
 
 // migrationLock is the key of the advisory lock under which the schema is migrated: "wattle" in ASCII.
 const migrationLock int64 = 0x776174746c65

@@ -1,14 +1,18 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"database/sql/driver"
 	"errors"
 	"fmt"
 	"io"
+	"net"
+	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -23,7 +27,7 @@ func TestPostgres(t *testing.T) {
 	for name, test := range map[string]func(t *testing.T, server *storetest.Server, address string){
 		"instances start at once": instancesStartAtOnce, "instances share an account": instancesShareAnAccount,
 		"instances in each other's way": instancesInEachOthersWay, "connection lost between writes": lostBetweenWrites,
-		"connection lost in a write": lostInAWrite, "row held by others": rowHeldByOthers, "not writable": notWritable, "newer schema": newerSchema,
+		"connection lost in a write": lostInAWrite, "connection lost before COMMIT": lostBeforeCommit, "connection lost after COMMIT": lostAfterCommit, "row held by others": rowHeldByOthers, "not writable": notWritable, "newer schema": newerSchema,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, server, server.Fresh(t)) })
 	}
@@ -117,8 +121,8 @@ func instancesInEachOthersWay(t *testing.T, _ *storetest.Server, address string)
 		})
 	}
 	all.Wait()
-	if runs[0]+runs[1] != 3 {
-		t.Errorf("the writes ran %v times", runs)
+	if runs[0]+runs[1] < 3 {
+		t.Errorf("the writes ran %v times, so they were not in each other's way", runs)
 	}
 	a.Serial, b.Serial = 2, 2
 	err := stores[0].Read(t.Context(), func(tx *Tx) error {
@@ -164,6 +168,138 @@ func lostInAWrite(t *testing.T, server *storetest.Server, address string) {
 		t.Fatal(err)
 	}
 	mustWrite(t, s, func(ctx context.Context, tx *Tx) error { return Accounts.Insert(ctx, tx, &a) })
+}
+
+// A wire stands between a store and the server and breaks at the next COMMIT once it is told to.
+type wire struct {
+	server net.Listener
+	target [2]string
+	armed  atomic.Bool
+	// arrives says whether the server still gets the COMMIT at which the wire breaks.
+	arrives bool
+	all     sync.WaitGroup
+}
+
+// cut returns a wire to the server of an address, and the address at which a store finds the wire.
+func cut(t *testing.T, address string, arrives bool) (w *wire, through string) {
+	t.Helper()
+	settings, err := pgconn.ParseConfig(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	link, err := url.Parse(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w = &wire{server: listener, arrives: arrives}
+	w.target[0], w.target[1] = pgconn.NetworkAddress(settings.Host, settings.Port)
+	options := link.Query()
+	options.Set("host", "127.0.0.1")
+	options.Set("port", fmt.Sprint(listener.Addr().(*net.TCPAddr).Port))
+	options.Set("sslmode", "disable")
+	link.Host, link.RawQuery = "", options.Encode()
+	w.all.Go(w.accept)
+	t.Cleanup(func() {
+		if err := listener.Close(); err != nil {
+			t.Error(err)
+		}
+		w.all.Wait()
+	})
+	return w, link.String()
+}
+
+func (w *wire) accept() {
+	for {
+		client, err := w.server.Accept()
+		if err != nil {
+			return
+		}
+		server, err := net.Dial(w.target[0], w.target[1])
+		if err != nil {
+			_ = client.Close()
+			return
+		}
+		w.all.Go(func() { w.carry(client, server) })
+	}
+}
+
+func (w *wire) carry(client, server net.Conn) {
+	answers := make(chan struct{})
+	var broken atomic.Bool
+	go func() {
+		defer close(answers)
+		buffer := make([]byte, 1<<16)
+		for {
+			n, err := server.Read(buffer)
+			if broken.Load() && n > 0 {
+				return // the answer to COMMIT: it happened
+			}
+			if _, failed := client.Write(buffer[:n]); err != nil || failed != nil {
+				_ = client.Close()
+				return
+			}
+		}
+	}()
+	buffer := make([]byte, 1<<16)
+	for {
+		n, err := client.Read(buffer)
+		if err != nil {
+			break
+		}
+		if bytes.Contains(buffer[:n], []byte("COMMIT\x00")) && w.armed.CompareAndSwap(true, false) {
+			broken.Store(true)
+			if w.arrives {
+				_, _ = server.Write(buffer[:n])
+				<-answers
+			}
+			break
+		}
+		if _, err := server.Write(buffer[:n]); err != nil {
+			break
+		}
+	}
+	_, _ = client.Close(), server.Close()
+	<-answers
+}
+
+func lostBeforeCommit(t *testing.T, _ *storetest.Server, address string) {
+	w, through := cut(t, address, false)
+	s := opened(t, postgresConfig(through))
+	a := someAccount("a")
+	insert := func(tx *Tx) error { return Accounts.Insert(t.Context(), tx, &a) }
+	w.armed.Store(true)
+	if err := s.Write(t.Context(), insert); !errors.Is(err, ErrUnreachable) || strings.Contains(err.Error(), "unknown") {
+		t.Fatal(err)
+	}
+	if err := s.Write(t.Context(), insert); err != nil {
+		t.Fatal("the store did not recover:", err)
+	}
+}
+
+func lostAfterCommit(t *testing.T, _ *storetest.Server, address string) {
+	w, through := cut(t, address, true)
+	s := opened(t, postgresConfig(through))
+	a := someAccount("a")
+	w.armed.Store(true)
+	applied := false
+	mustWrite(t, s, func(ctx context.Context, tx *Tx) error {
+		tx.After(func() { applied = true })
+		return Accounts.Insert(ctx, tx, &a)
+	})
+	if !applied || w.armed.Load() {
+		t.Fatal("the write was kept and memory does not know")
+	}
+	err := s.Read(t.Context(), func(tx *Tx) error {
+		same(t, []Account{a})(AllAccounts(t.Context(), tx))
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 func rowHeldByOthers(t *testing.T, _ *storetest.Server, address string) {

@@ -23,6 +23,11 @@ func (sqlite) reading() *sql.TxOptions          { return &sql.TxOptions{ReadOnly
 func (sqlite) placeholders(query string) string { return query }
 func (sqlite) goose() goose.Dialect             { return goose.DialectSQLite3 }
 
+// receipt is never needed: a file does not go away in the middle of COMMIT without taking this process along.
+func (sqlite) receipt(context.Context, *Tx) (string, error) { return "", nil }
+
+func (sqlite) kept(context.Context, *sql.DB, string) (bool, error) { return false, nil }
+
 // exclusive has nothing to add: the lock on the file keeps other processes out for as long as the store is open.
 func (sqlite) exclusive(context.Context, *sql.DB) (release func() error, err error) {
 	return func() error { return nil }, nil

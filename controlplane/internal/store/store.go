@@ -35,7 +35,11 @@ const (
 
 	// attempts bounds how often a batch is tried when other instances get in its
 	// way, or when the connection was found dead before anything happened.
-	attempts = 4
+	attempts = 6
+
+	// firstPause is half of the time before the second attempt; it doubles with
+	// each: all pauses together take about a quarter of a second.
+	firstPause = 4 * time.Millisecond
 
 	// connectTimeout bounds the wait for a database server, where the address does not.
 	connectTimeout = 5 * time.Second

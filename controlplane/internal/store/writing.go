@@ -6,6 +6,8 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"math/rand/v2"
+	"time"
 )
 
 // A writing is the writer's end of the database: one connection, which is
@@ -18,13 +20,18 @@ type writing struct {
 
 // commit runs the writes of a batch in one transaction, again when another
 // instance got in the way or when nothing had happened yet. It returns an error
-// when the transaction as a whole failed; then none of them happened, save that
-// of ErrUnreachable at the end nobody can tell.
+// when the transaction as a whole failed; then none of them happened, unless the
+// error says that the database could not be asked about it.
 func (w *writing) commit(batch []*write) (err error) {
 	// The transaction outlives each single caller: one that gives up must not
 	// take its neighbours along.
 	ctx := context.Background()
-	for range attempts {
+	for attempt := range attempts {
+		if attempt > 0 {
+			// The other one must get the row that it waited for, also when it is slow to wake.
+			pause := firstPause << attempt
+			time.Sleep(pause/2 + rand.N(pause)) //nolint:gosec // spreads attempts; nothing depends on it being unknown
+		}
 		var begun bool
 		begun, err = w.attempt(ctx, batch)
 		if err == nil {
@@ -66,10 +73,34 @@ func (w *writing) attempt(ctx context.Context, batch []*write) (begun bool, err 
 	if kept == 0 {
 		return true, tx.rollback(ctx)
 	}
+	receipt, err := w.store.dialect.receipt(ctx, tx)
+	if err != nil {
+		return true, errors.Join(err, tx.rollback(ctx))
+	}
 	if err := tx.plain(ctx, "COMMIT"); err != nil {
+		if errors.Is(err, ErrUnreachable) && receipt != "" {
+			return true, w.inquire(ctx, receipt, err)
+		}
 		return true, errors.Join(err, tx.rollback(ctx))
 	}
 	return true, nil
+}
+
+// inquire finds out what became of a transaction whose connection was lost in
+// the middle of COMMIT: nil when it was kept, else the reason of the loss.
+func (w *writing) inquire(ctx context.Context, receipt string, reason error) error {
+	w.disconnect()
+	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
+	defer cancel()
+	kept, err := w.store.dialect.kept(ctx, w.store.writer, receipt)
+	if err != nil {
+		return fmt.Errorf("whether transaction %s was kept is unknown: %w: %w", receipt, err, reason)
+	}
+	if !kept {
+		return reason
+	}
+	w.store.logger.Warn("connection was lost after the database had committed", "transaction", receipt)
+	return nil
 }
 
 // savepoint runs one write of a transaction. Its error is that write's own,
