@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -67,7 +68,7 @@ func TestScreens(t *testing.T) {
 	large := ready
 	large.Peers = ready.Peers[1:]
 	for n := range manyPeers {
-		large.Peers = append(large.Peers[:len(large.Peers):len(large.Peers)], local.Peer{Name: fmt.Sprintf("idle-%d", n), Path: "idle"})
+		large.Peers = append(slices.Clip(large.Peers), local.Peer{Name: fmt.Sprintf("idle-%d", n), Path: "idle"})
 	}
 	for name, test := range map[string]struct {
 		status local.Status

@@ -107,9 +107,13 @@ func (e *Engine) Run(ctx context.Context) error {
 	for connect && !e.reconnect() {
 		// The daemon stays, so that status tells what is wrong, and tries again:
 		// while a machine starts, what is missing may still come.
-		if pause(ctx, retryOpen) != nil {
-			break
+		timer := time.NewTimer(retryOpen)
+		select {
+		case <-ctx.Done():
+			connect = false
+		case <-timer.C:
 		}
+		timer.Stop()
 	}
 	<-ctx.Done()
 	e.commands.Lock()

@@ -327,8 +327,7 @@ func shortened(detail string) string {
 
 // listening returns the part of an error that names the port.
 func listening(err error) error {
-	var operation *net.OpError
-	if errors.As(err, &operation) {
+	if operation, ok := errors.AsType[*net.OpError](err); ok {
 		return operation
 	}
 	return err
@@ -341,8 +340,6 @@ func openError(err error) error {
 		return nil
 	case errors.Is(err, syscall.EADDRINUSE):
 		return local.Errorf(program.ExitFailed, "the tunnel's UDP port is in use: %v; stop the other program or start the daemon with another --listen-port", listening(err))
-	case errors.Is(err, syscall.EACCES), errors.Is(err, syscall.EPERM):
-		return local.Errorf(program.ExitFailed, "open the tunnel: %v; start the daemon as root or with --tunnel netstack", err)
 	}
 	return fmt.Errorf("open the tunnel: %w", err)
 }

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 
 	"github.com/wattlenet/wattle/agent/internal/folder"
@@ -58,8 +59,32 @@ func Open(dir string) (*Store, error) {
 		}
 		return nil, fmt.Errorf("lock the state folder %s: %w", dir, err)
 	}
-	return &Store{dir: dir, lock: lock}, nil
+	s := &Store{dir: dir, lock: lock}
+	if err := s.sweep(); err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	return s, nil
 }
+
+// sweep removes what a daemon left that ended in the middle of a write.
+func (s *Store) sweep() error {
+	entries, err := os.ReadDir(s.dir)
+	if err != nil {
+		return fmt.Errorf("look for half-written files: %w; make %s readable for the daemon", err, s.dir)
+	}
+	for _, entry := range entries {
+		if !strings.HasPrefix(entry.Name(), temporary(identityFile)) && !strings.HasPrefix(entry.Name(), temporary(mapFile)) {
+			continue
+		}
+		if err := os.Remove(filepath.Join(s.dir, entry.Name())); err != nil {
+			return fmt.Errorf("remove a half-written file: %w; make %s writable for the daemon", err, s.dir)
+		}
+	}
+	return nil
+}
+
+// temporary is how the names begin that a file has while it is written.
+func temporary(name string) string { return "." + name + "." }
 
 // Close gives the folder free.
 func (s *Store) Close() error { return s.lock.Close() }
@@ -145,7 +170,7 @@ func (s *Store) ForgetMap() error {
 // write replaces a file as a whole or not at all. The caller holds mu.
 func (s *Store) write(name string, content []byte) (err error) {
 	path := filepath.Join(s.dir, name)
-	file, err := os.CreateTemp(s.dir, "."+name+".*") // mode 0600
+	file, err := os.CreateTemp(s.dir, temporary(name)+"*") // mode 0600
 	if err != nil {
 		return writeError(path, err)
 	}
@@ -182,8 +207,7 @@ func writeError(path string, err error) error {
 
 // cause leaves out the name of the temporary file, which nobody has chosen.
 func cause(err error) error {
-	var path *fs.PathError
-	if errors.As(err, &path) {
+	if path, ok := errors.AsType[*fs.PathError](err); ok {
 		return path.Err
 	}
 	return err

@@ -137,8 +137,7 @@ func (c *Client) dialError(ctx context.Context, err error) error {
 	if errors.Is(err, syscall.ECONNREFUSED) {
 		return fmt.Errorf("%w: nobody listens on %s; start it with `wattle daemon`, or name its socket with --socket", ErrUnreachable, c.socket)
 	}
-	var operation *net.OpError
-	if errors.As(err, &operation) {
+	if operation, ok := errors.AsType[*net.OpError](err); ok {
 		err = operation.Err
 	}
 	return fmt.Errorf("%w on %s: %w; start it with `wattle daemon`", ErrUnreachable, c.socket, err)
