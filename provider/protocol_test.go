@@ -153,7 +153,7 @@ func TestImportByIdentity(t *testing.T) {
 func TestListResources(t *testing.T) {
 	plane := controlplanetest.New(t)
 	s := serve(t, map[string]any{"url": plane.URL, "token": plane.Token})
-	lister, ok := s.ProviderServer.(tfprotov6.ProviderServerWithListResource)
+	lister, ok := s.ProviderServer.(tfprotov6.ListResourceServer)
 	if !ok {
 		t.Fatal("the provider lists nothing")
 	}

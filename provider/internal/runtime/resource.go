@@ -102,10 +102,13 @@ func (r *nounResource) remember(ctx context.Context, to private, object any, d *
 	d.Append(to.SetKey(ctx, markKey, raw)...)
 }
 
-// recall reads what remember wrote; nothing is an empty mark.
-func recall(ctx context.Context, from interface {
+// remembering is the private part of a state as it is read.
+type remembering interface {
 	GetKey(context.Context, string) ([]byte, diag.Diagnostics)
-}, d *diag.Diagnostics) (m mark) {
+}
+
+// recall reads what remember wrote; nothing is an empty mark.
+func recall(ctx context.Context, from remembering, d *diag.Diagnostics) (m mark) {
 	raw, more := from.GetKey(ctx, markKey)
 	d.Append(more...)
 	if len(raw) == 0 || json.Unmarshal(raw, &m) != nil {

@@ -9,7 +9,7 @@ terraform {
 data "wattle_users" "all" {}
 
 resource "wattle_token" "example" {
-  expires_in = 2
   name       = "example"
+  expires_in = 90
   user_id    = data.wattle_users.all.users[0].id
 }
