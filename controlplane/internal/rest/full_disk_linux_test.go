@@ -46,6 +46,8 @@ func TestFullDiskAsksToComeBack(t *testing.T) {
 		t.Skip("SKIPPED: no user namespaces:", err)
 	case err != nil:
 		t.Fatalf("%v\n%s", err, out)
+	case !strings.Contains(string(out), "the disk was full after"):
+		t.Fatalf("the disk was never full\n%s", out)
 	}
 }
 
@@ -65,6 +67,7 @@ func fillDisk(t *testing.T, folder string) {
 	if refused.status != http.StatusServiceUnavailable || refused.header.Get("Retry-After") == "" || p.Type != api.ProblemUnavailable {
 		t.Fatalf("after %d groups: %d, Retry-After %q: %s", made, refused.status, refused.header.Get("Retry-After"), refused.body)
 	}
+	t.Logf("the disk was full after %d groups: %s", made, p.Detail)
 	if got := ask(t, plane, "GET", "/api/groups?limit=1", ""); got.status != http.StatusOK {
 		t.Errorf("nothing can be read: %d %s", got.status, got.body)
 	}
