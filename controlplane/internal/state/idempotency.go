@@ -3,6 +3,7 @@ package state
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"sync"
 	"time"
@@ -18,6 +19,9 @@ const (
 	answerAge       = 24 * time.Hour
 	secretAnswerAge = 10 * time.Minute
 )
+
+// created is the status of a create that was carried out: the contract answers 200 for everything.
+const created = 200
 
 // An Answer is the response of a create that was made with an Idempotency-Key.
 type Answer struct {
@@ -79,7 +83,7 @@ func (s *State) Claim(ctx context.Context, p auth.Principal, key string, request
 	case busy:
 		return ctx, nil, nil, conflict("the first request with this Idempotency-Key is still under way; repeat the request in a moment")
 	}
-	answer, err := s.storedAnswer(ctx, c, at)
+	answer, err := s.storedAnswer(ctx, c, p, at)
 	if err != nil || answer != nil {
 		s.claims.release(c)
 		return ctx, nil, answer, err
@@ -87,7 +91,7 @@ func (s *State) Claim(ctx context.Context, p auth.Principal, key string, request
 	return context.WithValue(ctx, claimKey{}, c), c, nil, nil
 }
 
-func (s *State) storedAnswer(ctx context.Context, c *Claim, at time.Time) (*Answer, error) {
+func (s *State) storedAnswer(ctx context.Context, c *Claim, p auth.Principal, at time.Time) (*Answer, error) {
 	var row store.StoredAnswer
 	err := s.store.Read(ctx, func(tx *store.Tx) (err error) {
 		row, err = store.FindAnswer(ctx, tx, c.caller, c.key, at)
@@ -101,7 +105,7 @@ func (s *State) storedAnswer(ctx context.Context, c *Claim, at time.Time) (*Answ
 	case !bytes.Equal(row.RequestHash, c.hash[:]):
 		return nil, otherRequest()
 	case row.Status == 0:
-		return nil, answerGone()
+		return s.answerAgain(c, p, row, at)
 	}
 	answer := &Answer{Status: row.Status, Body: row.Answer, Secret: row.Sealed}
 	if row.Sealed {
@@ -116,13 +120,86 @@ func (s *State) storedAnswer(ctx context.Context, c *Claim, at time.Time) (*Answ
 	return answer, nil
 }
 
+// An outcome is what the mark of a claim holds until the answer itself is kept. A
+// crash between the two loses the answer, and the outcome makes it again.
+type outcome struct {
+	Activity string `json:"activity"`         // as in the audit event
+	Target   string `json:"target"`           // the object
+	Secret   string `json:"secret,omitempty"` // what the answer shows once
+}
+
+// answerAgain makes the answer of a claim that ended in a crash from the object that its write made. A membership has no
+// answer of its own: adding a member twice changes nothing, so the request is carried out again.
+func (s *State) answerAgain(c *Claim, p auth.Principal, row store.StoredAnswer, at time.Time) (*Answer, error) {
+	text, err := s.cfg.Keys.Open(c.outcomePlace(), row.Answer)
+	if err != nil {
+		return nil, problem.Internal(err)
+	}
+	var o outcome
+	if err := json.Unmarshal(text, &o); err != nil {
+		return nil, problem.Internal(err)
+	}
+	if o.Secret != "" && at.After(row.ExpiresAt.Add(secretAnswerAge-answerAge)) {
+		return nil, answerGone()
+	}
+	var body any
+	err = s.reading(p, func(a *account) error {
+		body = a.show(o)
+		return nil
+	})
+	switch {
+	case err != nil:
+		return nil, err
+	case o.Activity == "group.peer.add":
+		return nil, nil
+	case body == nil:
+		return nil, answerGone()
+	}
+	if text, err = json.Marshal(body); err != nil {
+		return nil, problem.Internal(err)
+	}
+	return &Answer{Status: created, Body: text, Secret: o.Secret != ""}, nil
+}
+
+// show is the answer of the create that o tells of; nil when the object is gone again.
+func (a *account) show(o outcome) any {
+	switch o.Activity {
+	case "group.create":
+		if g, ok := a.groups.get(o.Target); ok {
+			return a.showGroup(g)
+		}
+	case "policy.create":
+		if p, ok := a.policies.get(o.Target); ok {
+			return a.showPolicy(p)
+		}
+	case "setup-key.create":
+		if k, ok := a.keys.get(o.Target); ok {
+			shown := showSetupKey(k)
+			shown.Key = o.Secret
+			return shown
+		}
+	case "token.create":
+		if t, ok := a.tokens.get(o.Target); ok {
+			return showNewToken(t, o.Secret)
+		}
+	}
+	return nil
+}
+
 // keepClaim leaves the mark of a claim in the transaction that it covers.
 func (w *write) keepClaim() error {
 	c, ok := w.ctx.Value(claimKey{}).(*Claim)
 	if !ok {
 		return nil
 	}
-	row := store.StoredAnswer{Caller: c.caller, Key: c.key, RequestHash: c.hash[:], Answer: []byte{}, ExpiresAt: w.now.Add(answerAge)}
+	outcome, err := json.Marshal(outcome{Activity: w.event.Activity, Target: w.event.TargetID, Secret: w.shownOnce}) //nolint:gosec // sealed below
+	if err != nil {
+		return err
+	}
+	row := store.StoredAnswer{
+		Caller: c.caller, Key: c.key, RequestHash: c.hash[:], Sealed: true,
+		Answer: w.keys.Seal(c.outcomePlace(), outcome), ExpiresAt: w.now.Add(answerAge),
+	}
 	if err := store.Answers.Delete(w.ctx, w.tx, c.caller, c.key); err != nil { // an expired one
 		return err
 	}
@@ -163,6 +240,10 @@ func (s *State) Finish(ctx context.Context, c *Claim, answer *Answer) error {
 
 func (c *Claim) place() seal.Place {
 	return seal.Place{Table: "idempotency", Column: "answer", Row: c.id()}
+}
+
+func (c *Claim) outcomePlace() seal.Place {
+	return seal.Place{Table: "idempotency", Column: "outcome", Row: c.id()}
 }
 
 func (c *claims) release(claim *Claim) {

@@ -2,7 +2,11 @@ package state
 
 import (
 	"bytes"
+	"context"
+	"encoding/json"
 	"testing"
+
+	"github.com/oapi-codegen/nullable"
 
 	"github.com/wattlenet/wattle/controlplane/internal/problem"
 	"github.com/wattlenet/wattle/controlplane/internal/store"
@@ -59,13 +63,70 @@ func TestClaimWithoutAnswer(t *testing.T) {
 	if err := f.Finish(ctx, claim, nil); err != nil {
 		t.Fatal(err)
 	}
-	// A request whose answer was lost in a crash makes no second object.
+	// Then it is carried out, and nothing of the refusal stands in its way.
 	ctx, claim, _, err = f.Claim(t.Context(), f.owner, "k", [32]byte{1})
 	if err != nil {
 		t.Fatal(err)
 	}
 	must(f.CreateGroup(ctx, f.owner, api.GroupRequest{Name: "g"}))(t)
 	f.claims.release(claim)
+}
+
+// A crash after the commit and before the answer was kept: the repeated request gets the answer of the object that was
+// made, with the secret that nobody has seen, and makes no second one.
+func TestAnswerSurvivesCrash(t *testing.T) {
+	f := fresh(t)
+	user := f.owner.ID
+	peers := nullable.NewNullableWithValue([]string{})
+	for name, create := range map[string]func(context.Context) (any, error){
+		"group": func(ctx context.Context) (any, error) {
+			return f.CreateGroup(ctx, f.owner, api.GroupRequest{Name: "crash", Peers: peers})
+		},
+		"policy": func(ctx context.Context) (any, error) {
+			all := nullable.NewNullableWithValue([]string{"All"})
+			return f.CreatePolicy(ctx, f.owner, api.PolicyRequest{Name: "crash", Rules: []api.PolicyRuleRequest{{Name: "r", Sources: all, Destinations: all}}})
+		},
+		"setup key": func(ctx context.Context) (any, error) {
+			return f.CreateSetupKey(ctx, f.owner, api.SetupKeyRequest{Name: "crash"})
+		},
+		"token": func(ctx context.Context) (any, error) {
+			return f.CreateToken(ctx, f.owner, user, api.TokenRequest{Name: "crash", ExpiresIn: 1})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ctx, claim, _, err := f.Claim(t.Context(), f.owner, name, [32]byte{1})
+			if err != nil {
+				t.Fatal(err)
+			}
+			made := must(create(ctx))(t)
+			f.claims.release(claim) // as a crash does
+			_, again, answer, err := f.Claim(t.Context(), f.owner, name, [32]byte{1})
+			if err != nil || again != nil || answer == nil {
+				t.Fatalf("claim %v, answer %v, error %v", again, answer, err)
+			}
+			want, err := json.Marshal(made)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if string(answer.Body) != string(want) || answer.Status != 200 {
+				t.Errorf("answer %d %s, want 200 %s", answer.Status, answer.Body, want)
+			}
+		})
+	}
+}
+
+// An object that was made, lost its answer and is gone again cannot be answered for.
+func TestAnswerOfDeletedObject(t *testing.T) {
+	f := fresh(t)
+	ctx, claim, _, err := f.Claim(t.Context(), f.owner, "k", [32]byte{1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	made := must(f.CreateGroup(ctx, f.owner, api.GroupRequest{Name: "g"}))(t)
+	f.claims.release(claim)
+	if err := f.DeleteGroup(t.Context(), f.owner, made.Id, ""); err != nil {
+		t.Fatal(err)
+	}
 	_, _, _, err = f.Claim(t.Context(), f.owner, "k", [32]byte{1})
 	refused(t, err, problem.KindConflict, "", "was carried out")
 }

@@ -80,7 +80,7 @@ func (s *State) SetUp(ctx context.Context, p auth.Principal, owner NewOwner) (ma
 	}
 	var adopted error
 	err = s.store.Write(ctx, func(tx *store.Tx) (err error) {
-		w := &write{ctx: context.WithoutCancel(ctx), tx: tx, p: p, now: now(), touched: map[string]bool{}, settings: true}
+		w := &write{ctx: context.WithoutCancel(ctx), tx: tx, p: p, now: now(), touched: map[string]bool{}, settings: true, keys: s.cfg.Keys}
 		w.account = s.newNetwork(w.now)
 		won, err := store.ClaimInstallation(w.ctx, tx, w.account.ID, w.now)
 		if err != nil {

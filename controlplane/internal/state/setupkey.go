@@ -81,7 +81,7 @@ func (s *State) CreateSetupKey(ctx context.Context, p auth.Principal, req api.Se
 		if err != nil {
 			return err
 		}
-		id, secret = k.ID, made
+		id, secret, w.shownOnce = k.ID, made, made.Reveal()
 		return w.note("setup-key.create", id, k.Name, nil, keyAudit(k))
 	}, func(a *account) {
 		answer = showSetupKey(a.keys.byID[id])

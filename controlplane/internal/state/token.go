@@ -127,16 +127,21 @@ func (s *State) CreateToken(ctx context.Context, p auth.Principal, userID string
 		if err != nil {
 			return err
 		}
-		id, secret = t.ID, made
+		id, secret, w.shownOnce = t.ID, made, made.Reveal()
 		return w.note("token.create", id, t.Name, nil, tokenAudit(t))
 	}, func(a *account) {
-		t := showToken(a.tokens.byID[id])
-		answer = api.TokenCreated{
-			Id: t.Id, Name: t.Name, UserId: t.UserId, CreatedBy: t.CreatedBy, CreatedAt: t.CreatedAt, ExpirationDate: t.ExpirationDate,
-			ExpiresIn: t.ExpiresIn, Version: t.Version, PlainToken: secret.Reveal(), PersonalAccessToken: t,
-		}
+		answer = showNewToken(a.tokens.byID[id], secret.Reveal())
 	})
 	return answer, err
+}
+
+// showNewToken shows a token with its secret.
+func showNewToken(kept store.Token, secret string) api.TokenCreated {
+	t := showToken(kept)
+	return api.TokenCreated{
+		Id: t.Id, Name: t.Name, UserId: t.UserId, CreatedBy: t.CreatedBy, CreatedAt: t.CreatedAt, ExpirationDate: t.ExpirationDate,
+		ExpiresIn: t.ExpiresIn, Version: t.Version, PlainToken: secret, PersonalAccessToken: t,
+	}
 }
 
 func (w *write) holder(userID string) error {

@@ -12,6 +12,7 @@ import (
 	"github.com/wattlenet/wattle/controlplane/internal/auth"
 	"github.com/wattlenet/wattle/controlplane/internal/netmap"
 	"github.com/wattlenet/wattle/controlplane/internal/problem"
+	"github.com/wattlenet/wattle/controlplane/internal/seal"
 	"github.com/wattlenet/wattle/controlplane/internal/store"
 )
 
@@ -33,6 +34,9 @@ type write struct {
 	touched  map[string]bool // groups whose members changed
 	changes  []change
 	event    store.AuditEntry
+
+	keys      *seal.Keyring
+	shownOnce string // the secret that the answer shows; kept sealed with the mark of a claim
 }
 
 // write runs fn in a transaction, applies its changes to memory and then calls
@@ -46,7 +50,7 @@ func (s *State) write(ctx context.Context, p auth.Principal, permission string, 
 		return err
 	}
 	err = s.store.Write(ctx, func(tx *store.Tx) (err error) {
-		w := &write{ctx: context.WithoutCancel(ctx), tx: tx, p: p, now: now(), touched: map[string]bool{}}
+		w := &write{ctx: context.WithoutCancel(ctx), tx: tx, p: p, now: now(), touched: map[string]bool{}, keys: s.cfg.Keys}
 		if w.account, err = store.NextSerial(w.ctx, tx, a.id); err != nil {
 			return err
 		}
