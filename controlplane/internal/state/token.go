@@ -66,7 +66,7 @@ func showToken(t store.Token) api.Token {
 // mayHold refuses the tokens of other people: only those of oneself and, for
 // owners and admins, those of service users.
 func mayHold(p auth.Principal, u store.User) error {
-	if u.ID == p.ID || p.Kind == auth.KindSystem || u.IsServiceUser && (p.Role == "owner" || p.Role == "admin") {
+	if u.ID == p.ID || p.Kind == auth.KindSystem || u.IsServiceUser && (p.Role == auth.RoleOwner || p.Role == auth.RoleAdmin) {
 		return nil
 	}
 	return problem.Denied("the tokens of another person are out of reach; sign in as that person")
