@@ -71,8 +71,10 @@ func TestPerson(t *testing.T) {
 			ConfigPlanChecks: action(plancheck.ResourceActionUpdate),
 		},
 		resource.TestStep{Config: person(`email = "lovelace@example.org"`), ConfigPlanChecks: action(plancheck.ResourceActionReplace)},
-		resource.TestStep{Config: person(`email = "lovelace@example.org"`) + "data \"wattle_user\" \"found\" {\n  email = wattle_user.ada.email\n}\n",
-			Check: resource.TestCheckResourceAttr("data.wattle_user.found", "status", "invited")},
+		resource.TestStep{
+			Config: person(`email = "lovelace@example.org"`) + "data \"wattle_user\" \"found\" {\n  email = wattle_user.ada.email\n}\n",
+			Check:  resource.TestCheckResourceAttr("data.wattle_user.found", "status", "invited"),
+		},
 		resource.TestStep{Config: person(`is_service_user = true`), ConfigPlanChecks: action(plancheck.ResourceActionReplace)},
 	)
 }

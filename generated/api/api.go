@@ -2336,7 +2336,7 @@ type UserRequest struct {
 	// AutoGroups The ids of the groups that machines of this person join; not `All`, which holds every machine anyway.
 	AutoGroups *[]string `json:"auto_groups,omitempty"`
 
-	// Email The e-mail address of a person, unique in the account; a service user has none.
+	// Email The e-mail address of a person, unique in the account; it must be given unless `is_service_user` is true, and a service user has none.
 	Email nullable.Nullable[string] `json:"email,omitempty"`
 
 	// IsBlocked Whether the user is blocked; the tokens of a blocked user are refused.

@@ -129,6 +129,7 @@ func (c *Client) CreateSetupKey(ctx context.Context, body api.SetupKeyRequest, o
 }
 
 // CreateToken creates an access token of a user. The secret is in this answer and nowhere else.
+// People make their own tokens; those of service users are made by owners and admins.
 func (c *Client) CreateToken(ctx context.Context, userID string, body api.TokenRequest, opts ...CallOption) (*api.TokenCreated, error) {
 	call := newCall("POST", "/api/users/"+url.PathEscape(userID)+"/tokens", opts)
 	call.body = body

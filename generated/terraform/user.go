@@ -52,7 +52,7 @@ func schemaOfUser() schema.Schema {
 			},
 			"email": schema.StringAttribute{
 				Optional:            true,
-				MarkdownDescription: "The e-mail address of a person, unique in the account; a service user has none. At most 255 characters. Forces replacement.",
+				MarkdownDescription: "The e-mail address of a person, unique in the account; it must be given unless `is_service_user` is true, and a service user has none. At most 255 characters. Forces replacement.",
 				PlanModifiers:       []planmodifier.String{stringplanmodifier.RequiresReplace()},
 				Validators:          []validator.String{stringvalidator.UTF8LengthBetween(3, 255), stringvalidator.RegexMatches(regexp.MustCompile("^[^@\\s]+@[^@\\s]+$"), "")},
 			},
@@ -203,7 +203,7 @@ func dataSchemaOfUser() datasource.Schema {
 			"email": datasource.StringAttribute{
 				Optional:            true,
 				Computed:            true,
-				MarkdownDescription: "The e-mail address of a person, unique in the account; a service user has none. At most 255 characters.",
+				MarkdownDescription: "The e-mail address of a person, unique in the account; it must be given unless `is_service_user` is true, and a service user has none. At most 255 characters.",
 				Validators:          []validator.String{stringvalidator.UTF8LengthBetween(3, 255), stringvalidator.RegexMatches(regexp.MustCompile("^[^@\\s]+@[^@\\s]+$"), "")},
 			},
 			"id": datasource.StringAttribute{
@@ -271,7 +271,7 @@ func listSchemaOfUser() datasource.Schema {
 				},
 				"email": datasource.StringAttribute{
 					Computed:            true,
-					MarkdownDescription: "The e-mail address of a person, unique in the account; a service user has none.",
+					MarkdownDescription: "The e-mail address of a person, unique in the account; it must be given unless `is_service_user` is true, and a service user has none.",
 				},
 				"id": datasource.StringAttribute{
 					Computed:            true,

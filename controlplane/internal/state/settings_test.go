@@ -75,10 +75,10 @@ func TestSettingsWithoutEffectStay(t *testing.T) {
 func TestNestedSettings(t *testing.T) {
 	f := fresh(t)
 	id := f.owner.AccountID
-	got := must(f.UpdateAccount(t.Context(), f.owner, id, api.AccountRequest{Settings: api.NestedSettingsRequest{
+	must(f.UpdateAccount(t.Context(), f.owner, id, api.AccountRequest{Settings: api.NestedSettingsRequest{
 		DnsDomain: new("mesh.example"), Extra: &api.NestedSettingsExtraRequest{PeerApprovalEnabled: new(true)},
 	}}, ""))(t)
-	got = must(f.UpdateAccount(t.Context(), f.owner, id, api.AccountRequest{}, ""))(t)
+	got := must(f.UpdateAccount(t.Context(), f.owner, id, api.AccountRequest{}, ""))(t)
 	if got.Settings.DnsDomain != "mesh.example" || !got.Settings.Extra.PeerApprovalEnabled {
 		t.Errorf("%+v", got.Settings)
 	}

@@ -120,6 +120,9 @@ func (s *State) CreateToken(ctx context.Context, p auth.Principal, userID string
 		if err := w.holder(userID); err != nil {
 			return err
 		}
+		if err := w.mayRenew(); err != nil {
+			return err
+		}
 		if err := faults(req.Validate()); err != nil {
 			return err
 		}
@@ -145,6 +148,14 @@ func (w *write) holder(userID string) error {
 		return err
 	}
 	return mayHold(w.p, u)
+}
+
+// mayRenew keeps service users from making tokens: a stolen one would never end.
+func (w *write) mayRenew() error {
+	if w.p.Kind != auth.KindServiceUser || w.p.Role == auth.RoleAdmin {
+		return nil
+	}
+	return problem.Denied("the tokens of a service user are made by admins; ask one for a new token")
 }
 
 func (w *write) insertToken(userID, createdBy string, req api.TokenRequest) (t store.Token, secret token.Secret, err error) {

@@ -17,10 +17,14 @@ import (
 func (s *State) ListUsers(_ context.Context, p auth.Principal, params api.ListUsersParams) (items []api.User, next string, err error) {
 	err = s.reading(p, func(a *account) error {
 		fits := func(u store.User) bool {
-			return !(p.Restricted() && u.ID != p.ID ||
-				params.Name != nil && u.Name != *params.Name ||
-				params.Email != nil && (u.Email == "" || u.Email != *params.Email) ||
-				params.ServiceUser != nil && u.IsServiceUser != *params.ServiceUser)
+			switch {
+			case p.Restricted() && u.ID != p.ID,
+				params.Name != nil && u.Name != *params.Name,
+				params.Email != nil && (u.Email == "" || u.Email != *params.Email),
+				params.ServiceUser != nil && u.IsServiceUser != *params.ServiceUser:
+				return false
+			}
+			return true
 		}
 		items, next, err = list(&a.users, page{params.Ids, params.Limit, params.Cursor}, fits, func(u store.User) api.User { return showUser(u, p) })
 		return err
