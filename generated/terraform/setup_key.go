@@ -426,19 +426,19 @@ func ephemeralSchemaOfSetupKey() ephemeral.Schema {
 			"allow_extra_dns_labels": ephemeral.BoolAttribute{
 				Optional:            true,
 				Computed:            true,
-				MarkdownDescription: "Whether machines that enrol with it may ask for further DNS names.",
+				MarkdownDescription: "Whether machines that enrol with it may ask for further DNS names. Default: `false`.",
 			},
 			"auto_groups": ephemeral.SetAttribute{
 				Optional:            true,
 				Computed:            true,
-				MarkdownDescription: "The ids of the groups that enrolled machines join; not `All`, which holds every machine anyway. At most 256 elements. Refers to a [group](group.md).",
+				MarkdownDescription: "The ids of the groups that enrolled machines join; not `All`, which holds every machine anyway. At most 256 elements. Default: `[]`. Refers to a [group](group.md).",
 				ElementType:         types.StringType,
 				Validators:          []validator.Set{setvalidator.SizeAtMost(256), setvalidator.ValueStringsAre(stringvalidator.UTF8LengthBetween(1, 255))},
 			},
 			"ephemeral": ephemeral.BoolAttribute{
 				Optional:            true,
 				Computed:            true,
-				MarkdownDescription: "Whether machines that enrolled with it are removed when they stay away for ten minutes.",
+				MarkdownDescription: "Whether machines that enrolled with it are removed when they stay away for ten minutes. Default: `false`.",
 			},
 			"expires": ephemeral.StringAttribute{
 				Computed:            true,
@@ -447,7 +447,7 @@ func ephemeralSchemaOfSetupKey() ephemeral.Schema {
 			"expires_in": ephemeral.Int64Attribute{
 				Optional:            true,
 				Computed:            true,
-				MarkdownDescription: "The life of the key in seconds; 0 when it never ends. From 1 to 3600.",
+				MarkdownDescription: "The life of the key in seconds; 0 when it never ends. From 1 to 3600. Default: `3600`; what a run that crashes leaves behind ends by then.",
 				Validators:          []validator.Int64{int64validator.AtLeast(1), int64validator.AtMost(3600)},
 			},
 			"id": ephemeral.StringAttribute{
@@ -467,7 +467,7 @@ func ephemeralSchemaOfSetupKey() ephemeral.Schema {
 			"type": ephemeral.StringAttribute{
 				Optional:            true,
 				Computed:            true,
-				MarkdownDescription: "Whether one or several machines may use it. One of `one-off`, `reusable`.",
+				MarkdownDescription: "Whether one or several machines may use it. One of `one-off`, `reusable`. Default: `\"one-off\"`.",
 				Validators:          []validator.String{stringvalidator.OneOf("one-off", "reusable")},
 			},
 			"usage_limit": ephemeral.Int64Attribute{

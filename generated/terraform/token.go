@@ -286,7 +286,7 @@ func ephemeralSchemaOfToken() ephemeral.Schema {
 			"expires_in": ephemeral.Int64Attribute{
 				Optional:            true,
 				Computed:            true,
-				MarkdownDescription: "The life of the token in days. From 1 to 365.",
+				MarkdownDescription: "The life of the token in days. From 1 to 365. Default: `1`; what a run that crashes leaves behind ends by then.",
 				Validators:          []validator.Int64{int64validator.AtLeast(1), int64validator.AtMost(365)},
 			},
 			"id": ephemeral.StringAttribute{

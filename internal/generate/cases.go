@@ -206,6 +206,9 @@ func (a *attribute) values(r *references, without string) []string {
 		add("false")
 	case "int64", "float64":
 		low, high := bounds(s)
+		if r.example {
+			add(number(plausible(a, low, high)))
+		}
 		for _, v := range []float64{low + 1, low + 2, low} {
 			if v <= high {
 				add(number(v))
@@ -235,6 +238,21 @@ func (a *attribute) values(r *references, without string) []string {
 		add(a.objectValue(r, true))
 	}
 	return out
+}
+
+// plausible is a number that a reader would write: a port, a day in seconds or
+// a quarter in days as the life of something, else ten.
+func plausible(a *attribute, low, high float64) float64 {
+	v := 10.0
+	switch {
+	case high == 65535:
+		v = 443
+	case a.lifetime() && high > 86400:
+		v = 86400
+	case a.lifetime():
+		v = 90
+	}
+	return max(low, min(v, high))
 }
 
 func bounds(s *openapi3.Schema) (low, high float64) {

@@ -153,7 +153,11 @@ func (m *model) listPage(n *noun) string {
 	for _, p := range n.Parents {
 		fmt.Fprintf(&args, "  %s = %q\n", p.Name, strings.ToUpper(p.Name))
 	}
-	code(b, "terraform", fmt.Sprintf("data \"%s_%s\" \"all\" {\n%s}\n", m.Provider, n.Plural, args.String()))
+	block := "{}"
+	if args.Len() > 0 {
+		block = "{\n" + args.String() + "}"
+	}
+	code(b, "terraform", fmt.Sprintf("data \"%s_%s\" \"all\" %s\n", m.Provider, n.Plural, block))
 	list := slices.Clone(n.Parents)
 	for _, q := range n.filters() {
 		kind := map[string]string{"int64": "int64", "bool": "bool", "set": "set"}[q.FilterType()]
@@ -166,7 +170,12 @@ func (m *model) listPage(n *noun) string {
 		}
 		list = append(list, a)
 	}
-	element := &attribute{Kind: "object", Struct: n.Go, Fields: n.Data}
+	element := &attribute{Kind: "object", Struct: n.Go}
+	for _, a := range n.Data {
+		read := *a
+		read.Mode = computed
+		element.Fields = append(element.Fields, &read)
+	}
 	list = append(list, &attribute{Name: n.Plural, Kind: "list", Mode: computed, Elem: element, Description: "What was found, in the order of creation."})
 	schemaSection(b, list, dataFlavour)
 	return b.String()
@@ -243,11 +252,28 @@ func (a *attribute) kindName() string {
 	return strings.ToUpper(a.Kind[:1]) + a.Kind[1:] + " of " + inner
 }
 
+// nameFirst is how a person writes a block.
+func nameFirst(list []*attribute) []*attribute {
+	list = slices.Clone(list)
+	slices.SortStableFunc(list, func(a, b *attribute) int {
+		switch {
+		case a.Name == b.Name:
+			return 0
+		case a.Name == "name":
+			return -1
+		case b.Name == "name":
+			return 1
+		}
+		return 0
+	})
+	return list
+}
+
 // example is a Terraform file with the noun and what it refers to.
 func (m *model) example(n *noun, full bool) string {
 	refs := &references{model: m, self: n, example: true}
 	var body strings.Builder
-	for _, a := range n.Resource {
+	for _, a := range nameFirst(n.Resource) {
 		excluded := false
 		for _, set := range append(slices.Clone(n.OneOf), n.AtMostOneOf...) {
 			excluded = excluded || slices.Index(set, a.Name) > 0

@@ -231,6 +231,11 @@ func (o *operation) Filters() []param {
 	return slices.DeleteFunc(slices.Clone(o.Query), func(p param) bool { return p.Wire == "cursor" })
 }
 
+// Conditional reports whether the operation takes If-None-Match.
+func (o *operation) Conditional() bool {
+	return slices.ContainsFunc(o.Headers, func(p param) bool { return http.CanonicalHeaderKey(p.Wire) == "If-None-Match" })
+}
+
 // PathExpr is the Go expression of the request path.
 func (o *operation) PathExpr() string {
 	if len(o.PathParams) == 0 {

@@ -325,6 +325,13 @@ func (a *attribute) markdown(f flavour) string {
 	if a.HasDefault && a.Mode == optional && f.resource && a.Default != nil {
 		say("Default: `%s`.", literal(a.Default))
 	}
+	if value := a.ephemeralDefault(); f == ephemeralFlavour && a.Mode == optionalComputed && a.schema != nil && value != "" {
+		if a.lifetime() {
+			say("Default: `%s`; what a run that crashes leaves behind ends by then.", strings.Trim(strings.TrimPrefix(value, "types.Int64Value"), "()"))
+		} else {
+			say("Default: `%s`.", literal(a.Default))
+		}
+	}
 	if a.References != "" {
 		say("Refers to a [%s](%s.md).", strings.ReplaceAll(a.References, "_", " "), a.References)
 	}

@@ -13,6 +13,8 @@ import (
 
 	"github.com/pion/ice/v3"
 	"github.com/pion/logging"
+
+	"github.com/wattlenet/wattle/agent/internal/tunnel"
 )
 
 // Choices of ours. pion's defaults are made for media calls: it would hold a
@@ -29,6 +31,10 @@ const (
 	lingering = 3 * time.Second
 
 	maximumAddresses = 16 // local ones that are offered
+
+	// wideMTU lets a full packet of the tunnel through whole over IPv4: IP 20,
+	// UDP 8, WireGuard 32 bytes around it.
+	wideMTU = tunnel.DefaultMTU + 60
 )
 
 var errNoPair = fmt.Errorf("no candidate pair was nominated within %s", attemptLimit)
@@ -185,7 +191,7 @@ func localAddresses(cfg *Config, port uint16) ([]netip.AddrPort, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list network interfaces: %w", err)
 	}
-	var out []netip.AddrPort
+	var wide, narrow []netip.AddrPort
 	for _, each := range interfaces {
 		if each.Flags&net.FlagUp == 0 || each.Flags&net.FlagLoopback != 0 && !cfg.Loopback ||
 			cfg.Interface != nil && !cfg.Interface(each.Name) {
@@ -204,10 +210,21 @@ func localAddresses(cfg *Config, port uint16) ([]netip.AddrPort, error) {
 			if addr = addr.Unmap(); !ok || !checkable(addr) || cfg.Address != nil && !cfg.Address(addr) {
 				continue
 			}
-			if len(out) < maximumAddresses {
-				out = append(out, netip.AddrPortFrom(addr, port))
+			if each.MTU >= wideMTU {
+				wide = append(wide, netip.AddrPortFrom(addr, port))
+			} else {
+				narrow = append(narrow, netip.AddrPortFrom(addr, port))
 			}
 		}
 	}
-	return out, nil
+	return offered(wide, narrow), nil
+}
+
+// offered leaves the addresses of narrow interfaces out when there are others:
+// mostly they are those of another tunnel, and full packets do not fit.
+func offered(wide, narrow []netip.AddrPort) []netip.AddrPort {
+	if len(wide) == 0 {
+		wide = narrow
+	}
+	return wide[:min(len(wide), maximumAddresses)]
 }

@@ -6,7 +6,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
+
+	"github.com/wattlenet/wattle/agent/internal/folder"
 )
 
 // Files of the state folder.
@@ -40,10 +43,10 @@ type Store struct {
 // error wraps ErrInUse when another daemon has it.
 func Open(dir string) (*Store, error) {
 	if err := os.MkdirAll(dir, folderMode); err != nil {
-		return nil, fmt.Errorf("make the state folder %s: %w; run as a user who may, or name another folder with --state-dir", dir, err)
+		return nil, fmt.Errorf("make the state folder: %w; run as root, or name another folder with --state-dir", err)
 	}
-	if err := os.Chmod(dir, folderMode); err != nil {
-		return nil, fmt.Errorf("close the state folder %s to others: %w", dir, err)
+	if err := folder.Restrict(dir); err != nil {
+		return nil, fmt.Errorf("close the state folder to others: %w; run as its owner, or name another folder with --state-dir", err)
 	}
 	lock, err := os.OpenFile(filepath.Join(dir, lockFile), os.O_CREATE|os.O_RDWR, fileMode) //nolint:gosec // a fixed name in the state folder
 	if err != nil {
@@ -56,8 +59,32 @@ func Open(dir string) (*Store, error) {
 		}
 		return nil, fmt.Errorf("lock the state folder %s: %w", dir, err)
 	}
-	return &Store{dir: dir, lock: lock}, nil
+	s := &Store{dir: dir, lock: lock}
+	if err := s.sweep(); err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	return s, nil
 }
+
+// sweep removes what a daemon left that ended in the middle of a write.
+func (s *Store) sweep() error {
+	entries, err := os.ReadDir(s.dir)
+	if err != nil {
+		return fmt.Errorf("look for half-written files: %w; make %s readable for the daemon", err, s.dir)
+	}
+	for _, entry := range entries {
+		if !strings.HasPrefix(entry.Name(), temporary(identityFile)) && !strings.HasPrefix(entry.Name(), temporary(mapFile)) {
+			continue
+		}
+		if err := os.Remove(filepath.Join(s.dir, entry.Name())); err != nil {
+			return fmt.Errorf("remove a half-written file: %w; make %s writable for the daemon", err, s.dir)
+		}
+	}
+	return nil
+}
+
+// temporary is how the names begin that a file has while it is written.
+func temporary(name string) string { return "." + name + "." }
 
 // Close gives the folder free.
 func (s *Store) Close() error { return s.lock.Close() }
@@ -75,7 +102,7 @@ func (s *Store) Load() (*Identity, error) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read the identity: %w", err)
+		return nil, fmt.Errorf("read the identity: %w; make the file readable for the daemon, or remove it and enrol again", err)
 	}
 	found, err := decodeIdentity(raw)
 	if err != nil {
@@ -143,7 +170,7 @@ func (s *Store) ForgetMap() error {
 // write replaces a file as a whole or not at all. The caller holds mu.
 func (s *Store) write(name string, content []byte) (err error) {
 	path := filepath.Join(s.dir, name)
-	file, err := os.CreateTemp(s.dir, "."+name+".*") // mode 0600
+	file, err := os.CreateTemp(s.dir, temporary(name)+"*") // mode 0600
 	if err != nil {
 		return writeError(path, err)
 	}
@@ -171,9 +198,17 @@ func (s *Store) write(name string, content []byte) (err error) {
 func writeError(path string, err error) error {
 	switch {
 	case isDiskFull(err):
-		return fmt.Errorf("write %s: the disk is full; free some space, nothing was changed: %w", path, err)
+		return fmt.Errorf("write %s: the disk is full; free some space, nothing was changed (%w)", path, cause(err))
 	case errors.Is(err, fs.ErrPermission), isReadOnly(err):
-		return fmt.Errorf("write %s: the state folder is not writable for the daemon; nothing was changed: %w", path, err)
+		return fmt.Errorf("write %s: the state folder is not writable for the daemon; change its owner or run as root, nothing was changed (%w)", path, cause(err))
 	}
-	return fmt.Errorf("write %s: %w", path, err)
+	return fmt.Errorf("write %s: %w", path, cause(err))
+}
+
+// cause leaves out the name of the temporary file, which nobody has chosen.
+func cause(err error) error {
+	if path, ok := errors.AsType[*fs.PathError](err); ok {
+		return path.Err
+	}
+	return err
 }

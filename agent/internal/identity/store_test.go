@@ -162,3 +162,19 @@ func TestKeysDoNotPrint(t *testing.T) {
 		}
 	}
 }
+
+func TestHalfWrittenFilesAreSwept(t *testing.T) {
+	dir := t.TempDir()
+	half := filepath.Join(dir, "."+identityFile+".123")
+	foreign := filepath.Join(dir, ".keep")
+	if err := errors.Join(os.WriteFile(half, []byte("{"), 0o600), os.WriteFile(foreign, nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	open(t, dir)
+	if _, err := os.Stat(half); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a half-written file stays: %v", err)
+	}
+	if _, err := os.Stat(foreign); err != nil {
+		t.Errorf("a foreign file went: %v", err)
+	}
+}

@@ -11,8 +11,8 @@ data "wattle_peer" "other" {
 }
 
 resource "wattle_peer" "example" {
+  name              = "example"
   approval_required = true
   id                = data.wattle_peer.other.id
   ip                = "100.64.0.101"
-  name              = "example"
 }

@@ -15,9 +15,9 @@ data "wattle_peer" "other" {
 }
 
 resource "wattle_policy" "example" {
+  name        = "example"
   description = "Declared in Terraform."
   enabled     = false
-  name        = "example"
   rules = {
     "one" = {
       destinations = [wattle_group.other.id]
@@ -33,8 +33,8 @@ resource "wattle_policy" "example" {
       }
       enabled = false
       port_ranges = [{
-        end   = 1
-        start = 1
+        end   = 443
+        start = 443
       }]
       protocol = "tcp"
       source_resource = {

@@ -11,11 +11,11 @@ resource "wattle_group" "other" {
 }
 
 resource "wattle_setup_key" "example" {
+  name                   = "example"
   allow_extra_dns_labels = true
   auto_groups            = [wattle_group.other.id]
   ephemeral              = true
-  expires_in             = 1
-  name                   = "example"
+  expires_in             = 86400
   type                   = "reusable"
-  usage_limit            = 1
+  usage_limit            = 10
 }

@@ -11,7 +11,7 @@ resource "wattle_user" "other" {
 }
 
 resource "wattle_token" "example" {
-  expires_in = 2
   name       = "example"
+  expires_in = 90
   user_id    = wattle_user.other.id
 }

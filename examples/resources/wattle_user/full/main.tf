@@ -11,9 +11,9 @@ resource "wattle_group" "other" {
 }
 
 resource "wattle_user" "example" {
+  name            = "example"
   auto_groups     = [wattle_group.other.id]
   is_blocked      = true
   is_service_user = true
-  name            = "example"
   role            = "auditor"
 }
