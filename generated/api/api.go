@@ -679,6 +679,60 @@ func (e UserStatus) Valid() bool {
 	}
 }
 
+// Defines values for UserRequestRole.
+const (
+	UserRequestRoleAdmin        UserRequestRole = "admin"
+	UserRequestRoleAuditor      UserRequestRole = "auditor"
+	UserRequestRoleNetworkAdmin UserRequestRole = "network_admin"
+	UserRequestRoleOwner        UserRequestRole = "owner"
+	UserRequestRoleUser         UserRequestRole = "user"
+)
+
+// Valid indicates whether the value is a known member of the UserRequestRole enum.
+func (e UserRequestRole) Valid() bool {
+	switch e {
+	case UserRequestRoleAdmin:
+		return true
+	case UserRequestRoleAuditor:
+		return true
+	case UserRequestRoleNetworkAdmin:
+		return true
+	case UserRequestRoleOwner:
+		return true
+	case UserRequestRoleUser:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for UserUpdateRole.
+const (
+	UserUpdateRoleAdmin        UserUpdateRole = "admin"
+	UserUpdateRoleAuditor      UserUpdateRole = "auditor"
+	UserUpdateRoleNetworkAdmin UserUpdateRole = "network_admin"
+	UserUpdateRoleOwner        UserUpdateRole = "owner"
+	UserUpdateRoleUser         UserUpdateRole = "user"
+)
+
+// Valid indicates whether the value is a known member of the UserUpdateRole enum.
+func (e UserUpdateRole) Valid() bool {
+	switch e {
+	case UserUpdateRoleAdmin:
+		return true
+	case UserUpdateRoleAuditor:
+		return true
+	case UserUpdateRoleNetworkAdmin:
+		return true
+	case UserUpdateRoleOwner:
+		return true
+	case UserUpdateRoleUser:
+		return true
+	default:
+		return false
+	}
+}
+
 // AccessiblePeer A peer that another one may reach.
 type AccessiblePeer struct {
 	// Connected Whether its agent holds a stream now.
@@ -735,14 +789,32 @@ type AccountRequest struct {
 	// Onboarding Which first steps the people of the account still have to be shown.
 	Onboarding *Onboarding `json:"onboarding,omitempty"`
 
-	// Settings The settings of an account in the form that older clients know.
-	Settings NestedSettings `json:"settings"`
+	// Settings Settings to change in the form that older clients know; what is absent or null stays as it is.
+	Settings NestedSettingsRequest `json:"settings"`
 }
 
 // AccountSettings The settings of the account as one flat object.
 type AccountSettings struct {
+	// AutoUpdateVersion The version to which agents update themselves; not available yet.
+	AutoUpdateVersion string `json:"auto_update_version"`
+
 	// DnsDomain The domain below which peers have their names.
 	DnsDomain string `json:"dns_domain"`
+
+	// GroupsPropagationEnabled Whether a person's groups reach machines that the person has enrolled already; not available yet.
+	GroupsPropagationEnabled bool `json:"groups_propagation_enabled"`
+
+	// JwtAllowGroups The groups of the claim of which a person must have one; not available yet.
+	JwtAllowGroups []string `json:"jwt_allow_groups"`
+
+	// JwtGroupsClaimName The claim that names the groups; not available yet.
+	JwtGroupsClaimName string `json:"jwt_groups_claim_name"`
+
+	// JwtGroupsEnabled Whether groups come from a claim of the login; not available yet.
+	JwtGroupsEnabled bool `json:"jwt_groups_enabled"`
+
+	// LazyConnectionEnabled Whether machines connect when traffic comes; not available yet.
+	LazyConnectionEnabled bool `json:"lazy_connection_enabled"`
 
 	// NetworkRange The IPv4 range of overlay addresses in CIDR form.
 	NetworkRange string `json:"network_range"`
@@ -750,8 +822,44 @@ type AccountSettings struct {
 	// NetworkRangeV6 The IPv6 range of overlay addresses in CIDR form (RFC 4193).
 	NetworkRangeV6 string `json:"network_range_v6"`
 
+	// NetworkTrafficLogsEnabled Whether machines report the flows they carry; not available yet.
+	NetworkTrafficLogsEnabled bool `json:"network_traffic_logs_enabled"`
+
+	// NetworkTrafficLogsGroups The groups whose machines report flows; not available yet.
+	NetworkTrafficLogsGroups []string `json:"network_traffic_logs_groups"`
+
+	// NetworkTrafficPacketCounterEnabled Whether the reports count packets; not available yet.
+	NetworkTrafficPacketCounterEnabled bool `json:"network_traffic_packet_counter_enabled"`
+
 	// PeerApprovalEnabled Whether a new peer waits until somebody approves it.
 	PeerApprovalEnabled bool `json:"peer_approval_enabled"`
+
+	// PeerExposeEnabled Whether machines may publish services; not available yet.
+	PeerExposeEnabled bool `json:"peer_expose_enabled"`
+
+	// PeerExposeGroups The groups whose machines may publish services; not available yet.
+	PeerExposeGroups []string `json:"peer_expose_groups"`
+
+	// PeerInactivityExpiration After how many seconds of inactivity a login ends; not available yet.
+	PeerInactivityExpiration int `json:"peer_inactivity_expiration"`
+
+	// PeerInactivityExpirationEnabled Whether inactivity ends the logins of people; not available yet.
+	PeerInactivityExpirationEnabled bool `json:"peer_inactivity_expiration_enabled"`
+
+	// PeerLoginExpiration After how many seconds a login ends; not available yet.
+	PeerLoginExpiration int `json:"peer_login_expiration"`
+
+	// PeerLoginExpirationEnabled Whether the logins of people end after a time; not available yet.
+	PeerLoginExpirationEnabled bool `json:"peer_login_expiration_enabled"`
+
+	// RegularUsersViewBlocked Whether users of the role `user` see nothing but their own; always so at present.
+	RegularUsersViewBlocked bool `json:"regular_users_view_blocked"`
+
+	// RoutingPeerDnsResolutionEnabled Whether routing peers resolve the domains of resources; not available yet.
+	RoutingPeerDnsResolutionEnabled bool `json:"routing_peer_dns_resolution_enabled"`
+
+	// UserApprovalRequired Whether people wait for approval after the first login; not available yet.
+	UserApprovalRequired bool `json:"user_approval_required"`
 
 	// Version Counts the changes of the account; the ETag.
 	Version int64 `json:"version"`
@@ -759,14 +867,68 @@ type AccountSettings struct {
 
 // AccountSettingsRequest The settings to change; what is absent stays as it is.
 type AccountSettingsRequest struct {
+	// AutoUpdateVersion The version to which agents update themselves; not available yet.
+	AutoUpdateVersion *string `json:"auto_update_version,omitempty"`
+
 	// DnsDomain The domain below which peers have their names, such as `wattle.internal`. Lower case and without a dot at the end.
 	DnsDomain *string `json:"dns_domain,omitempty"`
+
+	// GroupsPropagationEnabled Whether a person's groups reach machines that the person has enrolled already; not available yet.
+	GroupsPropagationEnabled *bool `json:"groups_propagation_enabled,omitempty"`
+
+	// JwtAllowGroups The groups of the claim of which a person must have one; not available yet.
+	JwtAllowGroups *[]string `json:"jwt_allow_groups,omitempty"`
+
+	// JwtGroupsClaimName The claim that names the groups; not available yet.
+	JwtGroupsClaimName *string `json:"jwt_groups_claim_name,omitempty"`
+
+	// JwtGroupsEnabled Whether groups come from a claim of the login; not available yet.
+	JwtGroupsEnabled *bool `json:"jwt_groups_enabled,omitempty"`
+
+	// LazyConnectionEnabled Whether machines connect when traffic comes; not available yet.
+	LazyConnectionEnabled *bool `json:"lazy_connection_enabled,omitempty"`
 
 	// NetworkRange The IPv4 range of overlay addresses in CIDR form, /8 to /24, private or from 100.64.0.0/10 (RFC 6598). It can be changed while no peer is enrolled.
 	NetworkRange *string `json:"network_range,omitempty"`
 
+	// NetworkTrafficLogsEnabled Whether machines report the flows they carry; not available yet.
+	NetworkTrafficLogsEnabled *bool `json:"network_traffic_logs_enabled,omitempty"`
+
+	// NetworkTrafficLogsGroups The groups whose machines report flows; not available yet.
+	NetworkTrafficLogsGroups *[]string `json:"network_traffic_logs_groups,omitempty"`
+
+	// NetworkTrafficPacketCounterEnabled Whether the reports count packets; not available yet.
+	NetworkTrafficPacketCounterEnabled *bool `json:"network_traffic_packet_counter_enabled,omitempty"`
+
 	// PeerApprovalEnabled Whether a new peer waits until somebody approves it; until then it reaches nobody.
 	PeerApprovalEnabled *bool `json:"peer_approval_enabled,omitempty"`
+
+	// PeerExposeEnabled Whether machines may publish services; not available yet.
+	PeerExposeEnabled *bool `json:"peer_expose_enabled,omitempty"`
+
+	// PeerExposeGroups The groups whose machines may publish services; not available yet.
+	PeerExposeGroups *[]string `json:"peer_expose_groups,omitempty"`
+
+	// PeerInactivityExpiration After how many seconds of inactivity a login ends; not available yet.
+	PeerInactivityExpiration *int `json:"peer_inactivity_expiration,omitempty"`
+
+	// PeerInactivityExpirationEnabled Whether inactivity ends the logins of people; not available yet.
+	PeerInactivityExpirationEnabled *bool `json:"peer_inactivity_expiration_enabled,omitempty"`
+
+	// PeerLoginExpiration After how many seconds a login ends; not available yet.
+	PeerLoginExpiration *int `json:"peer_login_expiration,omitempty"`
+
+	// PeerLoginExpirationEnabled Whether the logins of people end after a time; not available yet.
+	PeerLoginExpirationEnabled *bool `json:"peer_login_expiration_enabled,omitempty"`
+
+	// RegularUsersViewBlocked Whether users of the role `user` see nothing but their own; always so at present.
+	RegularUsersViewBlocked *bool `json:"regular_users_view_blocked,omitempty"`
+
+	// RoutingPeerDnsResolutionEnabled Whether routing peers resolve the domains of resources; not available yet.
+	RoutingPeerDnsResolutionEnabled *bool `json:"routing_peer_dns_resolution_enabled,omitempty"`
+
+	// UserApprovalRequired Whether people wait for approval after the first login; not available yet.
+	UserApprovalRequired *bool `json:"user_approval_required,omitempty"`
 }
 
 // AgentEvent One line of the stream.
@@ -940,6 +1102,9 @@ type CurrentUser struct {
 
 	// Name The name of the user.
 	Name string `json:"name"`
+
+	// PendingApproval Whether the person waits until somebody approves the first login.
+	PendingApproval bool `json:"pending_approval"`
 
 	// Permissions What a principal may do.
 	Permissions Permissions `json:"permissions"`
@@ -1214,20 +1379,146 @@ type MapPosition struct {
 
 // NestedSettings The settings of an account in the form that older clients know.
 type NestedSettings struct {
+	// AutoUpdateVersion The version to which agents update themselves; not available yet.
+	AutoUpdateVersion string `json:"auto_update_version"`
+
 	// DnsDomain The domain below which peers have their names.
-	DnsDomain *string `json:"dns_domain,omitempty"`
+	DnsDomain string `json:"dns_domain"`
 
 	// Extra Further settings in the form that older clients know.
 	Extra NestedSettingsExtra `json:"extra"`
 
+	// GroupsPropagationEnabled Whether a person's groups reach machines that the person has enrolled already; not available yet.
+	GroupsPropagationEnabled bool `json:"groups_propagation_enabled"`
+
+	// JwtAllowGroups The groups of the claim of which a person must have one; not available yet.
+	JwtAllowGroups []string `json:"jwt_allow_groups"`
+
+	// JwtGroupsClaimName The claim that names the groups; not available yet.
+	JwtGroupsClaimName string `json:"jwt_groups_claim_name"`
+
+	// JwtGroupsEnabled Whether groups come from a claim of the login; not available yet.
+	JwtGroupsEnabled bool `json:"jwt_groups_enabled"`
+
+	// LazyConnectionEnabled Whether machines connect when traffic comes; not available yet.
+	LazyConnectionEnabled bool `json:"lazy_connection_enabled"`
+
 	// NetworkRange The IPv4 range of overlay addresses in CIDR form.
-	NetworkRange *string `json:"network_range,omitempty"`
+	NetworkRange string `json:"network_range"`
+
+	// PeerExposeEnabled Whether machines may publish services; not available yet.
+	PeerExposeEnabled bool `json:"peer_expose_enabled"`
+
+	// PeerExposeGroups The groups whose machines may publish services; not available yet.
+	PeerExposeGroups []string `json:"peer_expose_groups"`
+
+	// PeerInactivityExpiration After how many seconds of inactivity a login ends; not available yet.
+	PeerInactivityExpiration int `json:"peer_inactivity_expiration"`
+
+	// PeerInactivityExpirationEnabled Whether inactivity ends the logins of people; not available yet.
+	PeerInactivityExpirationEnabled bool `json:"peer_inactivity_expiration_enabled"`
+
+	// PeerLoginExpiration After how many seconds a login ends; not available yet.
+	PeerLoginExpiration int `json:"peer_login_expiration"`
+
+	// PeerLoginExpirationEnabled Whether the logins of people end after a time; not available yet.
+	PeerLoginExpirationEnabled bool `json:"peer_login_expiration_enabled"`
+
+	// RegularUsersViewBlocked Whether users of the role `user` see nothing but their own; always so at present.
+	RegularUsersViewBlocked bool `json:"regular_users_view_blocked"`
+
+	// RoutingPeerDnsResolutionEnabled Whether routing peers resolve the domains of resources; not available yet.
+	RoutingPeerDnsResolutionEnabled bool `json:"routing_peer_dns_resolution_enabled"`
 }
 
 // NestedSettingsExtra Further settings in the form that older clients know.
 type NestedSettingsExtra struct {
+	// NetworkTrafficLogsEnabled Whether machines report the flows they carry; not available yet.
+	NetworkTrafficLogsEnabled bool `json:"network_traffic_logs_enabled"`
+
+	// NetworkTrafficLogsGroups The groups whose machines report flows; not available yet.
+	NetworkTrafficLogsGroups []string `json:"network_traffic_logs_groups"`
+
+	// NetworkTrafficPacketCounterEnabled Whether the reports count packets; not available yet.
+	NetworkTrafficPacketCounterEnabled bool `json:"network_traffic_packet_counter_enabled"`
+
+	// PeerApprovalEnabled Whether a new peer waits until somebody approves it.
+	PeerApprovalEnabled bool `json:"peer_approval_enabled"`
+
+	// UserApprovalRequired Whether people wait for approval after the first login; not available yet.
+	UserApprovalRequired bool `json:"user_approval_required"`
+}
+
+// NestedSettingsExtraRequest Further settings to change in the form that older clients know.
+type NestedSettingsExtraRequest struct {
+	// NetworkTrafficLogsEnabled Whether machines report the flows they carry; not available yet.
+	NetworkTrafficLogsEnabled *bool `json:"network_traffic_logs_enabled,omitempty"`
+
+	// NetworkTrafficLogsGroups The groups whose machines report flows; not available yet.
+	NetworkTrafficLogsGroups *[]string `json:"network_traffic_logs_groups,omitempty"`
+
+	// NetworkTrafficPacketCounterEnabled Whether the reports count packets; not available yet.
+	NetworkTrafficPacketCounterEnabled *bool `json:"network_traffic_packet_counter_enabled,omitempty"`
+
 	// PeerApprovalEnabled Whether a new peer waits until somebody approves it.
 	PeerApprovalEnabled *bool `json:"peer_approval_enabled,omitempty"`
+
+	// UserApprovalRequired Whether people wait for approval after the first login; not available yet.
+	UserApprovalRequired *bool `json:"user_approval_required,omitempty"`
+}
+
+// NestedSettingsRequest Settings to change in the form that older clients know; what is absent or null stays as it is.
+type NestedSettingsRequest struct {
+	// AutoUpdateVersion The version to which agents update themselves; not available yet.
+	AutoUpdateVersion *string `json:"auto_update_version,omitempty"`
+
+	// DnsDomain The domain below which peers have their names.
+	DnsDomain *string `json:"dns_domain,omitempty"`
+
+	// Extra Further settings to change in the form that older clients know.
+	Extra *NestedSettingsExtraRequest `json:"extra,omitempty"`
+
+	// GroupsPropagationEnabled Whether a person's groups reach machines that the person has enrolled already; not available yet.
+	GroupsPropagationEnabled *bool `json:"groups_propagation_enabled,omitempty"`
+
+	// JwtAllowGroups The groups of the claim of which a person must have one; not available yet.
+	JwtAllowGroups *[]string `json:"jwt_allow_groups,omitempty"`
+
+	// JwtGroupsClaimName The claim that names the groups; not available yet.
+	JwtGroupsClaimName *string `json:"jwt_groups_claim_name,omitempty"`
+
+	// JwtGroupsEnabled Whether groups come from a claim of the login; not available yet.
+	JwtGroupsEnabled *bool `json:"jwt_groups_enabled,omitempty"`
+
+	// LazyConnectionEnabled Whether machines connect when traffic comes; not available yet.
+	LazyConnectionEnabled *bool `json:"lazy_connection_enabled,omitempty"`
+
+	// NetworkRange The IPv4 range of overlay addresses in CIDR form.
+	NetworkRange *string `json:"network_range,omitempty"`
+
+	// PeerExposeEnabled Whether machines may publish services; not available yet.
+	PeerExposeEnabled *bool `json:"peer_expose_enabled,omitempty"`
+
+	// PeerExposeGroups The groups whose machines may publish services; not available yet.
+	PeerExposeGroups *[]string `json:"peer_expose_groups,omitempty"`
+
+	// PeerInactivityExpiration After how many seconds of inactivity a login ends; not available yet.
+	PeerInactivityExpiration *int `json:"peer_inactivity_expiration,omitempty"`
+
+	// PeerInactivityExpirationEnabled Whether inactivity ends the logins of people; not available yet.
+	PeerInactivityExpirationEnabled *bool `json:"peer_inactivity_expiration_enabled,omitempty"`
+
+	// PeerLoginExpiration After how many seconds a login ends; not available yet.
+	PeerLoginExpiration *int `json:"peer_login_expiration,omitempty"`
+
+	// PeerLoginExpirationEnabled Whether the logins of people end after a time; not available yet.
+	PeerLoginExpirationEnabled *bool `json:"peer_login_expiration_enabled,omitempty"`
+
+	// RegularUsersViewBlocked Whether users of the role `user` see nothing but their own; always so at present.
+	RegularUsersViewBlocked *bool `json:"regular_users_view_blocked,omitempty"`
+
+	// RoutingPeerDnsResolutionEnabled Whether routing peers resolve the domains of resources; not available yet.
+	RoutingPeerDnsResolutionEnabled *bool `json:"routing_peer_dns_resolution_enabled,omitempty"`
 }
 
 // Onboarding Which first steps the people of the account still have to be shown.
@@ -1379,11 +1670,20 @@ type PeerRequest struct {
 	// ApprovalRequired Whether the peer waits for approval; false approves it.
 	ApprovalRequired *bool `json:"approval_required,omitempty"`
 
+	// InactivityExpirationEnabled Whether inactivity ends the login of its person; only for a machine that a person enrolled.
+	InactivityExpirationEnabled *bool `json:"inactivity_expiration_enabled,omitempty"`
+
 	// Ip The IPv4 overlay address, inside the range of the account and not taken.
 	Ip *string `json:"ip,omitempty"`
 
+	// LoginExpirationEnabled Whether the login of its person ends after a time; only for a machine that a person enrolled.
+	LoginExpirationEnabled *bool `json:"login_expiration_enabled,omitempty"`
+
 	// Name The name of the peer; its DNS name follows.
 	Name *string `json:"name,omitempty"`
+
+	// SshEnabled Whether its SSH server is on; not available yet.
+	SshEnabled *bool `json:"ssh_enabled,omitempty"`
 }
 
 // PeerSet A set of peers.
@@ -1982,7 +2282,7 @@ type TokenRequest struct {
 
 // User A person or a service user of the account.
 type User struct {
-	// AutoGroups The groups that machines of this person join.
+	// AutoGroups The ids of the groups that machines of this person join.
 	AutoGroups []string `json:"auto_groups"`
 
 	// Email The e-mail address; empty for a service user.
@@ -2009,10 +2309,13 @@ type User struct {
 	// Name The name of the user.
 	Name string `json:"name"`
 
+	// PendingApproval Whether the person waits until somebody approves the first login.
+	PendingApproval bool `json:"pending_approval"`
+
 	// Role The role which decides the permissions.
 	Role UserRole `json:"role"`
 
-	// Status Whether the user may sign in.
+	// Status Whether the user may sign in; a person is invited until the first login.
 	Status UserStatus `json:"status"`
 
 	// Version Counts the changes of the user; the ETag.
@@ -2025,8 +2328,50 @@ type UserIssued string
 // UserRole The role which decides the permissions.
 type UserRole string
 
-// UserStatus Whether the user may sign in.
+// UserStatus Whether the user may sign in; a person is invited until the first login.
 type UserStatus string
+
+// UserRequest A new user.
+type UserRequest struct {
+	// AutoGroups The ids of the groups that machines of this person join; not `All`, which holds every machine anyway.
+	AutoGroups *[]string `json:"auto_groups,omitempty"`
+
+	// Email The e-mail address of a person, unique in the account; it must be given unless `is_service_user` is true, and a service user has none.
+	Email nullable.Nullable[string] `json:"email,omitempty"`
+
+	// IsBlocked Whether the user is blocked; the tokens of a blocked user are refused.
+	IsBlocked *bool `json:"is_blocked,omitempty"`
+
+	// IsServiceUser Whether this is a service user, which has no login and acts with tokens that admins make.
+	IsServiceUser *bool `json:"is_service_user,omitempty"`
+
+	// Name The name of the user.
+	Name *string `json:"name,omitempty"`
+
+	// Role The role which decides the permissions. A service user cannot be owner; only an owner makes an owner.
+	Role *UserRequestRole `json:"role,omitempty"`
+}
+
+// UserRequestRole The role which decides the permissions. A service user cannot be owner; only an owner makes an owner.
+type UserRequestRole string
+
+// UserUpdate What can be changed of a user.
+type UserUpdate struct {
+	// AutoGroups The ids of the groups that machines of this person join; not `All`, which holds every machine anyway.
+	AutoGroups []string `json:"auto_groups"`
+
+	// IsBlocked Whether the user is blocked; the tokens of a blocked user are refused.
+	IsBlocked bool `json:"is_blocked"`
+
+	// Name The name of the user. Absent, it stays as it is; null empties it.
+	Name nullable.Nullable[string] `json:"name,omitempty"`
+
+	// Role The role which decides the permissions.
+	Role UserUpdateRole `json:"role"`
+}
+
+// UserUpdateRole The role which decides the permissions.
+type UserUpdateRole string
 
 // ViewBlob The compiled rules that concern a class of peers.
 type ViewBlob struct {
@@ -2240,6 +2585,15 @@ type UpdateSetupKeyParams struct {
 
 // ListUsersParams defines parameters for ListUsers.
 type ListUsersParams struct {
+	// Name Only the objects with exactly this name.
+	Name *Name `form:"name,omitempty" json:"name,omitempty"`
+
+	// Email Only the person with this e-mail address.
+	Email *string `form:"email,omitempty" json:"email,omitempty"`
+
+	// ServiceUser Only service users when true, only people when false.
+	ServiceUser *bool `form:"service_user,omitempty" json:"service_user,omitempty"`
+
 	// Ids Only the objects with these ids, separated by commas, at most 200.
 	Ids *Ids `form:"ids,omitempty" json:"ids,omitempty"`
 
@@ -2248,6 +2602,18 @@ type ListUsersParams struct {
 
 	// Cursor Where the page begins, as the `Link` header of the page before it told (RFC 8288).
 	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+}
+
+// DeleteUserParams defines parameters for DeleteUser.
+type DeleteUserParams struct {
+	// IfMatch The ETag of the object as the caller knows it; 412 when the object changed since (RFC 9110, section 13.1.1). Absent, the last write wins.
+	IfMatch *IfMatch `json:"If-Match,omitempty"`
+}
+
+// UpdateUserParams defines parameters for UpdateUser.
+type UpdateUserParams struct {
+	// IfMatch The ETag of the object as the caller knows it; 412 when the object changed since (RFC 9110, section 13.1.1). Absent, the last write wins.
+	IfMatch *IfMatch `json:"If-Match,omitempty"`
 }
 
 // ListTokensParams defines parameters for ListTokens.
@@ -2306,6 +2672,12 @@ type CreateSetupKeyJSONRequestBody = SetupKeyRequest
 
 // UpdateSetupKeyJSONRequestBody defines body for UpdateSetupKey for application/json ContentType.
 type UpdateSetupKeyJSONRequestBody = SetupKeyUpdate
+
+// CreateUserJSONRequestBody defines body for CreateUser for application/json ContentType.
+type CreateUserJSONRequestBody = UserRequest
+
+// UpdateUserJSONRequestBody defines body for UpdateUser for application/json ContentType.
+type UpdateUserJSONRequestBody = UserUpdate
 
 // CreateTokenJSONRequestBody defines body for CreateToken for application/json ContentType.
 type CreateTokenJSONRequestBody = TokenRequest
@@ -2725,6 +3097,9 @@ type ServerInterface interface {
 	// GetGroupMembership Read a membership.
 	// (GET /api/groups/{group_id}/peers/{peer_id})
 	GetGroupMembership(w http.ResponseWriter, r *http.Request, groupId GroupId, peerId PeerId)
+	// ListGroupReferrers List what names a group.
+	// (GET /api/groups/{group_id}/referrers)
+	ListGroupReferrers(w http.ResponseWriter, r *http.Request, groupId GroupId)
 	// GetInstance Tell whether the installation still needs its owner.
 	// (GET /api/instance)
 	GetInstance(w http.ResponseWriter, r *http.Request)
@@ -2746,6 +3121,9 @@ type ServerInterface interface {
 	// ListAccessiblePeers List the peers that a peer may reach.
 	// (GET /api/peers/{peer_id}/accessible-peers)
 	ListAccessiblePeers(w http.ResponseWriter, r *http.Request, peerId PeerId)
+	// ListPeerReferrers List what names a peer.
+	// (GET /api/peers/{peer_id}/referrers)
+	ListPeerReferrers(w http.ResponseWriter, r *http.Request, peerId PeerId)
 	// ListPolicies List the policies.
 	// (GET /api/policies)
 	ListPolicies(w http.ResponseWriter, r *http.Request, params ListPoliciesParams)
@@ -2782,12 +3160,21 @@ type ServerInterface interface {
 	// ListUsers List the users.
 	// (GET /api/users)
 	ListUsers(w http.ResponseWriter, r *http.Request, params ListUsersParams)
+	// CreateUser Create a user.
+	// (POST /api/users)
+	CreateUser(w http.ResponseWriter, r *http.Request)
 	// GetCurrentUser Read the caller.
 	// (GET /api/users/current)
 	GetCurrentUser(w http.ResponseWriter, r *http.Request)
+	// DeleteUser Delete a user.
+	// (DELETE /api/users/{user_id})
+	DeleteUser(w http.ResponseWriter, r *http.Request, userId UserId, params DeleteUserParams)
 	// GetUser Read a user.
 	// (GET /api/users/{user_id})
 	GetUser(w http.ResponseWriter, r *http.Request, userId UserId)
+	// UpdateUser Change a user.
+	// (PUT /api/users/{user_id})
+	UpdateUser(w http.ResponseWriter, r *http.Request, userId UserId, params UpdateUserParams)
 	// ListTokens List the tokens of a user.
 	// (GET /api/users/{user_id}/tokens)
 	ListTokens(w http.ResponseWriter, r *http.Request, userId UserId, params ListTokensParams)
@@ -3493,6 +3880,32 @@ func (siw *ServerInterfaceWrapper) GetGroupMembership(w http.ResponseWriter, r *
 	handler.ServeHTTP(w, r)
 }
 
+// ListGroupReferrers operation middleware
+func (siw *ServerInterfaceWrapper) ListGroupReferrers(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "group_id" -------------
+	var groupId GroupId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "group_id", r.PathValue("group_id"), &groupId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "group_id", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ListGroupReferrers(w, r, groupId)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
 // GetInstance operation middleware
 func (siw *ServerInterfaceWrapper) GetInstance(w http.ResponseWriter, r *http.Request) {
 
@@ -3775,6 +4188,32 @@ func (siw *ServerInterfaceWrapper) ListAccessiblePeers(w http.ResponseWriter, r 
 
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.ListAccessiblePeers(w, r, peerId)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// ListPeerReferrers operation middleware
+func (siw *ServerInterfaceWrapper) ListPeerReferrers(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "peer_id" -------------
+	var peerId PeerId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "peer_id", r.PathValue("peer_id"), &peerId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "peer_id", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ListPeerReferrers(w, r, peerId)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -4231,6 +4670,45 @@ func (siw *ServerInterfaceWrapper) ListUsers(w http.ResponseWriter, r *http.Requ
 	// Parameter object where we will unmarshal all parameters from the context
 	var params ListUsersParams
 
+	// ------------- Optional query parameter "name" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "name", r.URL.Query(), &params.Name, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "name"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "name", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "email" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "email", r.URL.Query(), &params.Email, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "email"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "email", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "service_user" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "service_user", r.URL.Query(), &params.ServiceUser, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "service_user"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "service_user", Err: err})
+		}
+		return
+	}
+
 	// ------------- Optional query parameter "ids" -------------
 
 	err = runtime.BindQueryParameterWithOptions("form", false, false, "ids", r.URL.Query(), &params.Ids, runtime.BindQueryParameterOptions{Type: "array", Format: ""})
@@ -4281,11 +4759,75 @@ func (siw *ServerInterfaceWrapper) ListUsers(w http.ResponseWriter, r *http.Requ
 	handler.ServeHTTP(w, r)
 }
 
+// CreateUser operation middleware
+func (siw *ServerInterfaceWrapper) CreateUser(w http.ResponseWriter, r *http.Request) {
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.CreateUser(w, r)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
 // GetCurrentUser operation middleware
 func (siw *ServerInterfaceWrapper) GetCurrentUser(w http.ResponseWriter, r *http.Request) {
 
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.GetCurrentUser(w, r)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// DeleteUser operation middleware
+func (siw *ServerInterfaceWrapper) DeleteUser(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "user_id" -------------
+	var userId UserId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "user_id", r.PathValue("user_id"), &userId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "user_id", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params DeleteUserParams
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "If-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
+		var IfMatch IfMatch
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "If-Match", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "If-Match", Err: err})
+			return
+		}
+
+		params.IfMatch = &IfMatch
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.DeleteUser(w, r, userId, params)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -4312,6 +4854,56 @@ func (siw *ServerInterfaceWrapper) GetUser(w http.ResponseWriter, r *http.Reques
 
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.GetUser(w, r, userId)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// UpdateUser operation middleware
+func (siw *ServerInterfaceWrapper) UpdateUser(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "user_id" -------------
+	var userId UserId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "user_id", r.PathValue("user_id"), &userId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "user_id", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params UpdateUserParams
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "If-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
+		var IfMatch IfMatch
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "If-Match", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "If-Match", Err: err})
+			return
+		}
+
+		params.IfMatch = &IfMatch
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.UpdateUser(w, r, userId, params)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -4638,6 +5230,7 @@ func HandlerWithOptions(si ServerInterface, options StdHTTPServerOptions) http.H
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/api/groups/{group_id}/peers", wrapper.CreateGroupMembership)
 	m.HandleFunc(http.MethodDelete+" "+options.BaseURL+"/api/groups/{group_id}/peers/{peer_id}", wrapper.DeleteGroupMembership)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/groups/{group_id}/peers/{peer_id}", wrapper.GetGroupMembership)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/groups/{group_id}/referrers", wrapper.ListGroupReferrers)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/instance", wrapper.GetInstance)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/instance/version", wrapper.GetInstanceVersion)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/peers", wrapper.ListPeers)
@@ -4645,6 +5238,7 @@ func HandlerWithOptions(si ServerInterface, options StdHTTPServerOptions) http.H
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/peers/{peer_id}", wrapper.GetPeer)
 	m.HandleFunc(http.MethodPut+" "+options.BaseURL+"/api/peers/{peer_id}", wrapper.UpdatePeer)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/peers/{peer_id}/accessible-peers", wrapper.ListAccessiblePeers)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/peers/{peer_id}/referrers", wrapper.ListPeerReferrers)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/policies", wrapper.ListPolicies)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/api/policies", wrapper.CreatePolicy)
 	m.HandleFunc(http.MethodDelete+" "+options.BaseURL+"/api/policies/{policy_id}", wrapper.DeletePolicy)
@@ -4657,8 +5251,11 @@ func HandlerWithOptions(si ServerInterface, options StdHTTPServerOptions) http.H
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/setup-keys/{setup_key_id}", wrapper.GetSetupKey)
 	m.HandleFunc(http.MethodPut+" "+options.BaseURL+"/api/setup-keys/{setup_key_id}", wrapper.UpdateSetupKey)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/users", wrapper.ListUsers)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/api/users", wrapper.CreateUser)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/users/current", wrapper.GetCurrentUser)
+	m.HandleFunc(http.MethodDelete+" "+options.BaseURL+"/api/users/{user_id}", wrapper.DeleteUser)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/users/{user_id}", wrapper.GetUser)
+	m.HandleFunc(http.MethodPut+" "+options.BaseURL+"/api/users/{user_id}", wrapper.UpdateUser)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/users/{user_id}/tokens", wrapper.ListTokens)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/api/users/{user_id}/tokens", wrapper.CreateToken)
 	m.HandleFunc(http.MethodDelete+" "+options.BaseURL+"/api/users/{user_id}/tokens/{token_id}", wrapper.DeleteToken)
@@ -5149,6 +5746,28 @@ func (response GetGroupMembership200JSONResponse) VisitGetGroupMembershipRespons
 	return err
 }
 
+type ListGroupReferrersRequestObject struct {
+	GroupId GroupId `json:"group_id"`
+}
+
+type ListGroupReferrersResponseObject interface {
+	VisitListGroupReferrersResponse(w http.ResponseWriter) error
+}
+
+type ListGroupReferrers200JSONResponse []Referrer
+
+func (response ListGroupReferrers200JSONResponse) VisitListGroupReferrersResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type GetInstanceRequestObject struct {
 }
 
@@ -5293,6 +5912,28 @@ type ListAccessiblePeersResponseObject interface {
 type ListAccessiblePeers200JSONResponse []AccessiblePeer
 
 func (response ListAccessiblePeers200JSONResponse) VisitListAccessiblePeersResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListPeerReferrersRequestObject struct {
+	PeerId PeerId `json:"peer_id"`
+}
+
+type ListPeerReferrersResponseObject interface {
+	VisitListPeerReferrersResponse(w http.ResponseWriter) error
+}
+
+type ListPeerReferrers200JSONResponse []Referrer
+
+func (response ListPeerReferrers200JSONResponse) VisitListPeerReferrersResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response); err != nil {
@@ -5574,6 +6215,28 @@ func (response ListUsers200JSONResponse) VisitListUsersResponse(w http.ResponseW
 	return err
 }
 
+type CreateUserRequestObject struct {
+	Body *CreateUserJSONRequestBody
+}
+
+type CreateUserResponseObject interface {
+	VisitCreateUserResponse(w http.ResponseWriter) error
+}
+
+type CreateUser200JSONResponse User
+
+func (response CreateUser200JSONResponse) VisitCreateUserResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type GetCurrentUserRequestObject struct {
 }
 
@@ -5584,6 +6247,29 @@ type GetCurrentUserResponseObject interface {
 type GetCurrentUser200JSONResponse CurrentUser
 
 func (response GetCurrentUser200JSONResponse) VisitGetCurrentUserResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteUserRequestObject struct {
+	UserId UserId `json:"user_id"`
+	Params DeleteUserParams
+}
+
+type DeleteUserResponseObject interface {
+	VisitDeleteUserResponse(w http.ResponseWriter) error
+}
+
+type DeleteUser200JSONResponse Empty
+
+func (response DeleteUser200JSONResponse) VisitDeleteUserResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response); err != nil {
@@ -5606,6 +6292,30 @@ type GetUserResponseObject interface {
 type GetUser200JSONResponse User
 
 func (response GetUser200JSONResponse) VisitGetUserResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UpdateUserRequestObject struct {
+	UserId UserId `json:"user_id"`
+	Params UpdateUserParams
+	Body   *UpdateUserJSONRequestBody
+}
+
+type UpdateUserResponseObject interface {
+	VisitUpdateUserResponse(w http.ResponseWriter) error
+}
+
+type UpdateUser200JSONResponse User
+
+func (response UpdateUser200JSONResponse) VisitUpdateUserResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response); err != nil {
@@ -5771,6 +6481,9 @@ type StrictServerInterface interface {
 	// GetGroupMembership Read a membership.
 	// (GET /api/groups/{group_id}/peers/{peer_id})
 	GetGroupMembership(ctx context.Context, request GetGroupMembershipRequestObject) (GetGroupMembershipResponseObject, error)
+	// ListGroupReferrers List what names a group.
+	// (GET /api/groups/{group_id}/referrers)
+	ListGroupReferrers(ctx context.Context, request ListGroupReferrersRequestObject) (ListGroupReferrersResponseObject, error)
 	// GetInstance Tell whether the installation still needs its owner.
 	// (GET /api/instance)
 	GetInstance(ctx context.Context, request GetInstanceRequestObject) (GetInstanceResponseObject, error)
@@ -5792,6 +6505,9 @@ type StrictServerInterface interface {
 	// ListAccessiblePeers List the peers that a peer may reach.
 	// (GET /api/peers/{peer_id}/accessible-peers)
 	ListAccessiblePeers(ctx context.Context, request ListAccessiblePeersRequestObject) (ListAccessiblePeersResponseObject, error)
+	// ListPeerReferrers List what names a peer.
+	// (GET /api/peers/{peer_id}/referrers)
+	ListPeerReferrers(ctx context.Context, request ListPeerReferrersRequestObject) (ListPeerReferrersResponseObject, error)
 	// ListPolicies List the policies.
 	// (GET /api/policies)
 	ListPolicies(ctx context.Context, request ListPoliciesRequestObject) (ListPoliciesResponseObject, error)
@@ -5828,12 +6544,21 @@ type StrictServerInterface interface {
 	// ListUsers List the users.
 	// (GET /api/users)
 	ListUsers(ctx context.Context, request ListUsersRequestObject) (ListUsersResponseObject, error)
+	// CreateUser Create a user.
+	// (POST /api/users)
+	CreateUser(ctx context.Context, request CreateUserRequestObject) (CreateUserResponseObject, error)
 	// GetCurrentUser Read the caller.
 	// (GET /api/users/current)
 	GetCurrentUser(ctx context.Context, request GetCurrentUserRequestObject) (GetCurrentUserResponseObject, error)
+	// DeleteUser Delete a user.
+	// (DELETE /api/users/{user_id})
+	DeleteUser(ctx context.Context, request DeleteUserRequestObject) (DeleteUserResponseObject, error)
 	// GetUser Read a user.
 	// (GET /api/users/{user_id})
 	GetUser(ctx context.Context, request GetUserRequestObject) (GetUserResponseObject, error)
+	// UpdateUser Change a user.
+	// (PUT /api/users/{user_id})
+	UpdateUser(ctx context.Context, request UpdateUserRequestObject) (UpdateUserResponseObject, error)
 	// ListTokens List the tokens of a user.
 	// (GET /api/users/{user_id}/tokens)
 	ListTokens(ctx context.Context, request ListTokensRequestObject) (ListTokensResponseObject, error)
@@ -6455,6 +7180,32 @@ func (sh *strictHandler) GetGroupMembership(w http.ResponseWriter, r *http.Reque
 	}
 }
 
+// ListGroupReferrers operation middleware
+func (sh *strictHandler) ListGroupReferrers(w http.ResponseWriter, r *http.Request, groupId GroupId) {
+	var request ListGroupReferrersRequestObject
+
+	request.GroupId = groupId
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.ListGroupReferrers(ctx, request.(ListGroupReferrersRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListGroupReferrers")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(ListGroupReferrersResponseObject); ok {
+		if err := validResponse.VisitListGroupReferrersResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
 // GetInstance operation middleware
 func (sh *strictHandler) GetInstance(w http.ResponseWriter, r *http.Request) {
 	var request GetInstanceRequestObject
@@ -6635,6 +7386,32 @@ func (sh *strictHandler) ListAccessiblePeers(w http.ResponseWriter, r *http.Requ
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(ListAccessiblePeersResponseObject); ok {
 		if err := validResponse.VisitListAccessiblePeersResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ListPeerReferrers operation middleware
+func (sh *strictHandler) ListPeerReferrers(w http.ResponseWriter, r *http.Request, peerId PeerId) {
+	var request ListPeerReferrersRequestObject
+
+	request.PeerId = peerId
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.ListPeerReferrers(ctx, request.(ListPeerReferrersRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListPeerReferrers")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(ListPeerReferrersResponseObject); ok {
+		if err := validResponse.VisitListPeerReferrersResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {
@@ -6987,6 +7764,37 @@ func (sh *strictHandler) ListUsers(w http.ResponseWriter, r *http.Request, param
 	}
 }
 
+// CreateUser operation middleware
+func (sh *strictHandler) CreateUser(w http.ResponseWriter, r *http.Request) {
+	var request CreateUserRequestObject
+
+	var body CreateUserJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.CreateUser(ctx, request.(CreateUserRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "CreateUser")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(CreateUserResponseObject); ok {
+		if err := validResponse.VisitCreateUserResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
 // GetCurrentUser operation middleware
 func (sh *strictHandler) GetCurrentUser(w http.ResponseWriter, r *http.Request) {
 	var request GetCurrentUserRequestObject
@@ -7004,6 +7812,33 @@ func (sh *strictHandler) GetCurrentUser(w http.ResponseWriter, r *http.Request) 
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(GetCurrentUserResponseObject); ok {
 		if err := validResponse.VisitGetCurrentUserResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// DeleteUser operation middleware
+func (sh *strictHandler) DeleteUser(w http.ResponseWriter, r *http.Request, userId UserId, params DeleteUserParams) {
+	var request DeleteUserRequestObject
+
+	request.UserId = userId
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.DeleteUser(ctx, request.(DeleteUserRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "DeleteUser")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(DeleteUserResponseObject); ok {
+		if err := validResponse.VisitDeleteUserResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {
@@ -7030,6 +7865,40 @@ func (sh *strictHandler) GetUser(w http.ResponseWriter, r *http.Request, userId 
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(GetUserResponseObject); ok {
 		if err := validResponse.VisitGetUserResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// UpdateUser operation middleware
+func (sh *strictHandler) UpdateUser(w http.ResponseWriter, r *http.Request, userId UserId, params UpdateUserParams) {
+	var request UpdateUserRequestObject
+
+	request.UserId = userId
+	request.Params = params
+
+	var body UpdateUserJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.UpdateUser(ctx, request.(UpdateUserRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "UpdateUser")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(UpdateUserResponseObject); ok {
+		if err := validResponse.VisitUpdateUserResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {

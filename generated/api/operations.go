@@ -63,7 +63,10 @@ const (
 	PermissionTokensCreate    = "tokens:create"
 	PermissionTokensDelete    = "tokens:delete"
 	PermissionTokensRead      = "tokens:read"
+	PermissionUsersCreate     = "users:create"
+	PermissionUsersDelete     = "users:delete"
 	PermissionUsersRead       = "users:read"
+	PermissionUsersUpdate     = "users:update"
 )
 
 // Operations is every operation of the contract by ID.
@@ -73,12 +76,14 @@ var Operations = map[string]Operation{
 	"CreatePolicy":          {ID: "CreatePolicy", Method: "POST", Path: "/api/policies", Permission: "policies:create", Credential: UserCredential, Writes: true, NewBody: func() any { return new(PolicyRequest) }},
 	"CreateSetupKey":        {ID: "CreateSetupKey", Method: "POST", Path: "/api/setup-keys", Permission: "setup_keys:create", Credential: UserCredential, Writes: true, NewBody: func() any { return new(SetupKeyRequest) }},
 	"CreateToken":           {ID: "CreateToken", Method: "POST", Path: "/api/users/{user_id}/tokens", Permission: "tokens:create", Credential: UserCredential, Writes: true, NewBody: func() any { return new(TokenRequest) }},
+	"CreateUser":            {ID: "CreateUser", Method: "POST", Path: "/api/users", Permission: "users:create", Credential: UserCredential, Writes: true, NewBody: func() any { return new(UserRequest) }},
 	"DeleteGroup":           {ID: "DeleteGroup", Method: "DELETE", Path: "/api/groups/{group_id}", Permission: "groups:delete", Credential: UserCredential, Writes: true},
 	"DeleteGroupMembership": {ID: "DeleteGroupMembership", Method: "DELETE", Path: "/api/groups/{group_id}/peers/{peer_id}", Permission: "groups:update", Credential: UserCredential, Writes: true},
 	"DeletePeer":            {ID: "DeletePeer", Method: "DELETE", Path: "/api/peers/{peer_id}", Permission: "peers:delete", Credential: UserCredential, Writes: true},
 	"DeletePolicy":          {ID: "DeletePolicy", Method: "DELETE", Path: "/api/policies/{policy_id}", Permission: "policies:delete", Credential: UserCredential, Writes: true},
 	"DeleteSetupKey":        {ID: "DeleteSetupKey", Method: "DELETE", Path: "/api/setup-keys/{setup_key_id}", Permission: "setup_keys:delete", Credential: UserCredential, Writes: true},
 	"DeleteToken":           {ID: "DeleteToken", Method: "DELETE", Path: "/api/users/{user_id}/tokens/{token_id}", Permission: "tokens:delete", Credential: UserCredential, Writes: true},
+	"DeleteUser":            {ID: "DeleteUser", Method: "DELETE", Path: "/api/users/{user_id}", Permission: "users:delete", Credential: UserCredential, Writes: true},
 	"EnrollAgent":           {ID: "EnrollAgent", Method: "POST", Path: "/agent/v1/enroll", Permission: "anonymous", Credential: NoCredential, Writes: true, NewBody: func() any { return new(EnrollRequest) }},
 	"GetAccountSettings":    {ID: "GetAccountSettings", Method: "GET", Path: "/api/accounts/current/settings", Permission: "accounts:read", Credential: UserCredential, Writes: false},
 	"GetBlob":               {ID: "GetBlob", Method: "GET", Path: "/agent/v1/blobs/{sha256}", Permission: "agent", Credential: AgentCredential, Writes: false},
@@ -96,7 +101,9 @@ var Operations = map[string]Operation{
 	"ListAccounts":          {ID: "ListAccounts", Method: "GET", Path: "/api/accounts", Permission: "accounts:read", Credential: UserCredential, Writes: false},
 	"ListAuditEvents":       {ID: "ListAuditEvents", Method: "GET", Path: "/api/events/audit", Permission: "events:read", Credential: UserCredential, Writes: false},
 	"ListGroupMemberships":  {ID: "ListGroupMemberships", Method: "GET", Path: "/api/groups/{group_id}/peers", Permission: "groups:read", Credential: UserCredential, Writes: false, Conditional: true},
+	"ListGroupReferrers":    {ID: "ListGroupReferrers", Method: "GET", Path: "/api/groups/{group_id}/referrers", Permission: "groups:read", Credential: UserCredential, Writes: false},
 	"ListGroups":            {ID: "ListGroups", Method: "GET", Path: "/api/groups", Permission: "groups:read", Credential: UserCredential, Writes: false, Conditional: true},
+	"ListPeerReferrers":     {ID: "ListPeerReferrers", Method: "GET", Path: "/api/peers/{peer_id}/referrers", Permission: "peers:read", Credential: UserCredential, Writes: false},
 	"ListPeers":             {ID: "ListPeers", Method: "GET", Path: "/api/peers", Permission: "peers:read", Credential: UserCredential, Writes: false},
 	"ListPolicies":          {ID: "ListPolicies", Method: "GET", Path: "/api/policies", Permission: "policies:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"ListSetupKeys":         {ID: "ListSetupKeys", Method: "GET", Path: "/api/setup-keys", Permission: "setup_keys:read", Credential: UserCredential, Writes: false},
@@ -112,6 +119,7 @@ var Operations = map[string]Operation{
 	"UpdatePeer":            {ID: "UpdatePeer", Method: "PUT", Path: "/api/peers/{peer_id}", Permission: "peers:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(PeerRequest) }},
 	"UpdatePolicy":          {ID: "UpdatePolicy", Method: "PUT", Path: "/api/policies/{policy_id}", Permission: "policies:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(PolicyRequest) }},
 	"UpdateSetupKey":        {ID: "UpdateSetupKey", Method: "PUT", Path: "/api/setup-keys/{setup_key_id}", Permission: "setup_keys:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(SetupKeyUpdate) }},
+	"UpdateUser":            {ID: "UpdateUser", Method: "PUT", Path: "/api/users/{user_id}", Permission: "users:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(UserUpdate) }},
 	"WithdrawAgent":         {ID: "WithdrawAgent", Method: "DELETE", Path: "/agent/v1/peer", Permission: "agent", Credential: AgentCredential, Writes: true},
 }
 
@@ -119,10 +127,10 @@ var Operations = map[string]Operation{
 // action of a noun, *:action for that action of every noun.
 var RolePermissions = map[string][]string{
 	"admin":         {"*:*"},
-	"auditor":       {"*:read"},
-	"network_admin": {"accounts:read", "events:read", "groups:*", "peers:*", "policies:*", "setup_keys:*", "users:read"},
+	"auditor":       {"*:read", "tokens:*"},
+	"network_admin": {"accounts:read", "events:read", "groups:*", "peers:*", "policies:*", "setup_keys:*", "tokens:*", "users:read"},
 	"owner":         {"*:*"},
-	"user":          {},
+	"user":          {"peers:read", "tokens:*", "users:read"},
 }
 
 // Versioned is an object whose changes are counted; its ETag is the version in

@@ -5,27 +5,29 @@ package api
 // bodyShapes says, for each type that occurs in requests, which members must
 // be there and which may be null.
 var bodyShapes = map[string]bodyShape{
-	"AccountRequest":         {required: []string{"settings"}, closed: true},
-	"AccountSettingsRequest": {closed: true},
-	"EnrollRequest":          {required: []string{"facts", "machine_key", "proof", "setup_key", "wireguard_key"}, closed: true},
-	"GroupMembershipRequest": {required: []string{"peer_id"}, closed: true},
-	"GroupRequest":           {required: []string{"name"}, nullable: []string{"peers"}, closed: true},
-	"MachineFacts":           {required: []string{"agent_version", "arch", "hostname", "kernel_version", "os"}, closed: true},
-	"MapPosition":            {required: []string{"digest", "epoch", "serial"}, closed: true},
-	"NestedSettings":         {required: []string{"extra"}, closed: true},
-	"NestedSettingsExtra":    {closed: true},
-	"Onboarding":             {required: []string{"onboarding_flow_pending", "signup_form_pending"}, closed: true},
-	"PeerRequest":            {closed: true},
-	"PolicyRequest":          {required: []string{"name", "rules"}, closed: true},
-	"PolicyRuleRequest":      {required: []string{"name"}, nullable: []string{"destinationResource", "destinations", "port_ranges", "ports", "sourceResource", "sources"}, closed: true},
-	"PortRange":              {required: []string{"end", "start"}, closed: true},
-	"RuleResource":           {required: []string{"id", "type"}, closed: true},
-	"SetupKeyRequest":        {required: []string{"name"}, closed: true},
-	"SetupKeyUpdate":         {required: []string{"auto_groups"}, closed: true},
-	"SetupRequest":           {required: []string{"email", "name", "password"}, closed: true},
-	"SignalRequest":          {required: []string{"box", "to"}, closed: true},
-	"StatusReport":           {required: []string{"facts"}, closed: true},
-	"TokenRequest":           {required: []string{"expires_in", "name"}, closed: true},
+	"AccountRequest":             {required: []string{"settings"}, closed: true},
+	"AccountSettingsRequest":     {closed: true},
+	"EnrollRequest":              {required: []string{"facts", "machine_key", "proof", "setup_key", "wireguard_key"}, closed: true},
+	"GroupMembershipRequest":     {required: []string{"peer_id"}, closed: true},
+	"GroupRequest":               {required: []string{"name"}, nullable: []string{"peers"}, closed: true},
+	"MachineFacts":               {required: []string{"agent_version", "arch", "hostname", "kernel_version", "os"}, closed: true},
+	"MapPosition":                {required: []string{"digest", "epoch", "serial"}, closed: true},
+	"NestedSettingsExtraRequest": {closed: true},
+	"NestedSettingsRequest":      {closed: true},
+	"Onboarding":                 {required: []string{"onboarding_flow_pending", "signup_form_pending"}, closed: true},
+	"PeerRequest":                {closed: true},
+	"PolicyRequest":              {required: []string{"name", "rules"}, closed: true},
+	"PolicyRuleRequest":          {required: []string{"name"}, nullable: []string{"destinationResource", "destinations", "port_ranges", "ports", "sourceResource", "sources"}, closed: true},
+	"PortRange":                  {required: []string{"end", "start"}, closed: true},
+	"RuleResource":               {required: []string{"id", "type"}, closed: true},
+	"SetupKeyRequest":            {required: []string{"name"}, closed: true},
+	"SetupKeyUpdate":             {required: []string{"auto_groups"}, closed: true},
+	"SetupRequest":               {required: []string{"email", "name", "password"}, closed: true},
+	"SignalRequest":              {required: []string{"box", "to"}, closed: true},
+	"StatusReport":               {required: []string{"facts"}, closed: true},
+	"TokenRequest":               {required: []string{"expires_in", "name"}, closed: true},
+	"UserRequest":                {nullable: []string{"email"}, closed: true},
+	"UserUpdate":                 {required: []string{"auto_groups", "is_blocked", "role"}, nullable: []string{"name"}, closed: true},
 }
 
 // Validate compares every value with its rule in the contract and reports all
@@ -71,10 +73,37 @@ func (r AccountSettingsRequest) validate(at string, f *faults) {
 		f.length(at+"dns_domain", string(v), 1, 200)
 		f.format(at+"dns_domain", string(v), "hostname")
 	}
+	if r.JwtAllowGroups != nil {
+		v := *r.JwtAllowGroups
+		f.items(at+"jwt_allow_groups", len(v), 0, 256)
+		unique(f, at+"jwt_allow_groups", v)
+		for i0, v := range v {
+			at := element(at+"jwt_allow_groups", i0)
+			f.length(at, string(v), 0, 255)
+		}
+	}
 	if r.NetworkRange != nil {
 		v := *r.NetworkRange
 		f.length(at+"network_range", string(v), 0, 18)
 		f.format(at+"network_range", string(v), "cidr")
+	}
+	if r.NetworkTrafficLogsGroups != nil {
+		v := *r.NetworkTrafficLogsGroups
+		f.items(at+"network_traffic_logs_groups", len(v), 0, 256)
+		unique(f, at+"network_traffic_logs_groups", v)
+		for i0, v := range v {
+			at := element(at+"network_traffic_logs_groups", i0)
+			f.length(at, string(v), 0, 255)
+		}
+	}
+	if r.PeerExposeGroups != nil {
+		v := *r.PeerExposeGroups
+		f.items(at+"peer_expose_groups", len(v), 0, 256)
+		unique(f, at+"peer_expose_groups", v)
+		for i0, v := range v {
+			at := element(at+"peer_expose_groups", i0)
+			f.length(at, string(v), 0, 255)
+		}
 	}
 }
 
@@ -236,42 +265,70 @@ func (r *MapPosition) ApplyDefaults() {
 
 // Validate compares every value with its rule in the contract and reports all
 // faults at once; nil means that there are none.
-func (r NestedSettings) Validate() []FieldError {
+func (r NestedSettingsExtraRequest) Validate() []FieldError {
 	var f faults
 	r.validate("", &f)
 	return f.list
 }
 
-func (r NestedSettings) validate(at string, f *faults) {
-	{
-		v := r.Extra
-		v.validate(at+"extra"+".", f)
+func (r NestedSettingsExtraRequest) validate(at string, f *faults) {
+	if r.NetworkTrafficLogsGroups != nil {
+		v := *r.NetworkTrafficLogsGroups
+		f.items(at+"network_traffic_logs_groups", len(v), 0, 256)
+		unique(f, at+"network_traffic_logs_groups", v)
+		for i0, v := range v {
+			at := element(at+"network_traffic_logs_groups", i0)
+			f.length(at, string(v), 0, 255)
+		}
 	}
 }
 
 // ApplyDefaults puts the default of the contract wherever a member is absent
 // or null, and null where an empty value means that a member is not used. It
 // comes before Validate.
-func (r *NestedSettings) ApplyDefaults() {
-	r.Extra.ApplyDefaults()
+func (r *NestedSettingsExtraRequest) ApplyDefaults() {
 }
 
 // Validate compares every value with its rule in the contract and reports all
 // faults at once; nil means that there are none.
-func (r NestedSettingsExtra) Validate() []FieldError {
+func (r NestedSettingsRequest) Validate() []FieldError {
 	var f faults
 	r.validate("", &f)
 	return f.list
 }
 
-func (r NestedSettingsExtra) validate(at string, f *faults) {
-	_, _ = at, f
+func (r NestedSettingsRequest) validate(at string, f *faults) {
+	if r.Extra != nil {
+		v := *r.Extra
+		v.validate(at+"extra"+".", f)
+	}
+	if r.JwtAllowGroups != nil {
+		v := *r.JwtAllowGroups
+		f.items(at+"jwt_allow_groups", len(v), 0, 256)
+		unique(f, at+"jwt_allow_groups", v)
+		for i0, v := range v {
+			at := element(at+"jwt_allow_groups", i0)
+			f.length(at, string(v), 0, 255)
+		}
+	}
+	if r.PeerExposeGroups != nil {
+		v := *r.PeerExposeGroups
+		f.items(at+"peer_expose_groups", len(v), 0, 256)
+		unique(f, at+"peer_expose_groups", v)
+		for i0, v := range v {
+			at := element(at+"peer_expose_groups", i0)
+			f.length(at, string(v), 0, 255)
+		}
+	}
 }
 
 // ApplyDefaults puts the default of the contract wherever a member is absent
 // or null, and null where an empty value means that a member is not used. It
 // comes before Validate.
-func (r *NestedSettingsExtra) ApplyDefaults() {
+func (r *NestedSettingsRequest) ApplyDefaults() {
+	if r.Extra != nil {
+		r.Extra.ApplyDefaults()
+	}
 }
 
 // Validate compares every value with its rule in the contract and reports all
@@ -764,6 +821,104 @@ func (r TokenRequest) validate(at string, f *faults) {
 func (r *TokenRequest) ApplyDefaults() {
 }
 
+// Validate compares every value with its rule in the contract and reports all
+// faults at once; nil means that there are none.
+func (r UserRequest) Validate() []FieldError {
+	var f faults
+	r.validate("", &f)
+	return f.list
+}
+
+func (r UserRequest) validate(at string, f *faults) {
+	if r.AutoGroups != nil {
+		v := *r.AutoGroups
+		f.items(at+"auto_groups", len(v), 0, 256)
+		unique(f, at+"auto_groups", v)
+		for i0, v := range v {
+			at := element(at+"auto_groups", i0)
+			f.length(at, string(v), 1, 255)
+		}
+	}
+	if v, err := r.Email.Get(); err == nil {
+		f.length(at+"email", string(v), 3, 255)
+		f.pattern(at+"email", string(v), "^[^@\\s]+@[^@\\s]+$")
+	}
+	if r.Name != nil {
+		v := *r.Name
+		f.length(at+"name", string(v), 0, 255)
+	}
+	if r.Role != nil {
+		v := *r.Role
+		f.oneOf(at+"role", string(v), "user", "auditor", "network_admin", "admin", "owner")
+	}
+}
+
+// ApplyDefaults puts the default of the contract wherever a member is absent
+// or null, and null where an empty value means that a member is not used. It
+// comes before Validate.
+func (r *UserRequest) ApplyDefaults() {
+	if r.AutoGroups == nil {
+		v := []string{}
+		r.AutoGroups = &v
+	}
+	if v, err := r.Email.Get(); err == nil && v == "" {
+		r.Email.SetNull()
+	}
+	if r.IsBlocked == nil {
+		v := bool(false)
+		r.IsBlocked = &v
+	}
+	if r.IsServiceUser == nil {
+		v := bool(false)
+		r.IsServiceUser = &v
+	}
+	if r.Name == nil {
+		v := string("")
+		r.Name = &v
+	}
+	if r.Role == nil {
+		v := UserRequestRole("user")
+		r.Role = &v
+	}
+}
+
+// Validate compares every value with its rule in the contract and reports all
+// faults at once; nil means that there are none.
+func (r UserUpdate) Validate() []FieldError {
+	var f faults
+	r.validate("", &f)
+	return f.list
+}
+
+func (r UserUpdate) validate(at string, f *faults) {
+	{
+		v := r.AutoGroups
+		f.present(at+"auto_groups", v != nil)
+		f.items(at+"auto_groups", len(v), 0, 256)
+		unique(f, at+"auto_groups", v)
+		for i0, v := range v {
+			at := element(at+"auto_groups", i0)
+			f.length(at, string(v), 1, 255)
+		}
+	}
+	if v, err := r.Name.Get(); err == nil {
+		f.length(at+"name", string(v), 0, 255)
+	}
+	{
+		v := r.Role
+		f.oneOf(at+"role", string(v), "user", "auditor", "network_admin", "admin", "owner")
+	}
+}
+
+// ApplyDefaults puts the default of the contract wherever a member is absent
+// or null, and null where an empty value means that a member is not used. It
+// comes before Validate.
+func (r *UserUpdate) ApplyDefaults() {
+	if v, err := r.Name.Get(); err == nil && v == "" {
+		r.Name.SetNull()
+	}
+}
+
 // Validate compares the query parameters with their rules in the contract;
 // nil means that all obey.
 func (r DeleteGroupParams) Validate() []FieldError {
@@ -791,6 +946,14 @@ func (r DeletePolicyParams) Validate() []FieldError {
 // Validate compares the query parameters with their rules in the contract;
 // nil means that all obey.
 func (r DeleteSetupKeyParams) Validate() []FieldError {
+	const at = ""
+	f := &faults{}
+	return f.list
+}
+
+// Validate compares the query parameters with their rules in the contract;
+// nil means that all obey.
+func (r DeleteUserParams) Validate() []FieldError {
 	const at = ""
 	f := &faults{}
 	return f.list
@@ -997,6 +1160,14 @@ func (r ListTokensParams) Validate() []FieldError {
 func (r ListUsersParams) Validate() []FieldError {
 	const at = ""
 	f := &faults{}
+	if r.Name != nil {
+		v := *r.Name
+		f.length(at+"name", string(v), 0, 255)
+	}
+	if r.Email != nil {
+		v := *r.Email
+		f.length(at+"email", string(v), 0, 255)
+	}
 	if r.Ids != nil {
 		v := *r.Ids
 		f.items(at+"ids", len(v), 0, 200)
@@ -1086,6 +1257,14 @@ func (r UpdatePolicyParams) Validate() []FieldError {
 // Validate compares the query parameters with their rules in the contract;
 // nil means that all obey.
 func (r UpdateSetupKeyParams) Validate() []FieldError {
+	const at = ""
+	f := &faults{}
+	return f.list
+}
+
+// Validate compares the query parameters with their rules in the contract;
+// nil means that all obey.
+func (r UpdateUserParams) Validate() []FieldError {
 	const at = ""
 	f := &faults{}
 	return f.list

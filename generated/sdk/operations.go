@@ -129,6 +129,7 @@ func (c *Client) CreateSetupKey(ctx context.Context, body api.SetupKeyRequest, o
 }
 
 // CreateToken creates an access token of a user. The secret is in this answer and nowhere else.
+// People make their own tokens; those of service users are made by owners and admins.
 func (c *Client) CreateToken(ctx context.Context, userID string, body api.TokenRequest, opts ...CallOption) (*api.TokenCreated, error) {
 	call := newCall("POST", "/api/users/"+url.PathEscape(userID)+"/tokens", opts)
 	call.body = body
@@ -140,8 +141,21 @@ func (c *Client) CreateToken(ctx context.Context, userID string, body api.TokenR
 	return &out, nil
 }
 
-// DeleteGroup deletes a group. A group that a policy or a setup key names is in use, and the answer
-// is 400 with the referrers.
+// CreateUser creates a service user, which acts with tokens that admins make, or a person, who is
+// `invited` until the first login.
+func (c *Client) CreateUser(ctx context.Context, body api.UserRequest, opts ...CallOption) (*api.User, error) {
+	call := newCall("POST", "/api/users", opts)
+	call.body = body
+	call.idempotent = true
+	var out api.User
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
+// DeleteGroup deletes a group. A group that a policy, a setup key or a user names is in use, and
+// the answer is 400 with the referrers.
 func (c *Client) DeleteGroup(ctx context.Context, groupID string, opts ...CallOption) error {
 	call := newCall("DELETE", "/api/groups/"+url.PathEscape(groupID), opts)
 	return c.do(ctx, call, nil)
@@ -176,6 +190,13 @@ func (c *Client) DeleteSetupKey(ctx context.Context, setupKeyID string, opts ...
 // DeleteToken deletes a token; the next request that carries it is refused.
 func (c *Client) DeleteToken(ctx context.Context, userID string, tokenID string, opts ...CallOption) error {
 	call := newCall("DELETE", "/api/users/"+url.PathEscape(userID)+"/tokens/"+url.PathEscape(tokenID), opts)
+	return c.do(ctx, call, nil)
+}
+
+// DeleteUser deletes a user with all tokens; the next request that carries one is refused. Nobody
+// deletes itself, only an owner deletes an owner, and the last owner stays.
+func (c *Client) DeleteUser(ctx context.Context, userID string, opts ...CallOption) error {
+	call := newCall("DELETE", "/api/users/"+url.PathEscape(userID), opts)
 	return c.do(ctx, call, nil)
 }
 
@@ -400,6 +421,17 @@ func (c *Client) GroupMemberships(ctx context.Context, groupID string, o ListGro
 	return pages[api.GroupMembership](ctx, c, call)
 }
 
+// ListGroupReferrers lists the objects that name a group and the field in which they do; the group
+// can be deleted when there are none.
+func (c *Client) ListGroupReferrers(ctx context.Context, groupID string, opts ...CallOption) ([]api.Referrer, error) {
+	call := newCall("GET", "/api/groups/"+url.PathEscape(groupID)+"/referrers", opts)
+	var out []api.Referrer
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // ListGroupsOptions are the query parameters of ListGroups; zero fields are not sent.
 type ListGroupsOptions struct {
 	// Only the objects with exactly this name.
@@ -440,6 +472,17 @@ func (c *Client) Groups(ctx context.Context, o ListGroupsOptions, opts ...CallOp
 	call := newCall("GET", "/api/groups", opts)
 	o.query(call.query)
 	return pages[api.Group](ctx, c, call)
+}
+
+// ListPeerReferrers lists the objects that name a peer and the field in which they do; the peer can
+// be removed when there are none.
+func (c *Client) ListPeerReferrers(ctx context.Context, peerID string, opts ...CallOption) ([]api.Referrer, error) {
+	call := newCall("GET", "/api/peers/"+url.PathEscape(peerID)+"/referrers", opts)
+	var out []api.Referrer
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return out, nil
 }
 
 // ListPeersOptions are the query parameters of ListPeers; zero fields are not sent.
@@ -625,6 +668,12 @@ func (c *Client) Tokens(ctx context.Context, userID string, o ListTokensOptions,
 
 // ListUsersOptions are the query parameters of ListUsers; zero fields are not sent.
 type ListUsersOptions struct {
+	// Only the objects with exactly this name.
+	Name string
+	// Only the person with this e-mail address.
+	Email string
+	// Only service users when true, only people when false.
+	ServiceUser *bool
 	// Only the objects with these ids, separated by commas, at most 200.
 	Ids []string
 	// The size of a page, 1 to 1000. Without it the answer is the whole list.
@@ -632,6 +681,15 @@ type ListUsersOptions struct {
 }
 
 func (o ListUsersOptions) query(q url.Values) {
+	if o.Name != "" {
+		q.Set("name", o.Name)
+	}
+	if o.Email != "" {
+		q.Set("email", o.Email)
+	}
+	if o.ServiceUser != nil {
+		q.Set("service_user", fmt.Sprint(*o.ServiceUser))
+	}
 	if len(o.Ids) > 0 {
 		q.Set("ids", strings.Join(o.Ids, ","))
 	}
@@ -640,7 +698,8 @@ func (o ListUsersOptions) query(q url.Values) {
 	}
 }
 
-// ListUsers lists the people and service users of the account in the order of their creation.
+// ListUsers lists the people and service users of the account in the order of their creation. A
+// user of the role `user` sees only itself.
 func (c *Client) ListUsers(ctx context.Context, o ListUsersOptions, opts ...CallOption) ([]api.User, error) {
 	call := newCall("GET", "/api/users", opts)
 	o.query(call.query)
@@ -789,6 +848,19 @@ func (c *Client) UpdateSetupKey(ctx context.Context, setupKeyID string, body api
 	call := newCall("PUT", "/api/setup-keys/"+url.PathEscape(setupKeyID), opts)
 	call.body = body
 	var out api.SetupKey
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
+// UpdateUser changes role, automatic groups, name and blocking of a user. Nobody changes the own
+// role or blocks itself, only an owner touches an owner, and the last owner stays one. The tokens
+// of a blocked user are refused from the next request on.
+func (c *Client) UpdateUser(ctx context.Context, userID string, body api.UserUpdate, opts ...CallOption) (*api.User, error) {
+	call := newCall("PUT", "/api/users/"+url.PathEscape(userID), opts)
+	call.body = body
+	var out api.User
 	if err := c.do(ctx, call, &out); err != nil {
 		return nil, err
 	}

@@ -88,28 +88,89 @@ func flattenAccountSettings(ctx context.Context, o *api.AccountSettings, m *Acco
 
 // AccountSettingsDataModel is what Terraform holds.
 type AccountSettingsDataModel struct {
-	DnsDomain           types.String `tfsdk:"dns_domain"`
-	NetworkRange        types.String `tfsdk:"network_range"`
-	NetworkRangeV6      types.String `tfsdk:"network_range_v6"`
-	PeerApprovalEnabled types.Bool   `tfsdk:"peer_approval_enabled"`
-	Version             types.Int64  `tfsdk:"version"`
+	AutoUpdateVersion                  types.String `tfsdk:"auto_update_version"`
+	DnsDomain                          types.String `tfsdk:"dns_domain"`
+	GroupsPropagationEnabled           types.Bool   `tfsdk:"groups_propagation_enabled"`
+	JwtAllowGroups                     types.Set    `tfsdk:"jwt_allow_groups"`
+	JwtGroupsClaimName                 types.String `tfsdk:"jwt_groups_claim_name"`
+	JwtGroupsEnabled                   types.Bool   `tfsdk:"jwt_groups_enabled"`
+	LazyConnectionEnabled              types.Bool   `tfsdk:"lazy_connection_enabled"`
+	NetworkRange                       types.String `tfsdk:"network_range"`
+	NetworkRangeV6                     types.String `tfsdk:"network_range_v6"`
+	NetworkTrafficLogsEnabled          types.Bool   `tfsdk:"network_traffic_logs_enabled"`
+	NetworkTrafficLogsGroups           types.Set    `tfsdk:"network_traffic_logs_groups"`
+	NetworkTrafficPacketCounterEnabled types.Bool   `tfsdk:"network_traffic_packet_counter_enabled"`
+	PeerApprovalEnabled                types.Bool   `tfsdk:"peer_approval_enabled"`
+	PeerExposeEnabled                  types.Bool   `tfsdk:"peer_expose_enabled"`
+	PeerExposeGroups                   types.Set    `tfsdk:"peer_expose_groups"`
+	PeerInactivityExpiration           types.Int64  `tfsdk:"peer_inactivity_expiration"`
+	PeerInactivityExpirationEnabled    types.Bool   `tfsdk:"peer_inactivity_expiration_enabled"`
+	PeerLoginExpiration                types.Int64  `tfsdk:"peer_login_expiration"`
+	PeerLoginExpirationEnabled         types.Bool   `tfsdk:"peer_login_expiration_enabled"`
+	RegularUsersViewBlocked            types.Bool   `tfsdk:"regular_users_view_blocked"`
+	RoutingPeerDnsResolutionEnabled    types.Bool   `tfsdk:"routing_peer_dns_resolution_enabled"`
+	UserApprovalRequired               types.Bool   `tfsdk:"user_approval_required"`
+	Version                            types.Int64  `tfsdk:"version"`
 }
 
 var accountSettingsDataTypes = map[string]attr.Type{
-	"dns_domain":            types.StringType,
-	"network_range":         types.StringType,
-	"network_range_v6":      types.StringType,
-	"peer_approval_enabled": types.BoolType,
-	"version":               types.Int64Type,
+	"auto_update_version":                    types.StringType,
+	"dns_domain":                             types.StringType,
+	"groups_propagation_enabled":             types.BoolType,
+	"jwt_allow_groups":                       types.SetType{ElemType: types.StringType},
+	"jwt_groups_claim_name":                  types.StringType,
+	"jwt_groups_enabled":                     types.BoolType,
+	"lazy_connection_enabled":                types.BoolType,
+	"network_range":                          types.StringType,
+	"network_range_v6":                       types.StringType,
+	"network_traffic_logs_enabled":           types.BoolType,
+	"network_traffic_logs_groups":            types.SetType{ElemType: types.StringType},
+	"network_traffic_packet_counter_enabled": types.BoolType,
+	"peer_approval_enabled":                  types.BoolType,
+	"peer_expose_enabled":                    types.BoolType,
+	"peer_expose_groups":                     types.SetType{ElemType: types.StringType},
+	"peer_inactivity_expiration":             types.Int64Type,
+	"peer_inactivity_expiration_enabled":     types.BoolType,
+	"peer_login_expiration":                  types.Int64Type,
+	"peer_login_expiration_enabled":          types.BoolType,
+	"regular_users_view_blocked":             types.BoolType,
+	"routing_peer_dns_resolution_enabled":    types.BoolType,
+	"user_approval_required":                 types.BoolType,
+	"version":                                types.Int64Type,
 }
 
 func dataSchemaOfAccountSettings() datasource.Schema {
 	return datasource.Schema{
 		MarkdownDescription: "Reads one account settings. The settings of the account as one flat object.",
 		Attributes: map[string]datasource.Attribute{
+			"auto_update_version": datasource.StringAttribute{
+				Computed:            true,
+				MarkdownDescription: "The version to which agents update themselves; not available yet.",
+			},
 			"dns_domain": datasource.StringAttribute{
 				Computed:            true,
 				MarkdownDescription: "The domain below which peers have their names, such as `wattle.internal`. Lower case and without a dot at the end.",
+			},
+			"groups_propagation_enabled": datasource.BoolAttribute{
+				Computed:            true,
+				MarkdownDescription: "Whether a person's groups reach machines that the person has enrolled already; not available yet.",
+			},
+			"jwt_allow_groups": datasource.SetAttribute{
+				Computed:            true,
+				MarkdownDescription: "The groups of the claim of which a person must have one; not available yet.",
+				ElementType:         types.StringType,
+			},
+			"jwt_groups_claim_name": datasource.StringAttribute{
+				Computed:            true,
+				MarkdownDescription: "The claim that names the groups; not available yet.",
+			},
+			"jwt_groups_enabled": datasource.BoolAttribute{
+				Computed:            true,
+				MarkdownDescription: "Whether groups come from a claim of the login; not available yet.",
+			},
+			"lazy_connection_enabled": datasource.BoolAttribute{
+				Computed:            true,
+				MarkdownDescription: "Whether machines connect when traffic comes; not available yet.",
 			},
 			"network_range": datasource.StringAttribute{
 				Computed:            true,
@@ -119,9 +180,59 @@ func dataSchemaOfAccountSettings() datasource.Schema {
 				Computed:            true,
 				MarkdownDescription: "The IPv6 range of overlay addresses in CIDR form (RFC 4193).",
 			},
+			"network_traffic_logs_enabled": datasource.BoolAttribute{
+				Computed:            true,
+				MarkdownDescription: "Whether machines report the flows they carry; not available yet.",
+			},
+			"network_traffic_logs_groups": datasource.SetAttribute{
+				Computed:            true,
+				MarkdownDescription: "The groups whose machines report flows; not available yet.",
+				ElementType:         types.StringType,
+			},
+			"network_traffic_packet_counter_enabled": datasource.BoolAttribute{
+				Computed:            true,
+				MarkdownDescription: "Whether the reports count packets; not available yet.",
+			},
 			"peer_approval_enabled": datasource.BoolAttribute{
 				Computed:            true,
 				MarkdownDescription: "Whether a new peer waits until somebody approves it; until then it reaches nobody.",
+			},
+			"peer_expose_enabled": datasource.BoolAttribute{
+				Computed:            true,
+				MarkdownDescription: "Whether machines may publish services; not available yet.",
+			},
+			"peer_expose_groups": datasource.SetAttribute{
+				Computed:            true,
+				MarkdownDescription: "The groups whose machines may publish services; not available yet.",
+				ElementType:         types.StringType,
+			},
+			"peer_inactivity_expiration": datasource.Int64Attribute{
+				Computed:            true,
+				MarkdownDescription: "After how many seconds of inactivity a login ends; not available yet.",
+			},
+			"peer_inactivity_expiration_enabled": datasource.BoolAttribute{
+				Computed:            true,
+				MarkdownDescription: "Whether inactivity ends the logins of people; not available yet.",
+			},
+			"peer_login_expiration": datasource.Int64Attribute{
+				Computed:            true,
+				MarkdownDescription: "After how many seconds a login ends; not available yet.",
+			},
+			"peer_login_expiration_enabled": datasource.BoolAttribute{
+				Computed:            true,
+				MarkdownDescription: "Whether the logins of people end after a time; not available yet.",
+			},
+			"regular_users_view_blocked": datasource.BoolAttribute{
+				Computed:            true,
+				MarkdownDescription: "Whether users of the role `user` see nothing but their own; always so at present.",
+			},
+			"routing_peer_dns_resolution_enabled": datasource.BoolAttribute{
+				Computed:            true,
+				MarkdownDescription: "Whether routing peers resolve the domains of resources; not available yet.",
+			},
+			"user_approval_required": datasource.BoolAttribute{
+				Computed:            true,
+				MarkdownDescription: "Whether people wait for approval after the first login; not available yet.",
 			},
 			"version": datasource.Int64Attribute{
 				Computed:            true,
@@ -133,10 +244,28 @@ func dataSchemaOfAccountSettings() datasource.Schema {
 
 func flattenAccountSettingsData(ctx context.Context, o *api.AccountSettings, m *AccountSettingsDataModel, d *diag.Diagnostics) {
 	_, _ = ctx, d
+	m.AutoUpdateVersion = types.StringValue(o.AutoUpdateVersion)
 	m.DnsDomain = types.StringValue(o.DnsDomain)
+	m.GroupsPropagationEnabled = types.BoolValue(o.GroupsPropagationEnabled)
+	m.JwtAllowGroups = types.SetValueMust(types.StringType, textValues(o.JwtAllowGroups, plain[string]))
+	m.JwtGroupsClaimName = types.StringValue(o.JwtGroupsClaimName)
+	m.JwtGroupsEnabled = types.BoolValue(o.JwtGroupsEnabled)
+	m.LazyConnectionEnabled = types.BoolValue(o.LazyConnectionEnabled)
 	m.NetworkRange = types.StringValue(o.NetworkRange)
 	m.NetworkRangeV6 = types.StringValue(o.NetworkRangeV6)
+	m.NetworkTrafficLogsEnabled = types.BoolValue(o.NetworkTrafficLogsEnabled)
+	m.NetworkTrafficLogsGroups = types.SetValueMust(types.StringType, textValues(o.NetworkTrafficLogsGroups, plain[string]))
+	m.NetworkTrafficPacketCounterEnabled = types.BoolValue(o.NetworkTrafficPacketCounterEnabled)
 	m.PeerApprovalEnabled = types.BoolValue(o.PeerApprovalEnabled)
+	m.PeerExposeEnabled = types.BoolValue(o.PeerExposeEnabled)
+	m.PeerExposeGroups = types.SetValueMust(types.StringType, textValues(o.PeerExposeGroups, plain[string]))
+	m.PeerInactivityExpiration = types.Int64Value(int64(o.PeerInactivityExpiration))
+	m.PeerInactivityExpirationEnabled = types.BoolValue(o.PeerInactivityExpirationEnabled)
+	m.PeerLoginExpiration = types.Int64Value(int64(o.PeerLoginExpiration))
+	m.PeerLoginExpirationEnabled = types.BoolValue(o.PeerLoginExpirationEnabled)
+	m.RegularUsersViewBlocked = types.BoolValue(o.RegularUsersViewBlocked)
+	m.RoutingPeerDnsResolutionEnabled = types.BoolValue(o.RoutingPeerDnsResolutionEnabled)
+	m.UserApprovalRequired = types.BoolValue(o.UserApprovalRequired)
 	m.Version = types.Int64Value(o.Version)
 }
 

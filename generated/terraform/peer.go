@@ -269,7 +269,7 @@ func dataSchemaOfPeer() datasource.Schema {
 			},
 			"inactivity_expiration_enabled": datasource.BoolAttribute{
 				Computed:            true,
-				MarkdownDescription: "Whether inactivity ends the login of its person.",
+				MarkdownDescription: "Whether inactivity ends the login of its person; only for a machine that a person enrolled.",
 			},
 			"ip": datasource.StringAttribute{
 				Optional:            true,
@@ -295,7 +295,7 @@ func dataSchemaOfPeer() datasource.Schema {
 			},
 			"login_expiration_enabled": datasource.BoolAttribute{
 				Computed:            true,
-				MarkdownDescription: "Whether the login of its person ends after a time; never for a machine that enrolled by setup key.",
+				MarkdownDescription: "Whether the login of its person ends after a time; only for a machine that a person enrolled.",
 			},
 			"login_expired": datasource.BoolAttribute{
 				Computed:            true,
@@ -325,7 +325,7 @@ func dataSchemaOfPeer() datasource.Schema {
 			},
 			"ssh_enabled": datasource.BoolAttribute{
 				Computed:            true,
-				MarkdownDescription: "Whether its SSH server is on.",
+				MarkdownDescription: "Whether its SSH server is on; not available yet.",
 			},
 			"ui_version": datasource.StringAttribute{
 				Computed:            true,
@@ -413,7 +413,7 @@ func listSchemaOfPeer() datasource.Schema {
 				},
 				"inactivity_expiration_enabled": datasource.BoolAttribute{
 					Computed:            true,
-					MarkdownDescription: "Whether inactivity ends the login of its person.",
+					MarkdownDescription: "Whether inactivity ends the login of its person; only for a machine that a person enrolled.",
 				},
 				"ip": datasource.StringAttribute{
 					Computed:            true,
@@ -437,7 +437,7 @@ func listSchemaOfPeer() datasource.Schema {
 				},
 				"login_expiration_enabled": datasource.BoolAttribute{
 					Computed:            true,
-					MarkdownDescription: "Whether the login of its person ends after a time; never for a machine that enrolled by setup key.",
+					MarkdownDescription: "Whether the login of its person ends after a time; only for a machine that a person enrolled.",
 				},
 				"login_expired": datasource.BoolAttribute{
 					Computed:            true,
@@ -465,7 +465,7 @@ func listSchemaOfPeer() datasource.Schema {
 				},
 				"ssh_enabled": datasource.BoolAttribute{
 					Computed:            true,
-					MarkdownDescription: "Whether its SSH server is on.",
+					MarkdownDescription: "Whether its SSH server is on; not available yet.",
 				},
 				"ui_version": datasource.StringAttribute{
 					Computed:            true,

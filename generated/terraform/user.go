@@ -4,45 +4,191 @@ package terraform
 
 import (
 	"context"
+	"github.com/hashicorp/terraform-plugin-framework-validators/setvalidator"
+	"github.com/hashicorp/terraform-plugin-framework-validators/stringvalidator"
 	"github.com/hashicorp/terraform-plugin-framework/attr"
 	datasource "github.com/hashicorp/terraform-plugin-framework/datasource/schema"
 	"github.com/hashicorp/terraform-plugin-framework/diag"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/booldefault"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/boolplanmodifier"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/planmodifier"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/setdefault"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/stringdefault"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/stringplanmodifier"
+	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
 	"github.com/hashicorp/terraform-plugin-framework/types"
 	"github.com/wattlenet/wattle/generated/api"
 	"github.com/wattlenet/wattle/generated/sdk"
 	"iter"
+	"regexp"
 	"strconv"
 )
 
-// UserDataModel is what Terraform holds.
-type UserDataModel struct {
+// UserModel is what Terraform holds.
+type UserModel struct {
 	AutoGroups    types.Set    `tfsdk:"auto_groups"`
 	Email         types.String `tfsdk:"email"`
 	Id            types.String `tfsdk:"id"`
 	IsBlocked     types.Bool   `tfsdk:"is_blocked"`
-	IsCurrent     types.Bool   `tfsdk:"is_current"`
 	IsServiceUser types.Bool   `tfsdk:"is_service_user"`
 	Issued        types.String `tfsdk:"issued"`
-	LastLogin     types.String `tfsdk:"last_login"`
 	Name          types.String `tfsdk:"name"`
 	Role          types.String `tfsdk:"role"`
-	Status        types.String `tfsdk:"status"`
-	Version       types.Int64  `tfsdk:"version"`
+}
+
+func schemaOfUser() schema.Schema {
+	return schema.Schema{
+		Version:             0,
+		MarkdownDescription: "A person or a service user of the account.",
+		Attributes: map[string]schema.Attribute{
+			"auto_groups": schema.SetAttribute{
+				Optional:            true,
+				Computed:            true,
+				MarkdownDescription: "The ids of the groups that machines of this person join; not `All`, which holds every machine anyway. At most 256 elements. Default: `[]`. Refers to a [group](group.md).",
+				ElementType:         types.StringType,
+				Default:             setdefault.StaticValue(types.SetValueMust(types.StringType, []attr.Value{})),
+				Validators:          []validator.Set{setvalidator.SizeAtMost(256), setvalidator.ValueStringsAre(stringvalidator.UTF8LengthBetween(1, 255))},
+			},
+			"email": schema.StringAttribute{
+				Optional:            true,
+				MarkdownDescription: "The e-mail address of a person, unique in the account; it must be given unless `is_service_user` is true, and a service user has none. At most 255 characters. Forces replacement.",
+				PlanModifiers:       []planmodifier.String{stringplanmodifier.RequiresReplace()},
+				Validators:          []validator.String{stringvalidator.UTF8LengthBetween(3, 255), stringvalidator.RegexMatches(regexp.MustCompile("^[^@\\s]+@[^@\\s]+$"), "")},
+			},
+			"id": schema.StringAttribute{
+				Computed:            true,
+				MarkdownDescription: "The id of the user.",
+				PlanModifiers:       []planmodifier.String{stringplanmodifier.UseStateForUnknown()},
+			},
+			"is_blocked": schema.BoolAttribute{
+				Optional:            true,
+				Computed:            true,
+				MarkdownDescription: "Whether the user is blocked; the tokens of a blocked user are refused. Default: `false`.",
+				Default:             booldefault.StaticBool(false),
+			},
+			"is_service_user": schema.BoolAttribute{
+				Optional:            true,
+				Computed:            true,
+				MarkdownDescription: "Whether this is a service user, which has no login and acts with tokens that admins make. Default: `false`. Forces replacement.",
+				Default:             booldefault.StaticBool(false),
+				PlanModifiers:       []planmodifier.Bool{boolplanmodifier.RequiresReplace()},
+			},
+			"issued": schema.StringAttribute{
+				Computed:            true,
+				MarkdownDescription: "How the user came to be.",
+				PlanModifiers:       []planmodifier.String{stringplanmodifier.UseStateForUnknown()},
+			},
+			"name": schema.StringAttribute{
+				Optional:            true,
+				Computed:            true,
+				MarkdownDescription: "The name of the user. At most 255 characters. Default: `\"\"`.",
+				Default:             stringdefault.StaticString(""),
+				Validators:          []validator.String{stringvalidator.UTF8LengthBetween(0, 255)},
+			},
+			"role": schema.StringAttribute{
+				Optional:            true,
+				Computed:            true,
+				MarkdownDescription: "The role which decides the permissions. A service user cannot be owner; only an owner makes an owner. One of `user`, `auditor`, `network_admin`, `admin`, `owner`. Default: `\"user\"`.",
+				Default:             stringdefault.StaticString("user"),
+				Validators:          []validator.String{stringvalidator.OneOf("user", "auditor", "network_admin", "admin", "owner")},
+			},
+		},
+	}
+}
+
+func expandUserCreate(ctx context.Context, m *UserModel, d *diag.Diagnostics) api.UserRequest {
+	_, _ = ctx, d
+	var out api.UserRequest
+	if !m.AutoGroups.IsNull() && !m.AutoGroups.IsUnknown() {
+		v := texts[string](m.AutoGroups)
+		out.AutoGroups = &v
+	}
+	if m.Email.IsNull() {
+		out.Email.SetNull()
+	} else {
+		out.Email.Set(m.Email.ValueString())
+	}
+	if !m.IsBlocked.IsNull() && !m.IsBlocked.IsUnknown() {
+		v := m.IsBlocked.ValueBool()
+		out.IsBlocked = &v
+	}
+	if !m.IsServiceUser.IsNull() && !m.IsServiceUser.IsUnknown() {
+		v := m.IsServiceUser.ValueBool()
+		out.IsServiceUser = &v
+	}
+	if !m.Name.IsNull() && !m.Name.IsUnknown() {
+		v := m.Name.ValueString()
+		out.Name = &v
+	}
+	if !m.Role.IsNull() && !m.Role.IsUnknown() {
+		v := api.UserRequestRole(m.Role.ValueString())
+		out.Role = &v
+	}
+	return out
+}
+
+func expandUserUpdate(ctx context.Context, m *UserModel, d *diag.Diagnostics) api.UserUpdate {
+	_, _ = ctx, d
+	var out api.UserUpdate
+	out.AutoGroups = texts[string](m.AutoGroups)
+	out.IsBlocked = m.IsBlocked.ValueBool()
+	if m.Name.IsNull() {
+		out.Name.SetNull()
+	} else {
+		out.Name.Set(m.Name.ValueString())
+	}
+	out.Role = api.UserUpdateRole(m.Role.ValueString())
+	return out
+}
+
+func flattenUser(ctx context.Context, o *api.User, m *UserModel, d *diag.Diagnostics) {
+	_, _ = ctx, d
+	m.AutoGroups = types.SetValueMust(types.StringType, textValues(o.AutoGroups, plain[string]))
+	if v := o.Email; v != "" {
+		m.Email = types.StringValue(v)
+	} else {
+		m.Email = types.StringNull()
+	}
+	m.Id = types.StringValue(o.Id)
+	m.IsBlocked = types.BoolValue(o.IsBlocked)
+	m.IsServiceUser = types.BoolValue(o.IsServiceUser)
+	m.Issued = types.StringValue(string(o.Issued))
+	m.Name = types.StringValue(o.Name)
+	m.Role = types.StringValue(string(o.Role))
+}
+
+// UserDataModel is what Terraform holds.
+type UserDataModel struct {
+	AutoGroups      types.Set    `tfsdk:"auto_groups"`
+	Email           types.String `tfsdk:"email"`
+	Id              types.String `tfsdk:"id"`
+	IsBlocked       types.Bool   `tfsdk:"is_blocked"`
+	IsCurrent       types.Bool   `tfsdk:"is_current"`
+	IsServiceUser   types.Bool   `tfsdk:"is_service_user"`
+	Issued          types.String `tfsdk:"issued"`
+	LastLogin       types.String `tfsdk:"last_login"`
+	Name            types.String `tfsdk:"name"`
+	PendingApproval types.Bool   `tfsdk:"pending_approval"`
+	Role            types.String `tfsdk:"role"`
+	Status          types.String `tfsdk:"status"`
+	Version         types.Int64  `tfsdk:"version"`
 }
 
 var userDataTypes = map[string]attr.Type{
-	"auto_groups":     types.SetType{ElemType: types.StringType},
-	"email":           types.StringType,
-	"id":              types.StringType,
-	"is_blocked":      types.BoolType,
-	"is_current":      types.BoolType,
-	"is_service_user": types.BoolType,
-	"issued":          types.StringType,
-	"last_login":      types.StringType,
-	"name":            types.StringType,
-	"role":            types.StringType,
-	"status":          types.StringType,
-	"version":         types.Int64Type,
+	"auto_groups":      types.SetType{ElemType: types.StringType},
+	"email":            types.StringType,
+	"id":               types.StringType,
+	"is_blocked":       types.BoolType,
+	"is_current":       types.BoolType,
+	"is_service_user":  types.BoolType,
+	"issued":           types.StringType,
+	"last_login":       types.StringType,
+	"name":             types.StringType,
+	"pending_approval": types.BoolType,
+	"role":             types.StringType,
+	"status":           types.StringType,
+	"version":          types.Int64Type,
 }
 
 func dataSchemaOfUser() datasource.Schema {
@@ -51,12 +197,14 @@ func dataSchemaOfUser() datasource.Schema {
 		Attributes: map[string]datasource.Attribute{
 			"auto_groups": datasource.SetAttribute{
 				Computed:            true,
-				MarkdownDescription: "The groups that machines of this person join. Refers to a [group](group.md).",
+				MarkdownDescription: "The ids of the groups that machines of this person join; not `All`, which holds every machine anyway. Refers to a [group](group.md).",
 				ElementType:         types.StringType,
 			},
 			"email": datasource.StringAttribute{
+				Optional:            true,
 				Computed:            true,
-				MarkdownDescription: "The e-mail address; empty for a service user.",
+				MarkdownDescription: "The e-mail address of a person, unique in the account; it must be given unless `is_service_user` is true, and a service user has none. At most 255 characters.",
+				Validators:          []validator.String{stringvalidator.UTF8LengthBetween(3, 255), stringvalidator.RegexMatches(regexp.MustCompile("^[^@\\s]+@[^@\\s]+$"), "")},
 			},
 			"id": datasource.StringAttribute{
 				Optional:            true,
@@ -65,7 +213,7 @@ func dataSchemaOfUser() datasource.Schema {
 			},
 			"is_blocked": datasource.BoolAttribute{
 				Computed:            true,
-				MarkdownDescription: "Whether the user is blocked.",
+				MarkdownDescription: "Whether the user is blocked; the tokens of a blocked user are refused.",
 			},
 			"is_current": datasource.BoolAttribute{
 				Computed:            true,
@@ -73,7 +221,7 @@ func dataSchemaOfUser() datasource.Schema {
 			},
 			"is_service_user": datasource.BoolAttribute{
 				Computed:            true,
-				MarkdownDescription: "Whether this is a service user.",
+				MarkdownDescription: "Whether this is a service user, which has no login and acts with tokens that admins make.",
 			},
 			"issued": datasource.StringAttribute{
 				Computed:            true,
@@ -87,13 +235,17 @@ func dataSchemaOfUser() datasource.Schema {
 				Computed:            true,
 				MarkdownDescription: "The name of the user.",
 			},
+			"pending_approval": datasource.BoolAttribute{
+				Computed:            true,
+				MarkdownDescription: "Whether the person waits until somebody approves the first login.",
+			},
 			"role": datasource.StringAttribute{
 				Computed:            true,
-				MarkdownDescription: "The role which decides the permissions.",
+				MarkdownDescription: "The role which decides the permissions. A service user cannot be owner; only an owner makes an owner.",
 			},
 			"status": datasource.StringAttribute{
 				Computed:            true,
-				MarkdownDescription: "Whether the user may sign in.",
+				MarkdownDescription: "Whether the user may sign in; a person is invited until the first login.",
 			},
 			"version": datasource.Int64Attribute{
 				Computed:            true,
@@ -107,16 +259,19 @@ func listSchemaOfUser() datasource.Schema {
 	return datasource.Schema{
 		MarkdownDescription: "Lists users. A person or a service user of the account.",
 		Attributes: map[string]datasource.Attribute{
-			"ids": datasource.SetAttribute{Optional: true, ElementType: types.StringType, MarkdownDescription: "Only the objects with these ids, separated by commas, at most 200."},
+			"name":         datasource.StringAttribute{Optional: true, MarkdownDescription: "Only the objects with exactly this name."},
+			"email":        datasource.StringAttribute{Optional: true, MarkdownDescription: "Only the person with this e-mail address."},
+			"service_user": datasource.BoolAttribute{Optional: true, MarkdownDescription: "Only service users when true, only people when false."},
+			"ids":          datasource.SetAttribute{Optional: true, ElementType: types.StringType, MarkdownDescription: "Only the objects with these ids, separated by commas, at most 200."},
 			"users": datasource.ListNestedAttribute{Computed: true, MarkdownDescription: "What was found, in the order of creation.", NestedObject: datasource.NestedAttributeObject{Attributes: map[string]datasource.Attribute{
 				"auto_groups": datasource.SetAttribute{
 					Computed:            true,
-					MarkdownDescription: "The groups that machines of this person join. Refers to a [group](group.md).",
+					MarkdownDescription: "The ids of the groups that machines of this person join; not `All`, which holds every machine anyway. Refers to a [group](group.md).",
 					ElementType:         types.StringType,
 				},
 				"email": datasource.StringAttribute{
 					Computed:            true,
-					MarkdownDescription: "The e-mail address; empty for a service user.",
+					MarkdownDescription: "The e-mail address of a person, unique in the account; it must be given unless `is_service_user` is true, and a service user has none.",
 				},
 				"id": datasource.StringAttribute{
 					Computed:            true,
@@ -124,7 +279,7 @@ func listSchemaOfUser() datasource.Schema {
 				},
 				"is_blocked": datasource.BoolAttribute{
 					Computed:            true,
-					MarkdownDescription: "Whether the user is blocked.",
+					MarkdownDescription: "Whether the user is blocked; the tokens of a blocked user are refused.",
 				},
 				"is_current": datasource.BoolAttribute{
 					Computed:            true,
@@ -132,7 +287,7 @@ func listSchemaOfUser() datasource.Schema {
 				},
 				"is_service_user": datasource.BoolAttribute{
 					Computed:            true,
-					MarkdownDescription: "Whether this is a service user.",
+					MarkdownDescription: "Whether this is a service user, which has no login and acts with tokens that admins make.",
 				},
 				"issued": datasource.StringAttribute{
 					Computed:            true,
@@ -146,13 +301,17 @@ func listSchemaOfUser() datasource.Schema {
 					Computed:            true,
 					MarkdownDescription: "The name of the user.",
 				},
+				"pending_approval": datasource.BoolAttribute{
+					Computed:            true,
+					MarkdownDescription: "Whether the person waits until somebody approves the first login.",
+				},
 				"role": datasource.StringAttribute{
 					Computed:            true,
-					MarkdownDescription: "The role which decides the permissions.",
+					MarkdownDescription: "The role which decides the permissions. A service user cannot be owner; only an owner makes an owner.",
 				},
 				"status": datasource.StringAttribute{
 					Computed:            true,
-					MarkdownDescription: "Whether the user may sign in.",
+					MarkdownDescription: "Whether the user may sign in; a person is invited until the first login.",
 				},
 				"version": datasource.Int64Attribute{
 					Computed:            true,
@@ -166,7 +325,11 @@ func listSchemaOfUser() datasource.Schema {
 func flattenUserData(ctx context.Context, o *api.User, m *UserDataModel, d *diag.Diagnostics) {
 	_, _ = ctx, d
 	m.AutoGroups = types.SetValueMust(types.StringType, textValues(o.AutoGroups, plain[string]))
-	m.Email = types.StringValue(o.Email)
+	if v := o.Email; v != "" {
+		m.Email = types.StringValue(v)
+	} else {
+		m.Email = types.StringNull()
+	}
 	m.Id = types.StringValue(o.Id)
 	m.IsBlocked = types.BoolValue(o.IsBlocked)
 	m.IsCurrent = types.BoolValue(o.IsCurrent)
@@ -174,6 +337,7 @@ func flattenUserData(ctx context.Context, o *api.User, m *UserDataModel, d *diag
 	m.Issued = types.StringValue(string(o.Issued))
 	m.LastLogin = timeValue(o.LastLogin)
 	m.Name = types.StringValue(o.Name)
+	m.PendingApproval = types.BoolValue(o.PendingApproval)
 	m.Role = types.StringValue(string(o.Role))
 	m.Status = types.StringValue(string(o.Status))
 	m.Version = types.Int64Value(o.Version)
@@ -184,23 +348,51 @@ var nounUser = &Noun{
 	Name:        "user",
 	Plural:      "users",
 	Description: "A person or a service user of the account.",
-	Kind:        DataOnly,
+	Kind:        Collection,
 	Parents:     []string{},
 	Key:         "id",
-	Lookup:      []string(nil),
+	Lookup:      []string{"email"},
 	OneOf:       [][]string(nil),
 	AtMostOneOf: [][]string(nil),
-	Fields:      []Field{},
-	OptIn:       []string{},
-	Synthetic:   map[string]any{},
-	DataSchema:  dataSchemaOfUser,
-	NewData:     func() any { return new(UserDataModel) },
-	ListSchema:  listSchemaOfUser,
+	Fields: []Field{
+		{Wire: "auto_groups", Name: "auto_groups", Kind: "set"},
+		{Wire: "email", Name: "email", Kind: "scalar"},
+		{Wire: "id", Name: "id", Kind: "scalar"},
+		{Wire: "is_blocked", Name: "is_blocked", Kind: "scalar"},
+		{Wire: "is_service_user", Name: "is_service_user", Kind: "scalar"},
+		{Wire: "issued", Name: "issued", Kind: "scalar"},
+		{Wire: "name", Name: "name", Kind: "scalar"},
+		{Wire: "role", Name: "role", Kind: "scalar"},
+	},
+	OptIn:      []string{},
+	Synthetic:  map[string]any{},
+	DataSchema: dataSchemaOfUser,
+	NewData:    func() any { return new(UserDataModel) },
+	ListSchema: listSchemaOfUser,
 	Filters: []Filter{
+		{Name: "name", Wire: "name", Type: "string"},
+		{Name: "email", Wire: "email", Type: "string"},
+		{Name: "service_user", Wire: "service_user", Type: "bool"},
 		{Name: "ids", Wire: "ids", Type: "set"},
+	},
+	Schema:   schemaOfUser,
+	NewModel: func() any { return new(UserModel) },
+	Flatten: func(ctx context.Context, object, model any, d *diag.Diagnostics) {
+		flattenUser(ctx, object.(*api.User), model.(*UserModel), d)
 	},
 	Read: func(ctx context.Context, c *sdk.Client, ids []string, opts ...sdk.CallOption) (any, error) {
 		return found(c.GetUser(ctx, ids[0], opts...))
+	},
+	Create: createUser,
+	Update: func(ctx context.Context, c *sdk.Client, ids []string, model any, d *diag.Diagnostics, opts ...sdk.CallOption) (any, error) {
+		body := expandUserUpdate(ctx, model.(*UserModel), d)
+		if d.HasError() {
+			return nil, nil
+		}
+		return found(c.UpdateUser(ctx, ids[0], body, opts...))
+	},
+	Delete: func(ctx context.Context, c *sdk.Client, ids []string, opts ...sdk.CallOption) error {
+		return c.DeleteUser(ctx, ids[0], opts...)
 	},
 	List: func(ctx context.Context, c *sdk.Client, ids []string, opts ...sdk.CallOption) iter.Seq2[any, error] {
 		return erased(c.Users(ctx, sdk.ListUsersOptions{}, opts...))
@@ -217,4 +409,18 @@ var nounUser = &Noun{
 	},
 	ID:       func(object any) string { return object.(*api.User).Id },
 	Revision: func(object any) string { return strconv.Quote(strconv.FormatInt(object.(*api.User).Revision(), 10)) },
+}
+
+func createUser(ctx context.Context, c *sdk.Client, ids []string, model any, d *diag.Diagnostics, opts ...sdk.CallOption) (any, error) {
+	m := model.(*UserModel)
+	body := expandUserCreate(ctx, m, d)
+	if d.HasError() {
+		return nil, nil
+	}
+	out, err := c.CreateUser(ctx, body, opts...)
+	if err != nil {
+		return nil, err
+	}
+	_ = m
+	return out, nil
 }

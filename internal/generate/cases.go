@@ -59,6 +59,12 @@ func (m *model) conformance(n *noun) conformance {
 		}
 		t.Values = a.values(refs, t.Default)
 		t.Invalid = a.invalid()
+		if value, given := n.exampleValue(a); given {
+			t.Default, t.Required, t.Values = "", value != "", nil
+			if t.Required {
+				t.Values = []string{value}
+			}
+		}
 		for _, set := range append(slices.Clone(n.OneOf), n.AtMostOneOf...) {
 			if slices.Contains(set, a.Name) {
 				t.Excludes = append(t.Excludes, slices.DeleteFunc(slices.Clone(set), func(s string) bool { return s == a.Name })...)
@@ -69,6 +75,19 @@ func (m *model) conformance(n *noun) conformance {
 	}
 	c.Setup, c.Needs = refs.hcl(), refs.adopted
 	return c
+}
+
+// exampleValue is the value that the example of the request gives to an
+// attribute. A rule that spans several attributes, such as an e-mail address
+// for people only, is none of JSON Schema; the example then tells a smallest
+// object that the server takes. The value is empty for null: what does not go
+// together with the rest.
+func (n *noun) exampleValue(a *attribute) (value string, given bool) {
+	v, given := n.Example[a.Wire]
+	if !given || v == nil {
+		return "", given
+	}
+	return literal(v), true
 }
 
 func firsts(sets [][]string) []string {
@@ -146,11 +165,11 @@ func (r *references) block(n *noun, i int) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "resource %q \"ref%d\" {\n", n.Type, i)
 	for _, a := range n.Resource {
-		needed := a.Mode == required || slices.Contains(firsts(n.OneOf), a.Name)
-		if !needed {
+		given, needed := n.exampleValue(a)
+		if !needed && a.Mode != required && !slices.Contains(firsts(n.OneOf), a.Name) || needed && given == "" {
 			continue
 		}
-		value := pick(a.values(r, ""), i-1)
+		value := cmpOr(given, pick(a.values(r, ""), i-1))
 		if a.Name == "name" {
 			value = strconv.Quote(fmt.Sprintf("ref%d", i))
 		}

@@ -278,7 +278,9 @@ func (m *model) example(n *noun, full bool) string {
 		for _, set := range append(slices.Clone(n.OneOf), n.AtMostOneOf...) {
 			excluded = excluded || slices.Index(set, a.Name) > 0
 		}
-		needed := a.Mode == required || slices.Contains(firsts(n.OneOf), a.Name)
+		given, chosen := n.exampleValue(a)
+		excluded = excluded || chosen && given == ""
+		needed := a.Mode == required || chosen || slices.Contains(firsts(n.OneOf), a.Name)
 		if a.Mode == computed || a.Synthetic || a.WriteOnly || excluded || a.Wire == "revoked" || !needed && !full {
 			continue
 		}

@@ -45,6 +45,7 @@ type noun struct {
 	WriteOnly      []*attribute // secret: write
 	OneOf          [][]string
 	AtMostOneOf    [][]string
+	Example        map[string]any // see exampleValue
 	Revision       bool
 	Shared         []goField // fields of CreateObject that Object has too
 	schema         *openapi3.Schema
@@ -195,6 +196,7 @@ func (m *model) attributes(r *reporter, n *noun) {
 	}
 	if request != nil {
 		n.OneOf, n.AtMostOneOf = eitherSets(request)
+		n.Example, _ = request.Example.(map[string]any)
 	}
 	n.Data = n.dataAttributes(tree)
 	n.Resource = n.resourceAttributes(tree, update)

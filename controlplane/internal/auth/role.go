@@ -20,6 +20,18 @@ func (p Principal) Can(permission string) bool {
 	}
 }
 
+// The roles that have rules of their own besides their permissions.
+const (
+	RoleOwner = "owner"
+	RoleAdmin = "admin"
+	RoleUser  = "user"
+)
+
+// Restricted reports whether the principal sees only what is its own.
+func (p Principal) Restricted() bool {
+	return (p.Kind == KindUser || p.Kind == KindServiceUser) && p.Role == RoleUser
+}
+
 func roleGrants(role, permission string) bool {
 	noun, action, ok := strings.Cut(permission, ":")
 	if !ok {

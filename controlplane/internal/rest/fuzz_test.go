@@ -46,6 +46,8 @@ func FuzzNoBodyIsAnInternalError(f *testing.F) {
 		`{"name":"t","expires_in":366}`, `{"peer_id":""}`, `{"settings":{"extra":null}}`, `{"settings":{"network_range":"0.0.0.0/0","extra":{}}}`,
 		`{"network_range":"300.1.1.1/8","dns_domain":"..","peer_approval_enabled":"x"}`, `{"ip":"::1","name":""}`,
 		`{"email":"a@b","password":"12345678","name":"x","pat_expire_in":0}`,
+		`{"email":null,"is_service_user":true,"role":"owner","auto_groups":["All"],"is_blocked":null}`, `{"email":"@","role":"user","auto_groups":[],"is_blocked":true}`,
+		`{"settings":{"jwt_allow_groups":[null],"peer_login_expiration":-1,"extra":{"network_traffic_logs_groups":null}}}`,
 		`{"setup_key":"wtk_x","machine_key":"` + strings.Repeat("A", 43) + `=","wireguard_key":"` + strings.Repeat("A", 43) + `=","proof":"a.b.c","facts":{"hostname":"","os":"","arch":"","kernel_version":"","agent_version":""}}`,
 	} {
 		f.Add(seed)

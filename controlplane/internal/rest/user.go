@@ -24,3 +24,21 @@ func (s *Server) GetCurrentUser(ctx context.Context, _ api.GetCurrentUserRequest
 	user, err := s.state.GetCurrentUser(ctx, caller(ctx))
 	return api.GetCurrentUser200JSONResponse(user), err
 }
+
+// CreateUser answers POST /api/users.
+func (s *Server) CreateUser(ctx context.Context, r api.CreateUserRequestObject) (api.CreateUserResponseObject, error) {
+	user, err := s.state.CreateUser(ctx, caller(ctx), *r.Body)
+	return api.CreateUser200JSONResponse(user), err
+}
+
+// UpdateUser answers PUT /api/users/{user_id}.
+func (s *Server) UpdateUser(ctx context.Context, r api.UpdateUserRequestObject) (api.UpdateUserResponseObject, error) {
+	user, err := s.state.UpdateUser(ctx, caller(ctx), r.UserId, *r.Body, text(r.Params.IfMatch))
+	return api.UpdateUser200JSONResponse(user), err
+}
+
+// DeleteUser answers DELETE /api/users/{user_id}.
+func (s *Server) DeleteUser(ctx context.Context, r api.DeleteUserRequestObject) (api.DeleteUserResponseObject, error) {
+	err := s.state.DeleteUser(ctx, caller(ctx), r.UserId, text(r.Params.IfMatch))
+	return api.DeleteUser200JSONResponse{}, err
+}

@@ -23,17 +23,9 @@ func (s *State) ListAccounts(_ context.Context, p auth.Principal) (items []api.A
 func showAccount(row store.Account) api.Account {
 	return api.Account{
 		Id: row.ID, Domain: row.Domain, DomainCategory: "", CreatedAt: row.CreatedAt, CreatedBy: row.CreatedBy,
-		Settings: api.NestedSettings{
-			DnsDomain: &row.DNSDomain, NetworkRange: &row.Network, Extra: api.NestedSettingsExtra{PeerApprovalEnabled: &row.PeerApproval},
-		},
+		Settings:   showNested(showSettings(row)),
 		Onboarding: api.Onboarding{OnboardingFlowPending: row.OnboardingFlowPending, SignupFormPending: row.SignupFormPending},
 		Version:    row.Version,
-	}
-}
-
-func showSettings(row store.Account) api.AccountSettings {
-	return api.AccountSettings{
-		DnsDomain: row.DNSDomain, NetworkRange: row.Network, NetworkRangeV6: row.NetworkV6, PeerApprovalEnabled: row.PeerApproval, Version: row.Version,
 	}
 }
 
@@ -51,11 +43,8 @@ func (s *State) UpdateAccount(ctx context.Context, p auth.Principal, id string, 
 	if id != p.AccountID {
 		return answer, problem.NotFound("account")
 	}
-	flat := api.AccountSettingsRequest{
-		DnsDomain: req.Settings.DnsDomain, NetworkRange: req.Settings.NetworkRange, PeerApprovalEnabled: req.Settings.Extra.PeerApprovalEnabled,
-	}
 	err = s.write(ctx, p, api.PermissionAccountsUpdate, func(w *write) error {
-		return w.changeSettings(flat, req.Onboarding, ifMatch, "settings.")
+		return w.changeSettings(flatRequest(req.Settings), req.Onboarding, ifMatch, nestedField)
 	}, func(a *account) { answer = showAccount(a.row) })
 	return answer, err
 }
@@ -63,18 +52,18 @@ func (s *State) UpdateAccount(ctx context.Context, p auth.Principal, id string, 
 // UpdateAccountSettings merges settings into the present ones (RFC 7396).
 func (s *State) UpdateAccountSettings(ctx context.Context, p auth.Principal, req api.AccountSettingsRequest, ifMatch string) (answer api.AccountSettings, err error) {
 	err = s.write(ctx, p, api.PermissionAccountsUpdate, func(w *write) error {
-		return w.changeSettings(req, nil, ifMatch, "")
+		return w.changeSettings(req, nil, ifMatch, flatField)
 	}, func(a *account) { answer = showSettings(a.row) })
 	return answer, err
 }
 
-func (w *write) changeSettings(req api.AccountSettingsRequest, onboarding *api.Onboarding, ifMatch, prefix string) error {
+func (w *write) changeSettings(req api.AccountSettingsRequest, onboarding *api.Onboarding, ifMatch string, field func(name string) string) error {
 	if err := checkMatch(ifMatch, "account", w.account.Version); err != nil {
 		return err
 	}
-	wrong := req.Validate()
+	wrong := append(req.Validate(), notYet(req, showSettings(w.account))...)
 	for i := range wrong {
-		wrong[i].Field = prefix + wrong[i].Field
+		wrong[i].Field = field(wrong[i].Field)
 	}
 	if err := faults(wrong); err != nil {
 		return err
@@ -90,7 +79,7 @@ func (w *write) changeSettings(req api.AccountSettingsRequest, onboarding *api.O
 		w.account.OnboardingFlowPending, w.account.SignupFormPending = onboarding.OnboardingFlowPending, onboarding.SignupFormPending
 	}
 	if req.NetworkRange != nil && *req.NetworkRange != was.Network {
-		if err := w.changeRange(*req.NetworkRange, prefix+"network_range"); err != nil {
+		if err := w.changeRange(*req.NetworkRange, field("network_range")); err != nil {
 			return err
 		}
 	}

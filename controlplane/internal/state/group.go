@@ -1,6 +1,7 @@
 package state
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -234,7 +235,7 @@ func (w *write) changeableGroup(id, ifMatch, verb string) (store.Object, error) 
 	return o, checkMatch(ifMatch, "group", o.Version)
 }
 
-// DeleteGroup removes a group. One that a policy or a setup key names is in use.
+// DeleteGroup removes a group. One that a policy, a setup key or a user names is in use.
 func (s *State) DeleteGroup(ctx context.Context, p auth.Principal, id, ifMatch string) error {
 	return s.write(ctx, p, api.PermissionGroupsDelete, func(w *write) error {
 		o, err := w.changeableGroup(id, ifMatch, "deleted")
@@ -274,7 +275,11 @@ func groupAudit(name string, peers []string) map[string]any {
 
 // referrers lists what names an object.
 func (w *write) referrers(kind, id string) ([]problem.Referrer, error) {
-	refs, err := store.RefsTo(w.ctx, w.tx, w.account.ID, kind, id)
+	return referrers(w.ctx, w.tx, w.account.ID, kind, id)
+}
+
+func referrers(ctx context.Context, tx *store.Tx, accountID, kind, id string) ([]problem.Referrer, error) {
+	refs, err := store.RefsTo(ctx, tx, accountID, kind, id)
 	if err != nil {
 		return nil, err
 	}
@@ -283,13 +288,19 @@ func (w *write) referrers(kind, id string) ([]problem.Referrer, error) {
 		list[i] = problem.Referrer{Type: ref.FromKind, ID: ref.FromID, Field: ref.Field}
 		switch ref.FromKind {
 		case store.KindSetupKey:
-			k, err := store.FindSetupKey(w.ctx, w.tx, w.account.ID, ref.FromID)
+			k, err := store.FindSetupKey(ctx, tx, accountID, ref.FromID)
 			if err != nil {
 				return nil, err
 			}
 			list[i].Name = k.Name
+		case store.KindUser:
+			u, err := store.FindUser(ctx, tx, accountID, ref.FromID)
+			if err != nil {
+				return nil, err
+			}
+			list[i].Name = cmp.Or(u.Name, u.Email)
 		default:
-			o, err := store.FindObject(w.ctx, w.tx, w.account.ID, ref.FromKind, ref.FromID)
+			o, err := store.FindObject(ctx, tx, accountID, ref.FromKind, ref.FromID)
 			if err != nil {
 				return nil, err
 			}

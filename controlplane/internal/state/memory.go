@@ -121,6 +121,8 @@ func (a *account) apply(c change) ([]netmap.Change, error) {
 	case c.Account != nil:
 		a.row = *c.Account
 		return a.settings()
+	case c.User != nil && c.Remove:
+		a.users.remove(c.User.ID, c.User.Seq)
 	case c.User != nil:
 		a.users.put(c.User.ID, c.User.Seq, *c.User)
 	case c.Token != nil && c.Remove:

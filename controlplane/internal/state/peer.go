@@ -56,7 +56,8 @@ func (s *State) ListPeers(_ context.Context, p auth.Principal, params api.ListPe
 	err = s.reading(p, func(a *account) error {
 		fits := func(peer store.Peer) bool {
 			switch {
-			case params.Name != nil && peer.Name != *params.Name,
+			case !sees(p, peer),
+				params.Name != nil && peer.Name != *params.Name,
 				params.Ip != nil && peer.IP != *params.Ip,
 				params.SetupKey != nil && (*params.SetupKey == "" || peer.SetupKeyID != *params.SetupKey),
 				params.Group != nil && !a.groupsOf[peer.ID][*params.Group]:
@@ -80,7 +81,7 @@ func (s *State) ListPeers(_ context.Context, p auth.Principal, params api.ListPe
 func (s *State) GetPeer(_ context.Context, p auth.Principal, id string) (answer api.Peer, err error) {
 	err = s.reading(p, func(a *account) error {
 		peer, ok := a.peers.get(id)
-		if !ok {
+		if !ok || !sees(p, peer) {
 			return problem.NotFound("peer")
 		}
 		answer = a.showPeer(peer)
@@ -93,7 +94,7 @@ func (s *State) GetPeer(_ context.Context, p auth.Principal, id string) (answer 
 func (s *State) ListAccessiblePeers(_ context.Context, p auth.Principal, id string) (items []api.AccessiblePeer, err error) {
 	items = []api.AccessiblePeer{}
 	err = s.reading(p, func(a *account) error {
-		if _, ok := a.peers.get(id); !ok {
+		if peer, ok := a.peers.get(id); !ok || !sees(p, peer) {
 			return problem.NotFound("peer")
 		}
 		ids, err := a.engine.Accessible(id)
@@ -113,6 +114,27 @@ func (s *State) ListAccessiblePeers(_ context.Context, p auth.Principal, id stri
 	return items, err
 }
 
+// sees reports whether a principal may know about a peer: those with a
+// restricted role only about the machines that they enrolled themselves.
+func sees(p auth.Principal, peer store.Peer) bool {
+	return !p.Restricted() || peer.UserID != "" && peer.UserID == p.ID
+}
+
+// checkFlags refuses what existing clients may ask for and no machine can do
+// yet. Sending the present value, as they do with every change, is no request.
+func checkFlags(peer store.Peer, req api.PeerRequest) error {
+	expiring := req.LoginExpirationEnabled != nil && *req.LoginExpirationEnabled || req.InactivityExpirationEnabled != nil && *req.InactivityExpirationEnabled
+	switch {
+	case expiring && peer.UserID == "":
+		return problem.Precondition(fmt.Sprintf("peer %q was enrolled by a setup key; only the login of a person can expire", peer.Name))
+	case expiring:
+		return problem.Invalid(problem.Field("login_expiration_enabled", "expiry of logins is not available yet; leave it off"))
+	case req.SshEnabled != nil && *req.SshEnabled:
+		return problem.Invalid(problem.Field("ssh_enabled", "the SSH server of machines is not available yet; leave it off"))
+	}
+	return nil
+}
+
 // UpdatePeer changes name, address or approval of a peer; what is absent stays.
 func (s *State) UpdatePeer(ctx context.Context, p auth.Principal, id string, req api.PeerRequest, ifMatch string) (answer api.Peer, err error) {
 	req.ApplyDefaults()
@@ -122,6 +144,9 @@ func (s *State) UpdatePeer(ctx context.Context, p auth.Principal, id string, req
 			return err
 		}
 		if err := faults(req.Validate()); err != nil {
+			return err
+		}
+		if err := checkFlags(peer, req); err != nil {
 			return err
 		}
 		was := peer

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/wattlenet/wattle/controlplane/internal/auth"
 	"github.com/wattlenet/wattle/controlplane/internal/store"
@@ -79,7 +80,7 @@ func TestMemoryEqualsReload(t *testing.T) {
 				if step%20 != 19 {
 					continue
 				}
-				if diff := cmp.Diff(f.reloaded(), look(t, f.State, f.owner.AccountID), cmp.AllowUnexported(policy{})); diff != "" {
+				if diff := cmp.Diff(f.reloaded(), look(t, f.State, f.owner.AccountID), cmp.AllowUnexported(policy{}), cmpopts.EquateEmpty()); diff != "" {
 					t.Fatalf("step %d: reload (-) and memory (+) differ:\n%s", step, diff)
 				}
 			}
@@ -122,7 +123,7 @@ func (w *walker) step() {
 	pol, hasPolicy := pick(w, policies)
 	k, _ := pick(w, keys)
 	rule := api.PolicyRuleRequest{Name: name, Sources: ids(g.Id), Destinations: ids("All")}
-	switch w.rand.IntN(14) {
+	switch w.rand.IntN(15) {
 	case 0, 1:
 		_, _ = f.CreateGroup(ctx, f.owner, api.GroupRequest{Name: name, Peers: ids(some...)})
 	case 2, 3:
@@ -157,5 +158,27 @@ func (w *walker) step() {
 			_ = f.DeleteGroupMembership(ctx, f.owner, g.Id, p.Id)
 		}
 		_, _ = f.UpdateAccountSettings(ctx, f.owner, api.AccountSettingsRequest{DnsDomain: new(name + ".internal")}, "")
+	case 14:
+		w.user(name, g.Id)
+	}
+}
+
+// user makes, changes or deletes a user; deleting one takes its tokens along.
+func (w *walker) user(name, group string) {
+	f, ctx := w.f, w.t.Context()
+	users := must2(f.ListUsers(ctx, f.owner, api.ListUsersParams{ServiceUser: new(true)}))(w.t)
+	u, has := pick(w, users)
+	switch {
+	case !has || w.count%3 == 0:
+		made, err := f.CreateUser(ctx, f.owner, api.UserRequest{Name: &name, IsServiceUser: new(true), AutoGroups: &[]string{group}})
+		if err == nil {
+			_, _ = f.CreateToken(ctx, f.owner, made.Id, api.TokenRequest{Name: name, ExpiresIn: 1})
+		}
+	case w.count%3 == 1:
+		req := as(u)
+		req.IsBlocked, req.AutoGroups = !req.IsBlocked, []string{group}
+		_, _ = f.UpdateUser(ctx, f.owner, u.Id, req, "")
+	default:
+		_ = f.DeleteUser(ctx, f.owner, u.Id, "")
 	}
 }

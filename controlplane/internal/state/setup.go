@@ -115,8 +115,8 @@ func newEpoch(at time.Time) string {
 // setUp writes everything that a new network begins with.
 func (w *write) setUp(owner NewOwner, password string) (made FreshNetwork, err error) {
 	u := store.User{
-		ID: newID(), AccountID: w.account.ID, Seq: w.seq(), Email: owner.Email, Name: owner.Name, Role: "owner", PasswordHash: password,
-		CreatedAt: w.now, Version: 1,
+		ID: newID(), AccountID: w.account.ID, Seq: w.seq(), Email: owner.Email, Name: owner.Name, Role: auth.RoleOwner, PasswordHash: password,
+		AutoGroups: []string{}, CreatedAt: w.now, Version: 1,
 	}
 	w.account.CreatedBy = u.ID
 	w.p.Kind, w.p.ID, w.p.Name, w.p.Email, w.p.AccountID = auth.KindUser, u.ID, u.Name, u.Email, w.account.ID

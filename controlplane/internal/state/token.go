@@ -66,7 +66,7 @@ func showToken(t store.Token) api.Token {
 // mayHold refuses the tokens of other people: only those of oneself and, for
 // owners and admins, those of service users.
 func mayHold(p auth.Principal, u store.User) error {
-	if u.ID == p.ID || p.Kind == auth.KindSystem || u.IsServiceUser && (p.Role == "owner" || p.Role == "admin") {
+	if u.ID == p.ID || p.Kind == auth.KindSystem || u.IsServiceUser && (p.Role == auth.RoleOwner || p.Role == auth.RoleAdmin) {
 		return nil
 	}
 	return problem.Denied("the tokens of another person are out of reach; sign in as that person")
@@ -120,6 +120,9 @@ func (s *State) CreateToken(ctx context.Context, p auth.Principal, userID string
 		if err := w.holder(userID); err != nil {
 			return err
 		}
+		if err := w.mayRenew(); err != nil {
+			return err
+		}
 		if err := faults(req.Validate()); err != nil {
 			return err
 		}
@@ -150,6 +153,14 @@ func (w *write) holder(userID string) error {
 		return err
 	}
 	return mayHold(w.p, u)
+}
+
+// mayRenew keeps service users from making tokens: a stolen one would never end.
+func (w *write) mayRenew() error {
+	if w.p.Kind != auth.KindServiceUser || w.p.Role == auth.RoleAdmin {
+		return nil
+	}
+	return problem.Denied("the tokens of a service user are made by admins; ask one for a new token")
 }
 
 func (w *write) insertToken(userID, createdBy string, req api.TokenRequest) (t store.Token, secret token.Secret, err error) {

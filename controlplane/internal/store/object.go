@@ -15,6 +15,7 @@ const (
 	KindPolicy   = "policy"
 	KindSetupKey = "setup-key"
 	KindPeer     = "peer"
+	KindUser     = "user"
 )
 
 // An Object is a noun that is kept as JSON.

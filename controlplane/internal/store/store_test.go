@@ -88,7 +88,7 @@ func mustWrite(t *testing.T, s *Store, fn func(ctx context.Context, tx *Tx) erro
 
 func rowsRoundTrip(t *testing.T, s *Store) {
 	a := someAccount("a")
-	u := User{ID: "u", AccountID: "a", Seq: 1, Email: "x@y", Name: "ü", Role: "owner", CreatedAt: at, Version: 1}
+	u := User{ID: "u", AccountID: "a", Seq: 1, Email: "x@y", Name: "ü", Role: "owner", Invited: true, AutoGroups: []string{"g"}, CreatedAt: at, Version: 1}
 	tok := Token{ID: "t", AccountID: "a", UserID: "u", Seq: 2, SHA256: []byte{0, 1, 255}, CreatedAt: at, ExpiresAt: at.Add(time.Hour), ExpiresIn: 1, Version: 1}
 	k := SetupKey{ID: "k", AccountID: "a", Seq: 3, Name: "k", SHA256: []byte{9}, AutoGroups: []string{"g"}, Revoked: true, CreatedAt: at, UpdatedAt: at, Version: 1}
 	p := Peer{ID: "p", AccountID: "a", Seq: 4, Ordinal: 4_000_000_000, MachineKey: []byte{1}, WireGuardKey: []byte{2}, CreatedAt: at, Version: 1}
@@ -111,6 +111,11 @@ func rowsRoundTrip(t *testing.T, s *Store) {
 		same(t, []Account{a})(AllAccounts(ctx, tx))
 		same(t, []User{u})(AccountUsers(ctx, tx, "a"))
 		same(t, []Token{tok})(AccountTokens(ctx, tx, "a"))
+		same(t, []Token{tok})(UserTokens(ctx, tx, "a", "u"))
+		same(t, "u")(UserWithEmail(ctx, tx, "a", "X@Y"))
+		same(t, "")(UserWithEmail(ctx, tx, "a", "z@y"))
+		same(t, 1)(CountOwners(ctx, tx, "a", "other"))
+		same(t, 0)(CountOwners(ctx, tx, "a", "u"))
 		same(t, []SetupKey{k})(AccountSetupKeys(ctx, tx, "a"))
 		same(t, []Peer{p})(AccountPeers(ctx, tx, "a"))
 		same(t, []Object{o, free})(AccountObjects(ctx, tx, "a"))

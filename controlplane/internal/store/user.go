@@ -15,17 +15,22 @@ type User struct {
 	IsBlocked     bool
 	// PasswordHash is a PHC string; empty when the user has no password.
 	PasswordHash string `json:"-"`
-	LastLogin    time.Time
-	CreatedAt    time.Time
-	Version      int64
+	// Invited is true for a person who never signed in.
+	Invited bool
+	// AutoGroups are the groups that machines of this person join.
+	AutoGroups []string
+	LastLogin  time.Time
+	CreatedAt  time.Time
+	Version    int64
 }
 
 // Users is the table of users.
-var Users = newTable(`"user"`, 1, `id account_id seq email name role is_service_user is_blocked password_hash last_login created_at version`,
+var Users = newTable(`"user"`, 1, `id account_id seq email name role is_service_user is_blocked password_hash invited auto_groups
+	last_login created_at version`,
 	func(u *User) []any {
 		return []any{
 			&u.ID, &u.AccountID, &u.Seq, &u.Email, &u.Name, &u.Role, &u.IsServiceUser, &u.IsBlocked, &u.PasswordHash,
-			stamp(&u.LastLogin), stamp(&u.CreatedAt), &u.Version,
+			&u.Invited, inJSON(&u.AutoGroups), stamp(&u.LastLogin), stamp(&u.CreatedAt), &u.Version,
 		}
 	})
 
@@ -37,6 +42,19 @@ func FindUser(ctx context.Context, tx *Tx, accountID, id string) (User, error) {
 // AccountUsers returns the users of an account.
 func AccountUsers(ctx context.Context, tx *Tx, accountID string) ([]User, error) {
 	return Users.list(ctx, tx, "WHERE account_id = ? ORDER BY seq", accountID)
+}
+
+// UserWithEmail returns the id of the person with an e-mail address, in capital
+// letters or not; empty when there is none.
+func UserWithEmail(ctx context.Context, tx *Tx, accountID, email string) (string, error) {
+	return optionalText(ctx, tx, `SELECT id FROM "user" WHERE account_id = ? AND email <> '' AND LOWER(email) = LOWER(?)`, accountID, email)
+}
+
+// CountOwners returns how many owners of an account are not blocked, one user
+// left out.
+func CountOwners(ctx context.Context, tx *Tx, accountID, except string) (n int, err error) {
+	err = tx.one(ctx, `SELECT COUNT(*) FROM "user" WHERE account_id = ? AND role = 'owner' AND is_blocked = ? AND id <> ?`, []any{accountID, false, except}, &n)
+	return n, err
 }
 
 // A Token is an access token of a user.
@@ -69,6 +87,11 @@ var Tokens = newTable("token", 1, `id account_id user_id seq name sha256 hint cr
 // FindToken returns a token of a user; ErrNoRow when it has none with the id.
 func FindToken(ctx context.Context, tx *Tx, accountID, userID, id string) (Token, error) {
 	return Tokens.get(ctx, tx, "WHERE account_id = ? AND user_id = ? AND id = ?", accountID, userID, id)
+}
+
+// UserTokens returns the tokens of a user.
+func UserTokens(ctx context.Context, tx *Tx, accountID, userID string) ([]Token, error) {
+	return Tokens.list(ctx, tx, "WHERE account_id = ? AND user_id = ? ORDER BY seq", accountID, userID)
 }
 
 // AccountTokens returns the tokens of an account.

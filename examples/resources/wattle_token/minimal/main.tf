@@ -6,10 +6,12 @@ terraform {
   }
 }
 
-data "wattle_users" "all" {}
+resource "wattle_user" "other" {
+  is_service_user = true
+}
 
 resource "wattle_token" "example" {
   name       = "example"
   expires_in = 90
-  user_id    = data.wattle_users.all.users[0].id
+  user_id    = wattle_user.other.id
 }

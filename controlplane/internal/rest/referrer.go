@@ -1,0 +1,19 @@
+package rest
+
+import (
+	"context"
+
+	"github.com/wattlenet/wattle/generated/api"
+)
+
+// ListGroupReferrers answers GET /api/groups/{group_id}/referrers.
+func (s *Server) ListGroupReferrers(ctx context.Context, r api.ListGroupReferrersRequestObject) (api.ListGroupReferrersResponseObject, error) {
+	referrers, err := s.state.ListGroupReferrers(ctx, caller(ctx), r.GroupId)
+	return api.ListGroupReferrers200JSONResponse(referrers), err
+}
+
+// ListPeerReferrers answers GET /api/peers/{peer_id}/referrers.
+func (s *Server) ListPeerReferrers(ctx context.Context, r api.ListPeerReferrersRequestObject) (api.ListPeerReferrersResponseObject, error) {
+	referrers, err := s.state.ListPeerReferrers(ctx, caller(ctx), r.PeerId)
+	return api.ListPeerReferrers200JSONResponse(referrers), err
+}

@@ -1,0 +1,96 @@
+package main
+
+import (
+	"os"
+	"regexp"
+	"testing"
+
+	"github.com/hashicorp/terraform-plugin-testing/helper/resource"
+	"github.com/hashicorp/terraform-plugin-testing/plancheck"
+
+	"github.com/wattlenet/wattle/controlplane/controlplanetest"
+	"github.com/wattlenet/wattle/generated/api"
+	"github.com/wattlenet/wattle/generated/sdk"
+)
+
+// TestServiceUser applies the example of a service user and acts with its token.
+func TestServiceUser(t *testing.T) {
+	source, err := os.ReadFile("../examples/service-user/main.tf")
+	if err != nil {
+		t.Fatal(err)
+	}
+	plane := controlplanetest.New(t)
+	apply(t, plane,
+		resource.TestStep{Config: string(source), Check: resource.ComposeAggregateTestCheckFunc(
+			resource.TestCheckResourceAttr("wattle_user.pipeline", "issued", "api"),
+			resource.TestCheckResourceAttrWith("wattle_token.pipeline", "token", func(secret string) error {
+				client, err := sdk.New(sdk.Config{URL: plane.URL, Token: secret})
+				if err != nil {
+					return err
+				}
+				defer client.CloseIdleConnections()
+				_, err = client.CreateGroup(t.Context(), api.GroupRequest{Name: "workers"})
+				return err
+			}),
+		)},
+		resource.TestStep{Config: string(source), PlanOnly: true},
+	)
+	author := ""
+	for event, err := range plane.Client.AuditEvents(t.Context(), sdk.ListAuditEventsOptions{}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if event.ActivityCode == "group.create" && event.Meta["name"] == "workers" {
+			author = event.InitiatorName
+		}
+	}
+	if author != "pipeline" {
+		t.Errorf("the group was made by %q, want the service user", author)
+	}
+	for user, err := range plane.Client.Users(t.Context(), sdk.ListUsersOptions{}) {
+		if err != nil || user.IsServiceUser {
+			t.Errorf("user %s is still there after destroy: %v", user.Name, err)
+		}
+	}
+}
+
+// TestPerson: what the generated cases cannot know, since only people have an
+// e-mail address: import by it, and a new person for a new address.
+func TestPerson(t *testing.T) {
+	plane := controlplanetest.New(t)
+	person := func(more string) string { return "resource \"wattle_user\" \"ada\" {\n" + more + "\n}\n" }
+	action := func(a plancheck.ResourceActionType) resource.ConfigPlanChecks {
+		return resource.ConfigPlanChecks{PreApply: []plancheck.PlanCheck{plancheck.ExpectResourceAction("wattle_user.ada", a)}}
+	}
+	apply(t, plane,
+		resource.TestStep{Config: person(`email = "ada@example.org"`)},
+		resource.TestStep{ResourceName: "wattle_user.ada", ImportState: true, ImportStateVerify: true},
+		resource.TestStep{ResourceName: "wattle_user.ada", ImportState: true, ImportStateVerify: true, ImportStateId: "email=ada@example.org"},
+		resource.TestStep{
+			Config:           person("email = \"ada@example.org\"\nname = \"Ada\"\nrole = \"auditor\"\nis_blocked = true"),
+			ConfigPlanChecks: action(plancheck.ResourceActionUpdate),
+		},
+		resource.TestStep{Config: person(`email = "lovelace@example.org"`), ConfigPlanChecks: action(plancheck.ResourceActionReplace)},
+		resource.TestStep{
+			Config: person(`email = "lovelace@example.org"`) + "data \"wattle_user\" \"found\" {\n  email = wattle_user.ada.email\n}\n",
+			Check:  resource.TestCheckResourceAttr("data.wattle_user.found", "status", "invited"),
+		},
+		resource.TestStep{Config: person(`is_service_user = true`), ConfigPlanChecks: action(plancheck.ResourceActionReplace)},
+	)
+}
+
+// TestUserRefusals: a refusal of the server stands at its attribute.
+func TestUserRefusals(t *testing.T) {
+	plane := controlplanetest.New(t)
+	for name, c := range map[string]struct{ config, says string }{
+		"no address":          {`name = "Ada"`, `(?s)in resource.*Must be given for a person`},
+		"address and service": {"is_service_user = true\nemail = \"a@example.org\"", `(?s)email.*has no e-mail`},
+		"owner service user":  {"is_service_user = true\nrole = \"owner\"", `(?s)role.*cannot be owner`},
+		"taken":               {`email = "owner@controlplane.test"`, `(?s)email = .*Taken by another user`},
+		"All":                 {"is_service_user = true\nauto_groups = [\"All\"]", `(?s)auto_groups.*every\s+machine\s+anyway`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			apply(t, plane, resource.TestStep{Config: "resource \"wattle_user\" \"x\" {\n" + c.config + "\n}\n", ExpectError: regexp.MustCompile(c.says)})
+		})
+	}
+}
