@@ -231,6 +231,9 @@ func (o *operation) Filters() []param {
 	return slices.DeleteFunc(slices.Clone(o.Query), func(p param) bool { return p.Wire == "cursor" })
 }
 
+// BodyOptional reports whether the request may come without its JSON body.
+func (o *operation) BodyOptional() bool { return o.Body != "" && !o.op.RequestBody.Value.Required }
+
 // PathExpr is the Go expression of the request path.
 func (o *operation) PathExpr() string {
 	if len(o.PathParams) == 0 {
