@@ -4,10 +4,13 @@ package acceptance
 
 import (
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
+	"strconv"
 	"testing"
 
 	"github.com/wattlenet/wattle/acceptance/lab"
@@ -28,13 +31,32 @@ var programs = map[string]string{
 // installed.
 var terraform = findTerraform()
 
+// together is how many stories run at the same time for each processor: most
+// of a story is waiting.
+const together = 2
+
 func TestMain(m *testing.M) {
+	flag.Parse()
+	if err := moreTogether(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
 	code, err := withPrograms(func() int { return lab.Main(m.Run) })
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		code = 1
 	}
 	os.Exit(code)
+}
+
+// moreTogether raises -test.parallel unless it was given.
+func moreTogether() error {
+	given := false
+	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
+	if given {
+		return nil
+	}
+	return flag.Set("test.parallel", strconv.Itoa(together*runtime.GOMAXPROCS(0)))
 }
 
 // withPrograms calls run while the folder in WATTLE_BIN holds the programs.

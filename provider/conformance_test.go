@@ -25,7 +25,7 @@ func TestConformance(t *testing.T) {
 			Values: map[string][]string{"peer.ip": addresses(t, plane)},
 		}
 		if slices.Contains(needs, "peer") {
-			for range 2 {
+			for range 6 { // one for each attribute of a peer, and one more
 				s.Existing["peer"] = append(s.Existing["peer"], controlplanetest.NewMachine(t, plane).PeerID)
 			}
 		}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/ecdh"
 	"crypto/rand"
@@ -49,7 +50,9 @@ func newPlainPeer(ctx context.Context, program string, place fleet.Place, device
 	}
 	p := &plainPeer{place: place, device: device, overlay: overlay, underlay: underlay, key: key}
 	p.cmd = place.Command(ctx, program, "-f", device)
-	p.cmd.Stderr = os.Stderr
+	var said bytes.Buffer // a banner, and why it failed
+	p.cmd.Stderr = &said
+	p.cmd.Env = append(os.Environ(), "LOG_LEVEL=error")
 	if err := p.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start wireguard-go: %w", err)
 	}
@@ -59,7 +62,9 @@ func newPlainPeer(ctx context.Context, program string, place fleet.Place, device
 		}
 		time.Sleep(10 * time.Millisecond) // the socket appears when the device is there
 	}
-	return nil, fmt.Errorf("wireguard-go made no socket: %w", err)
+	_ = p.cmd.Process.Kill()
+	_ = p.cmd.Wait() // ends the writing to said
+	return nil, fmt.Errorf("wireguard-go made no socket: %w\n%s", err, &said)
 }
 
 func (p *plainPeer) socket() string { return "/var/run/wireguard/" + p.device + ".sock" }

@@ -16,6 +16,9 @@ type Operation struct {
 	Credential Credential
 	// Writes is false for GET only.
 	Writes bool
+	// Conditional says that the operation takes If-None-Match: its ETag tells
+	// all that its answer holds.
+	Conditional bool
 	// NewBody returns a pointer to an empty request body, such as
 	// *GroupRequest; nil when the operation has no JSON body.
 	NewBody func() any
@@ -88,12 +91,12 @@ var Operations = map[string]Operation{
 	"GetAccountSettings":           {ID: "GetAccountSettings", Method: "GET", Path: "/api/accounts/current/settings", Permission: "accounts:read", Credential: UserCredential, Writes: false},
 	"GetBlob":                      {ID: "GetBlob", Method: "GET", Path: "/agent/v1/blobs/{sha256}", Permission: "agent", Credential: AgentCredential, Writes: false},
 	"GetCurrentUser":               {ID: "GetCurrentUser", Method: "GET", Path: "/api/users/current", Permission: "self", Credential: UserCredential, Writes: false},
-	"GetGroup":                     {ID: "GetGroup", Method: "GET", Path: "/api/groups/{group_id}", Permission: "groups:read", Credential: UserCredential, Writes: false},
+	"GetGroup":                     {ID: "GetGroup", Method: "GET", Path: "/api/groups/{group_id}", Permission: "groups:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"GetGroupMembership":           {ID: "GetGroupMembership", Method: "GET", Path: "/api/groups/{group_id}/peers/{peer_id}", Permission: "groups:read", Credential: UserCredential, Writes: false},
 	"GetInstance":                  {ID: "GetInstance", Method: "GET", Path: "/api/instance", Permission: "anonymous", Credential: NoCredential, Writes: false},
 	"GetInstanceVersion":           {ID: "GetInstanceVersion", Method: "GET", Path: "/api/instance/version", Permission: "self", Credential: UserCredential, Writes: false},
 	"GetPeer":                      {ID: "GetPeer", Method: "GET", Path: "/api/peers/{peer_id}", Permission: "peers:read", Credential: UserCredential, Writes: false},
-	"GetPolicy":                    {ID: "GetPolicy", Method: "GET", Path: "/api/policies/{policy_id}", Permission: "policies:read", Credential: UserCredential, Writes: false},
+	"GetPolicy":                    {ID: "GetPolicy", Method: "GET", Path: "/api/policies/{policy_id}", Permission: "policies:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"GetSetupKey":                  {ID: "GetSetupKey", Method: "GET", Path: "/api/setup-keys/{setup_key_id}", Permission: "setup_keys:read", Credential: UserCredential, Writes: false},
 	"GetTerraformState":            {ID: "GetTerraformState", Method: "GET", Path: "/api/terraform/states/{state_name}", Permission: "terraform_states:update", Credential: UserCredential, Writes: false},
 	"GetTerraformStateVersion":     {ID: "GetTerraformStateVersion", Method: "GET", Path: "/api/terraform/states/{state_name}/versions/{state_version}", Permission: "terraform_states:update", Credential: UserCredential, Writes: false},
@@ -102,15 +105,15 @@ var Operations = map[string]Operation{
 	"ListAccessiblePeers":          {ID: "ListAccessiblePeers", Method: "GET", Path: "/api/peers/{peer_id}/accessible-peers", Permission: "peers:read", Credential: UserCredential, Writes: false},
 	"ListAccounts":                 {ID: "ListAccounts", Method: "GET", Path: "/api/accounts", Permission: "accounts:read", Credential: UserCredential, Writes: false},
 	"ListAuditEvents":              {ID: "ListAuditEvents", Method: "GET", Path: "/api/events/audit", Permission: "events:read", Credential: UserCredential, Writes: false},
-	"ListGroupMemberships":         {ID: "ListGroupMemberships", Method: "GET", Path: "/api/groups/{group_id}/peers", Permission: "groups:read", Credential: UserCredential, Writes: false},
-	"ListGroups":                   {ID: "ListGroups", Method: "GET", Path: "/api/groups", Permission: "groups:read", Credential: UserCredential, Writes: false},
+	"ListGroupMemberships":         {ID: "ListGroupMemberships", Method: "GET", Path: "/api/groups/{group_id}/peers", Permission: "groups:read", Credential: UserCredential, Writes: false, Conditional: true},
+	"ListGroups":                   {ID: "ListGroups", Method: "GET", Path: "/api/groups", Permission: "groups:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"ListPeers":                    {ID: "ListPeers", Method: "GET", Path: "/api/peers", Permission: "peers:read", Credential: UserCredential, Writes: false},
-	"ListPolicies":                 {ID: "ListPolicies", Method: "GET", Path: "/api/policies", Permission: "policies:read", Credential: UserCredential, Writes: false},
+	"ListPolicies":                 {ID: "ListPolicies", Method: "GET", Path: "/api/policies", Permission: "policies:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"ListSetupKeys":                {ID: "ListSetupKeys", Method: "GET", Path: "/api/setup-keys", Permission: "setup_keys:read", Credential: UserCredential, Writes: false},
 	"ListTerraformStateVersions":   {ID: "ListTerraformStateVersions", Method: "GET", Path: "/api/terraform/states/{state_name}/versions", Permission: "terraform_states:read", Credential: UserCredential, Writes: false},
 	"ListTerraformStates":          {ID: "ListTerraformStates", Method: "GET", Path: "/api/terraform/states", Permission: "terraform_states:read", Credential: UserCredential, Writes: false},
-	"ListTokens":                   {ID: "ListTokens", Method: "GET", Path: "/api/users/{user_id}/tokens", Permission: "tokens:read", Credential: UserCredential, Writes: false},
-	"ListUsers":                    {ID: "ListUsers", Method: "GET", Path: "/api/users", Permission: "users:read", Credential: UserCredential, Writes: false},
+	"ListTokens":                   {ID: "ListTokens", Method: "GET", Path: "/api/users/{user_id}/tokens", Permission: "tokens:read", Credential: UserCredential, Writes: false, Conditional: true},
+	"ListUsers":                    {ID: "ListUsers", Method: "GET", Path: "/api/users", Permission: "users:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"LockTerraformState":           {ID: "LockTerraformState", Method: "POST", Path: "/api/terraform/states/{state_name}/lock", Permission: "terraform_states:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(TerraformLock) }},
 	"PutTerraformState":            {ID: "PutTerraformState", Method: "POST", Path: "/api/terraform/states/{state_name}", Permission: "terraform_states:update", Credential: UserCredential, Writes: true, PlainBody: true},
 	"RenderCloudInit":              {ID: "RenderCloudInit", Method: "POST", Path: "/api/cloud-init", Permission: "self", Credential: UserCredential, Writes: true, NewBody: func() any { return new(CloudInitRequest) }},

@@ -895,6 +895,38 @@ func (r *TokenRequest) ApplyDefaults() {
 
 // Validate compares the query parameters with their rules in the contract;
 // nil means that all obey.
+func (r DeleteGroupParams) Validate() []FieldError {
+	const at = ""
+	f := &faults{}
+	return f.list
+}
+
+// Validate compares the query parameters with their rules in the contract;
+// nil means that all obey.
+func (r DeletePeerParams) Validate() []FieldError {
+	const at = ""
+	f := &faults{}
+	return f.list
+}
+
+// Validate compares the query parameters with their rules in the contract;
+// nil means that all obey.
+func (r DeletePolicyParams) Validate() []FieldError {
+	const at = ""
+	f := &faults{}
+	return f.list
+}
+
+// Validate compares the query parameters with their rules in the contract;
+// nil means that all obey.
+func (r DeleteSetupKeyParams) Validate() []FieldError {
+	const at = ""
+	f := &faults{}
+	return f.list
+}
+
+// Validate compares the query parameters with their rules in the contract;
+// nil means that all obey.
 func (r DeleteTerraformStateParams) Validate() []FieldError {
 	const at = ""
 	f := &faults{}
@@ -1185,5 +1217,53 @@ func (r UnlockTerraformStateParams) Validate() []FieldError {
 		v := *r.ID
 		f.length(at+"ID", string(v), 0, 128)
 	}
+	return f.list
+}
+
+// Validate compares the query parameters with their rules in the contract;
+// nil means that all obey.
+func (r UpdateAccountParams) Validate() []FieldError {
+	const at = ""
+	f := &faults{}
+	return f.list
+}
+
+// Validate compares the query parameters with their rules in the contract;
+// nil means that all obey.
+func (r UpdateAccountSettingsParams) Validate() []FieldError {
+	const at = ""
+	f := &faults{}
+	return f.list
+}
+
+// Validate compares the query parameters with their rules in the contract;
+// nil means that all obey.
+func (r UpdateGroupParams) Validate() []FieldError {
+	const at = ""
+	f := &faults{}
+	return f.list
+}
+
+// Validate compares the query parameters with their rules in the contract;
+// nil means that all obey.
+func (r UpdatePeerParams) Validate() []FieldError {
+	const at = ""
+	f := &faults{}
+	return f.list
+}
+
+// Validate compares the query parameters with their rules in the contract;
+// nil means that all obey.
+func (r UpdatePolicyParams) Validate() []FieldError {
+	const at = ""
+	f := &faults{}
+	return f.list
+}
+
+// Validate compares the query parameters with their rules in the contract;
+// nil means that all obey.
+func (r UpdateSetupKeyParams) Validate() []FieldError {
+	const at = ""
+	f := &faults{}
 	return f.list
 }

@@ -52,6 +52,11 @@ type Noun struct {
 	// Synthetic are the provider's own attributes and their defaults, which an
 	// import begins with.
 	Synthetic map[string]any
+	// Version counts the changes of the resource's schema that states must
+	// follow; Renamed leads states of all older versions there, outer
+	// attributes first.
+	Version int64
+	Renamed []Renamed
 
 	Schema          func() schema.Schema     // nil for data only
 	DataSchema      func() datasource.Schema // one object
@@ -94,6 +99,13 @@ type Noun struct {
 	// model, and back the result.
 	FromEphemeral func(ephemeral, model any)
 	ToEphemeral   func(model, ephemeral any)
+}
+
+// Renamed is a name that an attribute had. Steps lead to the object that holds
+// it, "*" to every member of a collection.
+type Renamed struct {
+	Steps     []string
+	From, Now string
 }
 
 // A Filter is a query parameter of a list.

@@ -42,6 +42,7 @@ type attribute struct {
 	Secret         string
 	Switch         string // Go field of the secret's switch or version
 	References     string
+	Was            []string // names that it had in released contracts
 	Description    string
 	Deprecated     bool
 	OneOf          [][]string
@@ -145,6 +146,11 @@ func (m *model) leaf(wire string, in, back *openapi3.SchemaRef) *attribute {
 		}
 		if s, ok := h["key"].(string); ok {
 			a.Key = s
+		}
+		for _, was := range formerNames(h["was"]) {
+			if !slices.Contains(a.Was, was) {
+				a.Was = append(a.Was, was)
+			}
 		}
 		if ref.Value.Default != nil {
 			a.HasDefault, a.Default = true, ref.Value.Default

@@ -75,7 +75,7 @@ func (m *model) params() []*body {
 				b.check(p.Value.Name, f, p.Value.Schema, nil, false)
 			}
 		}
-		if len(b.Checks) > 0 {
+		if m.types.fields[b.Name] != nil {
 			out = append(out, b)
 		}
 	}

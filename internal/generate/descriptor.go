@@ -13,6 +13,16 @@ func (p *nounPage) descriptor() {
 	p.f("Name: %q,\nPlural: %q,\nDescription: %q,", p.Name, p.Plural, oneline(p.Doc))
 	p.f("Kind: %s,", map[string]string{kindCollection: "Collection", kindSingleton: "Singleton", kindAdopted: "Adopted", kindData: "DataOnly", kindRendered: "Rendered"}[p.Kind])
 	p.f("Parents: %#v,\nKey: %q,\nLookup: %#v,", attributeNames(p.Parents), p.Key, p.Lookup)
+	if p.Version > 0 {
+		p.f("Version: %d,", p.Version)
+	}
+	if list := p.renames(); len(list) > 0 {
+		p.f("Renamed: []Renamed{")
+		for _, x := range list {
+			p.f("{Steps: %#v, From: %q, Now: %q},", x.Steps, x.From, x.Now)
+		}
+		p.f("},")
+	}
 	p.f("OneOf: %#v,\nAtMostOneOf: %#v,", p.OneOf, p.AtMostOneOf)
 	fields := p.Resource
 	if p.Kind == kindRendered {

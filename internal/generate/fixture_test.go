@@ -5,13 +5,11 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
-	"net/http/httptest"
 	"reflect"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
-	"testing"
 
 	"github.com/getkin/kin-openapi/openapi3"
 )
@@ -19,7 +17,6 @@ import (
 // fixture is a REST server that serves the nouns of any contract from memory:
 // it knows no noun, only what the contract says about its fields.
 type fixture struct {
-	*httptest.Server
 	model *model
 
 	mu      sync.Mutex // guards all below
@@ -35,14 +32,6 @@ type record struct {
 	id      string
 	version int64
 	fields  map[string]any
-}
-
-func newFixture(t *testing.T, m *model) *fixture {
-	t.Helper()
-	f := &fixture{model: m, keys: map[string]*record{}}
-	f.Server = httptest.NewServer(f)
-	t.Cleanup(f.Close)
-	return f
 }
 
 // add puts an object of an adopted noun there, as if it had come by itself.

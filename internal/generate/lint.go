@@ -22,7 +22,7 @@ import (
 //	R7  a secret is never a plain readable property
 //	R8  nothing inside a collection is chosen by the server
 //	R9  item operations declare 404, and 412 where If-Match is
-//	R10 (comparison with the last release) needs a release
+//	R10 what changed since the last release is led on by was and a higher version
 //	R11 a set has a largest size, at most 256 for Terraform
 //	R12 everything has a description, operations a permission, problems a name
 func lint(d *document) error {
@@ -50,7 +50,7 @@ type linter struct {
 
 var (
 	permission   = regexp.MustCompile(`^(anonymous|self|agent|[a-z][a-z_]*:(create|read|update|delete))$`)
-	nounKeys     = []string{"kind", "lookup", "name", "only", "path", "version"}
+	nounKeys     = []string{"kind", "lookup", "name", "only", "path", "version", "was"}
 	propertyKeys = []string{
 		"atMostOneOf", "computed", "flatten", "immutable", "key", "limit", "name", "oneOf", "optIn",
 		"references", "secret", "volatile", "was",
@@ -59,8 +59,7 @@ var (
 
 // vocabulary refuses words of the two extension keys that mean nothing.
 func (l *linter) vocabulary() {
-	for pointer, node := range l.doc.at {
-		_ = node
+	for pointer := range l.doc.at {
 		var known []string
 		switch {
 		case strings.HasSuffix(pointer, "/x-terraform-resource"):
@@ -71,6 +70,9 @@ func (l *linter) vocabulary() {
 			continue
 		}
 		for _, key := range l.doc.keys(pointer) {
+			if key == "flatten" {
+				l.add(pointer+"/"+key, "R12", "flatten cannot be generated yet: leave it out, the object then has its own level in Terraform")
+			}
 			if !slices.Contains(known, key) {
 				l.add(pointer+"/"+key, "R12", "%s is no word of %s; known are %s", key, pointer[strings.LastIndexByte(pointer, '/')+1:], strings.Join(known, ", "))
 			}

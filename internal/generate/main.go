@@ -22,6 +22,7 @@ func main() {
 	flag.StringVar(&c.Import, "import", "github.com/wattlenet/wattle/generated", "import path of the output folder")
 	flag.StringVar(&c.Examples, "examples", "examples/resources", "the folder for one example per resource; empty for none")
 	flag.StringVar(&c.Provider, "provider", "wattle", "name of the Terraform provider, prefix of its resources")
+	flag.StringVar(&c.Released, "released", "", "the contract of the last release, to compare with; empty for no comparison")
 	flag.Parse()
 	changed, err := run(c)
 	if err != nil {
@@ -41,6 +42,7 @@ type config struct {
 	Import   string // import path of Output
 	Examples string // folder that will hold the examples, and nothing else; empty for none
 	Provider string // Terraform provider name
+	Released string // path of the contract of the last release; empty for none
 }
 
 // run is the whole generator: read, refuse or build, write.
@@ -75,6 +77,15 @@ func build(c config) (*model, tree, error) {
 	m, err := newModel(c, doc, types)
 	if err != nil {
 		return nil, nil, err
+	}
+	if c.Released != "" {
+		released, err := readReleased(c)
+		if err != nil {
+			return nil, nil, err
+		}
+		if err := compareReleased(m, released); err != nil {
+			return nil, nil, err
+		}
 	}
 	for _, emit := range []func(tree, *model) error{emitAPI, emitSDK, emitTerraform, emitDocs} {
 		if err := emit(files, m); err != nil {

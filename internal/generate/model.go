@@ -234,6 +234,11 @@ func (o *operation) Filters() []param {
 // BodyOptional reports whether the request may come without its JSON body.
 func (o *operation) BodyOptional() bool { return o.Body != "" && !o.op.RequestBody.Value.Required }
 
+// Conditional reports whether the operation takes If-None-Match.
+func (o *operation) Conditional() bool {
+	return slices.ContainsFunc(o.Headers, func(p param) bool { return http.CanonicalHeaderKey(p.Wire) == "If-None-Match" })
+}
+
 // PathExpr is the Go expression of the request path.
 func (o *operation) PathExpr() string {
 	if len(o.PathParams) == 0 {

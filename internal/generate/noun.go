@@ -29,6 +29,7 @@ type noun struct {
 	Path, ItemPath string
 	Lookup         []string
 	Version        int64
+	Gone           []string     // attributes of released contracts that nothing replaces
 	Parents        []*attribute // path parameters before the last
 	Key            string       // attribute that holds the id; empty for singletons
 	KeyField       string       // Go field of the object that holds it
@@ -89,6 +90,7 @@ func (m *model) noun(r *reporter, object string, s *openapi3.Schema, ext map[str
 	if v, ok := ext["version"].(float64); ok {
 		n.Version = int64(v)
 	}
+	n.Gone = formerNames(ext["was"])
 	for _, l := range anyStrings(ext["lookup"]) {
 		n.Lookup = append(n.Lookup, snake(l))
 	}
@@ -96,6 +98,7 @@ func (m *model) noun(r *reporter, object string, s *openapi3.Schema, ext map[str
 		return nil
 	}
 	m.attributes(r, n)
+	n.checkRenames(r)
 	return n
 }
 
@@ -335,6 +338,9 @@ func secretPair(a *attribute) []*attribute {
 		Description: "Whether the secret may stand in the state. Prefer the ephemeral resource, which keeps it out.",
 	}
 	s.Switch = sw.Go
+	for _, was := range s.Was {
+		sw.Was = append(sw.Was, was+"_in_state")
+	}
 	return []*attribute{&s, sw}
 }
 
@@ -349,7 +355,10 @@ func writeOnlyPair(a *attribute) []*attribute {
 		Name: w.Name + "_version", Go: w.Go + "Version", Kind: "int64", Mode: optional, Synthetic: true,
 		Description: "Change it to send `" + w.Name + "` again.",
 	}
-	w.Switch = v.Go
+	w.Switch, w.Was = v.Go, nil // it never stood in a state
+	for _, was := range a.Was {
+		v.Was = append(v.Was, was+"_wo_version")
+	}
 	return []*attribute{&w, v}
 }
 

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -32,17 +33,37 @@ func New() *cobra.Command {
 		Short: "Join this machine to a mesh network and look after it",
 		Long: "wattle joins this machine to a Wattle network. A daemon (`wattle daemon`) holds the\n" +
 			"tunnel; the other commands talk to it.",
-		Args: cobra.NoArgs,
+		Args: unknownCommand,
 		RunE: func(command *cobra.Command, _ []string) error {
 			_ = command.Help() // writes to stdout, whose failure cobra does not tell either
 			return program.Usage("a command is missing")
 		},
 	}
+	root.SuggestionsMinimumDistance = 2
 	root.PersistentFlags().StringVar(&a.socket, "socket", defaultSocket(), "socket of the daemon")
 	root.AddCommand(
 		newDaemon(a), newUp(a), newDown(a), newLogout(a), newStatus(a), newPing(a), newWait(a), newVersion(),
 	)
 	return root
+}
+
+// unknownCommand refuses what is no command, and says what may have been meant.
+func unknownCommand(command *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	if near := command.SuggestionsFor(args[0]); len(near) > 0 {
+		return program.Usage("there is no command %q; did you mean %s?", args[0], strings.Join(near, " or "))
+	}
+	return program.Usage("there is no command %q; see %s --help", args[0], command.CommandPath())
+}
+
+// noArguments refuses every argument.
+func noArguments(command *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	return program.Usage("%q is one argument too many; %s takes none", args[0], command.CommandPath())
 }
 
 func defaultSocket() string {
@@ -84,7 +105,7 @@ func printJSON(w io.Writer, value any) error {
 func newVersion() *cobra.Command {
 	var asJSON bool
 	command := &cobra.Command{
-		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
+		Use: "version", Short: "Print the version", Args: noArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
 			if asJSON {
 				return printJSON(command.OutOrStdout(), map[string]string{

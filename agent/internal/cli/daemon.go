@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
@@ -21,6 +22,7 @@ type daemonFlags struct {
 	log      program.Log
 	stateDir string
 	tunnel   string
+	firewall string
 	name     string
 	port     uint16
 }
@@ -30,7 +32,7 @@ func newDaemon(a *app) *cobra.Command {
 	command := &cobra.Command{
 		Use:   "daemon",
 		Short: "Hold the tunnel; the other commands talk to it",
-		Args:  cobra.NoArgs,
+		Args:  noArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
 			return runDaemon(command.Context(), a.socket, f)
 		},
@@ -38,10 +40,24 @@ func newDaemon(a *app) *cobra.Command {
 	flags := command.Flags()
 	flags.StringVar(&f.stateDir, "state-dir", defaultStateDir(), "folder for keys and the last network map")
 	flags.StringVar(&f.tunnel, "tunnel", "auto", "kind of tunnel: auto, userspace (an interface) or netstack (no root)")
+	flags.StringVar(&f.firewall, "firewall", "auto", "who enforces the rules on an interface: auto, nftables, or userspace (the daemon)")
 	flags.StringVar(&f.name, "interface", tunnel.DefaultInterface, "name of the interface")
 	flags.Uint16Var(&f.port, "listen-port", 0, "UDP port of the tunnel; 0 lets the system choose")
 	f.log.Flags(flags)
 	return command
+}
+
+// longestName is the longest name of an interface on Linux (IFNAMSIZ, less its
+// last byte); the others allow no less.
+const longestName = 15
+
+func tunnelName(name string) error {
+	if name == "" || len(name) > longestName || name == "." || name == ".." || strings.ContainsFunc(name, func(r rune) bool {
+		return r <= ' ' || r > '~' || strings.ContainsRune("/:%", r)
+	}) {
+		return program.Usage("--interface %q cannot be the name of an interface; use at most %d letters and digits, such as wt0", name, longestName)
+	}
+	return nil
 }
 
 func runDaemon(ctx context.Context, socket string, f daemonFlags) (err error) {
@@ -55,13 +71,25 @@ func runDaemon(ctx context.Context, socket string, f daemonFlags) (err error) {
 	default:
 		return program.Usage("tunnel %q is unknown; use auto, userspace or netstack", f.tunnel)
 	}
+	enforcement := engine.Enforcement(f.firewall)
+	switch enforcement {
+	case engine.EnforceAuto, engine.EnforceNftables, engine.EnforceUserspace:
+	default:
+		return program.Usage("firewall %q is unknown; use auto, nftables or userspace", f.firewall)
+	}
+	if err := tunnelName(f.name); err != nil {
+		return err
+	}
+	if f.stateDir == "" {
+		return program.Usage("--state-dir is empty; name a folder for keys and the last network map")
+	}
 	store, err := identity.Open(f.stateDir)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
 	agent, err := engine.New(engine.Config{
-		Logger: logger, Store: store, Version: program.Version(), Mode: mode, Interface: f.name, ListenPort: f.port,
+		Logger: logger, Store: store, Version: program.Version(), Mode: mode, Firewall: enforcement, Interface: f.name, ListenPort: f.port,
 	})
 	if err != nil {
 		return err

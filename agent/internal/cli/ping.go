@@ -64,6 +64,7 @@ type tally struct {
 	least, most, sum float64
 	denied           bool
 	path             string
+	reason           string // printed last
 }
 
 // pingSummary is the last line of `wattle ping --json`.
@@ -94,26 +95,30 @@ func (t *tally) add(reply local.PingReply) error {
 		return json.NewEncoder(t.out).Encode(reply)
 	}
 	if reply.Error != "" {
-		_, err := fmt.Fprintf(t.out, "seq=%d %s\n", reply.Sequence, reply.Error)
+		_, err := fmt.Fprintf(t.out, "%s (%s): seq=%d %s\n", reply.Peer, reply.Address, reply.Sequence, reply.Error)
 		return err
 	}
-	_, err := fmt.Fprintf(t.out, "reply from %s (%s): seq=%d time=%.2f ms %s\n", reply.Peer, reply.Address, reply.Sequence, reply.RTTMillis, way(reply))
+	_, err := fmt.Fprintf(t.out, "%s (%s): seq=%d %s time=%.2f ms%s\n",
+		reply.Peer, reply.Address, reply.Sequence, way(reply), reply.RTTMillis, t.why(reply))
 	return err
 }
 
-func way(reply local.PingReply) string {
-	text := reply.Path
-	if reply.Path == "relayed" {
-		text = "relayed"
-		if reply.Reason != "" {
-			text += ": " + reasonText(reply.Reason)
-		}
-		return text
+func way(reply local.PingReply) string { return reply.Path + prefixed(" via ", reply.Remote) }
+
+// why tells the reason for the relay, once until it changes.
+func (t *tally) why(reply local.PingReply) string {
+	if reply.Reason == t.reason {
+		return ""
 	}
-	if reply.Remote != "" {
-		text += " via " + reply.Remote
+	t.reason = reply.Reason
+	return prefixed("; ", reasonText(reply.Reason))
+}
+
+func lost(sent, received int) int {
+	if sent == 0 {
+		return 0
 	}
-	return text
+	return 100 * (sent - received) / sent
 }
 
 // end prints the summary and decides the exit code.
@@ -131,13 +136,11 @@ func (t *tally) end(wantDirect bool) error {
 			return err
 		}
 	} else {
-		lost := 0
-		if t.sent > 0 {
-			lost = 100 * (t.sent - t.received) / t.sent
+		times := ""
+		if t.received > 0 {
+			times = fmt.Sprintf("; min/avg/max %.2f/%.2f/%.2f ms", t.least, average, t.most)
 		}
-		_, err := fmt.Fprintf(t.out, "%d sent, %d received, %d%% lost; min/avg/max %.2f/%.2f/%.2f ms\n",
-			t.sent, t.received, lost, t.least, average, t.most)
-		if err != nil {
+		if _, err := fmt.Fprintf(t.out, "%d sent, %d received, %d%% lost%s\n", t.sent, t.received, lost(t.sent, t.received), times); err != nil {
 			return err
 		}
 	}
@@ -145,7 +148,7 @@ func (t *tally) end(wantDirect bool) error {
 	case t.received == 0 && t.denied:
 		return program.Exit(program.ExitDenied, "no rule lets this machine ping %s; a policy must allow it", t.peer)
 	case t.received == 0:
-		return program.Exit(program.ExitTimedOut, "%s does not answer; `wattle status --detail` shows the path, and its own rules must let the ping in", t.peer)
+		return program.Exit(program.ExitTimedOut, "%s does not answer: it may be off, or its own rules refuse the ping; `wattle status --detail` shows the path", t.peer)
 	case wantDirect && t.path != "direct":
 		return program.Exit(program.ExitTimedOut, "%s answers, but not on a direct path", t.peer)
 	}

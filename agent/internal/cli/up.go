@@ -1,8 +1,10 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"strings"
 	"time"
@@ -18,6 +20,7 @@ const maxSetupKey = 4 << 10
 
 func newUp(a *app) *cobra.Command {
 	var url, key, keyFile, pin string
+	var insecure bool
 	var timeout time.Duration
 	command := &cobra.Command{
 		Use:   "up",
@@ -25,17 +28,20 @@ func newUp(a *app) *cobra.Command {
 		Long: "Connect this machine and wait until it is usable. The first time it needs the\n" +
 			"address of the control plane and a setup key; afterwards `wattle up` is enough.\n" +
 			"Repeating it does no harm.",
-		Args: cobra.NoArgs,
+		Args: noArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
 			if key != "" && command.Flags().Changed("setup-key") && os.Getenv(program.EnvironmentName("setup-key")) != key {
 				_, _ = fmt.Fprintln(command.ErrOrStderr(),
 					"warning: other users of this machine can read --setup-key in the process list; --setup-key-file FILE (or - for stdin) keeps it secret")
 			}
+			if key == "" && command.Flags().Changed("setup-key") {
+				return program.Usage("the setup key is empty; is the variable that holds it set?")
+			}
 			secret, err := setupKey(command.InOrStdin(), key, keyFile)
 			if err != nil {
 				return err
 			}
-			request := local.UpRequest{ManagementURL: url, SetupKey: secret, CAPin: pin, TimeoutSeconds: timeout.Seconds()}
+			request := local.UpRequest{ManagementURL: url, SetupKey: secret, CAPin: pin, InsecureHTTP: insecure, TimeoutSeconds: timeout.Seconds()}
 			if err := a.client().Up(command.Context(), request); err != nil {
 				return exit(err)
 			}
@@ -47,6 +53,7 @@ func newUp(a *app) *cobra.Command {
 	flags.StringVar(&key, "setup-key", "", "setup key; better give it in a file")
 	flags.StringVar(&keyFile, "setup-key-file", "", "file that holds the setup key; - reads it from stdin")
 	flags.StringVar(&pin, "ca-pin", "", "pin of the control plane's certificate authority: sha256: and 64 hexadecimal digits")
+	flags.BoolVar(&insecure, "insecure-http", false, "take a management URL that begins with http: and is not on this machine")
 	flags.DurationVar(&timeout, "timeout", 60*time.Second, "how long to wait until the machine is usable")
 	return command
 }
@@ -61,24 +68,35 @@ func setupKey(stdin io.Reader, key, file string) (string, error) {
 	case file == "":
 		return "", nil
 	}
+	secret, err := readSetupKey(stdin, file)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return "", fmt.Errorf("there is no setup key file %s; check --setup-key-file", file)
+	case errors.Is(err, fs.ErrPermission):
+		return "", fmt.Errorf("the setup key file %s may not be read by this user; run the command with sudo", file)
+	case err != nil:
+		return "", fmt.Errorf("read the setup key: %w", err)
+	case secret == "":
+		return "", fmt.Errorf("the setup key file %s is empty; write the key into it", file)
+	case len(secret) >= maxSetupKey:
+		return "", fmt.Errorf("the file %s is too long for a setup key; check --setup-key-file", file)
+	}
+	return secret, nil
+}
+
+func readSetupKey(stdin io.Reader, file string) (string, error) {
 	source := stdin
 	if file != "-" {
 		opened, err := os.Open(file) //nolint:gosec // the user names the file
 		if err != nil {
-			return "", fmt.Errorf("read the setup key: %w", err)
+			return "", err
 		}
 		defer func() { _ = opened.Close() }() // only read
 		source = opened
 	}
 	raw, err := io.ReadAll(io.LimitReader(source, maxSetupKey))
-	if err != nil {
-		return "", fmt.Errorf("read the setup key: %w", err)
-	}
-	secret := strings.TrimSpace(string(raw))
-	if secret == "" {
-		return "", fmt.Errorf("the setup key in %s is empty", file)
-	}
-	return secret, nil
+	// An editor on Windows may begin a file with a byte order mark.
+	return strings.TrimSpace(strings.TrimPrefix(string(raw), "\ufeff")), err
 }
 
 func printUp(w io.Writer, command *cobra.Command, a *app) error {
@@ -86,7 +104,7 @@ func printUp(w io.Writer, command *cobra.Command, a *app) error {
 	if err != nil {
 		return exit(err)
 	}
-	_, err = fmt.Fprintf(w, "connected as %s (%s), %d peers\n", status.FQDN, strings.Join(status.Addresses, ", "), len(status.Peers))
+	_, err = fmt.Fprintf(w, "connected as %s (%s), %s\n", status.FQDN, strings.Join(status.Addresses, ", "), count(len(status.Peers), "peer"))
 	for _, warning := range status.Warnings {
 		_, _ = fmt.Fprintln(command.ErrOrStderr(), "warning:", warning)
 	}
@@ -95,7 +113,7 @@ func printUp(w io.Writer, command *cobra.Command, a *app) error {
 
 func newDown(a *app) *cobra.Command {
 	return &cobra.Command{
-		Use: "down", Short: "Disconnect this machine; `wattle up` connects it again", Args: cobra.NoArgs,
+		Use: "down", Short: "Disconnect this machine; `wattle up` connects it again", Args: noArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
 			return exit(a.client().Down(command.Context()))
 		},
@@ -105,7 +123,7 @@ func newDown(a *app) *cobra.Command {
 func newLogout(a *app) *cobra.Command {
 	var remove bool
 	command := &cobra.Command{
-		Use: "logout", Short: "Forget this machine's identity", Args: cobra.NoArgs,
+		Use: "logout", Short: "Forget this machine's identity", Args: noArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
 			return exit(a.client().Logout(command.Context(), local.LogoutRequest{Delete: remove}))
 		},
@@ -118,7 +136,7 @@ func newWait(a *app) *cobra.Command {
 	var condition string
 	var timeout time.Duration
 	command := &cobra.Command{
-		Use: "wait", Short: "Wait until the machine is ready, or a peer is connected", Args: cobra.NoArgs,
+		Use: "wait", Short: "Wait until the machine is ready, or a peer is connected", Args: noArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
 			ctx, cancel := withTimeout(command.Context(), timeout)
 			defer cancel()

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -46,17 +47,17 @@ func (e *turnError) Error() string {
 	return fmt.Sprintf("relay refused %s: %d %s", e.method, e.code, e.reason)
 }
 
+// refusedWith reports whether the relay has refused with one of codes, any
+// code when none is given.
 func refusedWith(err error, codes ...int) bool {
 	var refusal *turnError
-	if !errors.As(err, &refusal) {
-		return false
-	}
-	for _, code := range codes {
-		if refusal.code == code {
-			return true
-		}
-	}
-	return false
+	return errors.As(err, &refusal) && (len(codes) == 0 || slices.Contains(codes, refusal.code))
+}
+
+// isGone reports a refusal that means: the relay does not have this
+// allocation, or not for us. It has restarted, or a NAT on the way has.
+func isGone(err error) bool {
+	return refusedWith(err, codeUnauthorized, codeAllocationMismatch, codeWrongCredentials)
 }
 
 type credential struct{ username, password string }
@@ -66,6 +67,7 @@ type credential struct{ username, password string }
 type allocation struct {
 	relay        *tunnel.Relay
 	transactions *transactions
+	heard        chan<- struct{} // gets a token when the server answers, if there is room; may be nil
 
 	relayed  netip.AddrPort // where peers reach this machine
 	mapped   netip.AddrPort // this machine as the server sees it
@@ -119,6 +121,9 @@ func (a *allocation) refresh(ctx context.Context) error {
 	}
 	return err
 }
+
+// refreshEvery is often enough for the mapping of a NAT and for the lifetime.
+func (a *allocation) refreshEvery() time.Duration { return min(relayKeepalive, a.lifetime/2) }
 
 // release deletes the allocation.
 func (a *allocation) release(ctx context.Context) error {
@@ -174,24 +179,6 @@ func (a *allocation) noting(written func()) func([]byte) error {
 	}
 }
 
-// ping asks for the mapped address (RFC 8489, section 2); it keeps the mapping
-// of a NAT and shows that the server lives.
-func (a *allocation) ping(ctx context.Context) (netip.AddrPort, error) {
-	request, err := stun.Build(stun.TransactionID, stun.BindingRequest)
-	if err != nil {
-		return netip.AddrPort{}, err
-	}
-	answer, err := a.transactions.do(ctx, request, !a.relay.Streaming(), a.relay.Write)
-	if err != nil {
-		return netip.AddrPort{}, err
-	}
-	var mapped stun.XORMappedAddress
-	if err := mapped.GetFrom(answer); err != nil {
-		return netip.AddrPort{}, err
-	}
-	return addrPort(mapped.IP, mapped.Port), nil
-}
-
 func (a *allocation) setCredential(c credential) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -216,6 +203,10 @@ func (a *allocation) send(ctx context.Context, method stun.Method, write func([]
 		answer, err := a.transactions.do(ctx, message, !a.relay.Streaming(), write)
 		if err != nil {
 			return nil, fmt.Errorf("relay %s, %s: %w", a.relay.Server(), method, err)
+		}
+		select {
+		case a.heard <- struct{}{}:
+		default:
 		}
 		if answer.Type.Class == stun.ClassSuccessResponse {
 			return answer, nil

@@ -41,7 +41,7 @@ type hello struct {
 	Relayed netip.AddrPort `json:"relayed,omitzero"`
 }
 
-func (h *hello) encode() ([]byte, error) { return json.Marshal(h) }
+func (h *hello) encode() ([]byte, error) { return json.Marshal(h) } //nolint:gosec // the password of an ICE agent is for the peer, and travels sealed
 
 // decodeHello checks every bound, so that what follows may trust the lengths.
 func decodeHello(raw []byte) (*hello, error) {

@@ -123,7 +123,7 @@ func (p *Pathfinder) directLost(ctx context.Context, pr *pair) {
 	}
 	if !running {
 		p.scheduleAttempt(pr) // also when this one fails silently
-		p.startAttempt(ctx, pr)
+		p.startAttempt(pr)
 		p.sendHello(ctx, pr)
 	}
 }
@@ -142,10 +142,10 @@ func (p *Pathfinder) repeat(ctx context.Context, pr *pair, now time.Time) {
 		a.done = true // joined, but the checks never ended
 	case a.done && pr.direct == nil && (pr.relay == nil || pr.relay.Unanswered() > relaySilence):
 		// The peer may have restarted or moved to another relay.
-		p.startAttempt(ctx, pr)
+		p.startAttempt(pr)
 		p.sendHello(ctx, pr)
 	case a.done && pr.direct == nil && now.After(pr.nextAttempt) && p.cfg.Force != PathRelayed && !pr.nextAttempt.IsZero():
-		p.startAttempt(ctx, pr)
+		p.startAttempt(pr)
 		p.sendHello(ctx, pr)
 	}
 }

@@ -91,7 +91,7 @@ func (p *Pathfinder) wake(ctx context.Context, pr *pair) {
 	}
 	p.rouse(pr)
 	p.useRelay(ctx, pr) // by what is remembered; the hello may correct it
-	p.startAttempt(ctx, pr)
+	p.startAttempt(pr)
 	p.sendHello(ctx, pr)
 	p.publish(pr)
 }
@@ -191,6 +191,7 @@ func (p *Pathfinder) route(pr *pair) {
 	}
 	if primary != pr.primary || also != pr.also {
 		pr.primary, pr.also = primary, also
+		p.log.Debug("path chosen", "peer", pr.peer.ID, "path", primary.String(), "also", also.String())
 		if primary == nil {
 			pr.endpoint.Idle()
 		} else {
@@ -230,6 +231,10 @@ func (p *Pathfinder) useRelay(ctx context.Context, pr *pair) {
 		if err == nil || ctx.Err() != nil {
 			return
 		}
+		if isGone(err) {
+			p.relays.lose(a.relay, err) // of every peer; relayDown tells the loop
+			return
+		}
 		p.post(func(context.Context) {
 			p.log.Info("relay does not reach a peer", "peer", pr.peer.ID, "error", err.Error())
 			if current() {
@@ -242,7 +247,7 @@ func (p *Pathfinder) useRelay(ctx context.Context, pr *pair) {
 
 // startAttempt begins a new try for a direct path. The hello that follows
 // carries it to the peer.
-func (p *Pathfinder) startAttempt(ctx context.Context, pr *pair) {
+func (p *Pathfinder) startAttempt(pr *pair) {
 	p.endAttempt(pr)
 	if p.cfg.Force == PathRelayed {
 		pr.attempt = &attempt{session: newSession(), began: time.Now()}
@@ -340,6 +345,6 @@ func (p *Pathfinder) networkChanged(ctx context.Context, pr *pair) {
 	if pr.direct != nil {
 		p.doubt(ctx, pr)
 	}
-	p.startAttempt(ctx, pr)
+	p.startAttempt(pr)
 	p.sendHello(ctx, pr)
 }

@@ -44,7 +44,7 @@ type Pathfinder struct {
 	mapped     netip.AddrPort // this machine as a server sees it; zero: unknown
 
 	mu       sync.Mutex // guards all below
-	status   map[string]Status
+	status   map[string]published
 	tags     map[string]*prober // by the tag of the peer's probes
 	stunURLs []string
 }
@@ -67,7 +67,7 @@ func New(cfg Config) (*Pathfinder, error) {
 		mailbox:      newMailbox(),
 		pairs:        make(map[tunnel.PublicKey]*pair),
 		byID:         make(map[string]*pair),
-		status:       make(map[string]Status),
+		status:       make(map[string]published),
 		tags:         make(map[string]*prober),
 	}
 	p.relays = &relays{
@@ -75,7 +75,6 @@ func New(cfg Config) (*Pathfinder, error) {
 		changed: make(chan struct{}, 1),
 		up:      func(a *allocation) { p.post(func(ctx context.Context) { p.relayUp(ctx, a) }) },
 		down:    func(a *allocation) { p.post(func(context.Context) { p.relayDown(a) }) },
-		mapped:  func(addr netip.AddrPort) { p.post(func(ctx context.Context) { p.setMapped(ctx, addr) }) },
 	}
 	return p, nil
 }
@@ -172,15 +171,6 @@ func (p *Pathfinder) NetworkChanged() {
 	})
 }
 
-// Status returns what is known about the path to a peer; false for a peer that
-// is not in the map.
-func (p *Pathfinder) Status(peerID string) (Status, bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	s, ok := p.status[peerID]
-	return s, ok
-}
-
 // RelayStatus returns what is known about this machine's allocation.
 func (p *Pathfinder) RelayStatus() RelayStatus {
 	p.relays.mu.Lock()
@@ -219,7 +209,10 @@ func (p *Pathfinder) setPeers(ctx context.Context, peers []Peer) {
 				p.log.Warn("peer has an unusable key, it will not be reached", "peer", peer.ID, "error", err.Error())
 				continue
 			}
-			pr = &pair{endpoint: p.cfg.Bind.Endpoint(peer.PublicKey), seal: seal, probe: &prober{key: seal.probeKey, own: seal.ownTag}}
+			pr = &pair{endpoint: p.cfg.Bind.Endpoint(peer.PublicKey), seal: seal}
+			pr.probe = &prober{
+				key: seal.probeKey, own: seal.ownTag, process: seal.epoch, peer: peer.PublicKey, endpoint: pr.endpoint,
+			}
 			p.pairs[peer.PublicKey] = pr
 			p.mu.Lock()
 			p.tags[seal.peerTag] = pr.probe
@@ -381,7 +374,7 @@ func (p *Pathfinder) readEvents(ctx context.Context) {
 			return
 		}
 		if event.Kind == tunnel.RelayLost {
-			p.relays.streamLost(event.Relay)
+			p.relays.lose(event.Relay, errStreamEnded)
 			continue
 		}
 		p.post(func(ctx context.Context) {

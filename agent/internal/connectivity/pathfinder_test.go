@@ -59,6 +59,7 @@ type machine struct {
 type machineOptions struct {
 	force Path
 	relay []Relay
+	port  uint16 // 0: the system chooses
 }
 
 func testLogger(id string) *slog.Logger {
@@ -78,7 +79,7 @@ func newMachineWithKey(t *testing.T, w *wire, id, addr string, key tunnel.Privat
 	log := testLogger(id)
 	m := &machine{id: id, key: key, addr: netip.MustParseAddr(addr)}
 	var err error
-	if m.device, err = tunnel.New(tunnel.Config{Logger: log, PrivateKey: m.key, Mode: tunnel.ModeNetstack}); err != nil {
+	if m.device, err = tunnel.New(tunnel.Config{Logger: log, PrivateKey: m.key, Mode: tunnel.ModeNetstack, ListenPort: opts.port}); err != nil {
 		t.Fatal(err)
 	}
 	m.paths, err = New(Config{

@@ -3,6 +3,7 @@ package connectivity
 import (
 	"context"
 	"crypto/hmac"
+	"fmt"
 	"time"
 
 	"github.com/pion/stun/v2"
@@ -17,8 +18,50 @@ const probePrefix = "wattle."
 
 // A prober makes and answers the probes of one pair. It does not change.
 type prober struct {
-	key []byte // of both directions
-	own string // tag of the probes this machine sends
+	key      []byte // of both directions
+	own      string // tag of the probes this machine sends
+	process  uint64 // this one, as in sealed messages: grows with each start
+	peer     tunnel.PublicKey
+	endpoint *tunnel.Endpoint
+}
+
+// Both the request and the answer of a probe say, in SOFTWARE (RFC 8489,
+// section 14.14), which process of the machine speaks and how it sends to the
+// other side: a restart is noticed although the path never failed, and the
+// status knows both directions.
+//
+//	wattle <process, 16 hexadecimal digits> direct|relayed
+const probeSoftware = "wattle %016x %s"
+
+func (pb *prober) software() stun.Software {
+	way := PathRelayed
+	if path := pb.endpoint.Primary(); path != nil && path.Relay() == nil {
+		way = PathDirect
+	}
+	return stun.NewSoftware(fmt.Sprintf(probeSoftware, pb.process, way))
+}
+
+// heardProbe takes what an authentic probe or answer says.
+func (p *Pathfinder) heardProbe(pb *prober, m *stun.Message, relay *tunnel.Relay) {
+	var software stun.Software
+	var process uint64
+	var way string
+	if software.GetFrom(m) != nil {
+		return
+	}
+	if n, err := fmt.Sscanf(software.String(), probeSoftware, &process, &way); n != 2 || err != nil {
+		return
+	}
+	if relay == nil && Path(way) == PathDirect {
+		pb.endpoint.ComesDirect()
+	}
+	p.post(func(context.Context) {
+		pr := p.pairs[pb.peer]
+		if pr != nil && pr.probe == pb && pr.seal.follow(process) {
+			p.peerRestarted(pr)
+			p.publish(pr)
+		}
+	})
 }
 
 // probe asks the peer along a path and returns the round trip. The path notes
@@ -27,7 +70,7 @@ func (p *Pathfinder) probe(ctx context.Context, pb *prober, path *tunnel.Path, l
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	integrity := stun.MessageIntegrity(pb.key)
-	request, err := stun.Build(stun.TransactionID, stun.BindingRequest, stun.NewUsername(probePrefix+pb.own), integrity)
+	request, err := stun.Build(stun.TransactionID, stun.BindingRequest, stun.NewUsername(probePrefix+pb.own), pb.software(), integrity)
 	if err != nil {
 		return 0, err
 	}
@@ -40,6 +83,7 @@ func (p *Pathfinder) probe(ctx context.Context, pb *prober, path *tunnel.Path, l
 		return 0, err
 	}
 	path.MarkReceived()
+	p.heardProbe(pb, answer, path.Relay())
 	return time.Since(start), nil
 }
 
@@ -60,10 +104,11 @@ func (p *Pathfinder) answerProbe(m *stun.Message, raw tunnel.STUNMessage) bool {
 	if integrity.Check(m) != nil {
 		return true
 	}
-	answer, err := stun.Build(stun.NewTransactionIDSetter(m.TransactionID), stun.BindingSuccess, integrity)
+	answer, err := stun.Build(stun.NewTransactionIDSetter(m.TransactionID), stun.BindingSuccess, pb.software(), integrity)
 	if err != nil {
 		return true
 	}
+	p.heardProbe(pb, m, raw.Relay)
 	// A lost answer is asked for again.
 	if raw.Relay != nil {
 		_ = raw.Relay.Path(raw.Addr, 0).WriteSTUN(answer.Raw)

@@ -19,15 +19,23 @@ import (
 
 // Choices of ours.
 const (
-	headStart       = 250 * time.Millisecond // of UDP over the next transport
+	// A transport that has said nothing for headStart is not waited for any
+	// longer; one that has answered gets slowStart to finish.
+	headStart = 100 * time.Millisecond
+	slowStart = 400 * time.Millisecond
+
 	allocateLimit   = 4 * time.Second
 	relayKeepalive  = 25 * time.Second // below the 30 s after which many NATs forget a mapping
-	relayPingLimit  = 3 * time.Second
+	refreshLimit    = 3 * time.Second
 	permissionEvery = permissionLifetime - time.Minute
 	retryUDP        = 2 * time.Minute // while the relay is reached over a stream
 	firstBackoff    = 500 * time.Millisecond
 	longestBackoff  = 30 * time.Second
 	releaseLimit    = 500 * time.Millisecond
+
+	// steadyAfter is how long an allocation must have lived for its loss to be
+	// an accident: one that is lost sooner is replaced after a growing delay.
+	steadyAfter = 10 * time.Second
 )
 
 // A relayURL is one way to reach one relay.
@@ -46,41 +54,45 @@ type relays struct {
 	mark         uint32
 	up           func(*allocation)
 	down         func(*allocation)
-	mapped       func(netip.AddrPort)
 
 	changed chan struct{} // one token: look at the fields below again
 
 	mu     sync.Mutex // guards all below
 	urls   []relayURL
-	lost   *tunnel.Relay // its stream has ended
-	moved  bool          // the network has changed
+	lost   *tunnel.Relay // not usable any more
+	why    error         // of lost
+	doubt  bool          // the allocation may be gone: ask
+	winner relayURL      // the last in this network; zero: none yet
 	status RelayStatus
 }
 
-// set replaces the relays. The same relays again do nothing; a new credential
-// is used from the next request on.
+// set replaces the relays. A new credential is used from the next request on.
+// The list comes when the control plane is back as well, perhaps together with
+// a relay that has restarted, so the allocation is looked at each time.
 func (r *relays) set(list []Relay) error {
 	urls, err := parseRelays(list)
 	r.mu.Lock()
-	same := slices.Equal(urls, r.urls)
 	r.urls = urls
+	r.doubt = true
 	r.mu.Unlock()
-	if !same {
-		r.signal()
-	}
+	r.signal()
 	return err
 }
 
 func (r *relays) networkChanged() {
 	r.mu.Lock()
-	r.moved = true
+	r.doubt = true
+	r.winner = relayURL{} // another network may let other transports through
 	r.mu.Unlock()
 	r.signal()
 }
 
-func (r *relays) streamLost(relay *tunnel.Relay) {
+var errStreamEnded = errors.New("the stream has ended")
+
+// lose says that relay cannot be used any more.
+func (r *relays) lose(relay *tunnel.Relay, why error) {
 	r.mu.Lock()
-	r.lost = relay
+	r.lost, r.why = relay, why
 	r.mu.Unlock()
 	r.signal()
 }
@@ -106,7 +118,7 @@ func (r *relays) report(change func(*RelayStatus)) {
 
 // run allocates, keeps, and allocates again until ctx ends.
 func (r *relays) run(ctx context.Context) {
-	backoff := firstBackoff
+	var pause time.Duration
 	for ctx.Err() == nil {
 		urls := r.wanted()
 		if len(urls) == 0 {
@@ -114,19 +126,29 @@ func (r *relays) run(ctx context.Context) {
 			r.sleep(ctx, longestBackoff*120)
 			continue
 		}
+		r.settle()
 		a, err := r.connect(ctx, urls)
 		if err != nil {
+			pause = longer(pause)
 			r.report(func(s *RelayStatus) { *s = RelayStatus{Error: err.Error()} })
-			r.log.Info("no relay answers", "error", err.Error(), "retry_in", backoff.String())
-			r.sleep(ctx, backoff)
-			backoff = min(2*backoff, longestBackoff)
+			r.log.Info("no relay answers", "error", err.Error(), "retry_in", pause.String())
+			r.sleep(ctx, pause)
 			continue
 		}
-		backoff = firstBackoff
+		began := time.Now()
 		for a != nil {
 			a = r.serve(ctx, a)
 		}
+		if time.Since(began) > steadyAfter {
+			pause = 0
+		}
+		r.sleep(ctx, pause)
+		pause = longer(pause)
 	}
+}
+
+func longer(pause time.Duration) time.Duration {
+	return min(max(2*pause, firstBackoff), longestBackoff)
 }
 
 // sleep returns early when something has changed.
@@ -141,35 +163,28 @@ func (r *relays) sleep(ctx context.Context, d time.Duration) {
 }
 
 // connect tries every URL, each with a head start over the next, and returns
-// the first allocation.
+// the first allocation. The winner of last time begins.
 func (r *relays) connect(ctx context.Context, urls []relayURL) (*allocation, error) {
 	ctx, cancel := context.WithTimeout(ctx, allocateLimit)
 	defer cancel()
 	type outcome struct {
+		url        relayURL
 		allocation *allocation
 		err        error
 	}
 	outcomes := make(chan outcome, len(urls))
-	failed := make(chan struct{}, len(urls)) // each failure lets the next begin
 	var attempts sync.WaitGroup
 	attempts.Go(func() {
-		for i, url := range urls {
-			if i > 0 {
-				timer := time.NewTimer(headStart)
-				select {
-				case <-timer.C:
-				case <-failed:
-				case <-ctx.Done():
-				}
-				timer.Stop()
-			}
+		for _, url := range r.ordered(urls) {
+			heard, failed := make(chan struct{}, 1), make(chan struct{})
 			attempts.Go(func() {
-				a, err := r.allocateAt(ctx, url)
+				a, err := r.allocateAt(ctx, url, heard)
 				if err != nil {
-					failed <- struct{}{}
+					close(failed)
 				}
-				outcomes <- outcome{a, err}
+				outcomes <- outcome{url, a, err}
 			})
+			giveHeadStart(ctx, heard, failed)
 		}
 	})
 	var winner *allocation
@@ -181,6 +196,7 @@ func (r *relays) connect(ctx context.Context, urls []relayURL) (*allocation, err
 			failures = append(failures, o.err)
 		case winner == nil:
 			winner = o.allocation
+			r.remember(o.url)
 			cancel()
 		default:
 			r.end(o.allocation)
@@ -193,7 +209,44 @@ func (r *relays) connect(ctx context.Context, urls []relayURL) (*allocation, err
 	return winner, nil
 }
 
-func (r *relays) allocateAt(ctx context.Context, url relayURL) (*allocation, error) {
+// giveHeadStart returns when it is the turn of the next transport as well.
+func giveHeadStart(ctx context.Context, heard, failed <-chan struct{}) {
+	timer := time.NewTimer(headStart)
+	defer timer.Stop()
+	for {
+		select {
+		case <-heard:
+			timer.Reset(slowStart)
+		case <-timer.C:
+			return
+		case <-failed:
+			return
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (r *relays) remember(url relayURL) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.winner = url
+}
+
+// ordered returns urls with the last winner in front.
+func (r *relays) ordered(urls []relayURL) []relayURL {
+	r.mu.Lock()
+	winner := r.winner
+	r.mu.Unlock()
+	first := func(u relayURL) bool { return u.host == winner.host && u.streaming == winner.streaming }
+	urls = slices.Clone(urls)
+	slices.SortStableFunc(urls, func(a, b relayURL) int { return cmp.Compare(boolRank(first(b)), boolRank(first(a))) })
+	return urls
+}
+
+// allocateAt makes an allocation. It puts a token into heard, which may be nil,
+// as soon as the server has said anything.
+func (r *relays) allocateAt(ctx context.Context, url relayURL, heard chan<- struct{}) (*allocation, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -209,6 +262,7 @@ func (r *relays) allocateAt(ctx context.Context, url relayURL) (*allocation, err
 		}
 	}
 	a := newAllocation(r.bind.OpenRelay(server, stream), r.transactions, url.credential)
+	a.heard = heard
 	if err := a.allocate(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("relay %s: %w", url.host, err), a.relay.Close())
 	}
@@ -243,11 +297,16 @@ func (r *relays) serve(ctx context.Context, a *allocation) *allocation {
 	})
 	next, err := r.keep(ctx, a)
 	r.down(a)
-	if err != nil {
-		r.log.Info("relay lost", "relay", a.relay.Server().String(), "error", err.Error())
+	if err == nil {
+		r.end(a)
+		return next
 	}
-	r.end(a)
-	return next
+	// Nobody is there to release it.
+	r.log.Info("relay lost", "relay", a.relay.Server().String(), "error", err.Error())
+	if err := a.relay.Close(); err != nil {
+		r.log.Debug("relay not closed", "error", err.Error())
+	}
+	return nil
 }
 
 // keep returns when the allocation is lost (an error), has a better
@@ -260,35 +319,26 @@ func (r *relays) keep(ctx context.Context, a *allocation) (*allocation, error) {
 		return nil, err
 	}
 	now := time.Now()
-	refreshAt, permitAt := now.Add(a.lifetime/2), now.Add(permissionEvery)
-	pingAt, upgradeAt := now.Add(relayKeepalive), now.Add(retryUDP)
+	refreshAt, permitAt, upgradeAt := now.Add(a.refreshEvery()), now.Add(permissionEvery), now.Add(retryUDP)
 	for {
-		if err := r.keptUp(ctx, a); err != nil || !r.stillWanted(a) {
-			return nil, err
-		}
-		next := slices.MinFunc([]time.Time{refreshAt, permitAt, pingAt, upgradeAt}, time.Time.Compare)
+		next := slices.MinFunc([]time.Time{refreshAt, permitAt, upgradeAt}, time.Time.Compare)
 		r.sleep(ctx, time.Until(next))
-		if ctx.Err() != nil {
-			return nil, nil
+		doubt, lost := r.news(a)
+		if lost != nil || ctx.Err() != nil || !r.stillWanted(a) {
+			return nil, lost
 		}
 		now := time.Now()
-		if !now.Before(refreshAt) {
-			if err := a.refresh(ctx); err != nil {
+		if doubt || !now.Before(refreshAt) {
+			if err := r.refresh(ctx, a); err != nil {
 				return nil, err
 			}
-			refreshAt = now.Add(a.lifetime / 2)
+			refreshAt = now.Add(a.refreshEvery())
 		}
 		if !now.Before(permitAt) {
 			if err := r.permit(ctx, a, func() {}); err != nil {
 				return nil, err
 			}
 			permitAt = now.Add(permissionEvery)
-		}
-		if !now.Before(pingAt) {
-			if err := r.ping(ctx, a); err != nil {
-				return nil, err
-			}
-			pingAt = now.Add(relayKeepalive)
 		}
 		if !now.Before(upgradeAt) {
 			if better := r.upgrade(ctx, a); better != nil {
@@ -309,19 +359,23 @@ func (r *relays) permit(ctx context.Context, a *allocation, written func()) erro
 	return err
 }
 
-// keptUp reacts to what others have reported.
-func (r *relays) keptUp(ctx context.Context, a *allocation) error {
+// news returns what others have reported since the last call: that the
+// allocation may be gone, and why it is lost if it is.
+func (r *relays) news(a *allocation) (doubt bool, lost error) {
 	r.mu.Lock()
-	lost, moved := r.lost == a.relay, r.moved
-	r.moved = false
-	r.mu.Unlock()
-	if lost {
-		return errors.New("the stream has ended")
+	defer r.mu.Unlock()
+	if r.lost == a.relay {
+		lost = r.why
 	}
-	if moved {
-		return r.ping(ctx, a)
-	}
-	return nil
+	doubt, r.doubt = r.doubt, false
+	return doubt, lost
+}
+
+// settle forgets doubts about allocations before this moment.
+func (r *relays) settle() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.doubt = false
 }
 
 // stillWanted takes over a new credential.
@@ -337,16 +391,16 @@ func (r *relays) stillWanted(a *allocation) bool {
 	return false
 }
 
-func (r *relays) ping(ctx context.Context, a *allocation) error {
-	ctx, cancel := context.WithTimeout(ctx, relayPingLimit)
+// refresh keeps the allocation and the mapping of a NAT. It is answered only
+// if the relay still has the allocation, at the address we send from now.
+func (r *relays) refresh(ctx context.Context, a *allocation) error {
+	ctx, cancel := context.WithTimeout(ctx, refreshLimit)
 	defer cancel()
-	mapped, err := a.ping(ctx)
-	if err != nil {
+	if err := a.refresh(ctx); err != nil {
+		if refusedWith(err) {
+			return err
+		}
 		return fmt.Errorf("relay %s does not answer: %w", a.relay.Server(), err)
-	}
-	if !a.relay.Streaming() {
-		r.report(func(s *RelayStatus) { s.Mapped = mapped.String() })
-		r.mapped(mapped)
 	}
 	return nil
 }
@@ -362,7 +416,7 @@ func (r *relays) upgrade(ctx context.Context, a *allocation) *allocation {
 		if url.streaming {
 			continue
 		}
-		if better, err := r.allocateAt(ctx, url); err == nil {
+		if better, err := r.allocateAt(ctx, url, nil); err == nil {
 			return better
 		}
 	}

@@ -3,13 +3,17 @@ package connectivity
 import (
 	"context"
 	"net"
+	"net/netip"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/pion/stun/v2"
 
 	"github.com/wattlenet/wattle/agent/internal/tunnel"
+	"github.com/wattlenet/wattle/relay/server"
 )
 
 func TestParseRelays(t *testing.T) {
@@ -109,11 +113,11 @@ func TestAnAllocationOfAnEarlierRunIsReplaced(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
-	first, err := m.paths.relays.allocateAt(ctx, urls[0])
+	first, err := m.paths.relays.allocateAt(ctx, urls[0], nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	second, err := m.paths.relays.allocateAt(ctx, urls[0]) // same socket, nobody released the first
+	second, err := m.paths.relays.allocateAt(ctx, urls[0], nil) // same socket, nobody released the first
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -140,8 +144,107 @@ func TestProbesNeedTheKeyOfThePair(t *testing.T) {
 	if _, err := a.paths.probe(t.Context(), pb, path, 5*time.Second); err != nil {
 		t.Errorf("a probe of the pair: %v", err)
 	}
-	forged := &prober{key: []byte("another key"), own: pb.own}
-	if _, err := a.paths.probe(t.Context(), forged, path, 200*time.Millisecond); err == nil {
+	forged := *pb
+	forged.key = []byte("another key")
+	if _, err := a.paths.probe(t.Context(), &forged, path, 200*time.Millisecond); err == nil {
 		t.Error("a forged probe was answered")
+	}
+}
+
+// A relay of ours that a test may end and start again at the same address.
+type ownRelay struct {
+	address string
+	end     func()
+}
+
+func startOwnRelay(t *testing.T, address string) *ownRelay {
+	t.Helper()
+	s, err := server.New(server.Config{
+		Secret: server.Secret(ownSecret), Listen: []string{address}, RelayAddress: netip.MustParseAddr("127.0.0.1"),
+		Logger: testLogger("relay"),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	var once sync.Once
+	r := &ownRelay{address: s.Addrs()[0].String(), end: func() {
+		once.Do(func() {
+			cancel()
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+		})
+	}}
+	t.Cleanup(r.end)
+	return r
+}
+
+const ownSecret = "the secret of a test"
+
+func (r *ownRelay) relays(peer string) []Relay {
+	c := server.NewCredential(server.Secret(ownSecret), server.Holder{Account: "account", Peer: peer}, time.Now().Add(time.Hour))
+	return []Relay{{URLs: []string{"turn:" + r.address + "?transport=udp"}, Username: c.Username, Password: c.Password}}
+}
+
+func TestAllocationIsMadeAgainWhenTheRelayHasRestarted(t *testing.T) {
+	r := startOwnRelay(t, "127.0.0.1:0")
+	w := newWire()
+	a := newMachine(t, w, "a", "10.77.0.1", machineOptions{force: PathRelayed, relay: r.relays("a")})
+	b := newMachine(t, w, "b", "10.77.0.2", machineOptions{force: PathRelayed, relay: r.relays("b")})
+	introduce(t, a, b)
+	a.ping(t, b)
+	r.end()
+	again := startOwnRelay(t, r.address)
+	// The control plane hands the list out again when it is back.
+	for id, m := range map[string]*machine{"a": a, "b": b} {
+		if err := m.paths.SetRelays(again.relays(id)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	start := time.Now()
+	eventually(t, "a ping gets through", func() bool {
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		defer cancel()
+		_, err := a.device.Ping(ctx, b.addr)
+		return err == nil
+	})
+	if took := time.Since(start); took > 2*time.Second {
+		t.Errorf("first answer after %v, want less than 2 s", took)
+	}
+}
+
+func TestRefusedChannelEndsTheAllocation(t *testing.T) {
+	r := startOwnRelay(t, "127.0.0.1:0")
+	m := newMachine(t, newWire(), "a", "10.77.0.1", machineOptions{force: PathRelayed, relay: r.relays("a")})
+	eventually(t, "a relayed address", func() bool { return m.paths.RelayStatus().Relayed != "" })
+	var before *allocation
+	m.inLoop(func(context.Context) { before = m.paths.allocation })
+	r.end()
+	startOwnRelay(t, r.address)
+	err := before.bind(t.Context(), netip.MustParseAddrPort("127.0.0.1:9"), func() {})
+	if !isGone(err) {
+		t.Fatalf("the relay that has restarted says %v", err)
+	}
+	m.paths.relays.lose(before.relay, err)
+	eventually(t, "another allocation", func() bool {
+		var now *allocation
+		m.inLoop(func(context.Context) { now = m.paths.allocation })
+		return now != nil && now != before
+	})
+}
+
+func TestWinnerOfTheNetworkBegins(t *testing.T) {
+	r := &relays{changed: make(chan struct{}, 1)}
+	urls := []relayURL{{host: "a:1"}, {host: "a:1", streaming: true}, {host: "b:1"}}
+	r.remember(relayURL{host: "a:1", streaming: true, credential: credential{"old", "old"}})
+	if got := r.ordered(urls); !got[0].streaming || got[1] != urls[0] || got[2] != urls[2] {
+		t.Errorf("order %+v", got)
+	}
+	r.networkChanged()
+	if got := r.ordered(urls); !slices.Equal(got, urls) {
+		t.Errorf("order in another network %+v", got)
 	}
 }

@@ -120,7 +120,18 @@ func (s *sealer) open(box []byte) (message []byte, restarted bool, err error) {
 	if epoch < s.seenEpoch || epoch == s.seenEpoch && counter <= s.seenCounter {
 		return nil, false, errBoxReplay
 	}
-	restarted = s.seenEpoch != 0 && epoch != s.seenEpoch
-	s.seenEpoch, s.seenCounter = epoch, counter
+	restarted = s.follow(epoch)
+	s.seenCounter = counter
 	return plain[boxOrder:], restarted, nil
+}
+
+// follow takes notice of the peer's process and reports whether it is another,
+// newer one than before. Boxes of former processes are refused from then on.
+func (s *sealer) follow(process uint64) (restarted bool) {
+	if process <= s.seenEpoch {
+		return false
+	}
+	restarted = s.seenEpoch != 0
+	s.seenEpoch, s.seenCounter = process, 0
+	return restarted
 }

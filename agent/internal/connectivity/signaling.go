@@ -3,6 +3,7 @@ package connectivity
 import (
 	"context"
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -10,8 +11,11 @@ import (
 // makes. Both sides may begin at once; whoever learns the other's session
 // second joins it.
 func (p *Pathfinder) handleHello(ctx context.Context, pr *pair, h *hello, restarted bool) {
+	p.log.Debug("hello received", "peer", pr.peer.ID, "attempt", h.Session, "answers", h.Answers, "restarted", restarted)
 	if restarted {
 		p.peerRestarted(pr)
+		pr.direct, pr.relay = nil, nil
+		p.route(pr)
 	}
 	if !pr.awake {
 		p.rouse(pr)
@@ -24,53 +28,67 @@ func (p *Pathfinder) handleHello(ctx context.Context, pr *pair, h *hello, restar
 		}
 	}
 	p.useRelay(ctx, pr)
+	p.agree(ctx, pr, h)
+	pr.signalErr = ""
+	p.publish(pr)
+}
 
+// agree makes the two sides work on the same attempt. An attempt is joined
+// once: ICE has no second peer for the same credentials. So a hello that
+// answers another attempt than ours of now can only be met with a new one, which
+// says that it answers nobody and thus can be joined by any attempt.
+func (p *Pathfinder) agree(ctx context.Context, pr *pair, h *hello) {
 	a := pr.attempt
+	open := a != nil && !a.done && a.joined == ""
 	switch {
-	case a == nil || a.done:
-		if a != nil && h.Session == pr.lastJoined {
-			break // more about an attempt that has ended
+	case h.Session == pr.lastJoined: // more about an attempt that we know
+		if a == nil || a.joined != h.Session {
+			return
 		}
-		p.startAttempt(ctx, pr)
-		p.join(ctx, pr, h)
-	case a.joined == h.Session:
-		if a.agent != nil {
+		if !a.done && a.agent != nil {
 			a.add(h.Candidates, p.allowed)
 		}
-	case h.Answers != "" && h.Answers != a.session:
-		// It answers an attempt of ours that is over. Ours of now is on its way.
+		if h.Answers != a.session { // our answer has not arrived yet
+			p.sendHello(ctx, pr)
+		}
 		return
-	case a.joined == "":
-		p.join(ctx, pr, h)
-	default: // the peer has begun anew
-		p.startAttempt(ctx, pr)
-		p.join(ctx, pr, h)
+	case h.Answers != "" && open && h.Answers != a.session:
+		return // it answers one that is over; ours of now is on its way
+	case h.Answers != "" && (!open || h.Answers != a.session):
+		p.startAttempt(pr)
+		p.sendHello(ctx, pr)
+		return
+	case !open:
+		p.startAttempt(pr)
 	}
+	p.join(ctx, pr, h)
 	if h.Answers != pr.attempt.session {
 		p.sendHello(ctx, pr)
 	} else {
 		pr.helloDelay = firstHello
 	}
-	pr.signalErr = ""
-	p.publish(pr)
 }
 
-// peerRestarted forgets what only the peer's former process knew.
+// peerRestarted forgets what only the peer's former process knew. An attempt
+// that nobody has joined is as good as before.
 func (p *Pathfinder) peerRestarted(pr *pair) {
-	p.endAttempt(pr)
-	pr.direct, pr.relay, pr.suspect = nil, nil, false
+	p.log.Info("peer has restarted", "peer", pr.peer.ID)
+	if pr.attempt != nil && pr.attempt.joined != "" {
+		p.endAttempt(pr)
+	}
+	pr.suspect = false
 	pr.relayed, pr.bound, pr.lastJoined = netip.AddrPort{}, time.Time{}, ""
+	pr.helloDelay = firstHello
 	if p.cfg.Rekey != nil {
 		p.cfg.Rekey(pr.peer.PublicKey)
 	}
-	p.route(pr)
 }
 
 // sendHello tells the peer all that we know now. A hello that still waits is
 // replaced: only the newest matters.
 func (p *Pathfinder) sendHello(ctx context.Context, pr *pair) {
 	if pr.attempt == nil {
-		p.startAttempt(ctx, pr)
+		p.startAttempt(pr)
 	}
 	a := pr.attempt
 	h := &hello{Session: a.session, Answers: a.joined}
@@ -78,7 +96,7 @@ func (p *Pathfinder) sendHello(ctx context.Context, pr *pair) {
 		h.Ufrag, h.Password, h.Candidates = a.ufrag, a.password, a.local
 		if p.mapped.IsValid() {
 			if line, err := reflexiveCandidate(p.mapped, p.cfg.Bind.Port()); err == nil {
-				h.Candidates = append(h.Candidates[:len(h.Candidates):len(h.Candidates)], line)
+				h.Candidates = append(slices.Clip(h.Candidates), line)
 			}
 		}
 	}
@@ -95,6 +113,7 @@ func (p *Pathfinder) flushHello(ctx context.Context, pr *pair) {
 	if pr.sending || pr.pending == nil {
 		return
 	}
+	p.log.Debug("hello sent", "peer", pr.peer.ID, "attempt", pr.pending.Session, "answers", pr.pending.Answers, "relayed", pr.pending.Relayed.String())
 	message, err := pr.pending.encode()
 	pr.pending = nil
 	var box []byte

@@ -1,6 +1,32 @@
 package connectivity
 
-import "time"
+import (
+	"time"
+
+	"github.com/wattlenet/wattle/agent/internal/tunnel"
+)
+
+// published is what the loop has said about a pair. The status of a direct
+// pair holds only while the peer sends directly as well.
+type published struct {
+	status   Status
+	endpoint *tunnel.Endpoint
+	relay    string // address of the relay at hand, empty: none
+}
+
+// Status returns what is known about the path to a peer; false for a peer that
+// is not in the map. A pair is direct when both directions are: while the peer
+// still sends through a relay it is relayed.
+func (p *Pathfinder) Status(peerID string) (Status, bool) {
+	p.mu.Lock()
+	said, ok := p.status[peerID]
+	p.mu.Unlock()
+	s := said.status
+	if s.Path == PathDirect && said.endpoint.ComesRelayed() {
+		s.Path, s.Reason, s.Relay, s.RTT = PathRelayed, ReasonChecking, said.relay, 0
+	}
+	return s, ok
+}
 
 // publish makes the state of a pair readable from outside the loop.
 func (p *Pathfinder) publish(pr *pair) {
@@ -31,9 +57,13 @@ func (p *Pathfinder) publish(pr *pair) {
 	if pr.signalErr != "" && s.LastError == "" {
 		s.LastError = pr.signalErr
 	}
+	said := published{status: s, endpoint: pr.endpoint}
+	if pr.relay != nil {
+		said.relay = pr.relay.Relay().Server().String()
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.status[pr.peer.ID] = s
+	p.status[pr.peer.ID] = said
 }
 
 func (p *Pathfinder) unpublish(id string) {

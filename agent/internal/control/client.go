@@ -41,6 +41,9 @@ type ClientConfig struct {
 
 	// Identity is this machine. Before enrolment it needs keys, URL and pin.
 	Identity *identity.Identity // required
+
+	// Now is the clock of this machine; nil is time.Now.
+	Now func() time.Time
 }
 
 // A Client calls the control plane as this machine.
@@ -57,7 +60,7 @@ func NewClient(c ClientConfig) (*Client, error) {
 	if c.Logger == nil || c.Identity == nil || c.UserAgent == "" {
 		return nil, errors.New("control: logger, user agent and identity are required")
 	}
-	client := &Client{identity: *c.Identity, agent: c.UserAgent, clock: &clock{}}
+	client := &Client{identity: *c.Identity, agent: c.UserAgent, clock: &clock{own: c.Now}}
 	carrier, err := newTransport(c.Identity.ManagementURL, c.Identity.CAPin, client.clock)
 	if err != nil {
 		return nil, err
@@ -155,8 +158,14 @@ func (c *Client) enroll(ctx context.Context, setupKey string, facts api.MachineF
 	})
 }
 
-// Withdraw deletes this peer.
-func (c *Client) Withdraw(ctx context.Context) error { return c.api.WithdrawAgent(ctx) }
+// Withdraw deletes this peer. A clock that is off costs one more attempt.
+func (c *Client) Withdraw(ctx context.Context) error {
+	err := c.api.WithdrawAgent(ctx)
+	if sdk.IsClockSkew(err) && c.ClockOffset() != 0 {
+		return c.api.WithdrawAgent(ctx)
+	}
+	return err
+}
 
 // Signal passes a sealed message to a peer. The error is sdk.IsPeerOffline when
 // the peer holds no stream.
@@ -169,7 +178,17 @@ func (c *Client) report(ctx context.Context, r api.StatusReport) error {
 }
 
 func (c *Client) stream(ctx context.Context, o sdk.StreamAgentOptions) iter.Seq2[api.AgentEvent, error] {
-	return c.api.StreamAgent(ctx, o)
+	return c.api.StreamAgent(once(ctx), o)
+}
+
+// Reach asks the control plane for anything at all: nil means that it answers
+// and that its certificate is the right one.
+func (c *Client) Reach(ctx context.Context) error {
+	_, err := c.api.GetInstance(once(ctx))
+	if _, answered := sdk.AsProblem(err); answered {
+		return nil
+	}
+	return err
 }
 
 // blob reads a compressed part of a snapshot.

@@ -12,10 +12,21 @@ const tolerated = 3 * time.Second
 
 // clock corrects the time of this machine by the control plane's, so that a
 // machine whose clock is off can still sign what the control plane believes.
-type clock struct{ offset atomic.Int64 } // nanoseconds, to be added
+type clock struct {
+	own    func() time.Time // of this machine; nil is time.Now
+	offset atomic.Int64     // nanoseconds, to be added
+}
+
+// wall returns the time as this machine sees it.
+func (c *clock) wall() time.Time {
+	if c.own == nil {
+		return time.Now()
+	}
+	return c.own()
+}
 
 // now returns the time as the control plane sees it.
-func (c *clock) now() time.Time { return time.Now().Add(time.Duration(c.offset.Load())) }
+func (c *clock) now() time.Time { return c.wall().Add(time.Duration(c.offset.Load())) }
 
 // learn compares the Date header of an answer (RFC 9110, section 6.6.1) with
 // the middle of the time that the answer took.
@@ -24,7 +35,7 @@ func (c *clock) learn(header http.Header, sent time.Time) {
 	if err != nil {
 		return
 	}
-	middle := sent.Add(time.Since(sent) / 2)
+	middle := sent.Add(c.wall().Sub(sent) / 2)
 	offset := date.Add(500 * time.Millisecond).Sub(middle.Round(0))
 	if offset.Abs() < tolerated {
 		offset = 0

@@ -16,11 +16,17 @@ import (
 
 // Choices of ours.
 const (
-	// firstWait and longestWait bound the time between attempts: full jitter over
-	// a span that doubles, so that agents that lost one server do not come back
-	// at one moment.
+	// firstWait and longestWait bound the span out of which the time between two
+	// attempts is drawn, so that agents that lost one server do not come back at
+	// one moment. The span is the awayShare-th part of the time away: who was cut
+	// off by a restart is back soon after it, who is cut off for long asks seldom.
 	firstWait   = time.Second
 	longestWait = time.Minute
+	awayShare   = 4
+
+	// waitPerPeer widens the first span, so that a large network brings about a
+	// hundred attempts a second to a server that starts.
+	waitPerPeer = 10 * time.Millisecond
 
 	// quickAttempts come within quickWait: most interruptions are over at once.
 	quickAttempts = 2
@@ -142,8 +148,10 @@ func NewSession(c SessionConfig) (*Session, error) {
 }
 
 // Wake says that the network has changed: a wait between two attempts ends, and
-// a stream whose connection does not carry a request any more is given up.
+// a stream whose connection does not carry a request any more is given up, at
+// once when the machine has lost the address it comes from.
 func (s *Session) Wake() {
+	s.config.Client.transport.connections.closeStranded(ownAddresses())
 	for _, bell := range []chan struct{}{s.wake, s.probe} {
 		select {
 		case bell <- struct{}{}:
@@ -161,6 +169,7 @@ func (s *Session) Run(ctx context.Context) error {
 	defer reporter.Wait()
 	defer cancel()
 
+	lost := time.Now()
 	for attempt := 0; ; attempt++ {
 		started := time.Now()
 		err := s.follow(ctx)
@@ -175,9 +184,9 @@ func (s *Session) Run(ctx context.Context) error {
 			return err
 		}
 		if time.Since(started) > settled {
-			attempt = 0
+			attempt, lost = 0, time.Now()
 		}
-		wait := s.wait(attempt, err)
+		wait := s.wait(attempt, time.Since(lost), err)
 		s.log.Info("stream ended", "error", err, "wait", wait)
 		timer := time.NewTimer(wait)
 		select {
@@ -190,8 +199,9 @@ func (s *Session) Run(ctx context.Context) error {
 	}
 }
 
-// wait returns how long to stay away. What the server says wins.
-func (s *Session) wait(attempt int, err error) time.Duration {
+// wait returns how long to wait after an attempt, away after the last good
+// stream ended. What the server says wins.
+func (s *Session) wait(attempt int, away time.Duration, err error) time.Duration {
 	var answered *sdk.Error
 	switch {
 	case s.bye != nil:
@@ -209,11 +219,15 @@ func (s *Session) wait(attempt int, err error) time.Duration {
 	case attempt < quickAttempts:
 		return jitter(quickWait)
 	}
-	span := longestWait
-	if shift := attempt - quickAttempts; shift < 6 {
-		span = min(span, firstWait<<shift)
+	return jitter(min(max(s.firstSpan(), away/awayShare), longestWait))
+}
+
+// firstSpan grows with the network as far as this machine sees it.
+func (s *Session) firstSpan() time.Duration {
+	if s.current == nil {
+		return firstWait
 	}
-	return jitter(span)
+	return max(firstWait, time.Duration(len(s.current.Peers))*waitPerPeer)
 }
 
 func jitter(span time.Duration) time.Duration {

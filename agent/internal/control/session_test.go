@@ -442,19 +442,35 @@ func TestSilentStreamsMakeItPoll(t *testing.T) {
 
 func TestWaits(t *testing.T) {
 	s := &Session{}
-	for attempt := range 20 {
-		for range 100 {
-			wait, limit := s.wait(attempt, io.EOF), longestWait
-			if attempt < quickAttempts {
-				limit = quickWait
-			}
-			if wait < 0 || wait > limit {
-				t.Fatalf("attempt %d waits %v, at most %v", attempt, wait, limit)
-			}
+	large := &mapstate.Map{Peers: map[uint32]api.PeerEntry{}}
+	for n := range uint32(2000) {
+		large.Peers[n] = api.PeerEntry{}
+	}
+	for _, test := range []struct {
+		attempt int
+		away    time.Duration
+		known   *mapstate.Map
+		most    time.Duration
+	}{
+		{0, 0, nil, quickWait},
+		{1, time.Second, large, quickWait},
+		{2, time.Second, nil, time.Second},
+		{9, 4 * time.Second, nil, time.Second},
+		{20, 40 * time.Second, nil, 10 * time.Second},
+		{99, time.Hour, nil, time.Minute},
+		{2, time.Second, large, 20 * time.Second},
+	} {
+		s.current = test.known
+		longest := time.Duration(0)
+		for range 1000 {
+			longest = max(longest, s.wait(test.attempt, test.away, io.EOF))
+		}
+		if longest > test.most || longest < test.most/2 {
+			t.Errorf("%+v: waits up to %v", test, longest)
 		}
 	}
 	s.bye = &api.ByeEvent{Reason: "shutdown", RetryAfter: 30}
-	if wait := s.wait(0, io.EOF); wait < 30*time.Second || wait > 31*time.Second {
+	if wait := s.wait(0, 0, io.EOF); wait < 30*time.Second || wait > 31*time.Second {
 		t.Errorf("after bye with 30 s: %v", wait)
 	}
 }

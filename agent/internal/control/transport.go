@@ -1,17 +1,15 @@
 package control
 
 import (
-	"crypto/sha256"
+	"context"
 	"crypto/subtle"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"net/url"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -34,20 +32,26 @@ const (
 
 // transport carries requests and learns the time from the answers.
 type transport struct {
-	http  atomic.Pointer[http.Transport]
-	clock *clock
+	http        atomic.Pointer[http.Transport]
+	connections *connections
+	clock       *clock
 }
 
 // newTransport trusts the authority with the given pin, or the system's roots
 // when it is empty.
 func newTransport(address, pin string, c *clock) (*transport, error) {
-	base, err := url.Parse(address)
-	if err != nil || base.Host == "" || base.Scheme != "https" && base.Scheme != "http" {
-		return nil, fmt.Errorf("management URL %q is not the address of a control plane; write it as https://host:port", address)
+	address, err := ParseAddress(address, true) // whoever stored it has checked that
+	if err != nil {
+		return nil, err
 	}
+	base, err := url.Parse(address)
+	if err != nil {
+		return nil, fmt.Errorf("management URL: %w", err)
+	}
+	open := newConnections((&net.Dialer{Timeout: dialTimeout}).DialContext)
 	t := &http.Transport{
 		Proxy:                 http.ProxyFromEnvironment,
-		DialContext:           (&net.Dialer{Timeout: dialTimeout}).DialContext,
+		DialContext:           open.DialContext,
 		ForceAttemptHTTP2:     true, // one connection for the stream and all else
 		MaxIdleConnsPerHost:   8,
 		IdleConnTimeout:       90 * time.Second,
@@ -56,12 +60,12 @@ func newTransport(address, pin string, c *clock) (*transport, error) {
 		HTTP2:                 &http.HTTP2Config{SendPingTimeout: silence, PingTimeout: answerTimeout},
 		TLSClientConfig:       &tls.Config{MinVersion: tls.VersionTLS12},
 	}
-	carrier := &transport{clock: c}
+	carrier := &transport{connections: open, clock: c}
 	carrier.http.Store(t)
 	if pin == "" {
 		return carrier, nil
 	}
-	if err := checkPin(pin); err != nil {
+	if pin, err = ParsePin(pin); err != nil {
 		return nil, err
 	}
 	if base.Scheme != "https" {
@@ -73,20 +77,42 @@ func newTransport(address, pin string, c *clock) (*transport, error) {
 	// the pinned authority as the one root.
 	t.TLSClientConfig.InsecureSkipVerify = true
 	t.TLSClientConfig.VerifyConnection = func(state tls.ConnectionState) error {
-		return verify(pin, host, state.PeerCertificates)
+		return verify(pin, host, state.PeerCertificates, c.wall())
 	}
 	return carrier, nil
 }
 
 // RoundTrip sends a request.
 func (t *transport) RoundTrip(request *http.Request) (*http.Response, error) {
-	sent := time.Now()
+	sent := t.clock.wall()
 	answer, err := t.http.Load().RoundTrip(request)
 	if err == nil {
 		t.clock.learn(answer.Header, sent)
 	}
+	if err != nil && request.Context().Value(onceKey{}) != nil {
+		err = final{err}
+	}
 	return answer, err
 }
+
+// onceKey marks requests that the SDK must not repeat.
+type onceKey struct{}
+
+// once returns a context for a request that is sent once: the session waits in
+// its own way and tells of every failure.
+func once(ctx context.Context) context.Context { return context.WithValue(ctx, onceKey{}, true) }
+
+// final is a failure that the SDK does not repeat.
+type final struct{ cause error }
+
+func (f final) Error() string { return f.cause.Error() }
+
+// Unwrap returns the failure.
+func (f final) Unwrap() error { return f.cause }
+
+// Is makes the failure look like a request that was given up, which the SDK
+// passes on as it is.
+func (final) Is(target error) bool { return target == context.Canceled }
 
 // CloseIdleConnections closes connections that no request uses.
 func (t *transport) CloseIdleConnections() { t.http.Load().CloseIdleConnections() }
@@ -99,17 +125,9 @@ func (t *transport) renew() {
 	former.CloseIdleConnections()
 }
 
-func checkPin(pin string) error {
-	digits, found := strings.CutPrefix(pin, "sha256:")
-	if raw, err := hex.DecodeString(digits); !found || err != nil || len(raw) != sha256.Size {
-		return fmt.Errorf("CA pin %q is not sha256: and 64 hexadecimal digits; take it from the server's credentials", pin)
-	}
-	return nil
-}
-
 // verify accepts a chain if one of its certificates has the pinned key and the
 // leaf, valid for host, verifies against that certificate.
-func verify(pin, host string, chain []*x509.Certificate) error {
+func verify(pin, host string, chain []*x509.Certificate, now time.Time) error {
 	refused := &sdk.PinError{Want: pin}
 	for _, c := range chain {
 		got := sdk.Pin(c)
@@ -122,7 +140,7 @@ func verify(pin, host string, chain []*x509.Certificate) error {
 		for _, other := range chain[1:] {
 			between.AddCert(other)
 		}
-		options := x509.VerifyOptions{DNSName: host, Roots: roots, Intermediates: between, CurrentTime: within(chain[0], time.Now())}
+		options := x509.VerifyOptions{DNSName: host, Roots: roots, Intermediates: between, CurrentTime: within(chain[0], now)}
 		if _, err := chain[0].Verify(options); err != nil {
 			return fmt.Errorf("the certificate comes from the pinned authority but is not valid for %s: %w", host, err)
 		}

@@ -13,6 +13,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/netip"
 	"slices"
@@ -26,12 +27,17 @@ import (
 	"github.com/wattlenet/wattle/agent/internal/identity"
 	"github.com/wattlenet/wattle/agent/internal/local"
 	"github.com/wattlenet/wattle/agent/internal/tunnel"
+	"github.com/wattlenet/wattle/generated/sdk"
 	"github.com/wattlenet/wattle/internal/mapstate"
 	"github.com/wattlenet/wattle/internal/program"
 )
 
 // withdrawTimeout bounds the deletion of the peer at logout.
 const withdrawTimeout = 10 * time.Second
+
+// retryOpen is how long after a failure at its start the daemon tries again to
+// open the tunnel.
+const retryOpen = 10 * time.Second
 
 // Config is what an Engine needs.
 type Config struct {
@@ -40,11 +46,15 @@ type Config struct {
 	Version string          // required: of the agent
 
 	Mode       tunnel.Mode // "" is auto
+	Firewall   Enforcement // "" is auto
 	Interface  string      // "" is wt0
 	ListenPort uint16      // 0: the system chooses
 
 	// Open opens the parts on this host; nil is OpenHost.
 	Open func(MachineConfig) (*Machine, error)
+
+	// Now is the clock of this machine; nil is time.Now.
+	Now func() time.Time
 }
 
 // An Engine is the agent behind the local API.
@@ -94,14 +104,12 @@ func (e *Engine) Run(ctx context.Context) error {
 	connect := e.identity != nil && e.identity.Enrolled() && e.identity.Up
 	e.mu.Unlock()
 	close(e.started)
-	if connect {
-		e.commands.Lock()
-		if err := e.connect(nil); err != nil {
-			// The daemon stays, so that status tells what is wrong.
-			e.log.Error("not connected", "error", err)
-			e.setNotice(err.Error())
+	for connect && !e.reconnect() {
+		// The daemon stays, so that status tells what is wrong, and tries again:
+		// while a machine starts, what is missing may still come.
+		if pause(ctx, retryOpen) != nil {
+			break
 		}
-		e.commands.Unlock()
 	}
 	<-ctx.Done()
 	e.commands.Lock()
@@ -109,6 +117,23 @@ func (e *Engine) Run(ctx context.Context) error {
 	e.commands.Unlock()
 	e.links.Wait()
 	return nil
+}
+
+// reconnect connects a machine that shall be connected, and reports whether
+// there is nothing left to try.
+func (e *Engine) reconnect() bool {
+	e.commands.Lock()
+	defer e.commands.Unlock()
+	mine, running, _ := e.now()
+	if running != nil || mine == nil || !mine.Enrolled() || !mine.Up {
+		return true
+	}
+	err := openError(e.connect(nil))
+	if err != nil {
+		e.log.Error("not connected", "error", err)
+		e.setNotice(err.Error())
+	}
+	return err == nil
 }
 
 // connect opens the machine and starts a link. A nil client makes one. The
@@ -119,7 +144,7 @@ func (e *Engine) connect(client *control.Client) error {
 	e.mu.Unlock()
 	if client == nil {
 		var err error
-		if client, err = control.NewClient(control.ClientConfig{Logger: e.log, UserAgent: e.userAgent(), Identity: &mine}); err != nil {
+		if client, err = control.NewClient(e.clientConfig(&mine)); err != nil {
 			return err
 		}
 	}
@@ -130,7 +155,10 @@ func (e *Engine) connect(client *control.Client) error {
 	return e.start(&mine, client, machine, network)
 }
 
-func (e *Engine) userAgent() string { return "wattle/" + e.config.Version }
+// clientConfig is how this agent talks to the control plane as i.
+func (e *Engine) clientConfig(i *identity.Identity) control.ClientConfig {
+	return control.ClientConfig{Logger: e.log, UserAgent: "wattle/" + e.config.Version, Identity: i, Now: e.config.Now}
+}
 
 // open opens the parts on this host. Nothing is sent and nobody is let in.
 func (e *Engine) open(mine *identity.Identity, signal signaler) (*Machine, *overlay, error) {
@@ -141,7 +169,7 @@ func (e *Engine) open(mine *identity.Identity, signal signaler) (*Machine, *over
 	}
 	wanted := MachineConfig{
 		Logger: e.log, Key: mine.WireGuardKey, Mode: e.config.Mode, Interface: name, ListenPort: e.config.ListenPort,
-		Signal: signal.Signal, Overlay: network.contains,
+		Firewall: e.config.Firewall, Signal: briefly(signal), Overlay: network.contains,
 	}
 	if wanted.ListenPort != 0 || mine.ListenPort == 0 {
 		machine, err := e.config.Open(wanted)
@@ -160,6 +188,22 @@ func (e *Engine) open(mine *identity.Identity, signal signaler) (*Machine, *over
 type signaler interface {
 	Signal(ctx context.Context, peerID string, box []byte) error
 }
+
+// briefly passes signals on, with errors that fit a line of the status.
+func briefly(signal signaler) func(context.Context, string, []byte) error {
+	return func(ctx context.Context, peerID string, box []byte) error {
+		err := signal.Signal(ctx, peerID, box)
+		switch {
+		case sdk.IsPeerOffline(err):
+			return errPeerOffline
+		case sdk.IsUnreachable(err):
+			return fmt.Errorf("the control plane cannot be reached: %w", root(err))
+		}
+		return err
+	}
+}
+
+var errPeerOffline = errors.New("the peer is not connected to the control plane")
 
 // start runs a link on an open machine. The caller holds commands.
 func (e *Engine) start(mine *identity.Identity, client *control.Client, machine *Machine, network *overlay) error {
@@ -302,7 +346,7 @@ func (e *Engine) Logout(ctx context.Context, request local.LogoutRequest) error 
 		return nil
 	}
 	if request.Delete && mine.Enrolled() {
-		client, err := control.NewClient(control.ClientConfig{Logger: e.log, UserAgent: e.userAgent(), Identity: mine})
+		client, err := control.NewClient(e.clientConfig(mine))
 		if err != nil {
 			return err
 		}

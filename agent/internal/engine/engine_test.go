@@ -27,14 +27,17 @@ type machine struct {
 	stop func()
 }
 
-func boot(t *testing.T, dir string) *machine {
+func boot(t *testing.T, dir string) *machine { return bootAt(t, dir, nil, &Fake{}) }
+
+// bootAt boots with a clock of its own, and a fake that may fail.
+func bootAt(t *testing.T, dir string, now func() time.Time, fake *Fake) *machine {
 	t.Helper()
 	store, err := identity.Open(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := &machine{Fake: &Fake{}, t: t, dir: dir}
-	m.Engine, err = New(Config{Logger: slog.New(slog.DiscardHandler), Store: store, Version: "test", Open: m.Fake.Open})
+	m := &machine{Fake: fake, t: t, dir: dir}
+	m.Engine, err = New(Config{Logger: slog.New(slog.DiscardHandler), Store: store, Version: "test", Open: m.Fake.Open, Now: now})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -216,13 +219,17 @@ func TestRefusals(t *testing.T) {
 		code    int
 		text    string
 	}{
-		"unknown key":        {local.UpRequest{ManagementURL: plane.URL, SetupKey: "wtk_unknown"}, program.ExitNotEnrolled, "unknown"},
-		"key that is used":   {local.UpRequest{ManagementURL: plane.URL, SetupKey: plane.OneOffSetupKey}, program.ExitNotEnrolled, "used"},
-		"no control plane":   {local.UpRequest{ManagementURL: "http://127.0.0.1:1", SetupKey: "k"}, program.ExitControlPlaneUnreachable, "cannot be reached"},
-		"no key":             {local.UpRequest{ManagementURL: plane.URL}, program.ExitNotEnrolled, "--setup-key-file"},
-		"no address":         {local.UpRequest{SetupKey: "k"}, program.ExitNotEnrolled, "--management-url"},
-		"pin without TLS":    {local.UpRequest{ManagementURL: plane.URL, SetupKey: "k", CAPin: "sha256:" + strings.Repeat("0", 64)}, program.ExitUsage, "https"},
-		"no tunnel possible": {local.UpRequest{ManagementURL: plane.URL, SetupKey: plane.SetupKey}, 0, "injected"},
+		"unknown key":         {local.UpRequest{ManagementURL: plane.URL, SetupKey: "wtk_unknown"}, program.ExitNotEnrolled, "unknown"},
+		"key that is used":    {local.UpRequest{ManagementURL: plane.URL, SetupKey: plane.OneOffSetupKey}, program.ExitNotEnrolled, "used"},
+		"no control plane":    {local.UpRequest{ManagementURL: "http://127.0.0.1:1", SetupKey: "k"}, program.ExitControlPlaneUnreachable, "cannot be reached"},
+		"no key":              {local.UpRequest{ManagementURL: plane.URL}, program.ExitNotEnrolled, "--setup-key-file"},
+		"no address":          {local.UpRequest{SetupKey: "k"}, program.ExitNotEnrolled, "--management-url"},
+		"pin without TLS":     {local.UpRequest{ManagementURL: plane.URL, SetupKey: "k", CAPin: "sha256:" + strings.Repeat("0", 64)}, program.ExitUsage, "https"},
+		"address with a path": {local.UpRequest{ManagementURL: plane.URL + "/api", SetupKey: plane.SetupKey}, program.ExitUsage, "behind the host"},
+		"plain HTTP":          {local.UpRequest{ManagementURL: "http://mesh.example", SetupKey: plane.SetupKey}, program.ExitUsage, "--insecure-http"},
+		"half a pin":          {local.UpRequest{ManagementURL: plane.URL, SetupKey: plane.SetupKey, CAPin: "sha256:00"}, program.ExitUsage, "64"},
+		"key of two lines":    {local.UpRequest{ManagementURL: plane.URL, SetupKey: "wtk_a\nwtk_b"}, program.ExitUsage, "copy it again"},
+		"no tunnel possible":  {local.UpRequest{ManagementURL: plane.URL, SetupKey: plane.SetupKey}, 0, "injected"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := boot(t, t.TempDir())
@@ -260,5 +267,89 @@ func moveAway(t *testing.T, dir string) {
 	mine.ManagementURL = "http://127.0.0.1:1"
 	if err := errors.Join(store.Save(mine), store.Close()); err != nil {
 		t.Fatal(err)
+	}
+}
+
+func TestClockThatIsOffDoesNotKeepAMachineOut(t *testing.T) {
+	plane := controlplanetest.New(t)
+	for name, off := range map[string]time.Duration{
+		"an hour behind": -time.Hour, "an hour ahead": time.Hour,
+		"three years behind": -3 * 8766 * time.Hour, "three years ahead": 3 * 8766 * time.Hour,
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := bootAt(t, t.TempDir(), func() time.Time { return time.Now().Add(off) }, &Fake{})
+			if err := m.Up(t.Context(), local.UpRequest{ManagementURL: plane.URL, SetupKey: plane.SetupKey}); err != nil {
+				t.Fatal(err)
+			}
+			status := m.Engine.Status(t.Context())
+			if status.State != local.StateReady || len(status.Warnings) == 0 || !strings.Contains(status.Warnings[0], "clock") {
+				t.Errorf("status %+v", status)
+			}
+			if wrong := status.Management.ClockOffsetSeconds + off.Seconds(); wrong < -5 || wrong > 5 {
+				t.Errorf("offset %v s, want %v s", status.Management.ClockOffsetSeconds, -off.Seconds())
+			}
+			if err := m.Logout(t.Context(), local.LogoutRequest{Delete: true}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+func TestPeerDeletedMeanwhileEnrolsAnew(t *testing.T) {
+	plane := controlplanetest.New(t)
+	m := join(t, plane)
+	id := m.Engine.Status(t.Context()).PeerID
+	m.stop()
+	if err := plane.Client.DeletePeer(t.Context(), id); err != nil {
+		t.Fatal(err)
+	}
+	again := boot(t, m.dir)
+	var own *local.Error
+	if err := again.Up(t.Context(), local.UpRequest{}); !errors.As(err, &own) || own.Code != program.ExitNotEnrolled || !strings.Contains(own.Message, "setup key") {
+		t.Errorf("up without a key: %v", err)
+	}
+	if status := again.Engine.Status(t.Context()); status.PeerID != id {
+		t.Errorf("the identity was forgotten without a key for another: %+v", status)
+	}
+	if err := again.Up(t.Context(), local.UpRequest{ManagementURL: plane.URL, SetupKey: plane.SetupKey}); err != nil {
+		t.Fatal(err)
+	}
+	if status := again.Engine.Status(t.Context()); status.PeerID == id || status.State != local.StateReady {
+		t.Errorf("status %+v", status)
+	}
+}
+
+func TestPinThatIsNotTheServersIsNotTaken(t *testing.T) {
+	plane := controlplanetest.New(t)
+	m := join(t, plane)
+	m.Fake.Calls()
+	before := *m.identity
+	if err := m.Up(t.Context(), local.UpRequest{CAPin: "sha256:" + strings.Repeat("0", 64)}); err == nil {
+		t.Error("a pin was taken for a control plane without TLS")
+	}
+	if calls := m.Fake.Calls(); len(calls) != 0 || m.identity.CAPin != before.CAPin {
+		t.Errorf("the machine was touched: %v, pin %q", calls, m.identity.CAPin)
+	}
+	if status := m.Engine.Status(t.Context()); status.State != local.StateReady {
+		t.Errorf("status %+v", status)
+	}
+}
+
+func TestStartThatFailsIsTold(t *testing.T) {
+	plane := controlplanetest.New(t)
+	m := join(t, plane)
+	m.stop()
+	fake := &Fake{}
+	fake.FailNext("open", errInjected)
+	again := bootAt(t, m.dir, nil, fake)
+	status := again.until("the reason", func(s local.Status) bool { return len(s.Warnings) > 0 })
+	if !strings.Contains(status.Warnings[0], "injected") || status.State == local.StateReady {
+		t.Errorf("status %+v", status)
+	}
+	if err := again.Up(t.Context(), local.UpRequest{}); err != nil {
+		t.Fatal(err)
+	}
+	if status := again.Engine.Status(t.Context()); status.State != local.StateReady || len(status.Warnings) != 0 {
+		t.Errorf("status %+v", status)
 	}
 }

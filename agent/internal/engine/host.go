@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/wattlenet/wattle/agent/internal/connectivity"
@@ -67,6 +68,7 @@ type MachineConfig struct {
 	Logger     *slog.Logger
 	Key        tunnel.PrivateKey
 	Mode       tunnel.Mode
+	Firewall   Enforcement
 	Interface  string
 	ListenPort uint16
 
@@ -78,13 +80,24 @@ type MachineConfig struct {
 	Overlay func(netip.Addr) bool
 }
 
+// Enforcement says who enforces the rules on an interface.
+type Enforcement string
+
+// The kinds of Enforcement. The network stack of the process always has its filter.
+const (
+	EnforceAuto      Enforcement = "auto"      // nftables where it works, else the process
+	EnforceNftables  Enforcement = "nftables"  // or nothing
+	EnforceUserspace Enforcement = "userspace" // the process of the agent
+)
+
 // OpenHost opens the parts on the real host: an interface with the kernel's
 // packet filter where that is possible, else a network stack in the process
 // with a filter of its own. The interface has no address yet.
 func OpenHost(c MachineConfig) (*Machine, error) {
 	if c.Mode != tunnel.ModeNetstack {
 		machine, err := openInterface(c)
-		if err == nil || c.Mode == tunnel.ModeUserspace {
+		// A port in use is in use in every mode.
+		if err == nil || c.Mode == tunnel.ModeUserspace || errors.Is(err, syscall.EADDRINUSE) {
 			return machine, err
 		}
 		c.Logger.Info("no interface, using the network stack of the process", "error", err)
@@ -98,14 +111,33 @@ func OpenHost(c MachineConfig) (*Machine, error) {
 	return openStack(c)
 }
 
+// openEnforcer opens what enforces the rules on an interface. The filter, which
+// stands between interface and device, is nil when the kernel does.
+func openEnforcer(c MachineConfig) (enforcer firewall.Enforcer, filter tunnel.Filter, note string, err error) {
+	kernel, err := firewall.Open(c.Logger, c.Interface)
+	if err == nil && c.Firewall != EnforceUserspace {
+		return kernel, nil, "", nil
+	}
+	if err != nil && c.Firewall == EnforceNftables {
+		return nil, nil, "", fmt.Errorf("nftables cannot be used: %w; start the daemon with --firewall auto to enforce the rules in its process", err)
+	}
+	if err == nil {
+		// Opening has removed what an agent that was killed may have left.
+		if err := kernel.Close(); err != nil {
+			return nil, nil, "", err
+		}
+		note = "the rules are enforced in the process of the agent, as configured"
+	} else {
+		note = fmt.Sprintf("nftables cannot be used (%v): the rules are enforced in the process of the agent", err)
+	}
+	inProcess := firewall.NewFilter()
+	return inProcess, inProcess, note + "; packets that come from other networks under an overlay address are not dropped", nil
+}
+
 func openInterface(c MachineConfig) (*Machine, error) {
-	note := ""
-	var filter tunnel.Filter
-	enforcer, err := firewall.Open(c.Logger, c.Interface)
+	enforcer, filter, note, err := openEnforcer(c)
 	if err != nil {
-		inProcess := firewall.NewFilter()
-		filter, enforcer = inProcess, inProcess
-		note = fmt.Sprintf("nftables cannot be used (%v): the rules are enforced in the process of the agent, and the interface lets nothing pass without it", err)
+		return nil, err
 	}
 	machine, err := open(c, tunnel.ModeUserspace, filter)
 	if err != nil {
@@ -136,7 +168,7 @@ func open(c MachineConfig, mode tunnel.Mode, filter tunnel.Filter) (*Machine, er
 	own := device.Interface()
 	machine.Watch = func(ctx context.Context, changed func()) error { return route.Watch(ctx, own, changed) }
 	machine.Paths, err = connectivity.New(connectivity.Config{
-		Logger: c.Logger, PrivateKey: c.Key, Bind: device.Bind(), Signal: c.Signal,
+		Logger: c.Logger, PrivateKey: c.Key, Bind: device.Bind(), Signal: c.Signal, Rekey: device.Rekey,
 		Interface: func(name string) bool { return name != own && !strings.HasPrefix(name, "wt") },
 		Address:   func(addr netip.Addr) bool { return !c.Overlay(addr) },
 	})

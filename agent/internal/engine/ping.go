@@ -134,7 +134,7 @@ func (l *link) echo(ctx context.Context, to pingTarget, timeout time.Duration) l
 		answer.Error = err.Error()
 	}
 	if path, known := l.machine.Paths.Status(to.peer.entry.Id); known {
-		answer.Path, answer.Reason, answer.Remote = string(path.Path), string(path.Reason), path.Remote
+		answer.Path, answer.Reason, answer.Remote = string(path.Path), string(path.Reason), cmp.Or(path.Relay, socket(path.Remote))
 	}
 	return answer
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/wattlenet/wattle/agent/internal/control"
@@ -136,10 +137,20 @@ func (l *link) describePeer(p peer, counted tunnel.Stats) local.Peer {
 	}
 	if path, known := l.machine.Paths.Status(p.entry.Id); known {
 		described.Path, described.Reason = string(path.Path), string(path.Reason)
-		described.Remote, described.Relay, described.LastError = path.Remote, path.Relay, path.LastError
+		described.Remote, described.Relay, described.LastError = socket(path.Remote), path.Relay, path.LastError
 		described.RTTMillis = millis(path.RTT)
 	}
 	return described
+}
+
+// socket returns the address and port in the description of a candidate.
+func socket(candidate string) string {
+	for field := range strings.FieldsSeq(candidate) {
+		if _, err := netip.ParseAddrPort(field); err == nil {
+			return field
+		}
+	}
+	return candidate
 }
 
 func millis(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }

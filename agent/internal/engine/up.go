@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 	"syscall"
 	"time"
@@ -35,10 +36,55 @@ func (e *Engine) Up(ctx context.Context, request local.UpRequest) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
+	request, err := checked(request)
+	if err != nil {
+		return err
+	}
+	if err := e.bringUp(ctx, request); err != nil {
+		return err
+	}
+	err = e.waitUsable(ctx)
+	if !errors.Is(err, errUnknownHere) || request.SetupKey == "" || request.ManagementURL == "" {
+		return err
+	}
+	// The peer was deleted while this machine was away: become another one.
+	if err := e.forgetUnknown(); err != nil {
+		return err
+	}
 	if err := e.bringUp(ctx, request); err != nil {
 		return err
 	}
 	return e.waitUsable(ctx)
+}
+
+// errUnknownHere means that the control plane does not accept this machine's
+// token.
+var errUnknownHere = errors.New("the control plane does not know this machine")
+
+func (e *Engine) forgetUnknown() error {
+	e.commands.Lock()
+	defer e.commands.Unlock()
+	return e.forget()
+}
+
+// checked brings what the user gave into its one form, or says what is wrong
+// with it before anything happens.
+func checked(request local.UpRequest) (local.UpRequest, error) {
+	var err error
+	if request.ManagementURL != "" {
+		if request.ManagementURL, err = control.ParseAddress(request.ManagementURL, request.InsecureHTTP); err != nil {
+			return request, local.Errorf(program.ExitUsage, "%v", err)
+		}
+	}
+	if request.CAPin != "" {
+		if request.CAPin, err = control.ParsePin(request.CAPin); err != nil {
+			return request, local.Errorf(program.ExitUsage, "%v", err)
+		}
+	}
+	if strings.ContainsFunc(request.SetupKey, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return request, local.Errorf(program.ExitUsage, "the setup key holds spaces or characters that no setup key has; copy it again")
+	}
+	return request, nil
 }
 
 func (e *Engine) bringUp(ctx context.Context, request local.UpRequest) error {
@@ -57,11 +103,16 @@ func (e *Engine) bringUp(ctx context.Context, request local.UpRequest) error {
 	if err != nil {
 		return err
 	}
-	if running != nil && next == *mineSettings(mine) && mine.Up {
+	if running != nil && next == mine.CAPin && mine.Up {
 		return nil
 	}
 	changed := *mine
-	changed.ManagementURL, changed.CAPin, changed.Up = next.url, next.pin, true
+	changed.CAPin, changed.Up = next, true
+	if next != mine.CAPin {
+		if err := e.tryPin(ctx, &changed); err != nil {
+			return err
+		}
+	}
 	if err := e.config.Store.Save(&changed); err != nil {
 		return err
 	}
@@ -70,21 +121,29 @@ func (e *Engine) bringUp(ctx context.Context, request local.UpRequest) error {
 	return openError(e.connect(nil))
 }
 
-// settings are what up may change of an enrolled machine.
-type settings struct{ url, pin string }
-
-func mineSettings(i *identity.Identity) *settings { return &settings{i.ManagementURL, i.CAPin} }
-
-// merge takes a new pin over, and refuses another control plane.
-func merge(mine *identity.Identity, request local.UpRequest) (settings, error) {
-	s := *mineSettings(mine)
-	if url := strings.TrimSuffix(request.ManagementURL, "/"); url != "" && url != s.url {
-		return s, local.Errorf(program.ExitFailed, "this machine is enrolled at %s; run `wattle logout` before joining %s", s.url, url)
+// merge returns the pin of an enrolled machine, the one thing that up may
+// change, and refuses another control plane.
+func merge(mine *identity.Identity, request local.UpRequest) (pin string, err error) {
+	if request.ManagementURL != "" && request.ManagementURL != mine.ManagementURL {
+		return "", local.Errorf(program.ExitFailed, "this machine is enrolled at %s; run `wattle logout` before joining %s", mine.ManagementURL, request.ManagementURL)
 	}
-	if request.CAPin != "" {
-		s.pin = request.CAPin
+	return cmp.Or(request.CAPin, mine.CAPin), nil
+}
+
+// tryPin asks the control plane whether it has the new pin: a wrong one must
+// not replace one that works.
+func (e *Engine) tryPin(ctx context.Context, changed *identity.Identity) error {
+	client, err := control.NewClient(e.clientConfig(changed))
+	if err != nil {
+		return local.Errorf(program.ExitUsage, "%v", err)
 	}
-	return s, nil
+	defer client.Close()
+	err = client.Reach(ctx)
+	var own *local.Error
+	if err != nil && errors.As(explain(err, changed.ManagementURL, client.ClockOffset()), &own) {
+		return local.Errorf(own.Code, "the new pin was not taken: %s", own.Message)
+	}
+	return err
 }
 
 // enrol makes the machine a peer. The tunnel is opened first, so that a machine
@@ -100,7 +159,7 @@ func (e *Engine) enrol(ctx context.Context, request local.UpRequest) error {
 	if err != nil {
 		return err
 	}
-	client, err := control.NewClient(control.ClientConfig{Logger: e.log, UserAgent: e.userAgent(), Identity: mine})
+	client, err := control.NewClient(e.clientConfig(mine))
 	if err != nil {
 		return local.Errorf(program.ExitUsage, "%v", err)
 	}
@@ -146,7 +205,7 @@ func (e *Engine) candidate(request local.UpRequest) (*identity.Identity, error) 
 		mine = fresh
 	}
 	next := *mine
-	next.ManagementURL, next.CAPin = strings.TrimSuffix(request.ManagementURL, "/"), request.CAPin
+	next.ManagementURL, next.CAPin = request.ManagementURL, request.CAPin
 	if err := e.config.Store.Save(&next); err != nil {
 		return nil, err
 	}
@@ -175,6 +234,9 @@ func (e *Engine) waitUsable(ctx context.Context) error {
 			return nil
 		}
 		state, _, applied, faults := running.snapshot()
+		if sdk.IsUnauthenticated(state.Err) {
+			return errors.Join(errUnknownHere, explain(state.Err, mine.ManagementURL, state.ClockOffset))
+		}
 		if err := state.Err; err != nil && (impatient || hopeless(err)) {
 			return upError(explain(err, mine.ManagementURL, state.ClockOffset), applied != nil)
 		}
@@ -207,8 +269,7 @@ func upError(err error, working bool) error {
 func hopeless(err error) bool {
 	var pin *sdk.PinError
 	var authority x509.UnknownAuthorityError
-	return errors.As(err, &pin) || errors.As(err, &authority) || errors.Is(err, control.ErrOlder) ||
-		sdk.IsUnauthenticated(err)
+	return errors.As(err, &pin) || errors.As(err, &authority) || errors.Is(err, control.ErrOlder)
 }
 
 // explain turns an error of the control plane into a sentence with cause and
@@ -220,8 +281,8 @@ func explain(err error, url string, offset time.Duration) error {
 	switch {
 	case errors.As(err, &pin):
 		return local.Errorf(program.ExitControlPlaneUnreachable,
-			"the server at %s is not the one with the pin %s (it shows %s); check the URL and compare the pin with the server's credentials",
-			url, pin.Want, strings.Join(pin.Got, ", "))
+			"the server at %s does not have the pin %s, but %s; check the URL and compare the pin with the server's credentials",
+			url, pin.Want, cmp.Or(lastOf(pin.Got), "none"))
 	case errors.As(err, &authority):
 		return local.Errorf(program.ExitControlPlaneUnreachable,
 			"the certificate of %s comes from an authority that this machine does not know; give its pin with --ca-pin, it stands in the server's credentials", url)
@@ -230,13 +291,21 @@ func explain(err error, url string, offset time.Duration) error {
 	case sdk.IsClockSkew(err):
 		return local.Errorf(program.ExitFailed, "the control plane refuses the time of this machine, whose clock is off by %s; set the clock", offset.Round(time.Second))
 	case sdk.IsUnauthenticated(err):
-		return local.Errorf(program.ExitNotEnrolled, "the control plane does not know this machine any more: %s Run `wattle logout` and enrol it again with a setup key", sentence(problem.Detail))
+		return local.Errorf(program.ExitNotEnrolled, "the control plane does not know this machine any more (%s); `wattle up` with --management-url and a setup key enrols it again", shortened(problem.Detail))
 	case sdk.IsUnreachable(err):
 		return local.Errorf(program.ExitControlPlaneUnreachable, "the control plane %s cannot be reached: %v; check the URL, and whether the server runs", url, root(err))
 	case answered:
 		return local.Errorf(program.ExitFailed, "the control plane refused: %s", problem.Detail)
 	}
 	return local.Errorf(program.ExitFailed, "%v", err)
+}
+
+// lastOf returns the pin of the authority, which stands behind the leaf's.
+func lastOf(pins []string) string {
+	if len(pins) == 0 {
+		return ""
+	}
+	return pins[len(pins)-1]
 }
 
 // root returns the innermost error: a refused connection needs no four layers.
@@ -250,11 +319,19 @@ func root(err error) error {
 	}
 }
 
-func sentence(text string) string {
-	if text == "" || strings.HasSuffix(text, ".") {
-		return text
+// shortened leaves the advice of the control plane out of a detail.
+func shortened(detail string) string {
+	cause, _, _ := strings.Cut(detail, ";")
+	return cause
+}
+
+// listening returns the part of an error that names the port.
+func listening(err error) error {
+	var operation *net.OpError
+	if errors.As(err, &operation) {
+		return operation
 	}
-	return text + "."
+	return err
 }
 
 // openError says what to do when the tunnel cannot be opened.
@@ -263,7 +340,9 @@ func openError(err error) error {
 	case err == nil:
 		return nil
 	case errors.Is(err, syscall.EADDRINUSE):
-		return local.Errorf(program.ExitFailed, "the tunnel's UDP port is in use: %v; stop the other program or start the daemon with another --listen-port", err)
+		return local.Errorf(program.ExitFailed, "the tunnel's UDP port is in use: %v; stop the other program or start the daemon with another --listen-port", listening(err))
+	case errors.Is(err, syscall.EACCES), errors.Is(err, syscall.EPERM):
+		return local.Errorf(program.ExitFailed, "open the tunnel: %v; start the daemon as root or with --tunnel netstack", err)
 	}
 	return fmt.Errorf("open the tunnel: %w", err)
 }

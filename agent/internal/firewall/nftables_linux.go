@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/google/nftables"
@@ -26,6 +28,10 @@ const maxElements = 1000
 //	        --> from the network's range, not by the interface: drop
 //	output  --> interface? --> outbound: the same with outbound_*
 //	forward --> to or from the interface: drop
+//
+// Two machines of one network cannot share a network namespace: what one sends
+// to the other comes from the network's range by an interface that is not the
+// tunnel's, and is dropped. Status warns of it.
 //
 // Only the reply direction rides on connection tracking. Every packet of the
 // original direction is judged, so a rule that goes takes running flows along;
@@ -63,11 +69,16 @@ func NewKernel(logger *slog.Logger, name string) (*Kernel, error) {
 // tableName is wattle for the usual interface, so that it is found by that
 // name; an agent beside it has a table beside it.
 func tableName(name string) string {
-	if name == "wt0" {
+	if name == tunnelName {
 		return "wattle"
 	}
-	return "wattle_" + name
+	return tablePrefix + name
 }
+
+const (
+	tunnelName  = "wt0" // the usual interface
+	tablePrefix = "wattle_"
+)
 
 // Set enforces c. The first call makes the table; one with another interface,
 // address or range makes it anew in one step. After an error the former rules
@@ -119,10 +130,40 @@ func (k *Kernel) Status() Status {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	s := Status{Kind: "nftables", Rules: k.rules}
-	if k.fault != nil {
+	switch beside := k.beside(); {
+	case k.fault != nil:
 		s.Note = k.fault.Error()
+	case len(beside) > 0:
+		s.Note = fmt.Sprintf("another agent holds %s here: two machines of one network cannot share a network namespace, each drops the other's packets as forged; machines of different networks can", strings.Join(beside, ", "))
 	}
 	return s
+}
+
+// beside lists the interfaces of other agents in this network namespace. The
+// caller holds mu.
+func (k *Kernel) beside() []string {
+	if k.table == nil {
+		return nil
+	}
+	tables, err := k.conn.ListTablesOfFamily(nftables.TableFamilyINet)
+	if err != nil {
+		return nil // only a warning is lost
+	}
+	var names []string
+	for _, table := range tables {
+		name, other := strings.CutPrefix(table.Name, tablePrefix)
+		if table.Name == tableName(tunnelName) {
+			name, other = tunnelName, true
+		}
+		if !other || table.Name == k.table.Name {
+			continue
+		}
+		// The table of an agent that was killed stays, its interface does not.
+		if _, err := net.InterfaceByName(name); err == nil {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 // Close removes the table, after the interface is gone.

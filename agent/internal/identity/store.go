@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+
+	"github.com/wattlenet/wattle/agent/internal/folder"
 )
 
 // Files of the state folder.
@@ -40,10 +42,10 @@ type Store struct {
 // error wraps ErrInUse when another daemon has it.
 func Open(dir string) (*Store, error) {
 	if err := os.MkdirAll(dir, folderMode); err != nil {
-		return nil, fmt.Errorf("make the state folder %s: %w; run as a user who may, or name another folder with --state-dir", dir, err)
+		return nil, fmt.Errorf("make the state folder: %w; run as root, or name another folder with --state-dir", err)
 	}
-	if err := os.Chmod(dir, folderMode); err != nil {
-		return nil, fmt.Errorf("close the state folder %s to others: %w", dir, err)
+	if err := folder.Restrict(dir); err != nil {
+		return nil, fmt.Errorf("close the state folder to others: %w; run as its owner, or name another folder with --state-dir", err)
 	}
 	lock, err := os.OpenFile(filepath.Join(dir, lockFile), os.O_CREATE|os.O_RDWR, fileMode) //nolint:gosec // a fixed name in the state folder
 	if err != nil {
@@ -75,7 +77,7 @@ func (s *Store) Load() (*Identity, error) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read the identity: %w", err)
+		return nil, fmt.Errorf("read the identity: %w; make the file readable for the daemon, or remove it and enrol again", err)
 	}
 	found, err := decodeIdentity(raw)
 	if err != nil {
@@ -171,9 +173,18 @@ func (s *Store) write(name string, content []byte) (err error) {
 func writeError(path string, err error) error {
 	switch {
 	case isDiskFull(err):
-		return fmt.Errorf("write %s: the disk is full; free some space, nothing was changed: %w", path, err)
+		return fmt.Errorf("write %s: the disk is full; free some space, nothing was changed (%w)", path, cause(err))
 	case errors.Is(err, fs.ErrPermission), isReadOnly(err):
-		return fmt.Errorf("write %s: the state folder is not writable for the daemon; nothing was changed: %w", path, err)
+		return fmt.Errorf("write %s: the state folder is not writable for the daemon; change its owner or run as root, nothing was changed (%w)", path, cause(err))
 	}
-	return fmt.Errorf("write %s: %w", path, err)
+	return fmt.Errorf("write %s: %w", path, cause(err))
+}
+
+// cause leaves out the name of the temporary file, which nobody has chosen.
+func cause(err error) error {
+	var path *fs.PathError
+	if errors.As(err, &path) {
+		return path.Err
+	}
+	return err
 }

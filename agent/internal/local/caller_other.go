@@ -7,6 +7,6 @@ import (
 	"os"
 )
 
-// callerID trusts the permissions of the socket's folder: this system does not
-// tell who is at the other end.
+// callerID trusts the folder of the socket: this system does not tell who is
+// at the other end, so whoever may open the socket may change the connection.
 func callerID(net.Conn) (int, error) { return os.Getuid(), nil }

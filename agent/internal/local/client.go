@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"net"
 	"net/http"
+	"syscall"
 )
 
 // A Client calls the daemon.
@@ -132,6 +133,13 @@ func (c *Client) dialError(ctx context.Context, err error) error {
 		return &Error{Code: 6, Message: fmt.Sprintf("the socket %s may not be opened by this user; run the command with sudo", c.socket)}
 	case errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("%w: there is no socket %s; start it with `wattle daemon`, or name its socket with --socket", ErrUnreachable, c.socket)
+	}
+	if errors.Is(err, syscall.ECONNREFUSED) {
+		return fmt.Errorf("%w: nobody listens on %s; start it with `wattle daemon`, or name its socket with --socket", ErrUnreachable, c.socket)
+	}
+	var operation *net.OpError
+	if errors.As(err, &operation) {
+		err = operation.Err
 	}
 	return fmt.Errorf("%w on %s: %w; start it with `wattle daemon`", ErrUnreachable, c.socket, err)
 }

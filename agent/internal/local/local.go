@@ -3,6 +3,10 @@
 //	GET  /v1/status           anybody who may open the socket
 //	POST /v1/wait, /v1/ping   the same
 //	POST /v1/up, /v1/down, /v1/logout   root, or the user of the daemon
+//
+// Linux and macOS tell who calls. On Windows the folder of the socket is closed
+// to everybody but administrators and the daemon's user, and every caller counts
+// as one of them.
 package local
 
 import (

@@ -14,10 +14,13 @@ import (
 	"time"
 )
 
+// longestPath is the longest path of a Unix socket that every system takes
+// (sun_path of macOS, less its last byte).
+const longestPath = 103
+
 // Choices of ours.
 const (
 	socketMode  = 0o660
-	socketDir   = 0o755
 	maxRequest  = 64 << 10
 	readTimeout = 10 * time.Second
 
@@ -44,8 +47,11 @@ func Listen(ctx context.Context, c ServerConfig) (*Server, error) {
 	if c.Logger == nil || c.Socket == "" || c.Daemon == nil {
 		return nil, errors.New("local: logger, socket and daemon are required")
 	}
-	if err := os.MkdirAll(filepath.Dir(c.Socket), socketDir); err != nil {
-		return nil, fmt.Errorf("make the folder of the socket: %w; name another place with --socket", err)
+	if len(c.Socket) > longestPath {
+		return nil, fmt.Errorf("the path of the socket %s is longer than %d bytes, which the system does not take; name a shorter one with --socket", c.Socket, longestPath)
+	}
+	if err := openFolder(filepath.Dir(c.Socket)); err != nil {
+		return nil, fmt.Errorf("make the folder of the socket: %w; run as root, or name another place with --socket", err)
 	}
 	if err := removeStale(ctx, c.Socket); err != nil {
 		return nil, err
@@ -53,7 +59,7 @@ func Listen(ctx context.Context, c ServerConfig) (*Server, error) {
 	var config net.ListenConfig
 	listener, err := config.Listen(ctx, "unix", c.Socket)
 	if err != nil {
-		return nil, fmt.Errorf("listen on the socket: %w; name another place with --socket", err)
+		return nil, fmt.Errorf("listen on the socket: %w; run as root, or name another place with --socket", err)
 	}
 	if err := os.Chmod(c.Socket, socketMode); err != nil {
 		return nil, errors.Join(fmt.Errorf("restrict the socket: %w", err), listener.Close())

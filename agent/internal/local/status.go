@@ -118,6 +118,7 @@ type UpRequest struct {
 	ManagementURL  string  `json:"management_url,omitempty"`
 	SetupKey       string  `json:"setup_key,omitempty"`
 	CAPin          string  `json:"ca_pin,omitempty"`
+	InsecureHTTP   bool    `json:"insecure_http,omitempty"`   // take an http: URL beyond this machine
 	TimeoutSeconds float64 `json:"timeout_seconds,omitempty"` // 0: 60 s
 }
 
@@ -143,8 +144,8 @@ type PingReply struct {
 	RTTMillis float64 `json:"rtt_ms"`
 	Path      string  `json:"path"`
 	Reason    string  `json:"reason"` // why not direct
-	Remote    string  `json:"remote"`
-	Error     string  `json:"error"` // empty when the peer answered
+	Remote    string  `json:"remote"` // socket of the peer, or of the relay
+	Error     string  `json:"error"`  // empty when the peer answered
 	Denied    bool    `json:"denied"`
 }
 

@@ -165,7 +165,8 @@ func FuzzSort(f *testing.F) {
 	binary.BigEndian.PutUint16(indication, typeDataIndication)
 	for _, seed := range [][]byte{
 		nil, transport(1, 32), stunMessage(1), frame(0x4000, transport(1, 40)), indication,
-		append([]byte{1, 0, 0, 0}, make([]byte, initiationSize-4)...), {0x40, 0, 0xff, 0xff},
+		append([]byte{1, 0, 0, 0}, make([]byte, initiationSize-4)...),
+		{0x40, 0, 0xff, 0xff},
 	} {
 		f.Add(seed, true)
 		f.Add(seed, false)

@@ -62,6 +62,7 @@ type Endpoint struct {
 
 	routes    atomic.Pointer[routes]
 	lastStray atomic.Int64
+	relayed   atomic.Bool // the last packet of the peer came through a relay
 
 	mu          sync.Mutex // guards all below
 	initiation  []byte     // newest initiation of ours that has no response yet
@@ -99,6 +100,14 @@ func (e *Endpoint) Use(primary, also *Path) {
 
 // Idle takes the path away: the next packet wakes the peer again.
 func (e *Endpoint) Idle() { e.routes.Store(&routes{}) }
+
+// ComesRelayed reports whether the peer's packets come through a relay,
+// judged by the last one.
+func (e *Endpoint) ComesRelayed() bool { return e.relayed.Load() }
+
+// ComesDirect records that the peer has begun to send directly, before its
+// next packet shows it.
+func (e *Endpoint) ComesDirect() { e.relayed.Store(false) }
 
 // Handshaking reports whether an initiation of ours waits for its response.
 func (e *Endpoint) Handshaking() bool {
@@ -290,6 +299,9 @@ func (e *Endpoint) received(message []byte, from *origin, now int64) bool {
 }
 
 func (e *Endpoint) noteArrival(from *origin, now int64) {
+	if relayed := from.relay != nil; e.relayed.Load() != relayed {
+		e.relayed.Store(relayed)
+	}
 	r := e.routes.Load()
 	for _, p := range []*Path{r.primary, r.also} {
 		if p.matches(from) {
@@ -338,7 +350,7 @@ func (e *Endpoint) judge(message []byte, now int64) (answer []byte, pass bool) {
 		// Both sides began at once. Left alone, each device drops its own
 		// handshake for the other's and neither ends; the smaller key leads.
 		return slices.Clone(e.initiation), false
-	case crossed && !(repeated && now-e.heardAt > int64(secondThought)):
+	case crossed && (!repeated || now-e.heardAt <= int64(secondThought)):
 		// The peer leads, but its device may have had our initiation in its
 		// queue when it began, and answer it. It repeats its own only if not.
 		if !repeated {

@@ -40,7 +40,7 @@ type stack struct {
 	link   *channel.Endpoint
 	mtu    int
 	events chan tun.Event
-	ctx    context.Context // ends reads; a tun.Device has no context of its own
+	ctx    context.Context //nolint:containedctx // ends reads; a tun.Device has no context of its own
 	cancel context.CancelFunc
 
 	mu        sync.Mutex // guards addresses

@@ -42,6 +42,18 @@ func (b *Bind) DirectPath(addr netip.AddrPort) *Path {
 // Addr returns the peer's address; on a relay, its relayed address.
 func (p *Path) Addr() netip.AddrPort { return p.addr }
 
+// String describes the path; "none" for nil.
+func (p *Path) String() string {
+	switch {
+	case p == nil:
+		return "none"
+	case p.relay != nil:
+		return "relay " + p.relay.server.String() + " to " + p.addr.String()
+	default:
+		return p.addr.String()
+	}
+}
+
 // Relay returns the relay of the path, nil when the path is direct.
 func (p *Path) Relay() *Relay { return p.relay }
 
@@ -106,7 +118,7 @@ func (b *Bind) sendTrain(bufs [][]byte, to *conn.StdNetEndpoint, p *Path) error 
 		return b.sendSingly(bufs, to)
 	}
 	err := b.std.Send(bufs, to)
-	if err == nil || !(errors.Is(err, syscall.EMSGSIZE) || errors.Is(err, syscall.EINVAL)) {
+	if !errors.Is(err, syscall.EMSGSIZE) && !errors.Is(err, syscall.EINVAL) {
 		return err
 	}
 	b.counters.refusedTrains.Add(1)

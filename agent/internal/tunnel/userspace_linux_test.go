@@ -2,6 +2,7 @@ package tunnel
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net/netip"
 	"os"
@@ -27,7 +28,7 @@ func TestUserspace(t *testing.T) {
 			GidMappings: []syscall.SysProcIDMap{{HostID: os.Getgid(), Size: 1}},
 		}
 		out, err := inside.CombinedOutput()
-		if _, exited := err.(*exec.ExitError); err != nil && !exited {
+		if _, exited := errors.AsType[*exec.ExitError](err); err != nil && !exited {
 			t.Skipf("network namespaces are not to be had here: %v", err)
 		}
 		t.Logf("%s", out)

@@ -9,95 +9,44 @@ import (
 	"github.com/wattlenet/wattle/internal/mapstate"
 )
 
-// A classWork is what a batch has to do with one class.
-type classWork struct {
-	patched   []*set
-	entries   []uint32
-	recompile bool
-}
-
-// touch returns the work of a class and makes it when there is none. It stands at the class: a join touches hundreds of
-// classes, and looking each up in a map would be a third of its time.
-func (b *batch) touch(c *class) *classWork {
-	if c.work == nil {
-		c.work = &classWork{}
-		b.touched = append(b.touched, c)
-	}
-	return c.work
-}
-
 // advance brings the view of a class to the serial of the batch and logs the ops that lead there.
-func (b *batch) advance(c *class, w *classWork) {
+func (b *batch) advance(c *class) {
 	before := c.sum()
 	var ops []*op
-	if w.recompile {
-		ops = b.recompile(c, w)
-	} else {
-		ops = b.patch(c, w)
+	switch {
+	case c.work.recompile:
+		ops = b.recompile(c, &c.work)
+		sortOps(ops)
+	case b.single != nil:
+		ops = b.single.patch(c)
+	default:
+		ops = b.patch(c, &c.work)
+		sortOps(ops)
 	}
 	if len(ops) == 0 {
 		return
 	}
-	sortOps(ops)
 	c.log.entries = append(c.log.entries, entry{serial: b.e.serial, before: before, ops: ops})
 	b.update.logged = append(b.update.logged, c)
-	b.noteRevokes(ops)
+	if b.single == nil || c.work.recompile {
+		b.noteRevokes(ops)
+	}
 }
 
 func (b *batch) noteRevokes(ops []*op) {
 	b.update.Revokes = b.update.Revokes || slices.ContainsFunc(ops, func(o *op) bool { return o.revokes })
 }
 
-// patch handles the usual case: some sets of the class have new or lost members, or an entry changed. Its cost is that
-// of the ordinals touched, not of the view.
-func (b *batch) patch(c *class, w *classWork) []*op {
-	ops := make([]*op, 0, len(w.patched)+len(w.entries)+1)
-	touched := slices.Clone(w.entries)
-	for _, s := range w.patched {
-		p := s.patch
-		touched = append(append(touched, p.added...), p.removed...)
-		ops = append(ops, p.op)
-		c.setSum = c.setSum.Plus(p.delta)
-		c.setsAt = b.e.serial
-	}
-	slices.Sort(touched)
-	for _, n := range slices.Compact(touched) {
-		before := c.visible.Contains(n)
-		now := before
-		if w.moves(n) {
-			now = w.adds(n) || c.shows(n)
-		}
-		if o := b.entryOp(c, n, before, now); o != nil {
-			ops = append(ops, o)
-		}
-		switch {
-		case now && !before:
-			c.visible.Add(n)
-		case before && !now:
-			c.visible.Remove(n)
-		}
-	}
-	return ops
-}
-
-// moves reports whether a patched set gained or lost a peer.
-func (w *classWork) moves(n uint32) bool {
-	return slices.ContainsFunc(w.patched, func(s *set) bool {
-		return slices.Contains(s.patch.added, n) || slices.Contains(s.patch.removed, n)
-	})
-}
-
-// adds reports whether a patched set has a peer as a new member: the usual answer, found without a search.
-func (w *classWork) adds(n uint32) bool {
-	return slices.ContainsFunc(w.patched, func(s *set) bool { return slices.Contains(s.patch.added, n) })
-}
-
-func (c *class) shows(n uint32) bool {
-	return slices.ContainsFunc(c.sets, func(s *set) bool { return s.members.Contains(n) })
-}
-
 // entryOp returns what a class must be told of one peer's entry, and keeps the digest. Nil when nothing.
 func (b *batch) entryOp(c *class, n uint32, before, now bool) *op {
+	o, sum := b.entryChange(n, before, now)
+	c.peerSum = c.peerSum.Plus(sum)
+	return o
+}
+
+// entryChange returns what those are told of one peer's entry who saw it before and see it now, or not, and by how much
+// their sum of peers changes.
+func (b *batch) entryChange(n uint32, before, now bool) (o *op, sum mapstate.Digest) {
 	var hash mapstate.Digest
 	if p := b.e.ordinals[n]; p != nil {
 		hash = p.hash
@@ -108,16 +57,13 @@ func (b *batch) entryOp(c *class, n uint32, before, now bool) *op {
 	}
 	switch {
 	case before && !now:
-		c.peerSum = c.peerSum.Minus(was)
-		return b.removal(n)
+		return b.removal(n), sum.Minus(was)
 	case !before && now:
-		c.peerSum = c.peerSum.Plus(hash)
-		return b.upsert(n, true)
+		return b.upsert(n, true), hash
 	case before && was != hash:
-		c.peerSum = c.peerSum.Minus(was).Plus(hash)
-		return b.upsert(n, false)
+		return b.upsert(n, false), hash.Minus(was)
 	}
-	return nil
+	return nil, sum
 }
 
 // upsert encodes the entry of a peer once per batch.

@@ -2,6 +2,7 @@ package netmap
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/wattlenet/wattle/internal/mapstate"
 )
@@ -27,9 +28,12 @@ type batch struct {
 	ruled    map[*base]struct{}
 	doubtful map[*base]struct{}
 
-	// patched and touched hold the sets and classes with a patch or work of this batch.
+	// patched and touched hold the sets and classes with a patch or work of this batch; masked counts the sets that have
+	// a bit in the masks of the classes.
 	patched  []*set
 	touched  []*class
+	masked   int
+	single   *single
 	upserts  map[upsertKey]*op
 	removals map[uint32]*op
 	puts     map[*set]*op
@@ -58,8 +62,10 @@ func (e *Engine) apply(serial int64, changes []Change) (*Update, error) {
 	b.patchSets()
 	b.touchEntries()
 	b.touchRules()
+	b.single = b.singleOf()
+	b.update.logged = make([]*class, 0, len(b.touched))
 	for _, c := range b.touched {
-		b.advance(c, c.work)
+		b.advance(c)
 	}
 	b.movePeers()
 	b.tellSelves()
@@ -70,7 +76,7 @@ func (e *Engine) apply(serial int64, changes []Change) (*Update, error) {
 		s.patch = nil
 	}
 	for _, c := range b.touched {
-		c.work = nil
+		c.work.clear()
 	}
 	e.history.add(serial, b.update.logged)
 	return b.update, nil
@@ -300,13 +306,21 @@ func (b *batch) patchSets() {
 			}
 		}
 	}
+	// The order of a delta, so that lists of their ops need no sorting.
+	slices.SortFunc(b.patched, func(x, y *set) int { return strings.Compare(x.id, y.id) })
 	for _, s := range b.patched {
 		if len(s.patch.added)+len(s.patch.removed) == 0 {
 			continue
 		}
 		s.finish()
+		var bit uint64
+		if b.masked < maskBits {
+			bit = 1 << b.masked
+		}
+		b.masked++
 		for c := range s.classes {
 			w := b.touch(c)
+			w.mask |= bit
 			w.patched = append(w.patched, s)
 		}
 	}
@@ -316,8 +330,8 @@ func (b *batch) patchSets() {
 func (b *batch) touchEntries() {
 	for n, before := range b.entries {
 		p := b.e.ordinals[n]
-		if p == nil || p.hash == before {
-			continue
+		if p == nil || p.hash == before || before == (mapstate.Digest{}) {
+			continue // nobody has an entry of it, or those who have see its sets patched
 		}
 		for _, base := range b.e.standing(p) {
 			for s := range base.sets {
@@ -327,7 +341,9 @@ func (b *batch) touchEntries() {
 				s.chunks[n>>chunkBits] = b.e.serial
 				for c := range s.classes {
 					w := b.touch(c)
-					w.entries = append(w.entries, n)
+					if last := len(w.entries) - 1; last < 0 || w.entries[last] != n {
+						w.entries = append(w.entries, n)
+					}
 				}
 			}
 		}

@@ -70,6 +70,9 @@ func (s shape) engine(b *testing.B) (*Engine, [][]string) {
 	return e, kinds
 }
 
+// joinsAtOnce is by how many peers the network of BenchmarkJoin grows before they leave again.
+const joinsAtOnce = 64
+
 // BenchmarkJoin measures one peer that joins: its entry and the patches are encoded and stand in every log concerned.
 // The line for one of the peers concerned is part of the time.
 func BenchmarkJoin(b *testing.B) {
@@ -78,28 +81,34 @@ func BenchmarkJoin(b *testing.B) {
 			e, kinds := s.engine(b)
 			watcher := s.peer(0).ID
 			serial := int64(1)
+			apply := func(changes ...Change) {
+				serial++
+				if _, err := e.Apply(serial, changes...); err != nil {
+					b.Fatal(err)
+				}
+			}
+			joined := 0
 			b.ReportAllocs()
 			for b.Loop() {
-				serial++
-				p := s.peer(s.peers)
+				if joined == joinsAtOnce {
+					b.StopTimer() // the network must not grow for ever; this costs too much to do after each join
+					for ; joined > 0; joined-- {
+						apply(PeerRemove{s.peer(s.peers + joined - 1).ID})
+					}
+					b.StartTimer()
+				}
+				p := s.peer(s.peers + joined)
+				joined++
 				join := []Change{PeerPut{p}}
 				for _, group := range kinds[int(serial)%len(kinds)] {
 					join = append(join, MembersAdd{group, []string{p.ID}})
 				}
-				if _, err := e.Apply(serial, join...); err != nil {
-					b.Fatal(err)
-				}
+				apply(join...)
 				d, err := e.Deltas(watcher, serial-1)
 				if err != nil {
 					b.Fatal(err)
 				}
 				d.Line(serial - 1)
-				b.StopTimer()
-				serial++
-				if _, err := e.Apply(serial, PeerRemove{p.ID}); err != nil {
-					b.Fatal(err)
-				}
-				b.StartTimer()
 			}
 		})
 	}
@@ -166,7 +175,7 @@ func BenchmarkSnapshot(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				e.cfg.Blobs = NewBlobCache(64 << 20)
-				if _, err := e.Snapshot(s.peer(3).ID); err != nil {
+				if _, err := e.Snapshot(b.Context(), s.peer(3).ID); err != nil {
 					b.Fatal(err)
 				}
 			}

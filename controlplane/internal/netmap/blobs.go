@@ -2,6 +2,7 @@ package netmap
 
 import (
 	"container/list"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -39,6 +40,7 @@ type BlobCache struct {
 // A partKey names the content of a part before it is built: what it is a part of, and the serial of its last change.
 type partKey struct {
 	account, epoch string
+	rebuilt        int // of the engine
 	kind           api.BlobRefKind
 	owner          string // set id, or class key
 	chunk          uint32
@@ -87,34 +89,53 @@ func (c *BlobCache) known(key partKey) *Blob {
 	return element.Value.(*cached).blob
 }
 
-// build compresses a part once, however many ask for it at the same time.
-func (c *BlobCache) build(key partKey, content func() []byte) *Blob {
-	c.mu.Lock()
-	if wait := c.pending[key]; wait != nil {
+// build compresses a part once, however many ask for it at the same time. Who waits gives up when ctx ends; then
+// somebody else who waits for the same part builds it.
+func (c *BlobCache) build(ctx context.Context, key partKey, content func() []byte) (*Blob, error) {
+	for {
+		c.mu.Lock()
+		wait := c.pending[key]
+		if wait == nil {
+			wait = &pendingBuild{done: make(chan struct{})}
+			c.pending[key] = wait
+			c.mu.Unlock()
+			return c.lead(ctx, key, wait, content)
+		}
 		c.mu.Unlock()
-		<-wait.done
-		return wait.blob
+		select {
+		case <-wait.done:
+			if wait.blob != nil {
+				return wait.blob, nil
+			}
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
 	}
-	mine := &pendingBuild{done: make(chan struct{})}
-	c.pending[key] = mine
-	c.mu.Unlock()
+}
 
-	c.builds <- struct{}{}
-	raw := content()
-	sum := sha256.Sum256(raw)
-	compressed := c.encoder.EncodeAll(raw, make([]byte, 0, len(raw)/3+64))
-	<-c.builds
-
-	mine.blob = &Blob{
-		BlobRef:    api.BlobRef{Sha256: hex.EncodeToString(sum[:]), Kind: key.kind, Bytes: int64(len(compressed))},
-		Compressed: compressed,
+// lead builds a part for all who wait for mine; the blob stays nil when ctx ends before its turn.
+func (c *BlobCache) lead(ctx context.Context, key partKey, mine *pendingBuild, content func() []byte) (*Blob, error) {
+	defer close(mine.done)
+	select {
+	case c.builds <- struct{}{}:
+		raw := content()
+		sum := sha256.Sum256(raw)
+		compressed := c.encoder.EncodeAll(raw, make([]byte, 0, len(raw)/3+64))
+		<-c.builds
+		mine.blob = &Blob{
+			BlobRef:    api.BlobRef{Sha256: hex.EncodeToString(sum[:]), Kind: key.kind, Bytes: int64(len(compressed))},
+			Compressed: compressed,
+		}
+	case <-ctx.Done():
 	}
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	delete(c.pending, key)
+	if mine.blob == nil {
+		return nil, ctx.Err()
+	}
 	c.keep(key, mine.blob)
-	c.mu.Unlock()
-	close(mine.done)
-	return mine.blob
+	return mine.blob, nil
 }
 
 // keep adds a part and lets go of the oldest beyond the limit. The caller holds mu.

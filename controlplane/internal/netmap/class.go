@@ -28,8 +28,8 @@ type class struct {
 	setsAt, rulesAt int64
 
 	log classLog
-	// work is what the batch that is being applied has to do here; nil between batches.
-	work *classWork
+	// work is what the batch that is being applied has to do here; empty between batches.
+	work classWork
 }
 
 func (c *class) sum() mapstate.Digest { return c.ruleSum.Plus(c.setSum).Plus(c.peerSum) }

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 
 	"github.com/RoaringBitmap/roaring"
@@ -52,6 +54,7 @@ type Engine struct {
 	sets     map[string]*set // by the key of their expression
 	classes  map[string]*class
 	history  history
+	rebuilt  int // how often Rebuild replaced everything above
 }
 
 // A peer is an enrolled machine and what only it is told.
@@ -109,6 +112,47 @@ func (e *Engine) Apply(serial int64, changes ...Change) (*Update, error) {
 		return nil, fmt.Errorf("changes of serial %d come after serial %d", serial, e.serial)
 	}
 	return e.apply(serial, changes)
+}
+
+// Rebuild replaces the account by the one that the changes make up from nothing, with logs that begin at serial. It is
+// the way out when Apply refused the changes of a write that is committed: every agent is brought to the new maps by a
+// snapshot. serial must not be lower than the present one. On an error nothing changed.
+func (e *Engine) Rebuild(serial int64, changes []Change) (*Update, error) {
+	fresh, err := New(e.cfg)
+	if err != nil {
+		return nil, err
+	}
+	if err := fresh.Load(serial, changes); err != nil {
+		return nil, err
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if serial < e.serial {
+		return nil, fmt.Errorf("an account of serial %d comes after serial %d", serial, e.serial)
+	}
+	u := &Update{Serial: serial, Revokes: true, e: e}
+	for id := range e.peers {
+		if fresh.peers[id] == nil {
+			u.removed = append(u.removed, id)
+		}
+	}
+	u.single = slices.Collect(maps.Keys(fresh.peers))
+	e.serial, e.settings, e.peers, e.ordinals, e.approved = serial, fresh.settings, fresh.peers, fresh.ordinals, fresh.approved
+	e.bases, e.groups, e.policies, e.sets, e.classes = fresh.bases, fresh.groups, fresh.policies, fresh.sets, fresh.classes
+	e.history = fresh.history
+	e.rebuilt++
+	return u, nil
+}
+
+// Forget drops what the logs hold up to a serial. Agents whose map is older get a snapshot.
+func (e *Engine) Forget(serial int64) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	serial = min(serial, e.serial)
+	e.history.forget(serial)
+	for _, p := range e.peers {
+		p.forget(serial)
+	}
 }
 
 // Epoch returns the name of the history of serials.

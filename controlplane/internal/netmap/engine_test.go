@@ -252,18 +252,18 @@ func TestMergeTellsTheLastStateOnly(t *testing.T) {
 
 func TestSnapshotPartsAreShared(t *testing.T) {
 	e := small(t, simplePolicy("p", Rule{Sources: []string{"all"}, Destinations: []string{"all"}}))
-	first, errFirst := e.Snapshot("a")
-	second, errSecond := e.Snapshot("b")
+	first, errFirst := e.Snapshot(t.Context(), "a")
+	second, errSecond := e.Snapshot(t.Context(), "b")
 	if err := errors.Join(errFirst, errSecond); err != nil {
 		t.Fatal(err)
 	}
 	if first.Blobs[0] != second.Blobs[0] || first.Blobs[0].Kind != api.BlobRefKindDirectory {
 		t.Error("two classes that see one set have directories of their own")
 	}
-	if blob, err := e.Blob("a", first.Blobs[1].Sha256); err != nil || blob == nil {
+	if blob, err := e.Blob(t.Context(), "a", first.Blobs[1].Sha256); err != nil || blob == nil {
 		t.Errorf("a part of the snapshot: %v, error %v", blob, err)
 	}
-	if blob, err := e.Blob("a", strings.Repeat("0", 64)); err != nil || blob != nil {
+	if blob, err := e.Blob(t.Context(), "a", strings.Repeat("0", 64)); err != nil || blob != nil {
 		t.Errorf("no part of the snapshot: %v, error %v", blob, err)
 	}
 }
@@ -286,12 +286,12 @@ func TestBlobCacheIsBounded(t *testing.T) {
 	}
 	for i := range 30 {
 		id := fmt.Sprint("p", i)
-		snapshot, err := e.Snapshot(id)
+		snapshot, err := e.Snapshot(t.Context(), id)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if _, err := mapstate.Load(snapshot.Event, func(part api.BlobRef) ([]byte, error) {
-			blob, err := e.Blob(id, part.Sha256)
+			blob, err := e.Blob(t.Context(), id, part.Sha256)
 			return blob.Compressed, err
 		}); err != nil {
 			t.Fatal(err)
@@ -299,5 +299,68 @@ func TestBlobCacheIsBounded(t *testing.T) {
 	}
 	if size := cfg.Blobs.Bytes(); size > 2000 || size == 0 {
 		t.Errorf("the cache holds %d bytes", size)
+	}
+}
+
+func TestForgetByAge(t *testing.T) {
+	e := small(t, simplePolicy("p", Rule{Sources: []string{"all"}, Destinations: []string{"all"}}))
+	for serial := int64(2); serial < 10; serial++ {
+		moved := simplePeer("b", 2)
+		moved.Peer.Name = fmt.Sprint("b", serial)
+		if _, err := e.Apply(serial, moved, GroupPut{"ga", []string{"a"}[:serial%2]}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	e.Forget(5)
+	for _, id := range []string{"a", "b", "c"} {
+		if _, err := e.Deltas(id, 4); !errors.Is(err, ErrGone) {
+			t.Errorf("deltas of %s since a forgotten serial: %v", id, err)
+		}
+		if d, err := e.Deltas(id, 5); err != nil || d.Empty() {
+			t.Errorf("deltas of %s since a kept serial: %d ops, error %v", id, d.Ops(), err)
+		}
+	}
+	if p := e.peers["a"]; len(p.turns) != 4 || e.history.batches[0].serial != 6 {
+		t.Errorf("%d turns are kept, logs begin with %d", len(p.turns), e.history.batches[0].serial)
+	}
+	e.Forget(1000)
+	if _, err := e.Deltas("c", 8); !errors.Is(err, ErrGone) {
+		t.Error("deltas from an empty log:", err)
+	}
+	if d, err := e.Deltas("c", 9); err != nil || !d.Empty() {
+		t.Error("deltas from the present serial:", d.Ops(), err)
+	}
+	if e.history.count != 0 {
+		t.Errorf("%d entries are counted in empty logs", e.history.count)
+	}
+}
+
+func TestRebuildTellsEverybody(t *testing.T) {
+	e := small(t, simplePolicy("p", Rule{Sources: []string{"all"}, Destinations: []string{"all"}}))
+	before, err := e.Apply(2, simplePeer("e", 5), MembersAdd{"all", []string{"e"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := e.Rebuild(1, nil); err == nil {
+		t.Error("the account goes back in time")
+	}
+	if _, err := e.Rebuild(3, []Change{MembersAdd{"nowhere", []string{"a"}}}); err == nil || e.Serial() != 2 {
+		t.Error("an account that does not fit is taken")
+	}
+	u, err := e.Rebuild(3, []Change{simplePeer("a", 1), simplePeer("f", 2), GroupPut{"all", []string{"a", "f"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	told := slices.Sorted(u.Peers())
+	if got := strings.Join(told, " "); got != "a b c d e f" || !u.Revokes || u.Serial != 3 {
+		t.Errorf("told are %s: %+v", got, u)
+	}
+	for range before.Peers() { // the classes of an older update are of a map that is gone
+	}
+	if _, err := e.Deltas("a", 2); !errors.Is(err, ErrGone) {
+		t.Error("deltas across the rebuild:", err)
+	}
+	if _, err := e.Deltas("b", 2); !errors.Is(err, ErrUnknownPeer) {
+		t.Error("deltas of a peer that is gone:", err)
 	}
 }

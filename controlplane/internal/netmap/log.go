@@ -1,6 +1,7 @@
 package netmap
 
 import (
+	"cmp"
 	"slices"
 	"sync/atomic"
 
@@ -34,15 +35,7 @@ func (l *classLog) between(after, upto int64) (entries []entry, ok bool) {
 	return l.entries[start:max(start, end)], true
 }
 
-func bySerial(e entry, serial int64) int {
-	switch {
-	case e.serial < serial:
-		return -1
-	case e.serial > serial:
-		return 1
-	}
-	return 0
-}
+func bySerial(e entry, serial int64) int { return cmp.Compare(e.serial, serial) }
 
 // trim forgets the oldest entry if it is of that serial.
 func (l *classLog) trim(serial int64) {
@@ -72,14 +65,25 @@ func (h *history) add(serial int64, classes []*class) {
 	h.batches = append(h.batches, batchRecord{serial, classes})
 	h.count += len(classes)
 	for h.count > h.limit && len(h.batches) > 1 {
-		oldest := h.batches[0]
-		for _, c := range oldest.classes {
-			c.log.trim(oldest.serial)
-		}
-		h.count -= len(oldest.classes)
-		h.batches[0] = batchRecord{}
-		h.batches = h.batches[1:]
+		h.forgetOldest()
 	}
+}
+
+// forget trims all entries up to a serial.
+func (h *history) forget(serial int64) {
+	for len(h.batches) > 0 && h.batches[0].serial <= serial {
+		h.forgetOldest()
+	}
+}
+
+func (h *history) forgetOldest() {
+	oldest := h.batches[0]
+	for _, c := range oldest.classes {
+		c.log.trim(oldest.serial)
+	}
+	h.count -= len(oldest.classes)
+	h.batches[0] = batchRecord{}
+	h.batches = h.batches[1:]
 }
 
 // maxTurns bounds a peer's own log; an agent that missed more gets a snapshot.
@@ -117,6 +121,17 @@ func (p *peer) record(t turn) {
 	}
 }
 
+// forget drops the turns up to a serial, and with them the classes that the peer left.
+func (p *peer) forget(serial int64) {
+	keep, _ := slices.BinarySearchFunc(p.turns, serial+1, byTurn)
+	if keep > 0 {
+		p.floor = p.turns[keep-1].serial
+		p.turns = slices.Delete(p.turns, 0, keep)
+	}
+}
+
+func byTurn(t turn, serial int64) int { return cmp.Compare(t.serial, serial) }
+
 // A trail is everything that happened to one peer's map after a serial.
 type trail struct {
 	lists [][]*op
@@ -146,9 +161,7 @@ func (p *peer) follow(after int64, head int64) (t trail, ok bool) {
 		at = upto
 		return ok
 	}
-	start, _ := slices.BinarySearchFunc(p.turns, after+1, func(t turn, serial int64) int {
-		return bySerial(entry{serial: t.serial}, serial)
-	})
+	start, _ := slices.BinarySearchFunc(p.turns, after+1, byTurn)
 	selfKnown := false
 	for _, turn := range p.turns[start:] {
 		if turn.self != nil {

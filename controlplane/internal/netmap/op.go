@@ -66,17 +66,28 @@ func putOp(id string, members *roaring.Bitmap, fresh bool) *op {
 	return &op{kind: opSetPut, id: id, fresh: fresh, members: members, raw: raw, revokes: !fresh}
 }
 
+// patchOp takes ordinals in rising order.
 func patchOp(id string, added, removed []uint32) *op {
-	message := api.MapOp{Op: api.MapOpOpSetPatch, Set: &id}
+	raw := make([]byte, 0, 96)
+	raw = append(raw, `{"op":"set_patch","set":"`...)
+	raw = append(raw, id...) // of base64url characters, which need no escape
+	raw = append(raw, '"')
 	if len(added) > 0 {
-		ordinals := encode(roaring.BitmapOf(added...))
-		message.Add = &ordinals
+		raw = appendOrdinals(append(raw, `,"add":`...), added)
 	}
 	if len(removed) > 0 {
-		ordinals := encode(roaring.BitmapOf(removed...))
-		message.Remove = &ordinals
+		raw = appendOrdinals(append(raw, `,"remove":`...), removed)
 	}
-	return &op{kind: opSetPatch, id: id, added: added, removed: removed, raw: marshal(message), revokes: len(removed) > 0}
+	return &op{kind: opSetPatch, id: id, added: added, removed: removed, raw: append(raw, '}'), revokes: len(removed) > 0}
+}
+
+// appendOrdinals writes one ordinal, the usual number, without the way through a bitmap.
+func appendOrdinals(raw []byte, ordinals []uint32) []byte {
+	if len(ordinals) == 1 {
+		raw = strconv.AppendUint(append(raw, `{"list":[`...), uint64(ordinals[0]), 10)
+		return append(raw, `]}`...)
+	}
+	return append(raw, marshal(encode(roaring.BitmapOf(ordinals...)))...)
 }
 
 func setRemoveOp(id string) *op {

@@ -3,6 +3,8 @@ package netmap
 import (
 	"bytes"
 	"cmp"
+	"context"
+	"fmt"
 	"maps"
 	"slices"
 
@@ -26,9 +28,10 @@ type part struct {
 	content func() []byte
 }
 
-// Snapshot returns the map of a peer. Parts that other peers may see too are built once. ErrUnknownPeer when the peer
-// is gone.
-func (e *Engine) Snapshot(peerID string) (Snapshot, error) {
+// Snapshot returns the map of a peer. Parts that other peers may see too are built once. Builds are bounded, and a
+// snapshot waits for its turn, however many agents come at once: one that were sent away would only come back and ask
+// again. ErrUnknownPeer when the peer is gone; the error of ctx when that ends first.
+func (e *Engine) Snapshot(ctx context.Context, peerID string) (Snapshot, error) {
 	e.mu.RLock()
 	p := e.peers[peerID]
 	if p == nil {
@@ -45,7 +48,10 @@ func (e *Engine) Snapshot(peerID string) (Snapshot, error) {
 	for _, part := range parts {
 		blob := part.blob
 		if blob == nil {
-			blob = e.cfg.Blobs.build(part.key, part.content)
+			var err error
+			if blob, err = e.cfg.Blobs.build(ctx, part.key, part.content); err != nil {
+				return Snapshot{}, fmt.Errorf("wait for a part of a snapshot: %w", err)
+			}
 		}
 		s.Blobs = append(s.Blobs, blob)
 		s.Event.Blobs = append(s.Event.Blobs, blob.BlobRef)
@@ -54,9 +60,9 @@ func (e *Engine) Snapshot(peerID string) (Snapshot, error) {
 }
 
 // Blob returns a part of the peer's present snapshot by the SHA-256 of its uncompressed bytes; nil when the snapshot
-// has no such part. ErrUnknownPeer when the peer is gone.
-func (e *Engine) Blob(peerID, sha256 string) (*Blob, error) {
-	s, err := e.Snapshot(peerID)
+// has no such part. The errors are those of Snapshot.
+func (e *Engine) Blob(ctx context.Context, peerID, sha256 string) (*Blob, error) {
+	s, err := e.Snapshot(ctx, peerID)
 	if err != nil {
 		return nil, err
 	}
@@ -79,7 +85,7 @@ func (e *Engine) parts(c *class) []part {
 
 // part looks a part up, or gathers what building it needs; gather runs under the lock, what it returns without.
 func (e *Engine) part(kind api.BlobRefKind, owner string, chunk uint32, version int64, gather func() func() []byte) part {
-	p := part{key: partKey{account: e.cfg.Account, epoch: e.cfg.Epoch, kind: kind, owner: owner, chunk: chunk, version: version}}
+	p := part{key: partKey{account: e.cfg.Account, epoch: e.cfg.Epoch, rebuilt: e.rebuilt, kind: kind, owner: owner, chunk: chunk, version: version}}
 	p.blob = e.cfg.Blobs.known(p.key)
 	if p.blob == nil {
 		p.content = gather()

@@ -32,7 +32,9 @@ func (u *Update) peers() []string {
 	ids := slices.Concat(u.removed, u.single)
 	for _, c := range u.logged {
 		for ordinals := c.peers.Iterator(); ordinals.HasNext(); {
-			ids = append(ids, u.e.ordinals[ordinals.Next()].ID)
+			if p := u.e.ordinals[ordinals.Next()]; p != nil { // a class from before a rebuild may hold peers that are gone
+				ids = append(ids, p.ID)
+			}
 		}
 	}
 	return ids

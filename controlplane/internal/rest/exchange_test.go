@@ -126,6 +126,9 @@ func TestRepeatedCreateMakesOneObject(t *testing.T) {
 		if second.header.Get("Idempotent-Replayed") != "true" {
 			t.Errorf("%s was carried out twice", path)
 		}
+		if tag := first.header.Get("ETag"); tag == "" || second.header.Get("ETag") != tag {
+			t.Errorf("%s: ETag %q, repeated %q", path, tag, second.header.Get("ETag"))
+		}
 	}
 	if got := ask(t, plane, "POST", "/api/groups", `{"name":"other"}`, "Idempotency-Key", "another"); got.status != http.StatusOK {
 		t.Errorf("another key: %d %s", got.status, got.body)
@@ -141,6 +144,22 @@ func TestRepeatedCreateMakesOneObject(t *testing.T) {
 	}
 	if got := ask(t, plane, "POST", "/api/groups", `{"name":"x"}`, "Idempotency-Key", strings.Repeat("k", 129)); got.problem(t).Status != http.StatusUnprocessableEntity {
 		t.Errorf("huge key: %d", got.status)
+	}
+}
+
+// An ordinary caller sees its own account, whatever it asks for.
+func TestAccountOfOrdinaryCallersIsTheirOwn(t *testing.T) {
+	plane := controlplanetest.New(t)
+	created(t, plane, "/api/groups", `{"name":"web"}`)
+	own := ask(t, plane, "GET", "/api/groups", "")
+	for _, account := range []string{"none", "", plane.AccountID} {
+		if got := ask(t, plane, "GET", "/api/groups?account="+account, ""); got.status != http.StatusOK || string(got.body) != string(own.body) {
+			t.Errorf("account %q: %d %s", account, got.status, got.body)
+		}
+	}
+	group := created(t, plane, "/api/groups?account=none&strict=true", `{"name":"db"}`)
+	if got := ask(t, plane, "GET", "/api/groups/"+group, ""); got.status != http.StatusOK {
+		t.Errorf("made with ?account= and not in the own account: %d", got.status)
 	}
 }
 

@@ -9,6 +9,32 @@ import (
 	"github.com/wattlenet/wattle/generated/api"
 )
 
+// hostileBodies break parsers rather than rules.
+func hostileBodies() []string {
+	const half = 32 << 10
+	huge := "1" + strings.Repeat("0", 4000)
+	return []string{
+		// deep nesting, closed and open, 64 KiB of it
+		strings.Repeat("[", half) + strings.Repeat("]", half),
+		strings.Repeat("[", 2*half),
+		strings.Repeat(`{"name":`, 2*half/8),
+		`{"name":` + strings.Repeat("[", half) + strings.Repeat("]", half) + `}`,
+		`{"rules":` + strings.Repeat(`[{"rules":`, half/10) + `[]` + strings.Repeat(`}]`, half/10) + `,"name":"p"}`,
+		`{"unknown":` + strings.Repeat(`{"a":`, 9990) + `1` + strings.Repeat(`}`, 9990) + `,"name":"g"}`,
+		// the same key twice, with other types and other cases
+		`{"name":"a","name":"b","name":1}`, `{"name":1,"name":"a"}`, `{"NAME":"a","Name":["b"],"name":"c"}`,
+		`{"name":"p","rules":[],"rules":{},"rules":[{"name":"r","name":null,"sources":["All"],"sources":[1],"destinations":["All"]}]}`,
+		`{"auto_groups":["All"],"auto_groups":null}`, `{"settings":{},"settings":[]}`,
+		// no UTF-8, and characters that are none
+		"{\"name\":\"\xff\xfe\"}", "{\"\xc3\x28\":1}", "\xef\xbb\xbf{\"name\":\"bom\"}", "{\"name\":\"\xed\xa0\x80\"}",
+		`{"name":"\udfff\ud800"}`, `{"name":"\u0000\u0001\u202e"}`, "{\"name\":\"a\x00b\"}",
+		// numbers that no type holds
+		`{"name":"k","expires_in":` + huge + `}`, `{"name":"k","expires_in":1e999999999}`, `{"name":"k","expires_in":-0}`, `{"name":"k","usage_limit":1e3}`,
+		`{"name":"k","usage_limit":0.1e1}`, `{"name":"t","expires_in":` + strings.Repeat("9", half) + `}`, `{"name":"k","expires_in":NaN}`,
+		`{"name":"p","rules":[{"name":"r","sources":["All"],"destinations":["All"],"protocol":"tcp","port_ranges":[{"start":` + huge + `,"end":-` + huge + `}]}]}`,
+	}
+}
+
 // No body that anybody can send is a fault of the server.
 func FuzzNoBodyIsAnInternalError(f *testing.F) {
 	for _, seed := range []string{
@@ -22,6 +48,9 @@ func FuzzNoBodyIsAnInternalError(f *testing.F) {
 		`{"email":"a@b","password":"12345678","name":"x","pat_expire_in":0}`,
 		`{"setup_key":"wtk_x","machine_key":"` + strings.Repeat("A", 43) + `=","wireguard_key":"` + strings.Repeat("A", 43) + `=","proof":"a.b.c","facts":{"hostname":"","os":"","arch":"","kernel_version":"","agent_version":""}}`,
 	} {
+		f.Add(seed)
+	}
+	for _, seed := range hostileBodies() {
 		f.Add(seed)
 	}
 	plane := controlplanetest.New(f)

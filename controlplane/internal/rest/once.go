@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/json"
 	"net/http"
+	"strconv"
 
 	"github.com/wattlenet/wattle/controlplane/internal/auth"
 	"github.com/wattlenet/wattle/controlplane/internal/problem"
@@ -70,8 +72,27 @@ func (s *Server) answerAndKeep(w http.ResponseWriter, r *http.Request, claim *st
 func writeKept(w http.ResponseWriter, kept *state.Answer) {
 	w.Header().Set("Content-Type", jsonType)
 	w.Header().Set("Cache-Control", "no-store")
+	if tag := keptTag(kept.Body); tag != "" {
+		w.Header().Set("ETag", tag)
+	}
 	w.WriteHeader(kept.Status)
 	_, _ = w.Write(kept.Body) //nolint:gosec // JSON with nosniff, to the caller who sent it; one that went away gets nothing more
+}
+
+// keptTag is the ETag that the answer had when it was first given: its version
+// stands in it.
+func keptTag(body []byte) string {
+	var members map[string]json.RawMessage
+	if json.Unmarshal(body, &members) != nil {
+		return "" // no object, so it has no version
+	}
+	for _, name := range versionMembers {
+		var version int64
+		if json.Unmarshal(members[name.wire], &version) == nil {
+			return strconv.Quote(strconv.FormatInt(version, 10))
+		}
+	}
+	return ""
 }
 
 // requestHash tells a repeated request from another one under the same key.

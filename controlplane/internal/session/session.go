@@ -204,8 +204,11 @@ func (s *Sessions) Blob(ctx context.Context, p auth.Principal, sha256 string) ([
 	if err != nil {
 		return nil, err
 	}
-	blob, err := engine.Blob(p.PeerID, sha256)
-	if err != nil || blob == nil {
+	blob, err := engine.Blob(ctx, p.PeerID, sha256)
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return nil, err
+	case err != nil || blob == nil:
 		return nil, problem.NotFound("blob")
 	}
 	return blob.Compressed, nil

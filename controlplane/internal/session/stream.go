@@ -88,7 +88,7 @@ func (st *stream) deliver(from string, box []byte) bool {
 // run sends the stream from hello to bye.
 func (st *stream) run(ctx context.Context, params api.StreamAgentParams) error {
 	relays := st.relays()
-	err := st.begin(params, relays)
+	err := st.begin(ctx, params, relays)
 	if err == nil {
 		err = st.live(ctx, params, refreshTimer(relays))
 	}
@@ -98,7 +98,7 @@ func (st *stream) run(ctx context.Context, params api.StreamAgentParams) error {
 	return err
 }
 
-func (st *stream) begin(params api.StreamAgentParams, relays []api.RelayServer) error {
+func (st *stream) begin(ctx context.Context, params api.StreamAgentParams, relays []api.RelayServer) error {
 	hello := api.HelloEvent{
 		Type: api.HelloEventTypeHello, Api: protocolVersion, Features: []string{"sets"}, Epoch: st.engine.Epoch(),
 		HeartbeatSeconds: int(longestSilence / time.Second), Relays: relays,
@@ -109,7 +109,7 @@ func (st *stream) begin(params api.StreamAgentParams, relays []api.RelayServer) 
 	if err := st.send(hello); err != nil {
 		return err
 	}
-	if err := st.sendMap(positionOf(params)); err != nil {
+	if err := st.sendMap(ctx, positionOf(params)); err != nil {
 		return err
 	}
 	return st.send(api.CaughtUpEvent{Type: api.CaughtUpEventTypeCaughtUp, Serial: st.cursor})
@@ -123,7 +123,7 @@ func positionOf(params api.StreamAgentParams) (has api.MapPosition) {
 }
 
 // sendMap goes on from the map that the agent has, or sends a whole one.
-func (st *stream) sendMap(has api.MapPosition) error {
+func (st *stream) sendMap(ctx context.Context, has api.MapPosition) error {
 	from, resumes, err := st.engine.Resume(st.peer, has)
 	if err != nil {
 		return st.sayBye(api.ByeEventReasonRemoved, 0)
@@ -133,9 +133,12 @@ func (st *stream) sendMap(has api.MapPosition) error {
 		st.told, st.cursor = has.Serial, from
 		return st.sendDelta()
 	}
-	snapshot, err := st.engine.Snapshot(st.peer)
-	if err != nil {
+	snapshot, err := st.engine.Snapshot(ctx, st.peer)
+	switch {
+	case errors.Is(err, netmap.ErrUnknownPeer):
 		return st.sayBye(api.ByeEventReasonRemoved, 0)
+	case err != nil:
+		return err // the agent went away while it waited
 	}
 	st.sessions.counters.snapshots.Add(1)
 	st.mu.Lock()

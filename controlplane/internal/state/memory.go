@@ -32,11 +32,13 @@ type account struct {
 	peers    ordered[store.Peer]
 	members  map[string]map[string]int64 // group -> peer -> position
 	groupsOf map[string]map[string]bool  // peer -> groups
+	behind   bool                        // the engine refused a change and could not be rebuilt
 
 	listening sync.Mutex // guards listeners and held while they run
 	listeners map[*func(*netmap.Update)]func(*netmap.Update)
 
 	present presences
+	marks   marks // only the goroutine in Run touches them
 }
 
 func newAccount(id string, engine *netmap.Engine) *account {
@@ -245,4 +247,25 @@ func (a *account) groupIDs(peer string) []string {
 	}
 	slices.SortFunc(ids, func(x, y string) int { return cmp.Compare(a.groups.byID[x].Seq, a.groups.byID[y].Seq) })
 	return ids
+}
+
+// whole returns the account as the changes that make up its network map.
+func (a *account) whole() (changes []netmap.Change, err error) {
+	if changes, err = a.settings(); err != nil {
+		return nil, err
+	}
+	for _, at := range a.peers.order {
+		one, err := onePeer(a.peers.byID[at.id])
+		if err != nil {
+			return nil, err
+		}
+		changes = append(changes, one...)
+	}
+	for _, at := range a.groups.order {
+		changes = append(changes, netmap.GroupPut{ID: at.id, Members: a.memberIDs(at.id)})
+	}
+	for _, at := range a.policies.order {
+		changes = append(changes, netmap.PolicyPut{Policy: a.policies.byID[at.id].compiled()})
+	}
+	return changes, nil
 }

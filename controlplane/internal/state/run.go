@@ -3,6 +3,7 @@ package state
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/wattlenet/wattle/controlplane/internal/auth"
@@ -93,8 +94,40 @@ func (s *State) removeEphemeral(ctx context.Context) error {
 	return errors.Join(failed...)
 }
 
+// marks remember at which serial an account stood at past times. Only Run uses them.
+type marks []mark
+
+type mark struct {
+	at     time.Time
+	serial int64
+}
+
+// add notes the present serial and returns the last one that is older than age; zero when none is known.
+func (m *marks) add(at time.Time, serial int64, age time.Duration) (old int64) {
+	*m = append(*m, mark{at, serial})
+	n := 0
+	for n < len(*m) && at.Sub((*m)[n].at) >= age {
+		old = (*m)[n].serial
+		n++
+	}
+	*m = slices.Delete(*m, 0, n)
+	return old
+}
+
+// forget drops from the logs of the network maps what is as old as the change log may be: an ordinal rests for that
+// long, and no log may name it as somebody else's.
+func (s *State) forget(at time.Time) {
+	for _, a := range s.all() {
+		// A mark is looked at once in each interval, so an entry may be older than its mark by as much.
+		if old := a.marks.add(at, a.engine.Serial(), logAge-trimInterval); old > 0 {
+			a.engine.Forget(old)
+		}
+	}
+}
+
 func (s *State) trim(ctx context.Context) error {
 	s.claims.trim(now())
+	s.forget(now())
 	return s.store.Write(ctx, func(tx *store.Tx) error {
 		inside := context.WithoutCancel(ctx)
 		if err := store.TrimLog(inside, tx, now().Add(-logAge), logEntries); err != nil {

@@ -28,10 +28,17 @@ type fixture struct {
 	owner   auth.Principal
 }
 
+// database says where the state of a folder is kept: in a file of the folder, unless TestOnPostgres runs.
+var database = func(_ testing.TB, dir string) store.Config {
+	return store.Config{Path: filepath.Join(dir, "control.db")}
+}
+
 // open starts a state on the folder.
 func open(t testing.TB, dir string) *State {
 	t.Helper()
-	db, err := store.Open(t.Context(), store.Config{Path: filepath.Join(dir, "control.db"), Logger: slog.New(slog.DiscardHandler)})
+	cfg := database(t, dir)
+	cfg.Logger = slog.New(slog.DiscardHandler)
+	db, err := store.Open(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -217,9 +217,26 @@ func (s *State) applyLocked(a *account, w *write) *netmap.Update {
 	if len(changes) == 0 {
 		return nil
 	}
+	if a.behind {
+		return s.rebuild(a)
+	}
 	update, err := a.engine.Apply(w.account.Serial, changes...)
 	if err != nil {
-		s.cfg.Logger.Error("network map refused a committed change", "account", a.id, "serial", w.account.Serial, "error", err)
+		s.cfg.Logger.Error("network map refused a committed change and is built anew", "account", a.id, "serial", w.account.Serial, "error", err)
+		return s.rebuild(a)
+	}
+	return update
+}
+
+// rebuild makes the network map out of memory, whatever it held before. The caller holds the lock of the account.
+func (s *State) rebuild(a *account) *netmap.Update {
+	var update *netmap.Update
+	changes, err := a.whole()
+	if err == nil {
+		update, err = a.engine.Rebuild(a.row.Serial, changes)
+	}
+	if a.behind = err != nil; a.behind {
+		s.cfg.Logger.Error("network map cannot be built anew; the next change tries again", "account", a.id, "error", err)
 		return nil
 	}
 	return update

@@ -3,23 +3,19 @@ package store
 import (
 	"context"
 	"database/sql"
-	"errors"
-	"fmt"
-	"net/url"
-	"os"
-	"path/filepath"
-	"strconv"
-	"strings"
 
-	"github.com/mattn/go-sqlite3"
 	"github.com/pressly/goose/v3"
 )
 
 // A dialect is what differs between engines. All other SQL of the package is
-// one text for every engine; PostgreSQL joins as a second dialect.
+// one text for every engine.
 type dialect interface {
-	// begin starts a writing transaction.
+	// begin starts a writing transaction. Writers of one account are ordered by
+	// the lock on its row, which NextSerial takes.
 	begin() string
+
+	// reading makes all queries of a transaction see the same moment.
+	reading() *sql.TxOptions
 
 	// placeholders writes the ? of a query as the engine wants them.
 	placeholders(query string) string
@@ -27,107 +23,27 @@ type dialect interface {
 	// noTransaction reports whether an error only says that no transaction is open.
 	noTransaction(err error) bool
 
-	// backup writes a copy of the database beside path before a migration.
-	backup(ctx context.Context, db *sql.DB, path string) error
+	// classify finds the fault of this package that an error of the engine
+	// means, nil when none does; ok is false when the error is not the engine's.
+	classify(err error) (fault error, ok bool)
+
+	// receipt names the transaction, so that kept can tell its fate after the
+	// connection was lost in the middle of COMMIT. Empty where that cannot happen.
+	receipt(ctx context.Context, tx *Tx) (string, error)
+
+	// kept reports whether the transaction of a receipt was committed.
+	kept(ctx context.Context, db *sql.DB, receipt string) (bool, error)
+
+	// exclusive keeps other processes from migrating the schema until release.
+	exclusive(ctx context.Context, db *sql.DB) (release func() error, err error)
+
+	// backup writes a copy of the database to path before a migration, where
+	// the engine can.
+	backup(ctx context.Context, db *sql.DB, path string) (copied bool, err error)
 
 	// goose is the name of the engine for the migrations.
 	goose() goose.Dialect
 }
 
-type sqlite struct{}
-
-func (sqlite) begin() string                    { return "BEGIN IMMEDIATE" }
-func (sqlite) placeholders(query string) string { return query }
-func (sqlite) goose() goose.Dialect             { return goose.DialectSQLite3 }
-
-func (sqlite) noTransaction(err error) bool {
-	var fault sqlite3.Error
-	return errors.As(err, &fault) && strings.Contains(fault.Error(), "no transaction is active")
-}
-
-func (sqlite) backup(ctx context.Context, db *sql.DB, path string) error {
-	_, err := db.ExecContext(ctx, "VACUUM INTO ?", path)
-	return classify(err)
-}
-
-// numbered writes ? as $1, $2, ...: the placeholders of PostgreSQL. No query of
-// this package has a question mark inside a text.
-func numbered(query string) string {
-	var b strings.Builder
-	n := 0
-	for _, c := range query {
-		if c != '?' {
-			b.WriteRune(c)
-			continue
-		}
-		n++
-		b.WriteString("$" + strconv.Itoa(n))
-	}
-	return b.String()
-}
-
-// openSQLite opens the file twice: one writing connection, several readers.
-func openSQLite(ctx context.Context, cfg Config) (writer, readers *sql.DB, err error) {
-	if writer, err = sql.Open("sqlite3", sqliteName(cfg, "immediate", false)); err != nil {
-		return nil, nil, err
-	}
-	writer.SetMaxOpenConns(1)
-	if err := writable(ctx, writer, cfg.Path); err != nil {
-		return writer, nil, err
-	}
-	if readers, err = sql.Open("sqlite3", sqliteName(cfg, "deferred", true)); err != nil {
-		return writer, nil, err
-	}
-	readers.SetMaxOpenConns(cfg.Readers)
-	readers.SetMaxIdleConns(cfg.Readers)
-	return writer, readers, nil
-}
-
-func sqliteName(cfg Config, lock string, readOnly bool) string {
-	options := url.Values{
-		"_journal_mode": {"WAL"},
-		"_synchronous":  {"FULL"},
-		"_foreign_keys": {"on"},
-		"_busy_timeout": {strconv.FormatInt(cfg.BusyTimeout.Milliseconds(), 10)},
-		"_txlock":       {lock},
-	}
-	if readOnly {
-		options.Set("_query_only", "true")
-	}
-	name := url.URL{Scheme: "file", Opaque: (&url.URL{Path: cfg.Path}).EscapedPath(), RawQuery: options.Encode()}
-	return name.String()
-}
-
-// writable proves that the file is a sound database which can be written now.
-func writable(ctx context.Context, db *sql.DB, path string) error {
-	conn, err := db.Conn(ctx)
-	if err == nil {
-		defer conn.Close() //nolint:errcheck // it only goes back to the pool
-		if _, err = conn.ExecContext(ctx, "BEGIN IMMEDIATE"); err == nil {
-			_, err = conn.ExecContext(ctx, "ROLLBACK")
-		}
-	}
-	if err == nil {
-		var verdict string
-		if err = conn.QueryRowContext(ctx, "PRAGMA quick_check(1)").Scan(&verdict); err == nil && verdict != "ok" {
-			err = fmt.Errorf("%w: %s", ErrCorrupt, verdict)
-		}
-	}
-	if err != nil {
-		return fmt.Errorf("open database %s: %w", path, classify(err))
-	}
-	return nil
-}
-
-// checkFolder says plainly what is wrong with the folder of the database.
-func checkFolder(path string) error {
-	folder := filepath.Dir(path)
-	found, err := os.Stat(folder)
-	switch {
-	case err != nil:
-		return fmt.Errorf("open database %s: the folder cannot be used: %w", path, err)
-	case !found.IsDir():
-		return fmt.Errorf("open database %s: %s is not a folder", path, folder)
-	}
-	return nil
-}
+// dialects are all engines, for classify: an error tells by its type whose it is.
+var dialects = []dialect{sqlite{}, postgres{}}

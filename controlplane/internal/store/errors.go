@@ -5,8 +5,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-
-	"github.com/mattn/go-sqlite3"
 )
 
 // The faults that a caller can tell apart.
@@ -34,6 +32,18 @@ var (
 
 	// ErrDisk says that reading or writing the disk failed.
 	ErrDisk = errors.New("the disk that holds the database reports an error")
+
+	// ErrUnreachable says that the database server does not answer or ended the
+	// connection. Whether a write that met it at its very end was kept is asked
+	// of the server; only where that fails too, nobody can tell.
+	ErrUnreachable = errors.New("the database server cannot be reached; check that it runs and its address is right")
+
+	// ErrOverlap says that another instance changed the same rows at the same moment.
+	ErrOverlap = errors.New("another instance changed the same rows at the same moment; try again")
+
+	// errAborted says that a write left the transaction in a state in which
+	// nothing of it can be kept.
+	errAborted = errors.New("the transaction was aborted")
 )
 
 // Unavailable reports whether an error is the database's own fault and may pass:
@@ -44,7 +54,7 @@ func Unavailable(err error) bool {
 
 // fatal reports whether an error undoes the whole transaction.
 func fatal(err error) bool {
-	for _, fault := range []error{ErrFull, ErrBusy, ErrUnwritable, ErrCorrupt, ErrDisk, sql.ErrConnDone} {
+	for _, fault := range []error{ErrFull, ErrBusy, ErrUnwritable, ErrCorrupt, ErrDisk, ErrUnreachable, ErrOverlap, errAborted, sql.ErrConnDone} {
 		if errors.Is(err, fault) {
 			return true
 		}
@@ -54,29 +64,17 @@ func fatal(err error) bool {
 
 // classify joins one of the faults above to an error of the engine.
 func classify(err error) error {
-	var fault sqlite3.Error
 	switch {
-	case err == nil || errors.Is(err, context.Canceled) || fatal(err) || errors.Is(err, ErrExists):
+	case err == nil || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) || fatal(err) || errors.Is(err, ErrExists):
 		return err
 	case errors.Is(err, sql.ErrNoRows):
 		return ErrNoRow
-	case !errors.As(err, &fault):
-		return err
 	}
-	switch fault.Code {
-	case sqlite3.ErrFull:
-		return fmt.Errorf("%w: %w", ErrFull, err)
-	case sqlite3.ErrBusy, sqlite3.ErrLocked:
-		return fmt.Errorf("%w: %w", ErrBusy, err)
-	case sqlite3.ErrReadonly, sqlite3.ErrCantOpen, sqlite3.ErrPerm:
-		return fmt.Errorf("%w: %w", ErrUnwritable, err)
-	case sqlite3.ErrCorrupt, sqlite3.ErrNotADB:
-		return fmt.Errorf("%w: %w", ErrCorrupt, err)
-	case sqlite3.ErrIoErr, sqlite3.ErrNomem:
-		return fmt.Errorf("%w: %w", ErrDisk, err)
-	case sqlite3.ErrConstraint:
-		if fault.ExtendedCode == sqlite3.ErrConstraintUnique || fault.ExtendedCode == sqlite3.ErrConstraintPrimaryKey {
-			return fmt.Errorf("%w: %w", ErrExists, err)
+	for _, d := range dialects {
+		if fault, ok := d.classify(err); fault != nil {
+			return fmt.Errorf("%w: %w", fault, err)
+		} else if ok {
+			return err
 		}
 	}
 	return err

@@ -165,7 +165,7 @@ func TestBackupIsADatabase(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "control.db")
 	s := open(t, path)
 	copied := path + ".copy"
-	if err := s.dialect.backup(t.Context(), s.writerCopy(t, path), copied); err != nil {
+	if _, err := s.dialect.backup(t.Context(), s.writerCopy(t, path), copied); err != nil {
 		t.Fatal(err)
 	}
 	other := open(t, copied)

@@ -32,15 +32,30 @@ const (
 
 	// queueLimit bounds how many writes wait; more callers wait for a place.
 	queueLimit = 1024
+
+	// attempts bounds how often a batch is tried when other instances get in its
+	// way, or when the connection was found dead before anything happened.
+	attempts = 6
+
+	// firstPause is half of the time before the second attempt; it doubles with
+	// each: all pauses together take about a quarter of a second.
+	firstPause = 4 * time.Millisecond
+
+	// connectTimeout bounds the wait for a database server, where the address does not.
+	connectTimeout = 5 * time.Second
 )
 
 // A Config says which database to open.
 type Config struct {
-	// Path is the SQLite file. Required. Its folder must exist.
+	// Path is the SQLite file. Its folder must exist. Required unless Postgres is given.
 	Path string
 
+	// Postgres is the address of a PostgreSQL database, as a URL or in the form
+	// key=value (RFC 3986; libpq's connection strings). Empty means SQLite.
+	Postgres string
+
 	// BusyTimeout is how long to wait for another process that holds the
-	// database. Zero means 5 s.
+	// database or a row of it. Zero means 5 s.
 	BusyTimeout time.Duration
 
 	// Readers is the number of reading connections. Zero means 4.
@@ -50,11 +65,19 @@ type Config struct {
 	Logger *slog.Logger
 }
 
+// name says which database is meant, without secrets.
+func (c Config) name() string {
+	if c.Postgres != "" {
+		return postgresName(c.Postgres)
+	}
+	return c.Path
+}
+
 // A Store is an open database.
 type Store struct {
 	dialect dialect
 	logger  *slog.Logger
-	release func() error // gives the lock on the file back
+	release func() error // gives the lock on the file back; nil where there is no file
 
 	writer  *sql.DB
 	readers *sql.DB
@@ -72,8 +95,8 @@ type Store struct {
 // another process has the file, the file is no database, its schema is newer
 // than the program.
 func Open(ctx context.Context, cfg Config) (*Store, error) {
-	if cfg.Path == "" || cfg.Logger == nil {
-		return nil, errors.New("store: Path and Logger are required")
+	if cfg.Path == "" && cfg.Postgres == "" || cfg.Logger == nil {
+		return nil, errors.New("store: Logger and one of Path and Postgres are required")
 	}
 	if cfg.BusyTimeout == 0 {
 		cfg.BusyTimeout = 5 * time.Second
@@ -87,13 +110,20 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	}
 	conn, err := s.writer.Conn(ctx)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("open database %s: %w", cfg.Path, classify(err)), s.closeFiles())
+		return nil, errors.Join(fmt.Errorf("open database %s: %w", cfg.name(), classify(err)), s.closeFiles())
 	}
 	go s.write(conn)
 	return s, nil
 }
 
 func (s *Store) open(ctx context.Context, cfg Config) (err error) {
+	if cfg.Postgres != "" {
+		s.dialect = postgres{}
+		if s.writer, s.readers, err = openPostgres(ctx, cfg); err != nil {
+			return err
+		}
+		return s.migrate(ctx, cfg.name())
+	}
 	if s.release, err = takeFile(cfg.Path); err != nil {
 		return err
 	}
@@ -134,7 +164,7 @@ func (s *Store) closeFiles() error {
 // Read runs fn in one reading transaction: everything fn sees belongs to the
 // same moment.
 func (s *Store) Read(ctx context.Context, fn func(tx *Tx) error) error {
-	tx, err := s.readers.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
+	tx, err := s.readers.BeginTx(ctx, s.dialect.reading())
 	if err != nil {
 		return classify(err)
 	}

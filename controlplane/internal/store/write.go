@@ -3,8 +3,6 @@ package store
 import (
 	"context"
 	"database/sql"
-	"database/sql/driver"
-	"errors"
 	"fmt"
 	"runtime/debug"
 )
@@ -23,7 +21,8 @@ type write struct {
 // it is kept and Write returns that error. Concurrent writes share a commit but
 // not their fate; only a fault of the database itself fails all of them.
 //
-// fn runs on the writer's goroutine, one at a time: it must not call Write.
+// fn runs on the writer's goroutine, one at a time: it must not call Write. When
+// another instance gets in the way, it runs again from its beginning.
 func (s *Store) Write(ctx context.Context, fn func(tx *Tx) error) error {
 	w, err := s.enqueue(ctx, fn)
 	if err != nil {
@@ -72,21 +71,22 @@ func (s *Store) write(conn *sql.Conn) {
 			answer(batch)
 		}
 	}()
-	tx := &Tx{dialect: s.dialect, on: conn, prepared: map[string]*sql.Stmt{}}
+	w := &writing{store: s, conn: conn, tx: s.newTx(conn)}
 	for first := range s.queue {
 		batch := s.gather(first)
-		if err := s.commit(tx, batch); err != nil {
+		if err := w.commit(batch); err != nil {
+			s.logger.Error("transaction failed", "error", err)
 			fail(batch, err)
-			tx = s.recover(tx, conn, err)
 		}
 		committed <- batch
 	}
 	close(committed)
 	<-applied
-	tx.forget()
-	if err := conn.Close(); err != nil && !errors.Is(err, driver.ErrBadConn) {
-		s.logger.Warn("database connection did not close cleanly", "error", err)
-	}
+	w.close()
+}
+
+func (s *Store) newTx(conn *sql.Conn) *Tx {
+	return &Tx{dialect: s.dialect, on: conn, prepared: map[string]*sql.Stmt{}}
 }
 
 // gather takes what else waits already; it never waits itself.
@@ -106,50 +106,6 @@ func (s *Store) gather(first *write) []*write {
 	return batch
 }
 
-// commit runs the writes of a batch. It returns an error when the transaction
-// as a whole failed; then none of them happened.
-func (s *Store) commit(tx *Tx, batch []*write) error {
-	// The transaction outlives each single caller: one that gives up must not
-	// take its neighbours along.
-	ctx := context.Background()
-	if err := tx.plain(ctx, s.dialect.begin()); err != nil {
-		return err
-	}
-	kept := 0
-	for _, w := range batch {
-		if w.err = w.ctx.Err(); w.err != nil {
-			continue
-		}
-		if w.err = s.savepoint(ctx, tx, w); w.err == nil {
-			kept++
-		} else if fatal(w.err) {
-			return errors.Join(w.err, tx.rollback(ctx))
-		}
-	}
-	if kept == 0 {
-		return tx.rollback(ctx)
-	}
-	if err := tx.plain(ctx, "COMMIT"); err != nil {
-		return errors.Join(classify(err), tx.rollback(ctx))
-	}
-	return nil
-}
-
-func (s *Store) savepoint(ctx context.Context, tx *Tx, w *write) (err error) {
-	if err := tx.plain(ctx, "SAVEPOINT one_write"); err != nil {
-		return err
-	}
-	tx.after = nil
-	if err := classify(run(w.fn, tx)); err != nil {
-		if fatal(err) {
-			return err
-		}
-		return errors.Join(err, tx.plain(ctx, "ROLLBACK TO SAVEPOINT one_write"), tx.plain(ctx, "RELEASE SAVEPOINT one_write"))
-	}
-	w.after = tx.after
-	return tx.plain(ctx, "RELEASE SAVEPOINT one_write")
-}
-
 // run turns a panic of one write into its error: the neighbours go on.
 func run(fn func(tx *Tx) error, tx *Tx) (err error) {
 	defer func() {
@@ -158,13 +114,6 @@ func run(fn func(tx *Tx) error, tx *Tx) (err error) {
 		}
 	}()
 	return fn(tx)
-}
-
-// recover gives the writer a working transaction again after a fault.
-func (s *Store) recover(tx *Tx, conn *sql.Conn, cause error) *Tx {
-	s.logger.Error("transaction failed", "error", cause)
-	tx.forget()
-	return &Tx{dialect: s.dialect, on: conn, prepared: map[string]*sql.Stmt{}}
 }
 
 // fail gives every write of a batch the fault that undid all of them. Also those

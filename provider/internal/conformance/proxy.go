@@ -3,6 +3,7 @@ package conformance
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -85,22 +86,71 @@ func (p *proxy) lastPut() func() {
 	return nil
 }
 
+// lastWrite is the last write of an object of the collection whose body has
+// the member; any body will do for "". What is immutable stands in creates only.
+func (p *proxy) lastWrite(collection, member string) (request, bool) {
+	for _, r := range slices.Backward(p.since(0)) {
+		path, _, _ := strings.Cut(r.uri, "?")
+		var body map[string]any
+		if r.method == http.MethodGet || r.method == http.MethodDelete || !sameFolder(collection, path) || json.Unmarshal(r.body, &body) != nil {
+			continue
+		}
+		if _, ok := body[member]; ok || member == "" {
+			return r, true
+		}
+	}
+	return request{}, false
+}
+
+// refused sends a write again, to the same place or for one more object, with
+// a wrong value, which is an HCL and so a JSON literal.
+func (p *proxy) refused(t *testing.T, r request, member, literal string) (status int, fields []string) {
+	t.Helper()
+	var body map[string]json.RawMessage
+	if err := json.Unmarshal(r.body, &body); err != nil {
+		t.Fatal(err)
+	}
+	body[member] = json.RawMessage(literal)
+	raw, err := json.Marshal(body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.body = raw
+	res, err := p.do(t.Context(), r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = res.Body.Close() }()
+	var said struct{ Errors []struct{ Field string } }
+	if err := json.NewDecoder(res.Body).Decode(&said); err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range said.Errors {
+		fields = append(fields, e.Field)
+	}
+	return res.StatusCode, fields
+}
+
 // send repeats a request at the server itself. What the server says shows in
 // the next step of the test.
 func (p *proxy) send(r request) {
-	req, err := http.NewRequestWithContext(context.Background(), r.method, strings.TrimSuffix(p.target.String(), "/")+r.uri, bytes.NewReader(r.body))
-	if err != nil {
-		panic(err)
-	}
-	req.Header = r.header.Clone()
-	for _, h := range []string{"If-Match", "Idempotency-Key", "Accept-Encoding"} {
-		req.Header.Del(h)
-	}
-	res, err := http.DefaultClient.Do(req)
+	res, err := p.do(context.Background(), r)
 	if err != nil {
 		panic(err)
 	}
 	if err := res.Body.Close(); err != nil {
 		panic(err)
 	}
+}
+
+func (p *proxy) do(ctx context.Context, r request) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, r.method, strings.TrimSuffix(p.target.String(), "/")+r.uri, bytes.NewReader(r.body))
+	if err != nil {
+		return nil, err
+	}
+	req.Header = r.header.Clone()
+	for _, h := range []string{"If-Match", "Idempotency-Key", "Accept-Encoding", "Content-Length"} {
+		req.Header.Del(h)
+	}
+	return http.DefaultClient.Do(req)
 }

@@ -34,7 +34,6 @@ func (s *subject) testSwitch(t *testing.T, secret, name string) {
 	with[name] = "true"
 	var made string
 	s.test(t,
-		resource.TestStep{Config: s.config(s.minimal()), Check: resource.TestCheckNoResourceAttr(s.address(), secret)},
 		resource.TestStep{Config: s.config(with), Check: resource.TestCheckResourceAttrWith(s.address(), secret, func(v string) error {
 			made = v
 			if len(v) < 8 || strings.Contains(v, "*") {

@@ -1,7 +1,6 @@
 package conformance
 
 import (
-	"context"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -9,7 +8,6 @@ import (
 	"testing"
 
 	"github.com/hashicorp/terraform-plugin-testing/helper/resource"
-	"github.com/hashicorp/terraform-plugin-testing/plancheck"
 	tfstate "github.com/hashicorp/terraform-plugin-testing/terraform"
 
 	"github.com/wattlenet/wattle/generated/terraform"
@@ -38,46 +36,6 @@ func (s *subject) importStep(field string) resource.TestStep {
 			return strings.Join(append(parts, last), "/"), nil
 		},
 	}
-}
-
-// repair expects an update in place where something was changed, else nothing.
-type repair struct {
-	address string
-	changed func() bool
-}
-
-func expectRepair(address string, changed func() bool) plancheck.PlanCheck {
-	return repair{address, changed}
-}
-
-func (r repair) CheckPlan(ctx context.Context, req plancheck.CheckPlanRequest, resp *plancheck.CheckPlanResponse) {
-	action := plancheck.ResourceActionNoop
-	if r.changed() {
-		action = plancheck.ResourceActionUpdate
-	}
-	plancheck.ExpectResourceAction(r.address, action).CheckPlan(ctx, req, resp)
-}
-
-// testGone: what vanished is made again, and destroying what is gone succeeds.
-func (s *subject) testGone(t *testing.T) {
-	var item string
-	remove := func() {
-		s.proxy.send(request{method: http.MethodDelete, uri: item, header: http.Header{"Authorization": {"Token " + s.server.Token}}})
-	}
-	find := func(state *tfstate.State) error {
-		path, err := s.itemPath(state)
-		item = path
-		return err
-	}
-	config := s.config(s.minimal())
-	s.test(t,
-		resource.TestStep{Config: config, Check: find},
-		resource.TestStep{
-			PreConfig: remove, Config: config, Check: find,
-			ConfigPlanChecks: resource.ConfigPlanChecks{PreApply: []plancheck.PlanCheck{plancheck.ExpectResourceAction(s.address(), plancheck.ResourceActionCreate)}},
-		},
-		resource.TestStep{PreConfig: remove, Config: config, Destroy: true},
-	)
 }
 
 // itemPath is the path of the object.
@@ -137,19 +95,16 @@ func sameFolder(pattern, path string) bool {
 	return true
 }
 
-// testData: the data sources find the object by id and by field, and the list
-// holds it.
-func (s *subject) testData(t *testing.T) {
-	var more []string
-	checks := []resource.TestCheckFunc{}
+// dataSources find the object by its id and by each field that looks it up,
+// and in the list.
+func (s *subject) dataSources() (more []string, check resource.TestCheckFunc) {
+	var checks []resource.TestCheckFunc
 	var parents strings.Builder
 	for _, p := range s.Parents {
 		fmt.Fprintf(&parents, "  %s = %s.%s\n", p, s.address(), p)
 	}
 	if s.Key == "" {
-		more = append(more, fmt.Sprintf("data %q \"one\" {\n  depends_on = [%s]\n}\n", s.Type, s.address()))
-		s.test(t, resource.TestStep{Config: s.config(s.minimal(), more...)})
-		return
+		return []string{fmt.Sprintf("data %q \"one\" {\n  depends_on = [%s]\n}\n", s.Type, s.address())}, nil
 	}
 	fields := []string{s.Key}
 	for _, f := range s.Lookup {
@@ -158,7 +113,7 @@ func (s *subject) testData(t *testing.T) {
 		}
 	}
 	for i, f := range fields {
-		more = append(more, fmt.Sprintf("data %q \"by%d\" {\n%s  %s = %s.%s\n}\n", s.Type, i, parents.String(), f, s.address(), f))
+		more = append(more, fmt.Sprintf("data %q \"by%d\" {\n%s  %s = %s.%s\n  depends_on = [%s]\n}\n", s.Type, i, parents.String(), f, s.address(), f, s.address()))
 		checks = append(checks, resource.TestCheckResourceAttrPair(fmt.Sprintf("data.%s.by%d", s.Type, i), s.Key, s.address(), s.Key))
 	}
 	list := terraform.ProviderName + "_" + s.Plural
@@ -169,5 +124,5 @@ func (s *subject) testData(t *testing.T) {
 		}
 		return nil
 	}))
-	s.test(t, resource.TestStep{Config: s.config(s.minimal(), more...), Check: resource.ComposeAggregateTestCheckFunc(checks...)})
+	return more, resource.ComposeAggregateTestCheckFunc(checks...)
 }

@@ -37,6 +37,10 @@ func parentIDs(ctx context.Context, n *terraform.Noun, from attributes, d *diag.
 	return ids
 }
 
+// idNames are the attributes that hold the ids of the parents and the object's
+// own.
+func idNames(n *terraform.Noun) []string { return append(slices.Clone(n.Parents), n.Key) }
+
 // objectIDs are the ids of the parents and the object's own.
 func objectIDs(ctx context.Context, n *terraform.Noun, from attributes, d *diag.Diagnostics) []string {
 	ids := parentIDs(ctx, n, from, d)

@@ -3,6 +3,8 @@ package runtime
 import (
 	"context"
 	"errors"
+	"hash/fnv"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -23,13 +25,14 @@ const (
 type connection struct {
 	client *sdk.Client
 
-	mu    sync.Mutex // guards lists
-	lists map[string]*list
+	mu     sync.Mutex // guards all below
+	lists  map[string]*collection
+	shapes map[string]string // by noun
 }
 
-// list is one collection: how often it was read, and its objects by id once
+// collection is what is known of the objects at one path: how often it was read, and its objects by id once
 // reading them one by one does not pay any more.
-type list struct {
+type collection struct {
 	mu      sync.Mutex // guards all below; held during a request, so that one asks for all
 	reads   int
 	objects map[string]any
@@ -37,17 +40,32 @@ type list struct {
 	at      time.Time
 }
 
-func (c *connection) list(n *terraform.Noun, parents []string) *list {
+func (c *connection) collection(n *terraform.Noun, parents []string) *collection {
 	key := n.Name + "/" + strings.Join(parents, "/")
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.lists == nil {
-		c.lists = map[string]*list{}
+		c.lists = map[string]*collection{}
 	}
 	if c.lists[key] == nil {
-		c.lists[key] = &list{}
+		c.lists[key] = &collection{}
 	}
 	return c.lists[key]
+}
+
+// shape is a digest of the type of the noun's resource.
+func (c *connection) shape(ctx context.Context, n *terraform.Noun) string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.shapes == nil {
+		c.shapes = map[string]string{}
+	}
+	if c.shapes[n.Name] == "" {
+		hash := fnv.New64a()
+		_, _ = hash.Write([]byte(n.Schema().Type().TerraformType(ctx).String())) // a hash takes everything
+		c.shapes[n.Name] = strconv.FormatUint(hash.Sum64(), 36)
+	}
+	return c.shapes[n.Name]
 }
 
 // read returns one object. The first reads of a collection ask for the object
@@ -59,7 +77,7 @@ func (c *connection) read(ctx context.Context, n *terraform.Noun, ids []string) 
 		return n.Read(ctx, c.client, ids)
 	}
 	parents, id := ids[:len(ids)-1], ids[len(ids)-1]
-	l := c.list(n, parents)
+	l := c.collection(n, parents)
 	object, err := l.object(ctx, c.client, n, parents, id)
 	if object == nil && err == nil {
 		return n.Read(ctx, c.client, ids)
@@ -68,7 +86,7 @@ func (c *connection) read(ctx context.Context, n *terraform.Noun, ids []string) 
 }
 
 // object returns nil when the object is to be read by itself.
-func (l *list) object(ctx context.Context, client *sdk.Client, n *terraform.Noun, parents []string, id string) (any, error) {
+func (l *collection) object(ctx context.Context, client *sdk.Client, n *terraform.Noun, parents []string, id string) (any, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.reads++; l.reads <= singleReads {
@@ -82,7 +100,7 @@ func (l *list) object(ctx context.Context, client *sdk.Client, n *terraform.Noun
 	return l.objects[id], nil
 }
 
-func (l *list) load(ctx context.Context, client *sdk.Client, n *terraform.Noun, parents []string) error {
+func (l *collection) load(ctx context.Context, client *sdk.Client, n *terraform.Noun, parents []string) error {
 	var etag string
 	opts := []sdk.CallOption{sdk.ETag(&etag)}
 	if l.objects != nil && len(l.objects) <= onePage {
@@ -108,7 +126,7 @@ func (l *list) load(ctx context.Context, client *sdk.Client, n *terraform.Noun, 
 
 // forget drops what was listed of a collection, since a write changed it.
 func (c *connection) forget(n *terraform.Noun, parents []string) {
-	l := c.list(n, parents)
+	l := c.collection(n, parents)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.objects = nil

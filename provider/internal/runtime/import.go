@@ -31,7 +31,7 @@ func (r *nounResource) ImportState(ctx context.Context, req resource.ImportState
 		}
 		ids = append(parents, id)
 	}
-	for i, name := range append(append([]string{}, n.Parents...), n.Key) {
+	for i, name := range idNames(n) {
 		d.Append(resp.State.SetAttribute(ctx, path.Root(name), ids[i])...)
 	}
 	r.identify(ctx, resp.Identity, ids, d)

@@ -28,6 +28,11 @@ import (
 // Provider is the Terraform provider over all nouns of the contract.
 type Provider struct{ version string }
 
+var (
+	_ provider.ProviderWithEphemeralResources = (*Provider)(nil)
+	_ provider.ProviderWithListResources      = (*Provider)(nil)
+)
+
 // New returns a factory of providers of the given version.
 func New(version string) func() provider.Provider {
 	return func() provider.Provider { return &Provider{version: version} }
@@ -106,7 +111,7 @@ func (p *Provider) Configure(ctx context.Context, req provider.ConfigureRequest,
 			return
 		}
 	}
-	resp.ResourceData, resp.DataSourceData, resp.EphemeralResourceData = c, c, c
+	resp.ResourceData, resp.DataSourceData, resp.EphemeralResourceData, resp.ListResourceData = c, c, c, c
 }
 
 // client merges arguments, environment and profile, in this order. The

@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 
 	"github.com/hashicorp/terraform-plugin-framework/diag"
@@ -28,6 +29,7 @@ var (
 	_ resource.ResourceWithModifyPlan     = (*nounResource)(nil)
 	_ resource.ResourceWithImportState    = (*nounResource)(nil)
 	_ resource.ResourceWithValidateConfig = (*nounResource)(nil)
+	_ resource.ResourceWithUpgradeState   = (*nounResource)(nil)
 	_ resource.ResourceWithIdentity       = (*identifiedResource)(nil)
 )
 
@@ -42,7 +44,7 @@ func (r *nounResource) Schema(_ context.Context, _ resource.SchemaRequest, resp 
 // IdentitySchema declares the ids that name an object for good.
 func (r *identifiedResource) IdentitySchema(_ context.Context, _ resource.IdentitySchemaRequest, resp *resource.IdentitySchemaResponse) {
 	resp.IdentitySchema.Attributes = map[string]identityschema.Attribute{}
-	for _, name := range append(append([]string{}, r.noun.Parents...), r.noun.Key) {
+	for _, name := range idNames(r.noun) {
 		resp.IdentitySchema.Attributes[name] = identityschema.StringAttribute{RequiredForImport: true}
 	}
 }
@@ -70,7 +72,7 @@ func (r *nounResource) identify(ctx context.Context, identity *tfsdk.ResourceIde
 	if identity == nil || r.noun.Key == "" {
 		return
 	}
-	for i, name := range append(append([]string{}, r.noun.Parents...), r.noun.Key) {
+	for i, name := range idNames(r.noun) {
 		d.Append(identity.SetAttribute(ctx, path.Root(name), ids[i])...)
 	}
 }
@@ -80,12 +82,36 @@ type private interface {
 	SetKey(context.Context, string, []byte) diag.Diagnostics
 }
 
-const etagKey = "etag" // an ETag is a JSON string as it stands
+const markKey = "etag"
+
+// mark says what a state was made from: the version of the object, and the
+// shape of the schema, so that another provider version refreshes it.
+type mark struct {
+	ETag  string `json:"etag"`
+	Shape string `json:"shape"`
+}
 
 func (r *nounResource) remember(ctx context.Context, to private, object any, d *diag.Diagnostics) {
-	if r.noun.Revision != nil {
-		d.Append(to.SetKey(ctx, etagKey, []byte(r.noun.Revision(object)))...)
+	if r.noun.Revision == nil {
+		return
 	}
+	raw, err := json.Marshal(mark{ETag: r.noun.Revision(object), Shape: r.conn.shape(ctx, r.noun)})
+	if err != nil { // two texts
+		panic(err)
+	}
+	d.Append(to.SetKey(ctx, markKey, raw)...)
+}
+
+// recall reads what remember wrote; nothing is an empty mark.
+func recall(ctx context.Context, from interface {
+	GetKey(context.Context, string) ([]byte, diag.Diagnostics)
+}, d *diag.Diagnostics) (m mark) {
+	raw, more := from.GetKey(ctx, markKey)
+	d.Append(more...)
+	if len(raw) == 0 || json.Unmarshal(raw, &m) != nil {
+		return mark{} // a state of a development version
+	}
+	return m
 }
 
 // Create makes the object, adjusts it when it exists by itself, and stores its
@@ -156,11 +182,12 @@ func (r *nounResource) writeOnly(ctx context.Context, config tfsdk.Config, model
 // from leaves it untouched; one that is gone leaves the state.
 func (r *nounResource) Read(ctx context.Context, req resource.ReadRequest, resp *resource.ReadResponse) {
 	d := &resp.Diagnostics
-	if r.conn == nil || r.conn.client == nil {
-		return // not known yet: the state stays as it is
-	}
 	n := r.noun
 	ids := objectIDs(ctx, n, req.State, d)
+	if r.conn == nil || r.conn.client == nil { // not known yet: the state stays as it is
+		r.identify(ctx, resp.Identity, ids, d)
+		return
+	}
 	if d.HasError() {
 		return
 	}
@@ -175,12 +202,8 @@ func (r *nounResource) Read(ctx context.Context, req resource.ReadRequest, resp 
 		return
 	}
 	r.identify(ctx, resp.Identity, ids, d)
-	if n.Revision != nil {
-		etag, more := req.Private.GetKey(ctx, etagKey)
-		d.Append(more...)
-		if string(etag) == n.Revision(object) {
-			return
-		}
+	if n.Revision != nil && recall(ctx, req.Private, d) == (mark{n.Revision(object), r.conn.shape(ctx, n)}) {
+		return
 	}
 	model := n.NewModel()
 	d.Append(req.State.Get(ctx, model)...)
@@ -202,8 +225,7 @@ func (r *nounResource) Update(ctx context.Context, req resource.UpdateRequest, r
 		r.writeOnly(ctx, req.Config, model, d)
 	}
 	ids := objectIDs(ctx, n, req.State, d)
-	etag, more := req.Private.GetKey(ctx, etagKey)
-	d.Append(more...)
+	etag := recall(ctx, req.Private, d).ETag
 	if d.HasError() {
 		return
 	}
@@ -212,7 +234,7 @@ func (r *nounResource) Update(ctx context.Context, req resource.UpdateRequest, r
 	if n.Update == nil { // only attributes of the provider's own can change
 		object, err = n.Read(ctx, r.conn.client, ids)
 	} else {
-		object, err = r.replace(ctx, ids, model, req.State, string(etag), d)
+		object, err = r.replace(ctx, ids, model, req.State, etag, d)
 	}
 	r.conn.forget(n, ids[:max(len(ids)-1, 0)])
 	if err != nil || d.HasError() {

@@ -45,7 +45,7 @@ func (s *listSource) Read(ctx context.Context, req datasource.ReadRequest, resp 
 	if !connected(s.conn, d) {
 		return
 	}
-	opts := s.filters(ctx, req.Config, d)
+	opts := queryOf(ctx, n, req.Config, d)
 	ids := parentIDs(ctx, n, req.Config, d)
 	if d.HasError() {
 		return
@@ -65,10 +65,10 @@ func (s *listSource) Read(ctx context.Context, req datasource.ReadRequest, resp 
 	d.Append(resp.State.SetAttribute(ctx, path.Root(n.Plural), n.FlattenList(ctx, objects, d))...)
 }
 
-// filters are the arguments as query parameters.
-func (s *listSource) filters(ctx context.Context, config tfsdk.Config, d *diag.Diagnostics) []sdk.CallOption {
+// queryOf is the arguments of a list as query parameters.
+func queryOf(ctx context.Context, n *terraform.Noun, config tfsdk.Config, d *diag.Diagnostics) []sdk.CallOption {
 	var opts []sdk.CallOption
-	for _, f := range s.noun.Filters {
+	for _, f := range n.Filters {
 		var v attr.Value
 		d.Append(config.GetAttribute(ctx, path.Root(f.Name), &v)...)
 		if v == nil || v.IsNull() || v.IsUnknown() {
@@ -81,7 +81,9 @@ func (s *listSource) filters(ctx context.Context, config tfsdk.Config, d *diag.D
 			opts = append(opts, sdk.Query(f.Wire, fmt.Sprint(v.ValueInt64())))
 		case types.Bool:
 			opts = append(opts, sdk.Query(f.Wire, fmt.Sprint(v.ValueBool())))
-		case types.Set:
+		case interface {
+			ElementsAs(context.Context, any, bool) diag.Diagnostics
+		}:
 			var parts []string
 			d.Append(v.ElementsAs(ctx, &parts, false)...)
 			opts = append(opts, sdk.Query(f.Wire, strings.Join(parts, ",")))

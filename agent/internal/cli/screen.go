@@ -1,0 +1,298 @@
+package cli
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/wattlenet/wattle/agent/internal/local"
+)
+
+// manyPeers is how many peers are listed before the idle ones are left out:
+// what fits a screen.
+const manyPeers = 30
+
+// screen prints a status for people.
+type screen struct {
+	now    time.Time
+	detail bool
+}
+
+func (s screen) print(w io.Writer, status local.Status) error {
+	if err := s.printMachine(w, status); err != nil {
+		return err
+	}
+	return s.printPeers(w, status.Peers)
+}
+
+// printMachine writes one fact a line.
+func (s screen) printMachine(w io.Writer, status local.Status) error {
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	row := func(name, format string, args ...any) {
+		_, _ = fmt.Fprintf(table, "%s\t%s\n", name, fmt.Sprintf(format, args...)) // Flush tells
+	}
+	row("state", "%s", stateText(status.State))
+	if name := cmp.Or(status.FQDN, status.Name); name != "" {
+		row("name", "%s", name)
+	}
+	if len(status.Addresses) > 0 {
+		row("addresses", "%s", strings.Join(status.Addresses, ", "))
+	}
+	if status.Management.URL != "" && status.State != local.StateNotEnrolled {
+		s.managementRows(row, status)
+	}
+	if s.detail {
+		detailRows(row, status)
+	}
+	for _, warning := range status.Warnings {
+		row("warning", "%s", warning)
+	}
+	if status.State == local.StateNotEnrolled {
+		row("next", "wattle up --management-url https://HOST:8443 --ca-pin PIN --setup-key-file FILE")
+	}
+	return table.Flush()
+}
+
+func stateText(state string) string {
+	switch state {
+	case local.StateNotEnrolled:
+		return "not enrolled: this machine belongs to no network"
+	case local.StateDown:
+		return "down; `wattle up` connects it again"
+	case local.StateOffline:
+		return "offline: working with the last network map"
+	}
+	return strings.ReplaceAll(state, "_", " ")
+}
+
+func (s screen) managementRows(row func(name, format string, args ...any), status local.Status) {
+	m := status.Management
+	switch {
+	case m.Connected && m.Since != nil:
+		row("control plane", "%s, connected for %s", m.URL, span(s.now.Sub(*m.Since)))
+	case m.Connected:
+		row("control plane", "%s, connected", m.URL)
+	case m.Since != nil:
+		row("control plane", "%s, away for %s", m.URL, span(s.now.Sub(*m.Since)))
+	default:
+		row("control plane", "%s, not connected", m.URL)
+	}
+	if m.Error != "" {
+		row("", "%s", m.Error)
+	}
+}
+
+func detailRows(row func(name, format string, args ...any), status local.Status) {
+	if status.PeerID != "" {
+		row("peer", "%s of account %s", status.PeerID, status.AccountID)
+		row("public key", "%s", status.PublicKey)
+	}
+	if status.Map.Epoch != "" {
+		row("map", "serial %d of %s, digest %.12s", status.Map.Serial, status.Map.Epoch, status.Map.Digest)
+	}
+	if status.Tunnel.Mode != "" {
+		hostRows(row, status)
+	}
+	row("version", "%s, server %s", status.Version, cmp.Or(status.Management.Server, "unknown"))
+}
+
+func hostRows(row func(name, format string, args ...any), status local.Status) {
+	device := status.Tunnel.Mode
+	if status.Tunnel.Interface != "" {
+		device += " " + status.Tunnel.Interface
+	}
+	row("tunnel", "%s, UDP port %d", device, status.Tunnel.ListenPort)
+	if status.Tunnel.Reason != "" {
+		row("", "because: %s", status.Tunnel.Reason)
+	}
+	enforced := status.Firewall.Kind + ", " + count(status.Firewall.Rules, "rule")
+	if status.Firewall.Dropped > 0 {
+		enforced += ", " + count(status.Firewall.Dropped, "packet") + " dropped"
+	}
+	row("firewall", "%s", enforced)
+	row("names", "%s at %s", status.DNS.Domain, cmp.Or(strings.Join(status.DNS.Addresses, ", "), "no address"))
+	switch {
+	case status.Relay.Server != "" && status.Relay.Mapped != "":
+		row("relay", "%s over %s, sees this machine as %s", status.Relay.Server, status.Relay.Transport, status.Relay.Mapped)
+	case status.Relay.Server != "":
+		row("relay", "%s over %s", status.Relay.Server, status.Relay.Transport)
+	default:
+		row("relay", "none%s", prefixed(": ", status.Relay.Error))
+	}
+}
+
+func prefixed(prefix, text string) string {
+	if text == "" {
+		return ""
+	}
+	return prefix + text
+}
+
+// printPeers writes a line for each peer, those with a path first.
+func (s screen) printPeers(w io.Writer, peers []local.Peer) error {
+	if len(peers) == 0 {
+		return nil
+	}
+	listed := slices.SortedStableFunc(slices.Values(peers), func(a, b local.Peer) int { return cmp.Compare(rank(a), rank(b)) })
+	if idle := slices.IndexFunc(listed, func(p local.Peer) bool { return p.Path == "idle" }); idle >= 0 && len(listed) > manyPeers && !s.detail {
+		listed = listed[:idle]
+	}
+	if _, err := fmt.Fprintln(w); err != nil {
+		return err
+	}
+	if len(listed) > 0 {
+		if err := s.printTable(w, listed); err != nil {
+			return err
+		}
+	}
+	_, err := fmt.Fprintln(w, totals(peers, len(listed)))
+	if err != nil || !s.detail {
+		return err
+	}
+	for _, p := range listed {
+		if p.LastError != "" {
+			if _, err := fmt.Fprintf(w, "%s: the last attempt at a path failed: %s\n", p.Name, p.LastError); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func rank(p local.Peer) int {
+	if p.Path == "idle" {
+		return 1
+	}
+	return 0
+}
+
+func (s screen) printTable(w io.Writer, peers []local.Peer) error {
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	why := slices.ContainsFunc(peers, func(p local.Peer) bool { return p.Reason != "" })
+	header := []string{"PEER", "ADDRESS", "PATH", "VIA", "RTT", "HANDSHAKE", "RECEIVED", "SENT"}
+	if why {
+		header = append(header, "WHY NOT DIRECT")
+	}
+	_, _ = fmt.Fprintln(table, strings.Join(header, "\t")) // Flush tells
+	for _, p := range peers {
+		line := []string{
+			p.Name, dash(first(p.Addresses)), p.Path, dash(via(p)), rtt(p.RTTMillis), s.age(p.LastHandshake), size(p.ReceivedBytes), size(p.SentBytes),
+		}
+		if why {
+			line = append(line, reasonText(p.Reason))
+		}
+		_, _ = fmt.Fprintln(table, strings.TrimRight(strings.Join(line, "\t"), "\t"))
+	}
+	return table.Flush()
+}
+
+// totals counts the peers by path.
+func totals(peers []local.Peer, listed int) string {
+	counts := map[string]int{}
+	for _, p := range peers {
+		counts[p.Path]++
+	}
+	parts := []string{}
+	for _, path := range []string{"direct", "relayed", "idle"} {
+		if counts[path] > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", counts[path], path))
+		}
+	}
+	text := count(len(peers), "peer") + ": " + strings.Join(parts, ", ")
+	if listed < len(peers) {
+		text += "; --detail lists the idle ones too"
+	}
+	return text
+}
+
+func count[N int | uint64](n N, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}
+
+func first(list []string) string {
+	if len(list) == 0 {
+		return ""
+	}
+	return list[0]
+}
+
+func dash(text string) string { return cmp.Or(text, "-") }
+
+// via is what stands between this machine and the peer.
+func via(p local.Peer) string {
+	if p.Path == "relayed" {
+		return p.Relay
+	}
+	return p.Remote
+}
+
+// reasonText says why packets take the relay.
+func reasonText(reason string) string {
+	switch reason {
+	case "udp_blocked":
+		return "UDP is blocked here"
+	case "hard_nat_both":
+		return "both NATs map by destination"
+	case "no_answer":
+		return "no address of the peer answers from here"
+	case "peer_offline_signal":
+		return "the peer answers no offer"
+	case "policy_relay":
+		return "the network wants the relay"
+	case "route_captured":
+		return "a route leads the peer's address into the tunnel"
+	case "mtu":
+		return "the other path carries no full packet"
+	case "checking":
+		return "looking for a shorter path"
+	case "relay_only_mode":
+		return "relay only, as configured"
+	}
+	return strings.ReplaceAll(reason, "_", " ")
+}
+
+func rtt(millis float64) string {
+	if millis == 0 {
+		return "-"
+	}
+	return fmt.Sprintf("%.1f ms", millis)
+}
+
+func (s screen) age(t *time.Time) string {
+	if t == nil {
+		return "never"
+	}
+	return span(s.now.Sub(*t)) + " ago"
+}
+
+// span is a duration in its largest unit.
+func span(d time.Duration) string {
+	switch {
+	case d < time.Minute:
+		return fmt.Sprintf("%ds", int(max(d, 0).Seconds()))
+	case d < time.Hour:
+		return fmt.Sprintf("%dm", int(d.Minutes()))
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%dh", int(d.Hours()))
+	}
+	return fmt.Sprintf("%dd", int(d.Hours()/24))
+}
+
+func size(n uint64) string {
+	switch {
+	case n < 1<<10:
+		return fmt.Sprintf("%d B", n)
+	case n < 1<<20:
+		return fmt.Sprintf("%.1f KiB", float64(n)/(1<<10))
+	case n < 1<<30:
+		return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20))
+	}
+	return fmt.Sprintf("%.1f GiB", float64(n)/(1<<30))
+}

@@ -1,0 +1,33 @@
+// Package folder closes folders to everybody but the daemon.
+package folder
+
+import (
+	"fmt"
+
+	"golang.org/x/sys/windows"
+)
+
+// Restrict leaves a folder and what will be made in it to the system, to
+// administrators and to the user of this process, who becomes the owner: on
+// Windows the mode of a folder means nothing, and folders below %ProgramData%
+// can be read by everybody.
+func Restrict(dir string) error {
+	user, err := windows.GetCurrentProcessToken().GetTokenUser()
+	if err != nil {
+		return fmt.Errorf("restrict %s: %w", dir, err)
+	}
+	descriptor, err := windows.SecurityDescriptorFromString(
+		"D:P(A;OICI;FA;;;SY)(A;OICI;FA;;;BA)(A;OICI;FA;;;" + user.User.Sid.String() + ")")
+	if err != nil {
+		return fmt.Errorf("restrict %s: %w", dir, err)
+	}
+	list, _, err := descriptor.DACL()
+	if err != nil {
+		return fmt.Errorf("restrict %s: %w", dir, err)
+	}
+	const parts = windows.OWNER_SECURITY_INFORMATION | windows.DACL_SECURITY_INFORMATION | windows.PROTECTED_DACL_SECURITY_INFORMATION
+	if err := windows.SetNamedSecurityInfo(dir, windows.SE_FILE_OBJECT, parts, user.User.Sid, nil, list, nil); err != nil {
+		return fmt.Errorf("restrict %s: %w", dir, err)
+	}
+	return nil
+}
