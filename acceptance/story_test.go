@@ -106,6 +106,11 @@ func (s *story) environment(env *testscript.Env) error {
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		return err
 	}
+	examples, err := filepath.Abs("../examples")
+	if err != nil {
+		return err
+	}
+	env.Setenv("EXAMPLES", examples)
 	tools := filepath.Join(s.work, ".bin")
 	if err := os.Mkdir(tools, 0o700); err != nil {
 		return err

@@ -40,8 +40,8 @@ func (m *Machine) Start(ctx context.Context) error {
 		tunnel = "userspace"
 	}
 	cmd := c.On.Command(ctx, filepath.Join(c.Bin, "wattle"), "daemon",
-		"--state-dir", filepath.Join(c.Dir, "state"), "--socket", m.socket, "--tunnel", tunnel)
-	cmd.Env = append(os.Environ(), "WATTLE_HOSTNAME="+c.Name)
+		"--state-dir", filepath.Join(c.Dir, "state"), "--socket", m.socket, "--tunnel", tunnel,
+		"--hostname", c.Name)
 	p, err := start(cmd, filepath.Join(c.Dir, "log"))
 	if err != nil {
 		return err

@@ -124,6 +124,48 @@ func (e CaughtUpEventType) Valid() bool {
 	}
 }
 
+// Defines values for CloudInitInstall.
+const (
+	CloudInitInstallBinary  CloudInitInstall = "binary"
+	CloudInitInstallNone    CloudInitInstall = "none"
+	CloudInitInstallPackage CloudInitInstall = "package"
+)
+
+// Valid indicates whether the value is a known member of the CloudInitInstall enum.
+func (e CloudInitInstall) Valid() bool {
+	switch e {
+	case CloudInitInstallBinary:
+		return true
+	case CloudInitInstallNone:
+		return true
+	case CloudInitInstallPackage:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for CloudInitRequestInstall.
+const (
+	CloudInitRequestInstallBinary  CloudInitRequestInstall = "binary"
+	CloudInitRequestInstallNone    CloudInitRequestInstall = "none"
+	CloudInitRequestInstallPackage CloudInitRequestInstall = "package"
+)
+
+// Valid indicates whether the value is a known member of the CloudInitRequestInstall enum.
+func (e CloudInitRequestInstall) Valid() bool {
+	switch e {
+	case CloudInitRequestInstallBinary:
+		return true
+	case CloudInitRequestInstallNone:
+		return true
+	case CloudInitRequestInstallPackage:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for CommandEventType.
 const (
 	CommandEventTypeCommand CommandEventType = "command"
@@ -1025,6 +1067,60 @@ type CaughtUpEvent struct {
 
 // CaughtUpEventType The kind of the line.
 type CaughtUpEventType string
+
+// CloudInit User data for cloud-init that installs the agent and enrols a new machine. The control plane keeps nothing of it.
+type CloudInit struct {
+	// AgentSha256 What the download must hash to.
+	AgentSha256 nullable.Nullable[string] `json:"agent_sha256"`
+
+	// AgentUrl Where the machine downloads the agent.
+	AgentUrl nullable.Nullable[string] `json:"agent_url"`
+
+	// CaPin The pin of the certificate authority that the machine is told; empty when it needs none.
+	CaPin string `json:"ca_pin"`
+
+	// Hostname The host name that the machine gets.
+	Hostname nullable.Nullable[string] `json:"hostname"`
+
+	// Install How the agent comes onto the machine.
+	Install CloudInitInstall `json:"install"`
+
+	// ManagementUrl The address of the control plane that the machine is told.
+	ManagementUrl string `json:"management_url"`
+
+	// SetupKeyFile The file on the machine that holds the setup key.
+	SetupKeyFile nullable.Nullable[string] `json:"setup_key_file"`
+
+	// UserData The user data as YAML that begins with `#cloud-config`. It holds the setup key if that was given.
+	UserData string `json:"user_data"`
+}
+
+// CloudInitInstall How the agent comes onto the machine.
+type CloudInitInstall string
+
+// CloudInitRequest How a new machine gets the agent and its setup key.
+type CloudInitRequest struct {
+	// AgentSha256 What the download must hash to, 64 hexadecimal digits. Needed with `agent_url`.
+	AgentSha256 nullable.Nullable[string] `json:"agent_sha256,omitempty"`
+
+	// AgentUrl Where the machine downloads the agent. Needed unless `install` is `none`.
+	AgentUrl nullable.Nullable[string] `json:"agent_url,omitempty"`
+
+	// Hostname The host name that the machine gets; unset leaves it to the image.
+	Hostname nullable.Nullable[string] `json:"hostname,omitempty"`
+
+	// Install How the agent comes onto the machine. `binary` downloads the program, `package` downloads a .deb, .rpm or .apk, `none` is for images that have it.
+	Install *CloudInitRequestInstall `json:"install,omitempty"`
+
+	// SetupKey The secret of a setup key, best of a one-off key with a short life. The machine keeps it in a file that only root reads, until it is enrolled.
+	SetupKey nullable.Nullable[string] `json:"setup_key,omitempty"`
+
+	// SetupKeyFile A file that something else puts onto the machine and that holds the setup key; then the user data has no secret.
+	SetupKeyFile nullable.Nullable[string] `json:"setup_key_file,omitempty"`
+}
+
+// CloudInitRequestInstall How the agent comes onto the machine. `binary` downloads the program, `package` downloads a .deb, .rpm or .apk, `none` is for images that have it.
+type CloudInitRequestInstall string
 
 // CommandEvent Something that the agent shall do.
 type CommandEvent struct {
@@ -2205,6 +2301,84 @@ type StatusReport struct {
 	Facts MachineFacts `json:"facts"`
 }
 
+// TerraformLock Who holds the lock of a Terraform state, in Terraform's own words.
+type TerraformLock struct {
+	// Created When the lock was taken.
+	Created *string `json:"Created,omitempty"`
+
+	// ID The id of the lock; writes and the release name it.
+	ID string `json:"ID"`
+
+	// Info More words of the holder.
+	Info *string `json:"Info,omitempty"`
+
+	// Operation What the holder does, such as `OperationTypeApply`.
+	Operation *string `json:"Operation,omitempty"`
+
+	// Path Where the holder's state lies.
+	Path *string `json:"Path,omitempty"`
+
+	// Version The version of the holder's Terraform.
+	Version *string `json:"Version,omitempty"`
+
+	// Who User and machine of the holder.
+	Who *string `json:"Who,omitempty"`
+}
+
+// TerraformState A Terraform state that the control plane keeps, without its content.
+type TerraformState struct {
+	// Lineage The lineage that Terraform gave the state when it was made.
+	Lineage string `json:"lineage"`
+
+	// Lock Who holds the lock of a Terraform state, in Terraform's own words.
+	Lock *TerraformLock `json:"lock,omitempty"`
+
+	// Name The name of the state.
+	Name string `json:"name"`
+
+	// Serial The serial that Terraform gave the newest version.
+	Serial int64 `json:"serial"`
+
+	// Size The size of the newest version in bytes.
+	Size int64 `json:"size"`
+
+	// UpdatedAt When the newest version was written.
+	UpdatedAt time.Time `json:"updated_at"`
+
+	// UpdatedBy The id of the user who wrote it.
+	UpdatedBy string `json:"updated_by"`
+
+	// Version The number of the newest version; 0 while the state is only locked.
+	Version int64 `json:"version"`
+}
+
+// TerraformStateVersion One version of a Terraform state, without its content.
+type TerraformStateVersion struct {
+	// CreatedAt When it was written.
+	CreatedAt time.Time `json:"created_at"`
+
+	// CreatedBy The id of the user who wrote it.
+	CreatedBy string `json:"created_by"`
+
+	// Lineage The lineage that Terraform gave it.
+	Lineage string `json:"lineage"`
+
+	// Serial The serial that Terraform gave it.
+	Serial int64 `json:"serial"`
+
+	// Size The size in bytes.
+	Size int64 `json:"size"`
+
+	// Version Counts the versions of the state from 1.
+	Version int64 `json:"version"`
+}
+
+// TerraformUnlock Which lock of a Terraform state to release.
+type TerraformUnlock struct {
+	// ID The id of the lock; absent releases the lock whoever holds it.
+	ID *string `json:"ID,omitempty"`
+}
+
 // Token An access token of a user; its secret is shown once by the answer that creates it.
 type Token struct {
 	// CreatedAt When the token was made.
@@ -2403,6 +2577,9 @@ type IfNoneMatch = string
 // Limit defines model for Limit.
 type Limit = int
 
+// LockId defines model for LockId.
+type LockId = string
+
 // Name defines model for Name.
 type Name = string
 
@@ -2414,6 +2591,12 @@ type PolicyId = string
 
 // SetupKeyId defines model for SetupKeyId.
 type SetupKeyId = string
+
+// StateName defines model for StateName.
+type StateName = string
+
+// StateVersion defines model for StateVersion.
+type StateVersion = int64
 
 // TokenId defines model for TokenId.
 type TokenId = string
@@ -2583,6 +2766,30 @@ type UpdateSetupKeyParams struct {
 	IfMatch *IfMatch `json:"If-Match,omitempty"`
 }
 
+// DeleteTerraformStateParams defines parameters for DeleteTerraformState.
+type DeleteTerraformStateParams struct {
+	// ID The id of the lock that the caller holds, as Terraform sends it.
+	ID *LockId `form:"ID,omitempty" json:"ID,omitempty"`
+}
+
+// PutTerraformStateParams defines parameters for PutTerraformState.
+type PutTerraformStateParams struct {
+	// ID The id of the lock that the caller holds, as Terraform sends it.
+	ID *LockId `form:"ID,omitempty" json:"ID,omitempty"`
+}
+
+// UnlockTerraformStateParams defines parameters for UnlockTerraformState.
+type UnlockTerraformStateParams struct {
+	// ID The id of the lock that the caller holds, as Terraform sends it.
+	ID *LockId `form:"ID,omitempty" json:"ID,omitempty"`
+}
+
+// RestoreTerraformStateVersionParams defines parameters for RestoreTerraformStateVersion.
+type RestoreTerraformStateVersionParams struct {
+	// ID The id of the lock that the caller holds, as Terraform sends it.
+	ID *LockId `form:"ID,omitempty" json:"ID,omitempty"`
+}
+
 // ListUsersParams defines parameters for ListUsers.
 type ListUsersParams struct {
 	// Name Only the objects with exactly this name.
@@ -2646,6 +2853,9 @@ type UpdateAccountSettingsJSONRequestBody = AccountSettingsRequest
 // UpdateAccountJSONRequestBody defines body for UpdateAccount for application/json ContentType.
 type UpdateAccountJSONRequestBody = AccountRequest
 
+// RenderCloudInitJSONRequestBody defines body for RenderCloudInit for application/json ContentType.
+type RenderCloudInitJSONRequestBody = CloudInitRequest
+
 // CreateGroupJSONRequestBody defines body for CreateGroup for application/json ContentType.
 type CreateGroupJSONRequestBody = GroupRequest
 
@@ -2672,6 +2882,12 @@ type CreateSetupKeyJSONRequestBody = SetupKeyRequest
 
 // UpdateSetupKeyJSONRequestBody defines body for UpdateSetupKey for application/json ContentType.
 type UpdateSetupKeyJSONRequestBody = SetupKeyUpdate
+
+// UnlockTerraformStateJSONRequestBody defines body for UnlockTerraformState for application/json ContentType.
+type UnlockTerraformStateJSONRequestBody = TerraformUnlock
+
+// LockTerraformStateJSONRequestBody defines body for LockTerraformState for application/json ContentType.
+type LockTerraformStateJSONRequestBody = TerraformLock
 
 // CreateUserJSONRequestBody defines body for CreateUser for application/json ContentType.
 type CreateUserJSONRequestBody = UserRequest
@@ -3067,6 +3283,9 @@ type ServerInterface interface {
 	// UpdateAccount Change the settings of an account.
 	// (PUT /api/accounts/{account_id})
 	UpdateAccount(w http.ResponseWriter, r *http.Request, accountId AccountId, params UpdateAccountParams)
+	// RenderCloudInit Render user data for a new machine.
+	// (POST /api/cloud-init)
+	RenderCloudInit(w http.ResponseWriter, r *http.Request)
 	// ListAuditEvents List the audit events.
 	// (GET /api/events/audit)
 	ListAuditEvents(w http.ResponseWriter, r *http.Request, params ListAuditEventsParams)
@@ -3157,6 +3376,33 @@ type ServerInterface interface {
 	// UpdateSetupKey Change a setup key.
 	// (PUT /api/setup-keys/{setup_key_id})
 	UpdateSetupKey(w http.ResponseWriter, r *http.Request, setupKeyId SetupKeyId, params UpdateSetupKeyParams)
+	// ListTerraformStates List the Terraform states.
+	// (GET /api/terraform/states)
+	ListTerraformStates(w http.ResponseWriter, r *http.Request)
+	// DeleteTerraformState Delete a Terraform state.
+	// (DELETE /api/terraform/states/{state_name})
+	DeleteTerraformState(w http.ResponseWriter, r *http.Request, stateName StateName, params DeleteTerraformStateParams)
+	// GetTerraformState Read a Terraform state.
+	// (GET /api/terraform/states/{state_name})
+	GetTerraformState(w http.ResponseWriter, r *http.Request, stateName StateName)
+	// PutTerraformState Write a Terraform state.
+	// (POST /api/terraform/states/{state_name})
+	PutTerraformState(w http.ResponseWriter, r *http.Request, stateName StateName, params PutTerraformStateParams)
+	// UnlockTerraformState Unlock a Terraform state.
+	// (DELETE /api/terraform/states/{state_name}/lock)
+	UnlockTerraformState(w http.ResponseWriter, r *http.Request, stateName StateName, params UnlockTerraformStateParams)
+	// LockTerraformState Lock a Terraform state.
+	// (POST /api/terraform/states/{state_name}/lock)
+	LockTerraformState(w http.ResponseWriter, r *http.Request, stateName StateName)
+	// ListTerraformStateVersions List the versions of a Terraform state.
+	// (GET /api/terraform/states/{state_name}/versions)
+	ListTerraformStateVersions(w http.ResponseWriter, r *http.Request, stateName StateName)
+	// GetTerraformStateVersion Read an old version of a Terraform state.
+	// (GET /api/terraform/states/{state_name}/versions/{state_version})
+	GetTerraformStateVersion(w http.ResponseWriter, r *http.Request, stateName StateName, stateVersion StateVersion)
+	// RestoreTerraformStateVersion Restore an old version of a Terraform state.
+	// (POST /api/terraform/states/{state_name}/versions/{state_version}/restore)
+	RestoreTerraformStateVersion(w http.ResponseWriter, r *http.Request, stateName StateName, stateVersion StateVersion, params RestoreTerraformStateVersionParams)
 	// ListUsers List the users.
 	// (GET /api/users)
 	ListUsers(w http.ResponseWriter, r *http.Request, params ListUsersParams)
@@ -3462,6 +3708,20 @@ func (siw *ServerInterfaceWrapper) UpdateAccount(w http.ResponseWriter, r *http.
 
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.UpdateAccount(w, r, accountId, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// RenderCloudInit operation middleware
+func (siw *ServerInterfaceWrapper) RenderCloudInit(w http.ResponseWriter, r *http.Request) {
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.RenderCloudInit(w, r)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -4661,6 +4921,310 @@ func (siw *ServerInterfaceWrapper) UpdateSetupKey(w http.ResponseWriter, r *http
 	handler.ServeHTTP(w, r)
 }
 
+// ListTerraformStates operation middleware
+func (siw *ServerInterfaceWrapper) ListTerraformStates(w http.ResponseWriter, r *http.Request) {
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ListTerraformStates(w, r)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// DeleteTerraformState operation middleware
+func (siw *ServerInterfaceWrapper) DeleteTerraformState(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "state_name" -------------
+	var stateName StateName
+
+	err = runtime.BindStyledParameterWithOptions("simple", "state_name", r.PathValue("state_name"), &stateName, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "state_name", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params DeleteTerraformStateParams
+
+	// ------------- Optional query parameter "ID" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "ID", r.URL.Query(), &params.ID, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "ID"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "ID", Err: err})
+		}
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.DeleteTerraformState(w, r, stateName, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// GetTerraformState operation middleware
+func (siw *ServerInterfaceWrapper) GetTerraformState(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "state_name" -------------
+	var stateName StateName
+
+	err = runtime.BindStyledParameterWithOptions("simple", "state_name", r.PathValue("state_name"), &stateName, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "state_name", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.GetTerraformState(w, r, stateName)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// PutTerraformState operation middleware
+func (siw *ServerInterfaceWrapper) PutTerraformState(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "state_name" -------------
+	var stateName StateName
+
+	err = runtime.BindStyledParameterWithOptions("simple", "state_name", r.PathValue("state_name"), &stateName, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "state_name", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params PutTerraformStateParams
+
+	// ------------- Optional query parameter "ID" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "ID", r.URL.Query(), &params.ID, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "ID"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "ID", Err: err})
+		}
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.PutTerraformState(w, r, stateName, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// UnlockTerraformState operation middleware
+func (siw *ServerInterfaceWrapper) UnlockTerraformState(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "state_name" -------------
+	var stateName StateName
+
+	err = runtime.BindStyledParameterWithOptions("simple", "state_name", r.PathValue("state_name"), &stateName, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "state_name", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params UnlockTerraformStateParams
+
+	// ------------- Optional query parameter "ID" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "ID", r.URL.Query(), &params.ID, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "ID"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "ID", Err: err})
+		}
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.UnlockTerraformState(w, r, stateName, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// LockTerraformState operation middleware
+func (siw *ServerInterfaceWrapper) LockTerraformState(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "state_name" -------------
+	var stateName StateName
+
+	err = runtime.BindStyledParameterWithOptions("simple", "state_name", r.PathValue("state_name"), &stateName, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "state_name", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.LockTerraformState(w, r, stateName)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// ListTerraformStateVersions operation middleware
+func (siw *ServerInterfaceWrapper) ListTerraformStateVersions(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "state_name" -------------
+	var stateName StateName
+
+	err = runtime.BindStyledParameterWithOptions("simple", "state_name", r.PathValue("state_name"), &stateName, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "state_name", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ListTerraformStateVersions(w, r, stateName)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// GetTerraformStateVersion operation middleware
+func (siw *ServerInterfaceWrapper) GetTerraformStateVersion(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "state_name" -------------
+	var stateName StateName
+
+	err = runtime.BindStyledParameterWithOptions("simple", "state_name", r.PathValue("state_name"), &stateName, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "state_name", Err: err})
+		return
+	}
+
+	// ------------- Path parameter "state_version" -------------
+	var stateVersion StateVersion
+
+	err = runtime.BindStyledParameterWithOptions("simple", "state_version", r.PathValue("state_version"), &stateVersion, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "integer", Format: "int64", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "state_version", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.GetTerraformStateVersion(w, r, stateName, stateVersion)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// RestoreTerraformStateVersion operation middleware
+func (siw *ServerInterfaceWrapper) RestoreTerraformStateVersion(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "state_name" -------------
+	var stateName StateName
+
+	err = runtime.BindStyledParameterWithOptions("simple", "state_name", r.PathValue("state_name"), &stateName, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "state_name", Err: err})
+		return
+	}
+
+	// ------------- Path parameter "state_version" -------------
+	var stateVersion StateVersion
+
+	err = runtime.BindStyledParameterWithOptions("simple", "state_version", r.PathValue("state_version"), &stateVersion, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "integer", Format: "int64", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "state_version", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params RestoreTerraformStateVersionParams
+
+	// ------------- Optional query parameter "ID" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "ID", r.URL.Query(), &params.ID, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "ID"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "ID", Err: err})
+		}
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.RestoreTerraformStateVersion(w, r, stateName, stateVersion, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
 // ListUsers operation middleware
 func (siw *ServerInterfaceWrapper) ListUsers(w http.ResponseWriter, r *http.Request) {
 
@@ -5220,6 +5784,7 @@ func HandlerWithOptions(si ServerInterface, options StdHTTPServerOptions) http.H
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/accounts/current/settings", wrapper.GetAccountSettings)
 	m.HandleFunc(http.MethodPatch+" "+options.BaseURL+"/api/accounts/current/settings", wrapper.UpdateAccountSettings)
 	m.HandleFunc(http.MethodPut+" "+options.BaseURL+"/api/accounts/{account_id}", wrapper.UpdateAccount)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/api/cloud-init", wrapper.RenderCloudInit)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/events/audit", wrapper.ListAuditEvents)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/groups", wrapper.ListGroups)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/api/groups", wrapper.CreateGroup)
@@ -5250,6 +5815,15 @@ func HandlerWithOptions(si ServerInterface, options StdHTTPServerOptions) http.H
 	m.HandleFunc(http.MethodDelete+" "+options.BaseURL+"/api/setup-keys/{setup_key_id}", wrapper.DeleteSetupKey)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/setup-keys/{setup_key_id}", wrapper.GetSetupKey)
 	m.HandleFunc(http.MethodPut+" "+options.BaseURL+"/api/setup-keys/{setup_key_id}", wrapper.UpdateSetupKey)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/terraform/states", wrapper.ListTerraformStates)
+	m.HandleFunc(http.MethodDelete+" "+options.BaseURL+"/api/terraform/states/{state_name}", wrapper.DeleteTerraformState)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/terraform/states/{state_name}", wrapper.GetTerraformState)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/api/terraform/states/{state_name}", wrapper.PutTerraformState)
+	m.HandleFunc(http.MethodDelete+" "+options.BaseURL+"/api/terraform/states/{state_name}/lock", wrapper.UnlockTerraformState)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/api/terraform/states/{state_name}/lock", wrapper.LockTerraformState)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/terraform/states/{state_name}/versions", wrapper.ListTerraformStateVersions)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/terraform/states/{state_name}/versions/{state_version}", wrapper.GetTerraformStateVersion)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/api/terraform/states/{state_name}/versions/{state_version}/restore", wrapper.RestoreTerraformStateVersion)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/users", wrapper.ListUsers)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/api/users", wrapper.CreateUser)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/users/current", wrapper.GetCurrentUser)
@@ -5508,6 +6082,28 @@ type UpdateAccountResponseObject interface {
 type UpdateAccount200JSONResponse Account
 
 func (response UpdateAccount200JSONResponse) VisitUpdateAccountResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RenderCloudInitRequestObject struct {
+	Body *RenderCloudInitJSONRequestBody
+}
+
+type RenderCloudInitResponseObject interface {
+	VisitRenderCloudInitResponse(w http.ResponseWriter) error
+}
+
+type RenderCloudInit200JSONResponse CloudInit
+
+func (response RenderCloudInit200JSONResponse) VisitRenderCloudInitResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response); err != nil {
@@ -6193,6 +6789,224 @@ func (response UpdateSetupKey200JSONResponse) VisitUpdateSetupKeyResponse(w http
 	return err
 }
 
+type ListTerraformStatesRequestObject struct {
+}
+
+type ListTerraformStatesResponseObject interface {
+	VisitListTerraformStatesResponse(w http.ResponseWriter) error
+}
+
+type ListTerraformStates200JSONResponse []TerraformState
+
+func (response ListTerraformStates200JSONResponse) VisitListTerraformStatesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteTerraformStateRequestObject struct {
+	StateName StateName `json:"state_name"`
+	Params    DeleteTerraformStateParams
+}
+
+type DeleteTerraformStateResponseObject interface {
+	VisitDeleteTerraformStateResponse(w http.ResponseWriter) error
+}
+
+type DeleteTerraformState200JSONResponse Empty
+
+func (response DeleteTerraformState200JSONResponse) VisitDeleteTerraformStateResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetTerraformStateRequestObject struct {
+	StateName StateName `json:"state_name"`
+}
+
+type GetTerraformStateResponseObject interface {
+	VisitGetTerraformStateResponse(w http.ResponseWriter) error
+}
+
+type GetTerraformState200ApplicationoctetStreamResponse struct {
+	Body          io.Reader
+	ContentLength int64
+}
+
+func (response GetTerraformState200ApplicationoctetStreamResponse) VisitGetTerraformStateResponse(w http.ResponseWriter) error {
+
+	w.Header().Set("Content-Type", "application/octet-stream")
+	if response.ContentLength != 0 {
+		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
+	}
+	w.WriteHeader(200)
+
+	if closer, ok := response.Body.(io.ReadCloser); ok {
+		defer closer.Close()
+	}
+	_, err := io.Copy(w, response.Body)
+	return err
+}
+
+type PutTerraformStateRequestObject struct {
+	StateName StateName `json:"state_name"`
+	Params    PutTerraformStateParams
+	Body      io.Reader
+}
+
+type PutTerraformStateResponseObject interface {
+	VisitPutTerraformStateResponse(w http.ResponseWriter) error
+}
+
+type PutTerraformState200JSONResponse TerraformStateVersion
+
+func (response PutTerraformState200JSONResponse) VisitPutTerraformStateResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UnlockTerraformStateRequestObject struct {
+	StateName StateName `json:"state_name"`
+	Params    UnlockTerraformStateParams
+	Body      *UnlockTerraformStateJSONRequestBody
+}
+
+type UnlockTerraformStateResponseObject interface {
+	VisitUnlockTerraformStateResponse(w http.ResponseWriter) error
+}
+
+type UnlockTerraformState200JSONResponse Empty
+
+func (response UnlockTerraformState200JSONResponse) VisitUnlockTerraformStateResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type LockTerraformStateRequestObject struct {
+	StateName StateName `json:"state_name"`
+	Body      *LockTerraformStateJSONRequestBody
+}
+
+type LockTerraformStateResponseObject interface {
+	VisitLockTerraformStateResponse(w http.ResponseWriter) error
+}
+
+type LockTerraformState200JSONResponse TerraformLock
+
+func (response LockTerraformState200JSONResponse) VisitLockTerraformStateResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListTerraformStateVersionsRequestObject struct {
+	StateName StateName `json:"state_name"`
+}
+
+type ListTerraformStateVersionsResponseObject interface {
+	VisitListTerraformStateVersionsResponse(w http.ResponseWriter) error
+}
+
+type ListTerraformStateVersions200JSONResponse []TerraformStateVersion
+
+func (response ListTerraformStateVersions200JSONResponse) VisitListTerraformStateVersionsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetTerraformStateVersionRequestObject struct {
+	StateName    StateName    `json:"state_name"`
+	StateVersion StateVersion `json:"state_version"`
+}
+
+type GetTerraformStateVersionResponseObject interface {
+	VisitGetTerraformStateVersionResponse(w http.ResponseWriter) error
+}
+
+type GetTerraformStateVersion200ApplicationoctetStreamResponse struct {
+	Body          io.Reader
+	ContentLength int64
+}
+
+func (response GetTerraformStateVersion200ApplicationoctetStreamResponse) VisitGetTerraformStateVersionResponse(w http.ResponseWriter) error {
+
+	w.Header().Set("Content-Type", "application/octet-stream")
+	if response.ContentLength != 0 {
+		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
+	}
+	w.WriteHeader(200)
+
+	if closer, ok := response.Body.(io.ReadCloser); ok {
+		defer closer.Close()
+	}
+	_, err := io.Copy(w, response.Body)
+	return err
+}
+
+type RestoreTerraformStateVersionRequestObject struct {
+	StateName    StateName    `json:"state_name"`
+	StateVersion StateVersion `json:"state_version"`
+	Params       RestoreTerraformStateVersionParams
+}
+
+type RestoreTerraformStateVersionResponseObject interface {
+	VisitRestoreTerraformStateVersionResponse(w http.ResponseWriter) error
+}
+
+type RestoreTerraformStateVersion200JSONResponse TerraformStateVersion
+
+func (response RestoreTerraformStateVersion200JSONResponse) VisitRestoreTerraformStateVersionResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type ListUsersRequestObject struct {
 	Params ListUsersParams
 }
@@ -6451,6 +7265,9 @@ type StrictServerInterface interface {
 	// UpdateAccount Change the settings of an account.
 	// (PUT /api/accounts/{account_id})
 	UpdateAccount(ctx context.Context, request UpdateAccountRequestObject) (UpdateAccountResponseObject, error)
+	// RenderCloudInit Render user data for a new machine.
+	// (POST /api/cloud-init)
+	RenderCloudInit(ctx context.Context, request RenderCloudInitRequestObject) (RenderCloudInitResponseObject, error)
 	// ListAuditEvents List the audit events.
 	// (GET /api/events/audit)
 	ListAuditEvents(ctx context.Context, request ListAuditEventsRequestObject) (ListAuditEventsResponseObject, error)
@@ -6541,6 +7358,33 @@ type StrictServerInterface interface {
 	// UpdateSetupKey Change a setup key.
 	// (PUT /api/setup-keys/{setup_key_id})
 	UpdateSetupKey(ctx context.Context, request UpdateSetupKeyRequestObject) (UpdateSetupKeyResponseObject, error)
+	// ListTerraformStates List the Terraform states.
+	// (GET /api/terraform/states)
+	ListTerraformStates(ctx context.Context, request ListTerraformStatesRequestObject) (ListTerraformStatesResponseObject, error)
+	// DeleteTerraformState Delete a Terraform state.
+	// (DELETE /api/terraform/states/{state_name})
+	DeleteTerraformState(ctx context.Context, request DeleteTerraformStateRequestObject) (DeleteTerraformStateResponseObject, error)
+	// GetTerraformState Read a Terraform state.
+	// (GET /api/terraform/states/{state_name})
+	GetTerraformState(ctx context.Context, request GetTerraformStateRequestObject) (GetTerraformStateResponseObject, error)
+	// PutTerraformState Write a Terraform state.
+	// (POST /api/terraform/states/{state_name})
+	PutTerraformState(ctx context.Context, request PutTerraformStateRequestObject) (PutTerraformStateResponseObject, error)
+	// UnlockTerraformState Unlock a Terraform state.
+	// (DELETE /api/terraform/states/{state_name}/lock)
+	UnlockTerraformState(ctx context.Context, request UnlockTerraformStateRequestObject) (UnlockTerraformStateResponseObject, error)
+	// LockTerraformState Lock a Terraform state.
+	// (POST /api/terraform/states/{state_name}/lock)
+	LockTerraformState(ctx context.Context, request LockTerraformStateRequestObject) (LockTerraformStateResponseObject, error)
+	// ListTerraformStateVersions List the versions of a Terraform state.
+	// (GET /api/terraform/states/{state_name}/versions)
+	ListTerraformStateVersions(ctx context.Context, request ListTerraformStateVersionsRequestObject) (ListTerraformStateVersionsResponseObject, error)
+	// GetTerraformStateVersion Read an old version of a Terraform state.
+	// (GET /api/terraform/states/{state_name}/versions/{state_version})
+	GetTerraformStateVersion(ctx context.Context, request GetTerraformStateVersionRequestObject) (GetTerraformStateVersionResponseObject, error)
+	// RestoreTerraformStateVersion Restore an old version of a Terraform state.
+	// (POST /api/terraform/states/{state_name}/versions/{state_version}/restore)
+	RestoreTerraformStateVersion(ctx context.Context, request RestoreTerraformStateVersionRequestObject) (RestoreTerraformStateVersionResponseObject, error)
 	// ListUsers List the users.
 	// (GET /api/users)
 	ListUsers(ctx context.Context, request ListUsersRequestObject) (ListUsersResponseObject, error)
@@ -6889,6 +7733,37 @@ func (sh *strictHandler) UpdateAccount(w http.ResponseWriter, r *http.Request, a
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(UpdateAccountResponseObject); ok {
 		if err := validResponse.VisitUpdateAccountResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// RenderCloudInit operation middleware
+func (sh *strictHandler) RenderCloudInit(w http.ResponseWriter, r *http.Request) {
+	var request RenderCloudInitRequestObject
+
+	var body RenderCloudInitJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.RenderCloudInit(ctx, request.(RenderCloudInitRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "RenderCloudInit")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(RenderCloudInitResponseObject); ok {
+		if err := validResponse.VisitRenderCloudInitResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {
@@ -7731,6 +8606,263 @@ func (sh *strictHandler) UpdateSetupKey(w http.ResponseWriter, r *http.Request, 
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(UpdateSetupKeyResponseObject); ok {
 		if err := validResponse.VisitUpdateSetupKeyResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ListTerraformStates operation middleware
+func (sh *strictHandler) ListTerraformStates(w http.ResponseWriter, r *http.Request) {
+	var request ListTerraformStatesRequestObject
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.ListTerraformStates(ctx, request.(ListTerraformStatesRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListTerraformStates")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(ListTerraformStatesResponseObject); ok {
+		if err := validResponse.VisitListTerraformStatesResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// DeleteTerraformState operation middleware
+func (sh *strictHandler) DeleteTerraformState(w http.ResponseWriter, r *http.Request, stateName StateName, params DeleteTerraformStateParams) {
+	var request DeleteTerraformStateRequestObject
+
+	request.StateName = stateName
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.DeleteTerraformState(ctx, request.(DeleteTerraformStateRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "DeleteTerraformState")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(DeleteTerraformStateResponseObject); ok {
+		if err := validResponse.VisitDeleteTerraformStateResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GetTerraformState operation middleware
+func (sh *strictHandler) GetTerraformState(w http.ResponseWriter, r *http.Request, stateName StateName) {
+	var request GetTerraformStateRequestObject
+
+	request.StateName = stateName
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.GetTerraformState(ctx, request.(GetTerraformStateRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetTerraformState")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(GetTerraformStateResponseObject); ok {
+		if err := validResponse.VisitGetTerraformStateResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// PutTerraformState operation middleware
+func (sh *strictHandler) PutTerraformState(w http.ResponseWriter, r *http.Request, stateName StateName, params PutTerraformStateParams) {
+	var request PutTerraformStateRequestObject
+
+	request.StateName = stateName
+	request.Params = params
+
+	request.Body = r.Body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.PutTerraformState(ctx, request.(PutTerraformStateRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "PutTerraformState")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(PutTerraformStateResponseObject); ok {
+		if err := validResponse.VisitPutTerraformStateResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// UnlockTerraformState operation middleware
+func (sh *strictHandler) UnlockTerraformState(w http.ResponseWriter, r *http.Request, stateName StateName, params UnlockTerraformStateParams) {
+	var request UnlockTerraformStateRequestObject
+
+	request.StateName = stateName
+	request.Params = params
+
+	var body UnlockTerraformStateJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		if !errors.Is(err, io.EOF) {
+			sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+			return
+		}
+	} else {
+		request.Body = &body
+	}
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.UnlockTerraformState(ctx, request.(UnlockTerraformStateRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "UnlockTerraformState")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(UnlockTerraformStateResponseObject); ok {
+		if err := validResponse.VisitUnlockTerraformStateResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// LockTerraformState operation middleware
+func (sh *strictHandler) LockTerraformState(w http.ResponseWriter, r *http.Request, stateName StateName) {
+	var request LockTerraformStateRequestObject
+
+	request.StateName = stateName
+
+	var body LockTerraformStateJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.LockTerraformState(ctx, request.(LockTerraformStateRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "LockTerraformState")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(LockTerraformStateResponseObject); ok {
+		if err := validResponse.VisitLockTerraformStateResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ListTerraformStateVersions operation middleware
+func (sh *strictHandler) ListTerraformStateVersions(w http.ResponseWriter, r *http.Request, stateName StateName) {
+	var request ListTerraformStateVersionsRequestObject
+
+	request.StateName = stateName
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.ListTerraformStateVersions(ctx, request.(ListTerraformStateVersionsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListTerraformStateVersions")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(ListTerraformStateVersionsResponseObject); ok {
+		if err := validResponse.VisitListTerraformStateVersionsResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GetTerraformStateVersion operation middleware
+func (sh *strictHandler) GetTerraformStateVersion(w http.ResponseWriter, r *http.Request, stateName StateName, stateVersion StateVersion) {
+	var request GetTerraformStateVersionRequestObject
+
+	request.StateName = stateName
+	request.StateVersion = stateVersion
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.GetTerraformStateVersion(ctx, request.(GetTerraformStateVersionRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetTerraformStateVersion")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(GetTerraformStateVersionResponseObject); ok {
+		if err := validResponse.VisitGetTerraformStateVersionResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// RestoreTerraformStateVersion operation middleware
+func (sh *strictHandler) RestoreTerraformStateVersion(w http.ResponseWriter, r *http.Request, stateName StateName, stateVersion StateVersion, params RestoreTerraformStateVersionParams) {
+	var request RestoreTerraformStateVersionRequestObject
+
+	request.StateName = stateName
+	request.StateVersion = stateVersion
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.RestoreTerraformStateVersion(ctx, request.(RestoreTerraformStateVersionRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "RestoreTerraformStateVersion")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(RestoreTerraformStateVersionResponseObject); ok {
+		if err := validResponse.VisitRestoreTerraformStateVersionResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {

@@ -22,6 +22,10 @@ type Operation struct {
 	// NewBody returns a pointer to an empty request body, such as
 	// *GroupRequest; nil when the operation has no JSON body.
 	NewBody func() any
+	// BodyOptional says that the request may come without its JSON body.
+	BodyOptional bool
+	// PlainBody says that the body is no JSON value of the contract.
+	PlainBody bool
 }
 
 // A Credential is the kind of proof that an operation asks for.
@@ -39,88 +43,101 @@ const (
 
 // The permissions that operations name.
 const (
-	PermissionAccountsRead    = "accounts:read"
-	PermissionAccountsUpdate  = "accounts:update"
-	PermissionAgent           = "agent"
-	PermissionAnonymous       = "anonymous"
-	PermissionEventsRead      = "events:read"
-	PermissionGroupsCreate    = "groups:create"
-	PermissionGroupsDelete    = "groups:delete"
-	PermissionGroupsRead      = "groups:read"
-	PermissionGroupsUpdate    = "groups:update"
-	PermissionPeersDelete     = "peers:delete"
-	PermissionPeersRead       = "peers:read"
-	PermissionPeersUpdate     = "peers:update"
-	PermissionPoliciesCreate  = "policies:create"
-	PermissionPoliciesDelete  = "policies:delete"
-	PermissionPoliciesRead    = "policies:read"
-	PermissionPoliciesUpdate  = "policies:update"
-	PermissionSelf            = "self"
-	PermissionSetupKeysCreate = "setup_keys:create"
-	PermissionSetupKeysDelete = "setup_keys:delete"
-	PermissionSetupKeysRead   = "setup_keys:read"
-	PermissionSetupKeysUpdate = "setup_keys:update"
-	PermissionTokensCreate    = "tokens:create"
-	PermissionTokensDelete    = "tokens:delete"
-	PermissionTokensRead      = "tokens:read"
-	PermissionUsersCreate     = "users:create"
-	PermissionUsersDelete     = "users:delete"
-	PermissionUsersRead       = "users:read"
-	PermissionUsersUpdate     = "users:update"
+	PermissionAccountsRead          = "accounts:read"
+	PermissionAccountsUpdate        = "accounts:update"
+	PermissionAgent                 = "agent"
+	PermissionAnonymous             = "anonymous"
+	PermissionEventsRead            = "events:read"
+	PermissionGroupsCreate          = "groups:create"
+	PermissionGroupsDelete          = "groups:delete"
+	PermissionGroupsRead            = "groups:read"
+	PermissionGroupsUpdate          = "groups:update"
+	PermissionPeersDelete           = "peers:delete"
+	PermissionPeersRead             = "peers:read"
+	PermissionPeersUpdate           = "peers:update"
+	PermissionPoliciesCreate        = "policies:create"
+	PermissionPoliciesDelete        = "policies:delete"
+	PermissionPoliciesRead          = "policies:read"
+	PermissionPoliciesUpdate        = "policies:update"
+	PermissionSelf                  = "self"
+	PermissionSetupKeysCreate       = "setup_keys:create"
+	PermissionSetupKeysDelete       = "setup_keys:delete"
+	PermissionSetupKeysRead         = "setup_keys:read"
+	PermissionSetupKeysUpdate       = "setup_keys:update"
+	PermissionTerraformStatesDelete = "terraform_states:delete"
+	PermissionTerraformStatesRead   = "terraform_states:read"
+	PermissionTerraformStatesUpdate = "terraform_states:update"
+	PermissionTokensCreate          = "tokens:create"
+	PermissionTokensDelete          = "tokens:delete"
+	PermissionTokensRead            = "tokens:read"
+	PermissionUsersCreate           = "users:create"
+	PermissionUsersDelete           = "users:delete"
+	PermissionUsersRead             = "users:read"
+	PermissionUsersUpdate           = "users:update"
 )
 
 // Operations is every operation of the contract by ID.
 var Operations = map[string]Operation{
-	"CreateGroup":           {ID: "CreateGroup", Method: "POST", Path: "/api/groups", Permission: "groups:create", Credential: UserCredential, Writes: true, NewBody: func() any { return new(GroupRequest) }},
-	"CreateGroupMembership": {ID: "CreateGroupMembership", Method: "POST", Path: "/api/groups/{group_id}/peers", Permission: "groups:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(GroupMembershipRequest) }},
-	"CreatePolicy":          {ID: "CreatePolicy", Method: "POST", Path: "/api/policies", Permission: "policies:create", Credential: UserCredential, Writes: true, NewBody: func() any { return new(PolicyRequest) }},
-	"CreateSetupKey":        {ID: "CreateSetupKey", Method: "POST", Path: "/api/setup-keys", Permission: "setup_keys:create", Credential: UserCredential, Writes: true, NewBody: func() any { return new(SetupKeyRequest) }},
-	"CreateToken":           {ID: "CreateToken", Method: "POST", Path: "/api/users/{user_id}/tokens", Permission: "tokens:create", Credential: UserCredential, Writes: true, NewBody: func() any { return new(TokenRequest) }},
-	"CreateUser":            {ID: "CreateUser", Method: "POST", Path: "/api/users", Permission: "users:create", Credential: UserCredential, Writes: true, NewBody: func() any { return new(UserRequest) }},
-	"DeleteGroup":           {ID: "DeleteGroup", Method: "DELETE", Path: "/api/groups/{group_id}", Permission: "groups:delete", Credential: UserCredential, Writes: true},
-	"DeleteGroupMembership": {ID: "DeleteGroupMembership", Method: "DELETE", Path: "/api/groups/{group_id}/peers/{peer_id}", Permission: "groups:update", Credential: UserCredential, Writes: true},
-	"DeletePeer":            {ID: "DeletePeer", Method: "DELETE", Path: "/api/peers/{peer_id}", Permission: "peers:delete", Credential: UserCredential, Writes: true},
-	"DeletePolicy":          {ID: "DeletePolicy", Method: "DELETE", Path: "/api/policies/{policy_id}", Permission: "policies:delete", Credential: UserCredential, Writes: true},
-	"DeleteSetupKey":        {ID: "DeleteSetupKey", Method: "DELETE", Path: "/api/setup-keys/{setup_key_id}", Permission: "setup_keys:delete", Credential: UserCredential, Writes: true},
-	"DeleteToken":           {ID: "DeleteToken", Method: "DELETE", Path: "/api/users/{user_id}/tokens/{token_id}", Permission: "tokens:delete", Credential: UserCredential, Writes: true},
-	"DeleteUser":            {ID: "DeleteUser", Method: "DELETE", Path: "/api/users/{user_id}", Permission: "users:delete", Credential: UserCredential, Writes: true},
-	"EnrollAgent":           {ID: "EnrollAgent", Method: "POST", Path: "/agent/v1/enroll", Permission: "anonymous", Credential: NoCredential, Writes: true, NewBody: func() any { return new(EnrollRequest) }},
-	"GetAccountSettings":    {ID: "GetAccountSettings", Method: "GET", Path: "/api/accounts/current/settings", Permission: "accounts:read", Credential: UserCredential, Writes: false},
-	"GetBlob":               {ID: "GetBlob", Method: "GET", Path: "/agent/v1/blobs/{sha256}", Permission: "agent", Credential: AgentCredential, Writes: false},
-	"GetCurrentUser":        {ID: "GetCurrentUser", Method: "GET", Path: "/api/users/current", Permission: "self", Credential: UserCredential, Writes: false},
-	"GetGroup":              {ID: "GetGroup", Method: "GET", Path: "/api/groups/{group_id}", Permission: "groups:read", Credential: UserCredential, Writes: false, Conditional: true},
-	"GetGroupMembership":    {ID: "GetGroupMembership", Method: "GET", Path: "/api/groups/{group_id}/peers/{peer_id}", Permission: "groups:read", Credential: UserCredential, Writes: false},
-	"GetInstance":           {ID: "GetInstance", Method: "GET", Path: "/api/instance", Permission: "anonymous", Credential: NoCredential, Writes: false},
-	"GetInstanceVersion":    {ID: "GetInstanceVersion", Method: "GET", Path: "/api/instance/version", Permission: "self", Credential: UserCredential, Writes: false},
-	"GetPeer":               {ID: "GetPeer", Method: "GET", Path: "/api/peers/{peer_id}", Permission: "peers:read", Credential: UserCredential, Writes: false},
-	"GetPolicy":             {ID: "GetPolicy", Method: "GET", Path: "/api/policies/{policy_id}", Permission: "policies:read", Credential: UserCredential, Writes: false, Conditional: true},
-	"GetSetupKey":           {ID: "GetSetupKey", Method: "GET", Path: "/api/setup-keys/{setup_key_id}", Permission: "setup_keys:read", Credential: UserCredential, Writes: false},
-	"GetToken":              {ID: "GetToken", Method: "GET", Path: "/api/users/{user_id}/tokens/{token_id}", Permission: "tokens:read", Credential: UserCredential, Writes: false},
-	"GetUser":               {ID: "GetUser", Method: "GET", Path: "/api/users/{user_id}", Permission: "users:read", Credential: UserCredential, Writes: false},
-	"ListAccessiblePeers":   {ID: "ListAccessiblePeers", Method: "GET", Path: "/api/peers/{peer_id}/accessible-peers", Permission: "peers:read", Credential: UserCredential, Writes: false},
-	"ListAccounts":          {ID: "ListAccounts", Method: "GET", Path: "/api/accounts", Permission: "accounts:read", Credential: UserCredential, Writes: false},
-	"ListAuditEvents":       {ID: "ListAuditEvents", Method: "GET", Path: "/api/events/audit", Permission: "events:read", Credential: UserCredential, Writes: false},
-	"ListGroupMemberships":  {ID: "ListGroupMemberships", Method: "GET", Path: "/api/groups/{group_id}/peers", Permission: "groups:read", Credential: UserCredential, Writes: false, Conditional: true},
-	"ListGroupReferrers":    {ID: "ListGroupReferrers", Method: "GET", Path: "/api/groups/{group_id}/referrers", Permission: "groups:read", Credential: UserCredential, Writes: false},
-	"ListGroups":            {ID: "ListGroups", Method: "GET", Path: "/api/groups", Permission: "groups:read", Credential: UserCredential, Writes: false, Conditional: true},
-	"ListPeerReferrers":     {ID: "ListPeerReferrers", Method: "GET", Path: "/api/peers/{peer_id}/referrers", Permission: "peers:read", Credential: UserCredential, Writes: false},
-	"ListPeers":             {ID: "ListPeers", Method: "GET", Path: "/api/peers", Permission: "peers:read", Credential: UserCredential, Writes: false},
-	"ListPolicies":          {ID: "ListPolicies", Method: "GET", Path: "/api/policies", Permission: "policies:read", Credential: UserCredential, Writes: false, Conditional: true},
-	"ListSetupKeys":         {ID: "ListSetupKeys", Method: "GET", Path: "/api/setup-keys", Permission: "setup_keys:read", Credential: UserCredential, Writes: false},
-	"ListTokens":            {ID: "ListTokens", Method: "GET", Path: "/api/users/{user_id}/tokens", Permission: "tokens:read", Credential: UserCredential, Writes: false, Conditional: true},
-	"ListUsers":             {ID: "ListUsers", Method: "GET", Path: "/api/users", Permission: "users:read", Credential: UserCredential, Writes: false, Conditional: true},
-	"ReportAgent":           {ID: "ReportAgent", Method: "POST", Path: "/agent/v1/status", Permission: "agent", Credential: AgentCredential, Writes: true, NewBody: func() any { return new(StatusReport) }},
-	"SetupInstance":         {ID: "SetupInstance", Method: "POST", Path: "/api/setup", Permission: "anonymous", Credential: NoCredential, Writes: true, NewBody: func() any { return new(SetupRequest) }},
-	"SignalAgent":           {ID: "SignalAgent", Method: "POST", Path: "/agent/v1/signal", Permission: "agent", Credential: AgentCredential, Writes: true, NewBody: func() any { return new(SignalRequest) }},
-	"StreamAgent":           {ID: "StreamAgent", Method: "GET", Path: "/agent/v1/stream", Permission: "agent", Credential: AgentCredential, Writes: false},
-	"UpdateAccount":         {ID: "UpdateAccount", Method: "PUT", Path: "/api/accounts/{account_id}", Permission: "accounts:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(AccountRequest) }},
-	"UpdateAccountSettings": {ID: "UpdateAccountSettings", Method: "PATCH", Path: "/api/accounts/current/settings", Permission: "accounts:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(AccountSettingsRequest) }},
-	"UpdateGroup":           {ID: "UpdateGroup", Method: "PUT", Path: "/api/groups/{group_id}", Permission: "groups:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(GroupRequest) }},
-	"UpdatePeer":            {ID: "UpdatePeer", Method: "PUT", Path: "/api/peers/{peer_id}", Permission: "peers:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(PeerRequest) }},
-	"UpdatePolicy":          {ID: "UpdatePolicy", Method: "PUT", Path: "/api/policies/{policy_id}", Permission: "policies:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(PolicyRequest) }},
-	"UpdateSetupKey":        {ID: "UpdateSetupKey", Method: "PUT", Path: "/api/setup-keys/{setup_key_id}", Permission: "setup_keys:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(SetupKeyUpdate) }},
-	"UpdateUser":            {ID: "UpdateUser", Method: "PUT", Path: "/api/users/{user_id}", Permission: "users:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(UserUpdate) }},
-	"WithdrawAgent":         {ID: "WithdrawAgent", Method: "DELETE", Path: "/agent/v1/peer", Permission: "agent", Credential: AgentCredential, Writes: true},
+	"CreateGroup":                  {ID: "CreateGroup", Method: "POST", Path: "/api/groups", Permission: "groups:create", Credential: UserCredential, Writes: true, NewBody: func() any { return new(GroupRequest) }},
+	"CreateGroupMembership":        {ID: "CreateGroupMembership", Method: "POST", Path: "/api/groups/{group_id}/peers", Permission: "groups:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(GroupMembershipRequest) }},
+	"CreatePolicy":                 {ID: "CreatePolicy", Method: "POST", Path: "/api/policies", Permission: "policies:create", Credential: UserCredential, Writes: true, NewBody: func() any { return new(PolicyRequest) }},
+	"CreateSetupKey":               {ID: "CreateSetupKey", Method: "POST", Path: "/api/setup-keys", Permission: "setup_keys:create", Credential: UserCredential, Writes: true, NewBody: func() any { return new(SetupKeyRequest) }},
+	"CreateToken":                  {ID: "CreateToken", Method: "POST", Path: "/api/users/{user_id}/tokens", Permission: "tokens:create", Credential: UserCredential, Writes: true, NewBody: func() any { return new(TokenRequest) }},
+	"CreateUser":                   {ID: "CreateUser", Method: "POST", Path: "/api/users", Permission: "users:create", Credential: UserCredential, Writes: true, NewBody: func() any { return new(UserRequest) }},
+	"DeleteGroup":                  {ID: "DeleteGroup", Method: "DELETE", Path: "/api/groups/{group_id}", Permission: "groups:delete", Credential: UserCredential, Writes: true},
+	"DeleteGroupMembership":        {ID: "DeleteGroupMembership", Method: "DELETE", Path: "/api/groups/{group_id}/peers/{peer_id}", Permission: "groups:update", Credential: UserCredential, Writes: true},
+	"DeletePeer":                   {ID: "DeletePeer", Method: "DELETE", Path: "/api/peers/{peer_id}", Permission: "peers:delete", Credential: UserCredential, Writes: true},
+	"DeletePolicy":                 {ID: "DeletePolicy", Method: "DELETE", Path: "/api/policies/{policy_id}", Permission: "policies:delete", Credential: UserCredential, Writes: true},
+	"DeleteSetupKey":               {ID: "DeleteSetupKey", Method: "DELETE", Path: "/api/setup-keys/{setup_key_id}", Permission: "setup_keys:delete", Credential: UserCredential, Writes: true},
+	"DeleteTerraformState":         {ID: "DeleteTerraformState", Method: "DELETE", Path: "/api/terraform/states/{state_name}", Permission: "terraform_states:delete", Credential: UserCredential, Writes: true},
+	"DeleteToken":                  {ID: "DeleteToken", Method: "DELETE", Path: "/api/users/{user_id}/tokens/{token_id}", Permission: "tokens:delete", Credential: UserCredential, Writes: true},
+	"DeleteUser":                   {ID: "DeleteUser", Method: "DELETE", Path: "/api/users/{user_id}", Permission: "users:delete", Credential: UserCredential, Writes: true},
+	"EnrollAgent":                  {ID: "EnrollAgent", Method: "POST", Path: "/agent/v1/enroll", Permission: "anonymous", Credential: NoCredential, Writes: true, NewBody: func() any { return new(EnrollRequest) }},
+	"GetAccountSettings":           {ID: "GetAccountSettings", Method: "GET", Path: "/api/accounts/current/settings", Permission: "accounts:read", Credential: UserCredential, Writes: false},
+	"GetBlob":                      {ID: "GetBlob", Method: "GET", Path: "/agent/v1/blobs/{sha256}", Permission: "agent", Credential: AgentCredential, Writes: false},
+	"GetCurrentUser":               {ID: "GetCurrentUser", Method: "GET", Path: "/api/users/current", Permission: "self", Credential: UserCredential, Writes: false},
+	"GetGroup":                     {ID: "GetGroup", Method: "GET", Path: "/api/groups/{group_id}", Permission: "groups:read", Credential: UserCredential, Writes: false, Conditional: true},
+	"GetGroupMembership":           {ID: "GetGroupMembership", Method: "GET", Path: "/api/groups/{group_id}/peers/{peer_id}", Permission: "groups:read", Credential: UserCredential, Writes: false},
+	"GetInstance":                  {ID: "GetInstance", Method: "GET", Path: "/api/instance", Permission: "anonymous", Credential: NoCredential, Writes: false},
+	"GetInstanceVersion":           {ID: "GetInstanceVersion", Method: "GET", Path: "/api/instance/version", Permission: "self", Credential: UserCredential, Writes: false},
+	"GetPeer":                      {ID: "GetPeer", Method: "GET", Path: "/api/peers/{peer_id}", Permission: "peers:read", Credential: UserCredential, Writes: false},
+	"GetPolicy":                    {ID: "GetPolicy", Method: "GET", Path: "/api/policies/{policy_id}", Permission: "policies:read", Credential: UserCredential, Writes: false, Conditional: true},
+	"GetSetupKey":                  {ID: "GetSetupKey", Method: "GET", Path: "/api/setup-keys/{setup_key_id}", Permission: "setup_keys:read", Credential: UserCredential, Writes: false},
+	"GetTerraformState":            {ID: "GetTerraformState", Method: "GET", Path: "/api/terraform/states/{state_name}", Permission: "terraform_states:update", Credential: UserCredential, Writes: false},
+	"GetTerraformStateVersion":     {ID: "GetTerraformStateVersion", Method: "GET", Path: "/api/terraform/states/{state_name}/versions/{state_version}", Permission: "terraform_states:update", Credential: UserCredential, Writes: false},
+	"GetToken":                     {ID: "GetToken", Method: "GET", Path: "/api/users/{user_id}/tokens/{token_id}", Permission: "tokens:read", Credential: UserCredential, Writes: false},
+	"GetUser":                      {ID: "GetUser", Method: "GET", Path: "/api/users/{user_id}", Permission: "users:read", Credential: UserCredential, Writes: false},
+	"ListAccessiblePeers":          {ID: "ListAccessiblePeers", Method: "GET", Path: "/api/peers/{peer_id}/accessible-peers", Permission: "peers:read", Credential: UserCredential, Writes: false},
+	"ListAccounts":                 {ID: "ListAccounts", Method: "GET", Path: "/api/accounts", Permission: "accounts:read", Credential: UserCredential, Writes: false},
+	"ListAuditEvents":              {ID: "ListAuditEvents", Method: "GET", Path: "/api/events/audit", Permission: "events:read", Credential: UserCredential, Writes: false},
+	"ListGroupMemberships":         {ID: "ListGroupMemberships", Method: "GET", Path: "/api/groups/{group_id}/peers", Permission: "groups:read", Credential: UserCredential, Writes: false, Conditional: true},
+	"ListGroupReferrers":           {ID: "ListGroupReferrers", Method: "GET", Path: "/api/groups/{group_id}/referrers", Permission: "groups:read", Credential: UserCredential, Writes: false},
+	"ListGroups":                   {ID: "ListGroups", Method: "GET", Path: "/api/groups", Permission: "groups:read", Credential: UserCredential, Writes: false, Conditional: true},
+	"ListPeerReferrers":            {ID: "ListPeerReferrers", Method: "GET", Path: "/api/peers/{peer_id}/referrers", Permission: "peers:read", Credential: UserCredential, Writes: false},
+	"ListPeers":                    {ID: "ListPeers", Method: "GET", Path: "/api/peers", Permission: "peers:read", Credential: UserCredential, Writes: false},
+	"ListPolicies":                 {ID: "ListPolicies", Method: "GET", Path: "/api/policies", Permission: "policies:read", Credential: UserCredential, Writes: false, Conditional: true},
+	"ListSetupKeys":                {ID: "ListSetupKeys", Method: "GET", Path: "/api/setup-keys", Permission: "setup_keys:read", Credential: UserCredential, Writes: false},
+	"ListTerraformStateVersions":   {ID: "ListTerraformStateVersions", Method: "GET", Path: "/api/terraform/states/{state_name}/versions", Permission: "terraform_states:read", Credential: UserCredential, Writes: false},
+	"ListTerraformStates":          {ID: "ListTerraformStates", Method: "GET", Path: "/api/terraform/states", Permission: "terraform_states:read", Credential: UserCredential, Writes: false},
+	"ListTokens":                   {ID: "ListTokens", Method: "GET", Path: "/api/users/{user_id}/tokens", Permission: "tokens:read", Credential: UserCredential, Writes: false, Conditional: true},
+	"ListUsers":                    {ID: "ListUsers", Method: "GET", Path: "/api/users", Permission: "users:read", Credential: UserCredential, Writes: false, Conditional: true},
+	"LockTerraformState":           {ID: "LockTerraformState", Method: "POST", Path: "/api/terraform/states/{state_name}/lock", Permission: "terraform_states:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(TerraformLock) }},
+	"PutTerraformState":            {ID: "PutTerraformState", Method: "POST", Path: "/api/terraform/states/{state_name}", Permission: "terraform_states:update", Credential: UserCredential, Writes: true, PlainBody: true},
+	"RenderCloudInit":              {ID: "RenderCloudInit", Method: "POST", Path: "/api/cloud-init", Permission: "self", Credential: UserCredential, Writes: true, NewBody: func() any { return new(CloudInitRequest) }},
+	"ReportAgent":                  {ID: "ReportAgent", Method: "POST", Path: "/agent/v1/status", Permission: "agent", Credential: AgentCredential, Writes: true, NewBody: func() any { return new(StatusReport) }},
+	"RestoreTerraformStateVersion": {ID: "RestoreTerraformStateVersion", Method: "POST", Path: "/api/terraform/states/{state_name}/versions/{state_version}/restore", Permission: "terraform_states:update", Credential: UserCredential, Writes: true},
+	"SetupInstance":                {ID: "SetupInstance", Method: "POST", Path: "/api/setup", Permission: "anonymous", Credential: NoCredential, Writes: true, NewBody: func() any { return new(SetupRequest) }},
+	"SignalAgent":                  {ID: "SignalAgent", Method: "POST", Path: "/agent/v1/signal", Permission: "agent", Credential: AgentCredential, Writes: true, NewBody: func() any { return new(SignalRequest) }},
+	"StreamAgent":                  {ID: "StreamAgent", Method: "GET", Path: "/agent/v1/stream", Permission: "agent", Credential: AgentCredential, Writes: false},
+	"UnlockTerraformState":         {ID: "UnlockTerraformState", Method: "DELETE", Path: "/api/terraform/states/{state_name}/lock", Permission: "terraform_states:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(TerraformUnlock) }, BodyOptional: true},
+	"UpdateAccount":                {ID: "UpdateAccount", Method: "PUT", Path: "/api/accounts/{account_id}", Permission: "accounts:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(AccountRequest) }},
+	"UpdateAccountSettings":        {ID: "UpdateAccountSettings", Method: "PATCH", Path: "/api/accounts/current/settings", Permission: "accounts:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(AccountSettingsRequest) }},
+	"UpdateGroup":                  {ID: "UpdateGroup", Method: "PUT", Path: "/api/groups/{group_id}", Permission: "groups:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(GroupRequest) }},
+	"UpdatePeer":                   {ID: "UpdatePeer", Method: "PUT", Path: "/api/peers/{peer_id}", Permission: "peers:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(PeerRequest) }},
+	"UpdatePolicy":                 {ID: "UpdatePolicy", Method: "PUT", Path: "/api/policies/{policy_id}", Permission: "policies:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(PolicyRequest) }},
+	"UpdateSetupKey":               {ID: "UpdateSetupKey", Method: "PUT", Path: "/api/setup-keys/{setup_key_id}", Permission: "setup_keys:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(SetupKeyUpdate) }},
+	"UpdateUser":                   {ID: "UpdateUser", Method: "PUT", Path: "/api/users/{user_id}", Permission: "users:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(UserUpdate) }},
+	"WithdrawAgent":                {ID: "WithdrawAgent", Method: "DELETE", Path: "/agent/v1/peer", Permission: "agent", Credential: AgentCredential, Writes: true},
 }
 
 // RolePermissions lists the permissions of each role. noun:* stands for every
@@ -154,6 +171,12 @@ func (x Policy) Revision() int64 { return x.Version }
 
 // Revision counts the changes of the declared fields.
 func (x SetupKey) Revision() int64 { return x.Version }
+
+// Revision counts the changes of the declared fields.
+func (x TerraformState) Revision() int64 { return x.Version }
+
+// Revision counts the changes of the declared fields.
+func (x TerraformStateVersion) Revision() int64 { return x.Version }
 
 // Revision counts the changes of the declared fields.
 func (x Token) Revision() int64 { return x.Version }

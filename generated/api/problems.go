@@ -6,7 +6,7 @@ import "fmt"
 
 // The kinds of problem: the type member of every error (RFC 9457).
 const (
-	// The body is larger than 1 MiB.
+	// The body is larger than the operation takes.
 	ProblemBodyTooLarge = "/problems/body-too-large"
 	// The token was signed at a time that differs too much from the server's clock.
 	ProblemClockSkew = "/problems/clock-skew"
@@ -22,6 +22,9 @@ const (
 	ProblemInvalid = "/problems/invalid"
 	// The setup key is unknown or expired or revoked or used up.
 	ProblemInvalidSetupKey = "/problems/invalid-setup-key"
+	// Somebody else holds the lock of the Terraform state; the members of the lock stand beside those
+	// of the problem.
+	ProblemLocked = "/problems/locked"
 	// The body is not JSON or a field has a wrong type.
 	ProblemMalformedRequest = "/problems/malformed-request"
 	// The path exists but not with this method.
@@ -34,6 +37,8 @@ const (
 	ProblemPreconditionFailed = "/problems/precondition-failed"
 	// The caller is over its rate; Retry-After says when to come back.
 	ProblemRateLimited = "/problems/rate-limited"
+	// The Terraform state is older than the one that is kept or belongs to another lineage.
+	ProblemSerialConflict = "/problems/serial-conflict"
 	// The installation has its owner already.
 	ProblemSetupDone = "/problems/setup-done"
 	// The credentials are absent or unknown or expired or revoked.
@@ -57,12 +62,14 @@ var problemKinds = map[string]struct {
 	ProblemInternal:             {500, "Internal error"},
 	ProblemInvalid:              {422, "Invalid"},
 	ProblemInvalidSetupKey:      {401, "Setup key refused"},
+	ProblemLocked:               {423, "Locked"},
 	ProblemMalformedRequest:     {400, "Malformed request"},
 	ProblemMethodNotAllowed:     {405, "Method not allowed"},
 	ProblemNotFound:             {404, "Not found"},
 	ProblemPeerOffline:          {404, "Peer offline"},
 	ProblemPreconditionFailed:   {412, "Precondition failed"},
 	ProblemRateLimited:          {429, "Too many requests"},
+	ProblemSerialConflict:       {409, "State conflict"},
 	ProblemSetupDone:            {412, "Already set up"},
 	ProblemUnauthenticated:      {401, "Unauthenticated"},
 	ProblemUnavailable:          {503, "Unavailable"},

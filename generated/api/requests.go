@@ -7,6 +7,7 @@ package api
 var bodyShapes = map[string]bodyShape{
 	"AccountRequest":             {required: []string{"settings"}, closed: true},
 	"AccountSettingsRequest":     {closed: true},
+	"CloudInitRequest":           {nullable: []string{"agent_sha256", "agent_url", "hostname", "setup_key", "setup_key_file"}, closed: true},
 	"EnrollRequest":              {required: []string{"facts", "machine_key", "proof", "setup_key", "wireguard_key"}, closed: true},
 	"GroupMembershipRequest":     {required: []string{"peer_id"}, closed: true},
 	"GroupRequest":               {required: []string{"name"}, nullable: []string{"peers"}, closed: true},
@@ -25,6 +26,8 @@ var bodyShapes = map[string]bodyShape{
 	"SetupRequest":               {required: []string{"email", "name", "password"}, closed: true},
 	"SignalRequest":              {required: []string{"box", "to"}, closed: true},
 	"StatusReport":               {required: []string{"facts"}, closed: true},
+	"TerraformLock":              {required: []string{"ID"}, closed: true},
+	"TerraformUnlock":            {closed: true},
 	"TokenRequest":               {required: []string{"expires_in", "name"}, closed: true},
 	"UserRequest":                {nullable: []string{"email"}, closed: true},
 	"UserUpdate":                 {required: []string{"auto_groups", "is_blocked", "role"}, nullable: []string{"name"}, closed: true},
@@ -111,6 +114,66 @@ func (r AccountSettingsRequest) validate(at string, f *faults) {
 // or null, and null where an empty value means that a member is not used. It
 // comes before Validate.
 func (r *AccountSettingsRequest) ApplyDefaults() {
+}
+
+// Validate compares every value with its rule in the contract and reports all
+// faults at once; nil means that there are none.
+func (r CloudInitRequest) Validate() []FieldError {
+	var f faults
+	r.validate("", &f)
+	return f.list
+}
+
+func (r CloudInitRequest) validate(at string, f *faults) {
+	if v, err := r.AgentSha256.Get(); err == nil {
+		f.pattern(at+"agent_sha256", string(v), "^[0-9a-f]{64}$")
+	}
+	if v, err := r.AgentUrl.Get(); err == nil {
+		f.length(at+"agent_url", string(v), 8, 2048)
+		f.pattern(at+"agent_url", string(v), "^https?://[!-~]+$")
+	}
+	if v, err := r.Hostname.Get(); err == nil {
+		f.length(at+"hostname", string(v), 1, 253)
+		f.pattern(at+"hostname", string(v), "^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$")
+	}
+	if r.Install != nil {
+		v := *r.Install
+		f.oneOf(at+"install", string(v), "binary", "package", "none")
+	}
+	if v, err := r.SetupKey.Get(); err == nil {
+		f.length(at+"setup_key", string(v), 1, 255)
+		f.pattern(at+"setup_key", string(v), "^[!-~]+$")
+	}
+	if v, err := r.SetupKeyFile.Get(); err == nil {
+		f.length(at+"setup_key_file", string(v), 2, 4096)
+		f.pattern(at+"setup_key_file", string(v), "^/[ -~]+$")
+	}
+	f.exactlyOne(at, []string{"setup_key", "setup_key_file"}, filledText(r.SetupKey), filledText(r.SetupKeyFile))
+}
+
+// ApplyDefaults puts the default of the contract wherever a member is absent
+// or null, and null where an empty value means that a member is not used. It
+// comes before Validate.
+func (r *CloudInitRequest) ApplyDefaults() {
+	if v, err := r.AgentSha256.Get(); err == nil && v == "" {
+		r.AgentSha256.SetNull()
+	}
+	if v, err := r.AgentUrl.Get(); err == nil && v == "" {
+		r.AgentUrl.SetNull()
+	}
+	if v, err := r.Hostname.Get(); err == nil && v == "" {
+		r.Hostname.SetNull()
+	}
+	if r.Install == nil {
+		v := CloudInitRequestInstall("binary")
+		r.Install = &v
+	}
+	if v, err := r.SetupKey.Get(); err == nil && v == "" {
+		r.SetupKey.SetNull()
+	}
+	if v, err := r.SetupKeyFile.Get(); err == nil && v == "" {
+		r.SetupKeyFile.SetNull()
+	}
 }
 
 // Validate compares every value with its rule in the contract and reports all
@@ -797,6 +860,72 @@ func (r *StatusReport) ApplyDefaults() {
 
 // Validate compares every value with its rule in the contract and reports all
 // faults at once; nil means that there are none.
+func (r TerraformLock) Validate() []FieldError {
+	var f faults
+	r.validate("", &f)
+	return f.list
+}
+
+func (r TerraformLock) validate(at string, f *faults) {
+	if r.Created != nil {
+		v := *r.Created
+		f.length(at+"Created", string(v), 0, 64)
+	}
+	{
+		v := r.ID
+		f.length(at+"ID", string(v), 1, 128)
+	}
+	if r.Info != nil {
+		v := *r.Info
+		f.length(at+"Info", string(v), 0, 4096)
+	}
+	if r.Operation != nil {
+		v := *r.Operation
+		f.length(at+"Operation", string(v), 0, 255)
+	}
+	if r.Path != nil {
+		v := *r.Path
+		f.length(at+"Path", string(v), 0, 4096)
+	}
+	if r.Version != nil {
+		v := *r.Version
+		f.length(at+"Version", string(v), 0, 64)
+	}
+	if r.Who != nil {
+		v := *r.Who
+		f.length(at+"Who", string(v), 0, 255)
+	}
+}
+
+// ApplyDefaults puts the default of the contract wherever a member is absent
+// or null, and null where an empty value means that a member is not used. It
+// comes before Validate.
+func (r *TerraformLock) ApplyDefaults() {
+}
+
+// Validate compares every value with its rule in the contract and reports all
+// faults at once; nil means that there are none.
+func (r TerraformUnlock) Validate() []FieldError {
+	var f faults
+	r.validate("", &f)
+	return f.list
+}
+
+func (r TerraformUnlock) validate(at string, f *faults) {
+	if r.ID != nil {
+		v := *r.ID
+		f.length(at+"ID", string(v), 0, 128)
+	}
+}
+
+// ApplyDefaults puts the default of the contract wherever a member is absent
+// or null, and null where an empty value means that a member is not used. It
+// comes before Validate.
+func (r *TerraformUnlock) ApplyDefaults() {
+}
+
+// Validate compares every value with its rule in the contract and reports all
+// faults at once; nil means that there are none.
 func (r TokenRequest) Validate() []FieldError {
 	var f faults
 	r.validate("", &f)
@@ -948,6 +1077,18 @@ func (r DeletePolicyParams) Validate() []FieldError {
 func (r DeleteSetupKeyParams) Validate() []FieldError {
 	const at = ""
 	f := &faults{}
+	return f.list
+}
+
+// Validate compares the query parameters with their rules in the contract;
+// nil means that all obey.
+func (r DeleteTerraformStateParams) Validate() []FieldError {
+	const at = ""
+	f := &faults{}
+	if r.ID != nil {
+		v := *r.ID
+		f.length(at+"ID", string(v), 0, 128)
+	}
 	return f.list
 }
 
@@ -1191,6 +1332,30 @@ func (r ListUsersParams) Validate() []FieldError {
 
 // Validate compares the query parameters with their rules in the contract;
 // nil means that all obey.
+func (r PutTerraformStateParams) Validate() []FieldError {
+	const at = ""
+	f := &faults{}
+	if r.ID != nil {
+		v := *r.ID
+		f.length(at+"ID", string(v), 0, 128)
+	}
+	return f.list
+}
+
+// Validate compares the query parameters with their rules in the contract;
+// nil means that all obey.
+func (r RestoreTerraformStateVersionParams) Validate() []FieldError {
+	const at = ""
+	f := &faults{}
+	if r.ID != nil {
+		v := *r.ID
+		f.length(at+"ID", string(v), 0, 128)
+	}
+	return f.list
+}
+
+// Validate compares the query parameters with their rules in the contract;
+// nil means that all obey.
 func (r StreamAgentParams) Validate() []FieldError {
 	const at = ""
 	f := &faults{}
@@ -1210,6 +1375,18 @@ func (r StreamAgentParams) Validate() []FieldError {
 		v := *r.Wait
 		f.atLeast(at+"wait", float64(v), 0)
 		f.atMost(at+"wait", float64(v), 300)
+	}
+	return f.list
+}
+
+// Validate compares the query parameters with their rules in the contract;
+// nil means that all obey.
+func (r UnlockTerraformStateParams) Validate() []FieldError {
+	const at = ""
+	f := &faults{}
+	if r.ID != nil {
+		v := *r.ID
+		f.length(at+"ID", string(v), 0, 128)
 	}
 	return f.list
 }

@@ -124,7 +124,8 @@ type call struct {
 	query        url.Values
 	header       http.Header
 	body         any
-	idempotent   bool // the operation takes an Idempotency-Key
+	plain        []byte // a body that is no JSON value of the contract
+	idempotent   bool   // the operation takes an Idempotency-Key
 	anonymous    bool
 	etag         *string
 	accept       string
@@ -136,6 +137,13 @@ func newCall(method, path string, opts []CallOption) *call {
 		o(c)
 	}
 	return c
+}
+
+func (c *call) contentType() string {
+	if c.plain != nil {
+		return "application/octet-stream"
+	}
+	return "application/json"
 }
 
 // do sends the call, repeats it where that is right, and decodes the answer
@@ -166,7 +174,7 @@ func wrapRead(call *call, err error) error {
 // send returns the first final answer with a status of the 2xx class; the
 // caller closes its body.
 func (c *Client) send(ctx context.Context, call *call) (*http.Response, error) {
-	var body []byte
+	body := call.plain
 	if call.body != nil {
 		raw, err := json.Marshal(call.body)
 		if err != nil {
@@ -228,7 +236,7 @@ func (c *Client) attempt(ctx context.Context, call *call, body []byte) (*http.Re
 	req.Header.Set("Accept", call.accept)
 	req.Header.Set("User-Agent", c.config.UserAgent)
 	if body != nil {
-		req.Header.Set("Content-Type", "application/json")
+		req.Header.Set("Content-Type", call.contentType())
 	}
 	if c.config.ManagedBy != "" {
 		req.Header.Set("X-Managed-By", c.config.ManagedBy)

@@ -14,7 +14,7 @@ import (
 	"github.com/wattlenet/wattle/generated/api"
 )
 
-// IsBodyTooLarge reports that the server answered: The body is larger than 1 MiB.
+// IsBodyTooLarge reports that the server answered: The body is larger than the operation takes.
 func IsBodyTooLarge(err error) bool { return isKind(err, api.ProblemBodyTooLarge) }
 
 // IsClockSkew reports that the server answered: The token was signed at a time that differs too
@@ -44,6 +44,10 @@ func IsInvalid(err error) bool { return isKind(err, api.ProblemInvalid) }
 // revoked or used up.
 func IsInvalidSetupKey(err error) bool { return isKind(err, api.ProblemInvalidSetupKey) }
 
+// IsLocked reports that the server answered: Somebody else holds the lock of the Terraform state;
+// the members of the lock stand beside those of the problem.
+func IsLocked(err error) bool { return isKind(err, api.ProblemLocked) }
+
 // IsMalformedRequest reports that the server answered: The body is not JSON or a field has a wrong
 // type.
 func IsMalformedRequest(err error) bool { return isKind(err, api.ProblemMalformedRequest) }
@@ -64,6 +68,10 @@ func IsPreconditionFailed(err error) bool { return isKind(err, api.ProblemPrecon
 // IsRateLimited reports that the server answered: The caller is over its rate; Retry-After says
 // when to come back.
 func IsRateLimited(err error) bool { return isKind(err, api.ProblemRateLimited) }
+
+// IsSerialConflict reports that the server answered: The Terraform state is older than the one that
+// is kept or belongs to another lineage.
+func IsSerialConflict(err error) bool { return isKind(err, api.ProblemSerialConflict) }
 
 // IsSetupDone reports that the server answered: The installation has its owner already.
 func IsSetupDone(err error) bool { return isKind(err, api.ProblemSetupDone) }
@@ -184,6 +192,13 @@ func (c *Client) DeletePolicy(ctx context.Context, policyID string, opts ...Call
 // DeleteSetupKey deletes a setup key. Machines that enrolled with it stay.
 func (c *Client) DeleteSetupKey(ctx context.Context, setupKeyID string, opts ...CallOption) error {
 	call := newCall("DELETE", "/api/setup-keys/"+url.PathEscape(setupKeyID), opts)
+	return c.do(ctx, call, nil)
+}
+
+// DeleteTerraformState deletes a state with all its versions. While it is locked, `ID` must name
+// the lock.
+func (c *Client) DeleteTerraformState(ctx context.Context, stateName string, opts ...CallOption) error {
+	call := newCall("DELETE", "/api/terraform/states/"+url.PathEscape(stateName), opts)
 	return c.do(ctx, call, nil)
 }
 
@@ -316,6 +331,29 @@ func (c *Client) GetSetupKey(ctx context.Context, setupKeyID string, opts ...Cal
 		return nil, err
 	}
 	return &out, nil
+}
+
+// GetTerraformState answers the newest version of a state, byte for byte as Terraform wrote it. A
+// state holds secrets, so reading one asks for the permission to write it.
+func (c *Client) GetTerraformState(ctx context.Context, stateName string, opts ...CallOption) (io.ReadCloser, error) {
+	call := newCall("GET", "/api/terraform/states/"+url.PathEscape(stateName), opts)
+	call.accept = "*/*"
+	res, err := c.send(ctx, call)
+	if err != nil {
+		return nil, err
+	}
+	return res.Body, nil
+}
+
+// GetTerraformStateVersion answers one kept version of a state as Terraform wrote it.
+func (c *Client) GetTerraformStateVersion(ctx context.Context, stateName string, stateVersion string, opts ...CallOption) (io.ReadCloser, error) {
+	call := newCall("GET", "/api/terraform/states/"+url.PathEscape(stateName)+"/versions/"+url.PathEscape(stateVersion), opts)
+	call.accept = "*/*"
+	res, err := c.send(ctx, call)
+	if err != nil {
+		return nil, err
+	}
+	return res.Body, nil
 }
 
 // GetToken reads one access token of a user; its secret is never shown.
@@ -624,6 +662,27 @@ func (c *Client) SetupKeys(ctx context.Context, o ListSetupKeysOptions, opts ...
 	return pages[api.SetupKey](ctx, c, call)
 }
 
+// ListTerraformStateVersions lists the versions that are kept, newest first, without content.
+func (c *Client) ListTerraformStateVersions(ctx context.Context, stateName string, opts ...CallOption) ([]api.TerraformStateVersion, error) {
+	call := newCall("GET", "/api/terraform/states/"+url.PathEscape(stateName)+"/versions", opts)
+	var out []api.TerraformStateVersion
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// ListTerraformStates lists the Terraform states of the account by name, with who holds the lock of
+// each; no content.
+func (c *Client) ListTerraformStates(ctx context.Context, opts ...CallOption) ([]api.TerraformState, error) {
+	call := newCall("GET", "/api/terraform/states", opts)
+	var out []api.TerraformState
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // ListTokensOptions are the query parameters of ListTokens; zero fields are not sent.
 type ListTokensOptions struct {
 	// Only the objects with exactly this name.
@@ -718,11 +777,61 @@ func (c *Client) Users(ctx context.Context, o ListUsersOptions, opts ...CallOpti
 	return pages[api.User](ctx, c, call)
 }
 
+// LockTerraformState locks a state, which need not exist yet. When somebody else holds the lock the
+// answer is 423, and its body names the holder. Taking a lock again that one holds changes nothing.
+// The methods LOCK and UNLOCK on the state itself do the same as POST and DELETE here.
+func (c *Client) LockTerraformState(ctx context.Context, stateName string, body api.TerraformLock, opts ...CallOption) (*api.TerraformLock, error) {
+	call := newCall("POST", "/api/terraform/states/"+url.PathEscape(stateName)+"/lock", opts)
+	call.body = body
+	var out api.TerraformLock
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
+// PutTerraformState keeps a new version of a state of at most 64 MiB; the newest 50 versions stay.
+// While the state is locked, `ID` must name the lock. A state with a serial that is not above the
+// kept one, or of another lineage, is refused; writing the kept bytes again changes nothing.
+func (c *Client) PutTerraformState(ctx context.Context, stateName string, body []byte, opts ...CallOption) (*api.TerraformStateVersion, error) {
+	call := newCall("POST", "/api/terraform/states/"+url.PathEscape(stateName), opts)
+	call.plain = body
+	var out api.TerraformStateVersion
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
+// RenderCloudInit renders user data for cloud-init that installs the agent, pins the certificate
+// authority and enrols the machine. Nothing is kept: the same request has the same answer.
+func (c *Client) RenderCloudInit(ctx context.Context, body api.CloudInitRequest, opts ...CallOption) (*api.CloudInit, error) {
+	call := newCall("POST", "/api/cloud-init", opts)
+	call.body = body
+	var out api.CloudInit
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
 // ReportAgent reports the facts of the machine and the map that its agent applied last.
 func (c *Client) ReportAgent(ctx context.Context, body api.StatusReport, opts ...CallOption) error {
 	call := newCall("POST", "/agent/v1/status", opts)
 	call.body = body
 	return c.do(ctx, call, nil)
+}
+
+// RestoreTerraformStateVersion writes an old version as the newest one, with a serial above all
+// others, so that nobody goes on with what it replaces. While the state is locked, `ID` must name
+// the lock.
+func (c *Client) RestoreTerraformStateVersion(ctx context.Context, stateName string, stateVersion string, opts ...CallOption) (*api.TerraformStateVersion, error) {
+	call := newCall("POST", "/api/terraform/states/"+url.PathEscape(stateName)+"/versions/"+url.PathEscape(stateVersion)+"/restore", opts)
+	var out api.TerraformStateVersion
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
 }
 
 // SetupInstance creates the owner of the installation and, on request, a first token. Of any number
@@ -782,6 +891,15 @@ func (c *Client) StreamAgent(ctx context.Context, o StreamAgentOptions, opts ...
 	call := newCall("GET", "/agent/v1/stream", opts)
 	o.query(call.query)
 	return events[api.AgentEvent](ctx, c, call)
+}
+
+// UnlockTerraformState releases the lock that `ID` names, in the query or in the body; 423 when
+// another lock is held. Without any `ID` the lock is released whoever holds it, which the audit log
+// tells. What is not locked stays so.
+func (c *Client) UnlockTerraformState(ctx context.Context, stateName string, body api.TerraformUnlock, opts ...CallOption) error {
+	call := newCall("DELETE", "/api/terraform/states/"+url.PathEscape(stateName)+"/lock", opts)
+	call.body = body
+	return c.do(ctx, call, nil)
 }
 
 // UpdateAccount changes the settings of an account. A setting that is absent stays as it is.

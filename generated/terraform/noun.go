@@ -29,6 +29,8 @@ const (
 	Adopted
 	// DataOnly: Terraform reads and never writes.
 	DataOnly
+	// Rendered: the server makes it out of the arguments and keeps nothing.
+	Rendered
 )
 
 // A Noun is one kind of object. Models are pointers to the generated model
@@ -71,6 +73,9 @@ type Noun struct {
 	Update func(ctx context.Context, c *sdk.Client, ids []string, model any, d *diag.Diagnostics, opts ...sdk.CallOption) (object any, err error)
 	Delete func(ctx context.Context, c *sdk.Client, ids []string, opts ...sdk.CallOption) error
 	List   func(ctx context.Context, c *sdk.Client, ids []string, opts ...sdk.CallOption) iter.Seq2[any, error]
+
+	// Render makes the object of a rendered noun out of a data model.
+	Render func(ctx context.Context, c *sdk.Client, ids []string, model any, d *diag.Diagnostics, opts ...sdk.CallOption) (object any, err error)
 
 	// Flatten fills a resource model; an optIn attribute that is null stays null.
 	Flatten func(ctx context.Context, object, model any, d *diag.Diagnostics)

@@ -10,6 +10,7 @@ const ProviderName = "wattle"
 // Nouns is every noun of the contract, sorted by name.
 var Nouns = []*Noun{
 	nounAccountSettings,
+	nounCloudInit,
 	nounGroup,
 	nounGroupMembership,
 	nounPeer,

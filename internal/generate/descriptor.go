@@ -11,7 +11,7 @@ import (
 func (p *nounPage) descriptor() {
 	p.f("// %s describes %s.\nvar %s = &Noun{", "noun"+p.Go, p.Type, "noun"+p.Go)
 	p.f("Name: %q,\nPlural: %q,\nDescription: %q,", p.Name, p.Plural, oneline(p.Doc))
-	p.f("Kind: %s,", map[string]string{kindCollection: "Collection", kindSingleton: "Singleton", kindAdopted: "Adopted", kindData: "DataOnly"}[p.Kind])
+	p.f("Kind: %s,", map[string]string{kindCollection: "Collection", kindSingleton: "Singleton", kindAdopted: "Adopted", kindData: "DataOnly", kindRendered: "Rendered"}[p.Kind])
 	p.f("Parents: %#v,\nKey: %q,\nLookup: %#v,", attributeNames(p.Parents), p.Key, p.Lookup)
 	if p.Version > 0 {
 		p.f("Version: %d,", p.Version)
@@ -24,7 +24,11 @@ func (p *nounPage) descriptor() {
 		p.f("},")
 	}
 	p.f("OneOf: %#v,\nAtMostOneOf: %#v,", p.OneOf, p.AtMostOneOf)
-	p.f("Fields: %s,", fieldTree(p.Resource))
+	fields := p.Resource
+	if p.Kind == kindRendered {
+		fields = p.Data
+	}
+	p.f("Fields: %s,", fieldTree(fields))
 	p.f("OptIn: %#v,", attributeNames(slices.DeleteFunc(slices.Clone(p.Resource), func(a *attribute) bool { return !a.OptIn })))
 	p.f("Synthetic: map[string]any{")
 	for _, a := range p.Resource {
@@ -63,6 +67,10 @@ func (p *nounPage) descriptor() {
 }
 
 func (p *nounPage) operations() {
+	if p.Kind == kindRendered {
+		p.rendered()
+		return
+	}
 	ids := idArguments(p.Read)
 	p.f("Read: func(ctx context.Context, c *sdk.Client, ids []string, opts ...sdk.CallOption) (any, error) {\nreturn found(c.%s(ctx, %sopts...))\n},", p.Read.ID, ids)
 	if p.Create != nil {
@@ -86,6 +94,17 @@ func (p *nounPage) operations() {
 	} else {
 		p.f("List: func(ctx context.Context, c *sdk.Client, ids []string, opts ...sdk.CallOption) iter.Seq2[any, error] {\nreturn whole(c.%s(ctx, %s%sopts...))\n},", p.List.ID, idArguments(p.List), options)
 	}
+}
+
+// rendered writes the operation of a rendered noun: arguments in, object out.
+func (p *nounPage) rendered() {
+	p.f("Render: func(ctx context.Context, c *sdk.Client, ids []string, model any, d *diag.Diagnostics, opts ...sdk.CallOption) (any, error) {")
+	body := ""
+	if p.CreateBody != "" {
+		p.f("body := expand%s(ctx, model.(*%sDataModel), d)\nif d.HasError() {\nreturn nil, nil\n}", p.Go, p.Go)
+		body = "body, "
+	}
+	p.f("return found(c.%s(ctx, %s%sopts...))\n},", p.Create.ID, idArguments(p.Create), body)
 }
 
 // idArguments are the path parameters of a call, taken from ids in order.

@@ -125,7 +125,7 @@ func (n *noun) importBlock(id string) string {
 }
 
 func (m *model) dataPage(n *noun) string {
-	b := page(n.Type, "Data Source", "Reads one "+spaced(n.Name)+". "+n.Doc)
+	b := page(n.Type, "Data Source", n.dataDoc())
 	b.WriteString("\n## Example Usage\n")
 	var args strings.Builder
 	for _, p := range n.Parents {
@@ -136,6 +136,8 @@ func (m *model) dataPage(n *noun) string {
 		fmt.Fprintf(&args, "  %s = \"example\"\n", n.Lookup[0])
 	case n.Key != "":
 		fmt.Fprintf(&args, "  %s = %q\n", n.Key, strings.ToUpper(n.Key))
+	case n.Kind == kindRendered:
+		m.renderedArguments(&args, n)
 	}
 	code(b, "terraform", string(hclwrite.Format(fmt.Appendf(nil, "data %q \"example\" {\n%s}\n", n.Type, args.String()))))
 	list := n.Data
@@ -144,6 +146,22 @@ func (m *model) dataPage(n *noun) string {
 	}
 	schemaSection(b, list, dataFlavour)
 	return b.String()
+}
+
+// renderedArguments are the arguments that a rendered noun needs, and those
+// for which the contract has an example.
+func (m *model) renderedArguments(b *strings.Builder, n *noun) {
+	refs := &references{model: m, self: n, example: true}
+	for _, a := range n.Data {
+		needed := a.Mode == required || slices.Contains(firsts(n.OneOf), a.Name)
+		switch {
+		case a.Mode == computed:
+		case a.schema != nil && a.schema.Example != nil:
+			fmt.Fprintf(b, "  %s = %s\n", a.Name, literal(a.schema.Example))
+		case needed:
+			fmt.Fprintf(b, "  %s = %s\n", a.Name, pick(a.values(refs, ""), 0))
+		}
+	}
 }
 
 func (m *model) listPage(n *noun) string {

@@ -75,8 +75,8 @@ func (l *linter) noun(object string, s *openapi3.Schema, ext map[string]any) *li
 	n.kind, _ = ext["kind"].(string)
 	path, _ := ext["path"].(string)
 	at := "/components/schemas/" + object + "/x-terraform-resource/kind"
-	if n.kind != "" && n.kind != kindSingleton && n.kind != kindAdopted {
-		l.add(at, "R12", "kind %s is neither singleton nor adopted", n.kind)
+	if n.kind != "" && n.kind != kindSingleton && n.kind != kindAdopted && n.kind != kindRendered {
+		l.add(at, "R12", "kind %s is none of singleton, adopted and rendered", n.kind)
 	}
 	for p, item := range l.doc.spec.Paths.Map() {
 		base := "/paths/" + escapePointer(p)

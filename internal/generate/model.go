@@ -231,6 +231,9 @@ func (o *operation) Filters() []param {
 	return slices.DeleteFunc(slices.Clone(o.Query), func(p param) bool { return p.Wire == "cursor" })
 }
 
+// BodyOptional reports whether the request may come without its JSON body.
+func (o *operation) BodyOptional() bool { return o.Body != "" && !o.op.RequestBody.Value.Required }
+
 // Conditional reports whether the operation takes If-None-Match.
 func (o *operation) Conditional() bool {
 	return slices.ContainsFunc(o.Headers, func(p param) bool { return http.CanonicalHeaderKey(p.Wire) == "If-None-Match" })

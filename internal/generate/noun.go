@@ -16,6 +16,7 @@ const (
 	kindSingleton  = "singleton"  // always there: GET and PATCH
 	kindAdopted    = "adopted"    // comes by itself: no POST
 	kindData       = "data"       // only read
+	kindRendered   = "rendered"   // POST answers with a value that nobody keeps: a data source with arguments
 )
 
 // noun is what x-terraform-resource declares: a resource, its data sources and
@@ -120,10 +121,14 @@ func (m *model) findOperations(r *reporter, n *noun) bool {
 	}
 	want := map[string]**operation{}
 	var forbidden []string
-	if n.Kind == kindSingleton {
+	switch n.Kind {
+	case kindSingleton:
 		want["GET "+n.Path], want["PATCH "+n.Path] = &n.Read, &n.Update
 		forbidden = []string{"POST " + n.Path, "DELETE " + n.Path}
-	} else {
+	case kindRendered:
+		want["POST "+n.Path] = &n.Create
+		forbidden = []string{"GET " + n.Path, "PUT " + n.Path, "PATCH " + n.Path, "DELETE " + n.Path}
+	default:
 		for path := range m.doc.spec.Paths.Map() {
 			rest, ok := strings.CutPrefix(path, n.Path+"/{")
 			if ok && strings.Count(rest, "}") == 1 && strings.HasSuffix(rest, "}") {
@@ -199,6 +204,9 @@ func (m *model) attributes(r *reporter, n *noun) {
 		n.Example, _ = request.Example.(map[string]any)
 	}
 	n.Data = n.dataAttributes(tree)
+	if n.Kind == kindRendered {
+		n.Data = renderedAttributes(tree)
+	}
 	n.Resource = n.resourceAttributes(tree, update)
 	if n.CreateObject != "" && n.CreateObject != n.Object {
 		m.createObject(n)
@@ -267,10 +275,25 @@ func (n *noun) dataAttributes(tree []*attribute) []*attribute {
 	return out
 }
 
+// renderedAttributes is the request of a rendered noun as arguments, and what
+// its answer adds. A secret stands in the state of whoever asks, marked sensitive.
+func renderedAttributes(tree []*attribute) []*attribute {
+	var out []*attribute
+	for _, a := range tree {
+		b := *a
+		b.Sensitive, b.Secret, b.Immutable = a.Secret != "", "", false
+		if b.Mode == optional && b.HasDefault && b.Default != nil {
+			b.Mode = optionalComputed
+		}
+		out = append(out, &b)
+	}
+	return out
+}
+
 // resourceAttributes is what a resource manages or shows: no volatile values,
 // each secret with its switch.
 func (n *noun) resourceAttributes(tree []*attribute, update *openapi3.Schema) []*attribute {
-	if n.Kind == kindData {
+	if n.Kind == kindData || n.Kind == kindRendered {
 		return nil
 	}
 	out := slices.Clone(n.Parents)

@@ -32,7 +32,7 @@ func (p *nounPage) resourceSchema() {
 
 func (p *nounPage) dataSchemas() {
 	p.f("func dataSchemaOf%s() datasource.Schema {\nreturn datasource.Schema{", p.Go)
-	p.f("MarkdownDescription: %q,\nAttributes: map[string]datasource.Attribute{", oneline("Reads one "+spaced(p.Name)+". "+p.Doc))
+	p.f("MarkdownDescription: %q,\nAttributes: map[string]datasource.Attribute{", p.dataDoc())
 	for _, a := range p.Data {
 		p.f("%q: %s,", a.Name, a.schemaExpr(dataFlavour, true))
 	}
@@ -55,6 +55,14 @@ func (p *nounPage) dataSchemas() {
 		p.f("%q: %s,", a.Name, b.schemaExpr(dataFlavour, true))
 	}
 	p.f("}}},\n},\n}\n}\n")
+}
+
+// dataDoc describes the data source of one object.
+func (n *noun) dataDoc() string {
+	if n.Kind == kindRendered {
+		return oneline(n.Doc)
+	}
+	return oneline("Reads one " + spaced(n.Name) + ". " + n.Doc)
 }
 
 // filters are the query parameters of the list that a data source offers.
@@ -322,7 +330,7 @@ func (a *attribute) markdown(f flavour) string {
 			say("At most %d elements.", most)
 		}
 	}
-	if a.HasDefault && a.Mode == optional && f.resource && a.Default != nil {
+	if a.HasDefault && a.Default != nil && (a.Mode == optional && f.resource || a.Mode == optionalComputed && f == dataFlavour) {
 		say("Default: `%s`.", literal(a.Default))
 	}
 	if value := a.ephemeralDefault(); f == ephemeralFlavour && a.Mode == optionalComputed && a.schema != nil && value != "" {

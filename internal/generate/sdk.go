@@ -39,7 +39,10 @@ func (o *operation) Signature() string {
 	if o.HasOptions() {
 		parts = append(parts, "o "+o.ID+"Options")
 	}
-	if o.Body != "" {
+	switch {
+	case o.BodyPlain:
+		parts = append(parts, "body []byte")
+	case o.Body != "":
 		parts = append(parts, "body api."+o.Body)
 	}
 	return strings.Join(append(parts, "opts ...CallOption"), ", ")

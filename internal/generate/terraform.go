@@ -53,7 +53,10 @@ func (p *nounPage) source() string {
 		p.flatten("flatten"+p.Go, p.Object, p.Go+"Model", p.Resource, true)
 	}
 	p.modelStruct(p.Go+"DataModel", p.Data)
-	p.objects(p.Data, false)
+	p.objects(p.Data, p.Kind == kindRendered)
+	if p.Kind == kindRendered && p.CreateBody != "" {
+		p.expand("expand"+p.Go, p.Go+"DataModel", p.CreateBody, p.Data, func(a *attribute) goField { return a.Create })
+	}
 	p.typesVar(varName(p.Name)+"DataTypes", p.Data)
 	p.dataSchemas()
 	p.flatten("flatten"+p.Go+"Data", p.Object, p.Go+"DataModel", p.Data, false)

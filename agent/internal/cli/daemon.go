@@ -25,6 +25,7 @@ type daemonFlags struct {
 	firewall string
 	name     string
 	port     uint16
+	hostname string
 }
 
 func newDaemon(a *app) *cobra.Command {
@@ -42,6 +43,7 @@ func newDaemon(a *app) *cobra.Command {
 	flags.StringVar(&f.tunnel, "tunnel", "auto", "kind of tunnel: auto, userspace (an interface) or netstack (no root)")
 	flags.StringVar(&f.firewall, "firewall", "auto", "who enforces the rules on an interface: auto, nftables, or userspace (the daemon)")
 	flags.StringVar(&f.name, "interface", tunnel.DefaultInterface, "name of the interface")
+	flags.StringVar(&f.hostname, "hostname", "", "what the machine calls itself; its name in the network follows (default: the host name)")
 	flags.Uint16Var(&f.port, "listen-port", 0, "UDP port of the tunnel; 0 lets the system choose")
 	f.log.Flags(flags)
 	return command
@@ -50,6 +52,9 @@ func newDaemon(a *app) *cobra.Command {
 // longestName is the longest name of an interface on Linux (IFNAMSIZ, less its
 // last byte); the others allow no less.
 const longestName = 15
+
+// longestHostname is the longest name that the contract takes (RFC 1035, section 2.3.4).
+const longestHostname = 255
 
 func tunnelName(name string) error {
 	if name == "" || len(name) > longestName || name == "." || name == ".." || strings.ContainsFunc(name, func(r rune) bool {
@@ -80,6 +85,9 @@ func runDaemon(ctx context.Context, socket string, f daemonFlags) (err error) {
 	if err := tunnelName(f.name); err != nil {
 		return err
 	}
+	if len(f.hostname) > longestHostname {
+		return program.Usage("--hostname has %d characters; a host name has at most %d", len(f.hostname), longestHostname)
+	}
 	if f.stateDir == "" {
 		return program.Usage("--state-dir is empty; name a folder for keys and the last network map")
 	}
@@ -90,6 +98,7 @@ func runDaemon(ctx context.Context, socket string, f daemonFlags) (err error) {
 	defer func() { err = errors.Join(err, store.Close()) }()
 	agent, err := engine.New(engine.Config{
 		Logger: logger, Store: store, Version: program.Version(), Mode: mode, Firewall: enforcement, Interface: f.name, ListenPort: f.port,
+		Hostname: f.hostname,
 	})
 	if err != nil {
 		return err

@@ -7,11 +7,13 @@ import (
 	"github.com/wattlenet/wattle/generated/api"
 )
 
-// Facts returns what this machine tells about itself.
-func Facts(agentVersion string) api.MachineFacts {
-	hostname, err := os.Hostname()
-	if err != nil {
-		hostname = "unnamed"
+// Facts returns what this machine tells about itself. An empty hostname stands for the one of the operating system.
+func Facts(agentVersion, hostname string) api.MachineFacts {
+	if hostname == "" {
+		var err error
+		if hostname, err = os.Hostname(); err != nil {
+			hostname = "unnamed"
+		}
 	}
 	return api.MachineFacts{
 		Hostname: hostname, Os: runtime.GOOS, Arch: runtime.GOARCH,

@@ -45,6 +45,9 @@ type Config struct {
 	Store   *identity.Store // required
 	Version string          // required: of the agent
 
+	// Hostname is what the machine calls itself in the network; "" is the host name of the operating system.
+	Hostname string
+
 	Mode       tunnel.Mode // "" is auto
 	Firewall   Enforcement // "" is auto
 	Interface  string      // "" is wt0
@@ -213,7 +216,7 @@ var errPeerOffline = errors.New("the peer is not connected to the control plane"
 func (e *Engine) start(mine *identity.Identity, client *control.Client, machine *Machine, network *overlay) error {
 	l, err := newLink(linkConfig{
 		logger: e.log, store: e.config.Store, machine: machine, client: client, overlay: network,
-		facts: control.Facts(e.config.Version), epoch: mine.Epoch, last: e.lastMap(mine), changed: e.broadcast,
+		facts: control.Facts(e.config.Version, e.config.Hostname), epoch: mine.Epoch, last: e.lastMap(mine), changed: e.broadcast,
 	})
 	if err != nil {
 		return errors.Join(err, machine.close())

@@ -29,6 +29,8 @@ const (
 	KindConflict        Kind = "conflict"
 	KindPrecondition    Kind = "precondition-failed"
 	KindSetupDone       Kind = "setup-done"
+	KindSerial          Kind = "serial-conflict"
+	KindLocked          Kind = "locked"
 	KindTooLarge        Kind = "body-too-large"
 	KindMediaType       Kind = "unsupported-media-type"
 	KindInvalid         Kind = "invalid"
@@ -53,6 +55,10 @@ type Problem struct {
 	// Referrers lists what still uses the object. Only for KindInUse and
 	// KindPrecondition.
 	Referrers []Referrer
+
+	// Members stand in the body beside those of every problem (RFC 9457,
+	// section 3.2); an object in JSON, nil for none. Only for KindLocked.
+	Members any
 
 	// Permission is the one that is missing. Only for KindForbidden.
 	Permission string
@@ -173,6 +179,22 @@ func StaleVersion(noun string) *Problem {
 // SetupDone says that the installation has its owner.
 func SetupDone() *Problem {
 	return &Problem{Kind: KindSetupDone, Detail: "this installation is set up already; sign in with the credentials that were made then"}
+}
+
+// SerialConflict says that a Terraform state does not follow the kept one.
+func SerialConflict(detail string) *Problem {
+	return &Problem{Kind: KindSerial, Detail: detail}
+}
+
+// Locked says that somebody else holds a lock; members tell who.
+func Locked(detail string, members any) *Problem {
+	return &Problem{Kind: KindLocked, Detail: detail, Members: members}
+}
+
+// TooLarge says that the body is larger than mebibytes allow. subject begins
+// the sentence, such as "the body".
+func TooLarge(subject string, mebibytes int) *Problem {
+	return &Problem{Kind: KindTooLarge, Detail: fmt.Sprintf("%s may have at most %d MiB", subject, mebibytes)}
 }
 
 // Unauthenticated refuses credentials. kind is KindUnauthenticated,

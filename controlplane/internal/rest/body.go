@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/wattlenet/wattle/controlplane/internal/problem"
+	"github.com/wattlenet/wattle/controlplane/internal/state"
 	"github.com/wattlenet/wattle/generated/api"
 )
 
@@ -25,31 +26,55 @@ const (
 	bodyDeadline = 30 * time.Second
 )
 
+// readAny reads the body that an operation takes, to its end; nil for one that
+// takes none.
+func readAny(w http.ResponseWriter, r *http.Request, operation api.Operation) ([]byte, error) {
+	switch {
+	case operation.PlainBody:
+		return readAll(w, r, state.MaxTerraformState, "a Terraform state")
+	case operation.NewBody == nil:
+		return nil, nil
+	}
+	return readBody(w, r, operation.NewBody(), operation.BodyOptional)
+}
+
 // readBody reads the JSON body of a request and checks all that can be said of
 // it before its values are looked at: media type, size, syntax, types, and
-// which members are there. It returns a problem that names every fault.
-func readBody(w http.ResponseWriter, r *http.Request, target any) ([]byte, error) {
+// which members are there. An optional body may be empty. It returns a problem that names every fault.
+func readBody(w http.ResponseWriter, r *http.Request, target any, optional bool) ([]byte, error) {
 	if err := checkMediaType(r.Header.Get("Content-Type")); err != nil {
 		return nil, err
 	}
-	if r.ContentLength > maxBody {
-		return nil, errBodyTooLarge
+	raw, err := readAll(w, r, maxBody, "the body")
+	if err != nil {
+		return nil, err
 	}
-	controller := http.NewResponseController(w)
-	_ = controller.SetReadDeadline(time.Now().Add(bodyDeadline)) // a recorder in a test has none
-	raw, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
-	_ = controller.SetReadDeadline(time.Time{})
-	var tooLarge *http.MaxBytesError
-	switch {
-	case errors.As(err, &tooLarge):
-		return nil, errBodyTooLarge
-	case err != nil:
-		return nil, problem.Malformed("the body could not be read to its end")
+	if optional && len(bytes.TrimSpace(raw)) == 0 {
+		return nil, nil
 	}
 	return raw, checkBody(raw, target, r.URL.Query().Get("strict") == "true")
 }
 
-var errBodyTooLarge = &problem.Problem{Kind: problem.KindTooLarge, Detail: "the body is larger than 1 MiB"}
+// readAll reads a body of at most limit bytes within the deadline; subject is
+// what a body that is too large is called.
+func readAll(w http.ResponseWriter, r *http.Request, limit int64, subject string) ([]byte, error) {
+	errTooLarge := problem.TooLarge(subject, int(limit>>20))
+	if r.ContentLength > limit {
+		return nil, errTooLarge
+	}
+	controller := http.NewResponseController(w)
+	_ = controller.SetReadDeadline(time.Now().Add(bodyDeadline)) // a recorder in a test has none
+	raw, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
+	_ = controller.SetReadDeadline(time.Time{})
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge):
+		return nil, errTooLarge
+	case err != nil:
+		return nil, problem.Malformed("the body could not be read to its end")
+	}
+	return raw, nil
+}
 
 // checkMediaType accepts JSON, and a body that does not say what it is.
 func checkMediaType(contentType string) error {

@@ -99,7 +99,7 @@ func TestReadBodyRefusesSizeAndMediaType(t *testing.T) {
 			if length == "unknown" {
 				r.ContentLength = -1
 			}
-			_, err := readBody(httptest.NewRecorder(), r, new(api.GroupRequest))
+			_, err := readBody(httptest.NewRecorder(), r, new(api.GroupRequest), false)
 			var p *problem.Problem
 			if err != nil && !errors.As(err, &p) {
 				t.Fatal(err)

@@ -138,6 +138,9 @@ func TestTransportOfEveryOperation(t *testing.T) {
 				{"too big", `{"name":"` + strings.Repeat("x", 1<<20) + `"}`, "application/json", 413},
 				{"a form", `name=web`, "application/x-www-form-urlencoded", 415},
 			} {
+				if test.body == "" && operation.BodyOptional {
+					continue
+				}
 				got := ask(t, plane, operation.Method, path, test.body, "Content-Type", test.contentType)
 				if got.status != test.status {
 					t.Errorf("%s: %d, want %d: %s", test.name, got.status, test.status, got.body)

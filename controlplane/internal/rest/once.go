@@ -19,12 +19,12 @@ const maxIdempotencyKey = 128
 
 // secretAnswers are the operations whose answer holds a secret. It is kept
 // sealed, for a short time, and no cache may keep it.
-var secretAnswers = map[string]bool{"SetupInstance": true, "CreateToken": true, "CreateSetupKey": true}
+var secretAnswers = map[string]bool{"SetupInstance": true, "CreateToken": true, "CreateSetupKey": true, "RenderCloudInit": true}
 
 // repeatable reports whether a request is a create that names an
 // Idempotency-Key, and who asks is known.
 func repeatable(r *http.Request, x *exchange) bool {
-	return r.Method == http.MethodPost && r.Header.Get("Idempotency-Key") != "" &&
+	return r.Method == http.MethodPost && !x.operation.PlainBody && r.Header.Get("Idempotency-Key") != "" &&
 		(x.caller.Kind == auth.KindUser || x.caller.Kind == auth.KindServiceUser)
 }
 

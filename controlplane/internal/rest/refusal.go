@@ -33,9 +33,24 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, err error) {
 		header.Set("Retry-After", strconv.Itoa(wholeSeconds(p.RetryAfter)))
 	}
 	w.WriteHeader(body.Status)
-	if err := json.NewEncoder(w).Encode(body); err != nil {
+	if err := json.NewEncoder(w).Encode(withMembers(body, p.Members)); err != nil {
 		s.logger.Debug("problem not delivered", program.KeyRequest, x.requestID, program.KeyError, err)
 	}
+}
+
+// withMembers is a problem with more members than all have.
+func withMembers(body api.Problem, members any) any {
+	if members == nil {
+		return body
+	}
+	all := map[string]json.RawMessage{}
+	for _, part := range []any{members, body} { // what all problems have comes last and wins
+		text, err := json.Marshal(part)
+		if err != nil || json.Unmarshal(text, &all) != nil {
+			return body
+		}
+	}
+	return all
 }
 
 func (s *Server) classify(r *http.Request, err error) *problem.Problem {

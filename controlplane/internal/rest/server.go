@@ -100,6 +100,7 @@ func New(config Config) (*Server, error) {
 
 // ServeHTTP answers one request.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	lockMethods(r)
 	x := &exchange{requestID: requestID(r), remote: remoteAddress(r), channel: channel(r)}
 	r = withExchange(r, x)
 	w.Header().Set("X-Request-ID", x.requestID)
@@ -136,15 +137,12 @@ func (s *Server) serveContract(w http.ResponseWriter, r *http.Request, x *exchan
 		s.refuse(w, r, err)
 		return
 	}
-	var raw []byte
-	if x.operation.NewBody != nil {
-		var err error
-		if raw, err = readBody(w, r, x.operation.NewBody()); err != nil {
-			s.refuse(w, r, err)
-			return
-		}
-		r.Body = io.NopCloser(bytes.NewReader(raw))
+	raw, err := readAny(w, r, x.operation)
+	if err != nil {
+		s.refuse(w, r, err)
+		return
 	}
+	r.Body = io.NopCloser(bytes.NewReader(raw))
 	if repeatable(r, x) {
 		s.serveOnce(w, r, raw)
 		return
@@ -159,7 +157,7 @@ func (s *Server) admit(r *http.Request, x *exchange) error {
 	x.operation = operation
 	limited := auth.Origin(x.remote).String()
 	if !exists || operation.Credential != api.NoCredential {
-		principal, err := s.authenticator.Authenticate(r.Context(), r.Header.Get("Authorization"), x.remote)
+		principal, err := s.authenticator.Authenticate(r.Context(), authorization(r), x.remote)
 		if err != nil {
 			return err
 		}

@@ -97,6 +97,9 @@ func (i *Installation) nextSteps(done firstStart) string {
 	if i.pin != "" {
 		say("CA pin           %s", i.pin)
 	}
+	if done.authority != "" {
+		say("CA certificate   %s (for programs that know no pin: curl --cacert, TF_HTTP_CLIENT_CA_CERTIFICATE_PEM)", done.authority)
+	}
 	if _, err := os.Stat(done.setupKey); err == nil {
 		say("setup key        %s (reusable)", done.setupKey)
 	}

@@ -21,13 +21,14 @@ import (
 
 // An Installation is a control plane with its listeners, ready to run.
 type Installation struct {
-	config   Config
-	folder   *folder
-	listener net.Listener
-	public   *url.URL
-	pin      string // empty when clients need none
-	setup    token.Secret
-	tls      *tls.Config
+	config    Config
+	folder    *folder
+	listener  net.Listener
+	public    *url.URL
+	pin       string // empty when clients need none
+	authority []byte // certificate of the installation's own authority in PEM; nil without one
+	setup     token.Secret
+	tls       *tls.Config
 	*Plane
 	relay *embeddedRelay
 }
@@ -70,6 +71,8 @@ func (i *Installation) open(ctx context.Context) (err error) {
 		Database:   i.folder.file(databaseFile),
 		MasterKey:  i.folder.file(masterKeyFile),
 		Issuer:     issuer,
+		PublicURL:  i.public.String(),
+		CAPin:      i.pin,
 		Relays:     i.relaysFor,
 		SetupToken: i.guardSetup(),
 		Rate:       i.config.Rate,
@@ -135,7 +138,7 @@ func (i *Installation) prove() error {
 	if err != nil {
 		return err
 	}
-	i.tls, i.pin = issued.TLS(), issued.Pin()
+	i.tls, i.pin, i.authority = issued.TLS(), issued.Pin(), authority.PEM()
 	return nil
 }
 

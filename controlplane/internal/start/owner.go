@@ -18,10 +18,11 @@ const ownerTokenDays = 365
 
 // A firstStart tells what the owner has to know. Its secrets are in files.
 type firstStart struct {
-	profile  profilePlace
-	setupKey string // the file of the reusable setup key
-	fresh    bool   // the owner was made now
-	newToken bool   // the profile was written
+	profile   profilePlace
+	setupKey  string // the file of the reusable setup key
+	authority string // the file of the authority's certificate; empty without one
+	fresh     bool   // the owner was made now
+	newToken  bool   // the profile was written
 }
 
 // ensureOwner makes the owner of a new installation with a token, which goes
@@ -44,6 +45,9 @@ func (i *Installation) ensureOwner(ctx context.Context) (firstStart, error) {
 		err = i.makeOwner(ctx, system, &done)
 	case i.config.NewToken:
 		err = i.makeToken(ctx, system, &done)
+	}
+	if err == nil {
+		done.authority, err = i.leaveAuthority(place)
 	}
 	return done, err
 }

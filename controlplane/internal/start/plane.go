@@ -31,6 +31,9 @@ type PlaneConfig struct {
 	// Issuer is the audience of agent tokens; required.
 	Issuer string
 
+	// PublicURL and CAPin are what new machines are told; see state.Config.
+	PublicURL, CAPin string
+
 	// Relays returns the relays with credentials for a peer. Nil means that
 	// there are none.
 	Relays func(accountID, peerID string) []api.RelayServer
@@ -80,7 +83,10 @@ func (p *Plane) build(ctx context.Context, config PlaneConfig) (err error) {
 	if err != nil {
 		return err
 	}
-	if p.State, err = state.New(ctx, state.Config{Store: p.store, Keys: keys, Issuer: config.Issuer, Logger: config.Logger}); err != nil {
+	p.State, err = state.New(ctx, state.Config{
+		Store: p.store, Keys: keys, Issuer: config.Issuer, PublicURL: config.PublicURL, CAPin: config.CAPin, Logger: config.Logger,
+	})
+	if err != nil {
 		return err
 	}
 	if err := p.connect(config); err != nil {

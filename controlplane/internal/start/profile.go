@@ -52,6 +52,23 @@ func placeProfile(configured, dataDir string, public *url.URL, pin string) (prof
 	return place, writable(filepath.Dir(place.path))
 }
 
+// authoritySuffix ends the name of the certificate beside a profile.
+const authoritySuffix = ".ca.pem"
+
+// leaveAuthority puts the certificate of the installation's own authority
+// beside the profile, for programs that know no pin, such as Terraform's http
+// backend and curl. It returns the path, empty when there is no such authority.
+func (i *Installation) leaveAuthority(place profilePlace) (string, error) {
+	if i.authority == nil {
+		return "", nil
+	}
+	path := place.path + authoritySuffix
+	if err := os.WriteFile(path, i.authority, 0o644); err != nil { //nolint:gosec // a certificate is public
+		return "", fmt.Errorf("leave the certificate of the authority beside the profile: %w", err)
+	}
+	return path, nil
+}
+
 // writable makes a folder if need be and proves that a file can be made in it.
 func writable(folder string) error {
 	if err := os.MkdirAll(folder, 0o700); err != nil { //nolint:gosec // the place is the operator's choice

@@ -80,6 +80,7 @@ func activityText(code string) string {
 	words := map[string]string{
 		"create": "created", "update": "changed", "delete": "deleted", "peer.add": "member added", "peer.remove": "member removed",
 		"enroll": "enrolled", "withdraw": "withdrew", "expire": "removed after absence",
+		"write": "written", "restore": "restored", "lock": "locked", "unlock": "unlocked", "force-unlock": "unlocked by force",
 	}
 	if said, ok := words[verb]; ok {
 		verb = said

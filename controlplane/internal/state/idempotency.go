@@ -144,7 +144,7 @@ func (s *State) answerAgain(c *Claim, p auth.Principal, row store.StoredAnswer, 
 	}
 	var body any
 	err = s.reading(p, func(a *account) error {
-		body = a.show(o)
+		body = a.show(o, p)
 		return nil
 	})
 	switch {
@@ -162,21 +162,25 @@ func (s *State) answerAgain(c *Claim, p auth.Principal, row store.StoredAnswer, 
 }
 
 // show is the answer of the create that o tells of; nil when the object is gone again.
-func (a *account) show(o outcome) any {
+func (a *account) show(o outcome, p auth.Principal) any {
 	switch o.Activity {
 	case "group.create":
 		if g, ok := a.groups.get(o.Target); ok {
 			return a.showGroup(g)
 		}
 	case "policy.create":
-		if p, ok := a.policies.get(o.Target); ok {
-			return a.showPolicy(p)
+		if kept, ok := a.policies.get(o.Target); ok {
+			return a.showPolicy(kept)
 		}
 	case "setup-key.create":
 		if k, ok := a.keys.get(o.Target); ok {
 			shown := showSetupKey(k)
 			shown.Key = o.Secret
 			return shown
+		}
+	case "user.create":
+		if u, ok := a.users.get(o.Target); ok {
+			return showUser(u, p)
 		}
 	case "token.create":
 		if t, ok := a.tokens.get(o.Target); ok {

@@ -89,6 +89,10 @@ func TestAnswerSurvivesCrash(t *testing.T) {
 		"setup key": func(ctx context.Context) (any, error) {
 			return f.CreateSetupKey(ctx, f.owner, api.SetupKeyRequest{Name: "crash"})
 		},
+		"user": func(ctx context.Context) (any, error) {
+			service := true
+			return f.CreateUser(ctx, f.owner, api.UserRequest{Name: new("crash"), IsServiceUser: &service})
+		},
 		"token": func(ctx context.Context) (any, error) {
 			return f.CreateToken(ctx, f.owner, user, api.TokenRequest{Name: "crash", ExpiresIn: 1})
 		},

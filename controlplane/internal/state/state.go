@@ -40,6 +40,12 @@ type Config struct {
 	// agents' tokens. Required.
 	Issuer string
 
+	// PublicURL is where machines reach the control plane. Empty means Issuer.
+	PublicURL string
+
+	// CAPin is the pin that machines need beside it; empty for none.
+	CAPin string
+
 	// DNSDomain is the domain of a new network. Empty means wattle.internal.
 	DNSDomain string
 }
@@ -67,6 +73,9 @@ func New(ctx context.Context, cfg Config) (*State, error) {
 	}
 	if cfg.DNSDomain == "" {
 		cfg.DNSDomain = "wattle.internal"
+	}
+	if cfg.PublicURL == "" {
+		cfg.PublicURL = cfg.Issuer
 	}
 	s := &State{
 		cfg: cfg, store: cfg.Store, blobs: netmap.NewBlobCache(64 << 20),

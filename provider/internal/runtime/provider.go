@@ -168,6 +168,10 @@ func (p *Provider) Resources(context.Context) []func() resource.Resource {
 func (p *Provider) DataSources(context.Context) []func() datasource.DataSource {
 	var out []func() datasource.DataSource
 	for _, n := range terraform.Nouns {
+		if n.Render != nil {
+			out = append(out, func() datasource.DataSource { return &renderedSource{noun: n} })
+			continue
+		}
 		out = append(out, func() datasource.DataSource { return &objectSource{noun: n} })
 		if n.ListSchema != nil {
 			out = append(out, func() datasource.DataSource { return &listSource{noun: n} })

@@ -1,0 +1,100 @@
+// Package cloudinit renders the user data with which a new machine installs the
+// agent and enrols.
+//
+//	write_files: setup key (0600), unit, script ─> runcmd: script
+//	script: download ─> SHA-256 ─> install ─> start the daemon ─> wattle up ─> remove the key
+package cloudinit
+
+import (
+	_ "embed"
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"path"
+	"strings"
+	"text/template"
+)
+
+// The ways by which the agent comes onto the machine.
+const (
+	Binary  = "binary"  // a download of the program
+	Package = "package" // a download of a .deb, .rpm or .apk
+	None    = "none"    // the image has it
+)
+
+// keyFile is where the setup key lies until the machine is enrolled.
+const keyFile = "/etc/wattle/setup-key"
+
+// Config says what the machine is told.
+type Config struct {
+	// ManagementURL is the address of the control plane; required.
+	ManagementURL string
+
+	// CAPin is the pin of its authority; empty when the machine needs none.
+	CAPin string
+
+	// Install is Binary, Package or None.
+	Install string
+
+	// AgentURL and AgentSHA256 are what to download and its hash in
+	// hexadecimal digits; empty with None.
+	AgentURL, AgentSHA256 string
+
+	// SetupKey is the secret. Either it or SetupKeyFile.
+	SetupKey string
+
+	// SetupKeyFile is a file on the machine that holds the secret.
+	SetupKeyFile string
+
+	// Hostname is the name of the machine; empty leaves it alone.
+	Hostname string
+}
+
+//go:embed user_data.tmpl
+var userData string
+
+var page = template.Must(template.New("user data").Funcs(template.FuncMap{
+	"yaml": inYAML, "shell": inShell,
+}).Parse(userData))
+
+// Render returns the user data. Equal configurations render equal bytes.
+func Render(c Config) (string, error) {
+	values := struct {
+		Config
+		KeyFile string
+		Kind    string // of the package: deb, rpm or apk
+	}{Config: c, KeyFile: c.SetupKeyFile}
+	if values.KeyFile == "" {
+		values.KeyFile = keyFile
+	}
+	if c.Install == Package {
+		values.Kind, _ = PackageKind(c.AgentURL)
+	}
+	var text strings.Builder
+	if err := page.Execute(&text, values); err != nil {
+		return "", fmt.Errorf("render user data: %w", err)
+	}
+	return text.String(), nil
+}
+
+// PackageKind is the kind of a package by the end of its address: deb, rpm or
+// apk.
+func PackageKind(address string) (kind string, ok bool) {
+	parsed, err := url.Parse(address)
+	if err != nil {
+		return "", false
+	}
+	kind = strings.TrimPrefix(path.Ext(parsed.Path), ".")
+	return kind, kind == "deb" || kind == "rpm" || kind == "apk"
+}
+
+// inYAML writes a text as a scalar. YAML 1.2 takes every JSON text.
+func inYAML(text string) (string, error) {
+	quoted, err := json.Marshal(text)
+	return string(quoted), err
+}
+
+// inShell writes a text as one word of a shell.
+func inShell(text string) string {
+	return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
+}
