@@ -60,6 +60,14 @@ type Config struct {
 	// the host of the public URL.
 	RelayAddress string
 
+	// SeparateRelays are the addresses, host:port, of relays that run elsewhere:
+	// wattle-relay, or any TURN server that takes TURN REST credentials.
+	SeparateRelays []string
+
+	// RelaySecretFile holds the secret that the separate relays share with the
+	// control plane. Required when there are any.
+	RelaySecretFile string
+
 	// Rate is how many requests a second one caller may make on average; 0
 	// for the default, negative for no limit.
 	Rate float64
@@ -79,6 +87,8 @@ func (c *Config) Flags(flags *pflag.FlagSet) {
 	flags.BoolVar(&c.Relay, "relay", true, "run the embedded relay (STUN and TURN)")
 	flags.StringVar(&c.RelayListen, "relay-listen", ":3478", "address of the relay, UDP and TCP")
 	flags.StringVar(&c.RelayAddress, "relay-address", "", "address at which agents reach the relay (default: the host of the public URL)")
+	flags.StringSliceVar(&c.SeparateRelays, "separate-relay", nil, "address of a wattle-relay that runs elsewhere, such as relay.example:3478; may be repeated")
+	flags.StringVar(&c.RelaySecretFile, "relay-secret-file", "", "file with the secret that the separate relays share with this server (their --secret-file)")
 	flags.Float64Var(&c.Rate, "rate-limit", 0, "requests per second and caller on average; 0 for the default, negative for no limit")
 }
 
@@ -111,6 +121,9 @@ func (c *Config) check() error {
 			return program.Usage("--relay-address %q is not an IPv4 address", c.RelayAddress)
 		}
 	}
+	if err := c.checkSeparateRelays(); err != nil {
+		return err
+	}
 	if c.PublicURL == "" {
 		return nil
 	}
@@ -124,6 +137,18 @@ func (c *Config) check() error {
 		}
 		if !isLoopback(host) {
 			return program.Usage("plain HTTP on %s would show every token to whoever is on the path; make --public-url https:, listen on 127.0.0.1, or say --insecure-http", c.Listen)
+		}
+	}
+	return nil
+}
+
+func (c *Config) checkSeparateRelays() error {
+	if (len(c.SeparateRelays) > 0) != (c.RelaySecretFile != "") {
+		return program.Usage("--separate-relay and --relay-secret-file belong together; give both or none")
+	}
+	for _, at := range c.SeparateRelays {
+		if host, port, err := net.SplitHostPort(at); err != nil || host == "" || port == "" {
+			return program.Usage("--separate-relay %q is not an address such as relay.example:3478", at)
 		}
 	}
 	return nil

@@ -17,6 +17,7 @@ import (
 	"github.com/wattlenet/wattle/controlplane/internal/certificate"
 	"github.com/wattlenet/wattle/controlplane/internal/seal/token"
 	"github.com/wattlenet/wattle/generated/api"
+	relay "github.com/wattlenet/wattle/relay/server"
 )
 
 // An Installation is a control plane with its listeners, ready to run.
@@ -30,7 +31,8 @@ type Installation struct {
 	setup     token.Secret
 	tls       *tls.Config
 	*Plane
-	relay *embeddedRelay
+	relay  *relay.Server // nil without an embedded relay
+	offers []relayOffer  // of every relay, the embedded one first
 }
 
 // Open prepares an installation: it locks the data folder, opens the listener,
@@ -78,15 +80,31 @@ func (i *Installation) open(ctx context.Context) (err error) {
 		Rate:       i.config.Rate,
 		Logger:     i.config.Logger,
 	})
-	if err != nil || !i.config.Relay {
+	if err != nil {
 		return err
 	}
-	secret, err := i.State.Secret(ctx, relaySecretName)
+	return i.openRelays(ctx)
+}
+
+// openRelays opens the embedded relay and notes those that run elsewhere.
+func (i *Installation) openRelays(ctx context.Context) error {
+	separate, err := separateRelays(i.config)
 	if err != nil {
-		return fmt.Errorf("read the secret of the relay: %w", err)
+		return err
 	}
-	i.relay, err = newEmbeddedRelay(i.config, i.public, secret)
-	return err
+	if i.config.Relay {
+		secret, err := i.State.Secret(ctx, relaySecretName)
+		if err != nil {
+			return fmt.Errorf("read the secret of the relay: %w", err)
+		}
+		server, offer, err := newEmbeddedRelay(i.config, i.public, secret)
+		if err != nil {
+			return err
+		}
+		i.relay, i.offers = server, append(i.offers, offer)
+	}
+	i.offers = append(i.offers, separate...)
+	return nil
 }
 
 // listen opens the listener and finds out under which URL it is reached.
@@ -143,7 +161,11 @@ func (i *Installation) prove() error {
 }
 
 func (i *Installation) relaysFor(accountID, peerID string) []api.RelayServer {
-	return i.relay.forPeer(accountID, peerID)
+	relays := make([]api.RelayServer, len(i.offers))
+	for n, offer := range i.offers {
+		relays[n] = offer.forPeer(accountID, peerID)
+	}
+	return relays
 }
 
 // Run serves until ctx is done and stops in order: streams first, then
@@ -155,7 +177,7 @@ func (i *Installation) Run(ctx context.Context) error {
 	behind, stopBehind := context.WithCancel(context.WithoutCancel(ctx))
 	group.Go(func() error { return i.Plane.Run(behind) })
 	if i.relay != nil {
-		group.Go(func() error { return i.relay.server.Run(behind) })
+		group.Go(func() error { return i.relay.Run(behind) })
 	}
 	group.Go(func() error {
 		defer stopBehind()
@@ -173,7 +195,7 @@ func (i *Installation) Close() error {
 		}
 	}
 	if i.relay != nil {
-		faults = append(faults, i.relay.server.Close())
+		faults = append(faults, i.relay.Close())
 	}
 	if i.Plane != nil {
 		faults = append(faults, i.Plane.Close())

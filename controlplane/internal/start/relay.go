@@ -1,10 +1,12 @@
 package start
 
 import (
+	"bytes"
 	"fmt"
 	"net"
 	"net/netip"
 	"net/url"
+	"os"
 	"time"
 
 	"github.com/wattlenet/wattle/generated/api"
@@ -19,15 +21,19 @@ const relayCredentialLife = 12 * time.Hour
 // and its relay share.
 const relaySecretName = "relay"
 
-// An embeddedRelay is the relay of this process and what agents are told of it.
-type embeddedRelay struct {
-	server *relay.Server
+// minRelaySecret is what wattle-relay asks for too: a shorter secret could be
+// guessed from one captured packet.
+const minRelaySecret = 16
+
+// A relayOffer is what agents are told of one relay.
+type relayOffer struct {
+	id     string
 	secret relay.Secret
 	urls   []string
 }
 
-// newEmbeddedRelay opens the sockets of the relay.
-func newEmbeddedRelay(config Config, public *url.URL, secret []byte) (*embeddedRelay, error) {
+// newEmbeddedRelay opens the sockets of the relay of this process.
+func newEmbeddedRelay(config Config, public *url.URL, secret []byte) (*relay.Server, relayOffer, error) {
 	server, err := relay.New(relay.Config{
 		Secret:       secret,
 		Listen:       []string{config.RelayListen},
@@ -35,13 +41,13 @@ func newEmbeddedRelay(config Config, public *url.URL, secret []byte) (*embeddedR
 		Logger:       config.Logger,
 	})
 	if err != nil {
-		return nil, fmt.Errorf("the embedded relay cannot start: %w; choose other addresses with --relay-listen and --relay-address, or leave it out with --relay=false", err)
+		return nil, relayOffer{}, fmt.Errorf("the embedded relay cannot start: %w; choose other addresses with --relay-listen and --relay-address, or leave it out with --relay=false", err)
 	}
 	host := public.Hostname()
 	if config.RelayAddress != "" || isLoopback(host) {
 		host = server.RelayAddress().String()
 	}
-	return &embeddedRelay{server: server, secret: secret, urls: relayURLs(host, server.Addrs()[0].Port())}, nil
+	return server, relayOffer{id: "embedded", secret: secret, urls: relayURLs(host, fmt.Sprint(server.Addrs()[0].Port()))}, nil
 }
 
 // relayAddress returns the address of allocations: what was configured, or the
@@ -58,19 +64,41 @@ func relayAddress(configured string, public *url.URL) netip.Addr {
 }
 
 // relayURLs are the STUN and TURN URIs of a relay (RFC 7064, RFC 7065).
-func relayURLs(host string, port uint16) []string {
-	at := net.JoinHostPort(host, fmt.Sprint(port))
+func relayURLs(host, port string) []string {
+	at := net.JoinHostPort(host, port)
 	return []string{"turn:" + at + "?transport=udp", "turn:" + at + "?transport=tcp", "stun:" + at}
 }
 
-// forPeer returns the relay with credentials that only this peer is given.
-func (e *embeddedRelay) forPeer(accountID, peerID string) []api.RelayServer {
-	if e == nil {
-		return []api.RelayServer{}
+// separateRelays are the relays that run elsewhere. All share the secret in
+// config.RelaySecretFile.
+func separateRelays(config Config) ([]relayOffer, error) {
+	if len(config.SeparateRelays) == 0 {
+		return nil, nil
 	}
+	text, err := os.ReadFile(config.RelaySecretFile)
+	if err != nil {
+		return nil, fmt.Errorf("read the secret of the relays: %w; name a readable file with --relay-secret-file", err)
+	}
+	secret := bytes.TrimSpace(text)
+	if len(secret) < minRelaySecret {
+		return nil, fmt.Errorf("the secret in %s has %d bytes, it needs %d or more; give every wattle-relay the same one", config.RelaySecretFile, len(secret), minRelaySecret)
+	}
+	var offers []relayOffer
+	for _, at := range config.SeparateRelays {
+		host, port, err := net.SplitHostPort(at)
+		if err != nil {
+			return nil, fmt.Errorf("relay %s: %w", at, err) // Config.check saw to it that it splits
+		}
+		offers = append(offers, relayOffer{id: at, secret: secret, urls: relayURLs(host, port)})
+	}
+	return offers, nil
+}
+
+// forPeer returns the relay with credentials that only this peer is given.
+func (o relayOffer) forPeer(accountID, peerID string) api.RelayServer {
 	expires := time.Now().Add(relayCredentialLife).Truncate(time.Second).UTC()
-	credential := relay.NewCredential(e.secret, relay.Holder{Account: accountID, Peer: peerID}, expires)
-	return []api.RelayServer{{
-		Id: "embedded", Urls: e.urls, Username: credential.Username, Password: credential.Password, Expires: expires,
-	}}
+	credential := relay.NewCredential(o.secret, relay.Holder{Account: accountID, Peer: peerID}, expires)
+	return api.RelayServer{
+		Id: o.id, Urls: o.urls, Username: credential.Username, Password: credential.Password, Expires: expires,
+	}
 }

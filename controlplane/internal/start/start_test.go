@@ -97,7 +97,7 @@ func TestCertificateCoversEveryWayIn(t *testing.T) {
 }
 
 func TestRelayURLs(t *testing.T) {
-	got := relayURLs("2001:db8::1", 3478)
+	got := relayURLs("2001:db8::1", "3478")
 	want := []string{"turn:[2001:db8::1]:3478?transport=udp", "turn:[2001:db8::1]:3478?transport=tcp", "stun:[2001:db8::1]:3478"}
 	if !slices.Equal(got, want) {
 		t.Errorf("%v", got)
