@@ -37,7 +37,7 @@ func directTCP(ctx context.Context, c config) (err error) {
 	// The streams are measured in the order A B, B A, A B, so that a machine that becomes slower or faster favours nobody.
 	var ratios, fast, reference []float64
 	streams := []stream{{"between agents", netip.AddrPortFrom(ours, 5201), &fast}, {"through wireguard-go", netip.AddrPortFrom(plain, 5201), &reference}}
-	for range max(5, c.rounds) {
+	for range max(21, 2*c.rounds) {
 		for _, s := range streams {
 			rate, err := throughput(ctx, n.a, n.b, s.to.String(), streamLength)
 			if err != nil {
