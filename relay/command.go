@@ -1,11 +1,8 @@
 package main
 
 import (
-	"bytes"
 	"errors"
-	"fmt"
 	"net/netip"
-	"os"
 	"strconv"
 	"strings"
 
@@ -14,9 +11,6 @@ import (
 	"github.com/wattlenet/wattle/internal/program"
 	"github.com/wattlenet/wattle/relay/server"
 )
-
-// minSecret keeps out secrets that could be guessed from one captured packet.
-const minSecret = 16
 
 // options are the flags as they were typed.
 type options struct {
@@ -106,26 +100,17 @@ func (o *options) config() (server.Config, error) {
 }
 
 func (o *options) readSecret() (server.Secret, error) {
-	var secret []byte
 	switch {
 	case o.secretFile != "" && o.secret != "":
 		return nil, program.Usage("--secret and --secret-file are both given; keep one")
 	case o.secretFile != "":
-		text, err := os.ReadFile(o.secretFile)
-		if err != nil {
-			return nil, fmt.Errorf("read the secret: %w", err)
-		}
-		secret = bytes.TrimSpace(text)
-	default:
-		secret = []byte(o.secret)
-	}
-	switch {
-	case len(secret) == 0:
+		return server.ReadSecret(o.secretFile)
+	case o.secret == "":
 		return nil, program.Usage("the secret is missing: give --secret-file or WATTLE_SECRET")
-	case len(secret) < minSecret:
-		return nil, program.Usage("the secret has %d bytes, it needs %d or more", len(secret), minSecret)
+	case len(o.secret) < server.MinSecret:
+		return nil, program.Usage("the secret has %d bytes, it needs %d or more", len(o.secret), server.MinSecret)
 	}
-	return secret, nil
+	return server.Secret(o.secret), nil
 }
 
 // parsePorts reads "49152-65535".

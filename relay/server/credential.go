@@ -1,12 +1,14 @@
 package server
 
 import (
+	"bytes"
 	"crypto/hmac"
 	"crypto/sha1" //nolint:gosec // TURN REST credentials are HMAC-SHA1 by definition; coturn computes the same
 	"encoding/base64"
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -28,6 +30,24 @@ var (
 // A Secret is the key that the control plane and its relays share. It does not
 // print.
 type Secret []byte
+
+// MinSecret is the length in bytes of the shortest secret that is accepted: a
+// shorter one could be guessed from one captured packet.
+const MinSecret = 16
+
+// ReadSecret reads the secret in file, without blanks around it. The error names
+// the file when it cannot be read or holds fewer than MinSecret bytes.
+func ReadSecret(file string) (Secret, error) {
+	text, err := os.ReadFile(file) //nolint:gosec // the operator names the file
+	if err != nil {
+		return nil, fmt.Errorf("read the secret: %w", err)
+	}
+	secret := bytes.TrimSpace(text)
+	if len(secret) < MinSecret {
+		return nil, fmt.Errorf("the secret in %s has %d bytes, it needs %d or more", file, len(secret), MinSecret)
+	}
+	return secret, nil
+}
 
 func (Secret) String() string       { return "(secret)" }
 func (Secret) GoString() string     { return "(secret)" }

@@ -1,12 +1,10 @@
 package start
 
 import (
-	"bytes"
 	"fmt"
 	"net"
 	"net/netip"
 	"net/url"
-	"os"
 	"time"
 
 	"github.com/wattlenet/wattle/generated/api"
@@ -20,10 +18,6 @@ const relayCredentialLife = 12 * time.Hour
 // relaySecretName is under what state keeps the secret that the control plane
 // and its relay share.
 const relaySecretName = "relay"
-
-// minRelaySecret is what wattle-relay asks for too: a shorter secret could be
-// guessed from one captured packet.
-const minRelaySecret = 16
 
 // A relayOffer is what agents are told of one relay.
 type relayOffer struct {
@@ -75,13 +69,9 @@ func separateRelays(config Config) ([]relayOffer, error) {
 	if len(config.SeparateRelays) == 0 {
 		return nil, nil
 	}
-	text, err := os.ReadFile(config.RelaySecretFile)
+	secret, err := relay.ReadSecret(config.RelaySecretFile)
 	if err != nil {
-		return nil, fmt.Errorf("read the secret of the relays: %w; name a readable file with --relay-secret-file", err)
-	}
-	secret := bytes.TrimSpace(text)
-	if len(secret) < minRelaySecret {
-		return nil, fmt.Errorf("the secret in %s has %d bytes, it needs %d or more; give every wattle-relay the same one", config.RelaySecretFile, len(secret), minRelaySecret)
+		return nil, fmt.Errorf("%w; --relay-secret-file names the file that every wattle-relay has as --secret-file", err)
 	}
 	var offers []relayOffer
 	for _, at := range config.SeparateRelays {
