@@ -11,10 +11,12 @@ const ProviderName = "wattle"
 var Nouns = []*Noun{
 	nounAccountSettings,
 	nounCloudInit,
+	nounCountry,
 	nounGroup,
 	nounGroupMembership,
 	nounPeer,
 	nounPolicy,
+	nounPostureCheck,
 	nounSetupKey,
 	nounToken,
 	nounUser,

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"math/bits"
+	"slices"
 
 	"github.com/wattlenet/wattle/generated/api"
 )
@@ -81,8 +82,25 @@ func HashSelf(s api.SelfView) Digest {
 	if s.Approved {
 		approved = 1
 	}
-	return newItem('o').number(s.N).number(approved).
-		text(s.Id, s.Name, s.Key, s.Ip, s.Ipv6, s.Network, s.NetworkV6, s.DnsDomain).sum()
+	i := newItem('o').number(s.N).number(approved).
+		text(s.Id, s.Name, s.Key, s.Ip, s.Ipv6, s.Network, s.NetworkV6, s.DnsDomain)
+	if s.Processes != nil {
+		i = i.text(*s.Processes...)
+	}
+	return i.sum()
+}
+
+// SameSelf reports whether two views of a peer say the same.
+func SameSelf(a, b api.SelfView) bool {
+	var x, y []string
+	if a.Processes != nil {
+		x = *a.Processes
+	}
+	if b.Processes != nil {
+		y = *b.Processes
+	}
+	a.Processes, b.Processes = nil, nil
+	return a == b && slices.Equal(x, y)
 }
 
 // An item collects the bytes under a hash. The array keeps most items off the heap.

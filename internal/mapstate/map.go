@@ -78,7 +78,7 @@ func (m *Map) Equal(o *Map) bool {
 
 // SameContent reports whether both maps hold the same content, at whatever serial.
 func (m *Map) SameContent(o *Map) bool {
-	return m.Self == o.Self && m.digest == o.digest && maps.Equal(m.Peers, o.Peers) &&
+	return SameSelf(m.Self, o.Self) && m.digest == o.digest && maps.Equal(m.Peers, o.Peers) &&
 		maps.EqualFunc(m.Rules, o.Rules, equalRules) &&
 		maps.EqualFunc(m.Sets, o.Sets, func(a, b *roaring.Bitmap) bool { return a.Equals(b) })
 }

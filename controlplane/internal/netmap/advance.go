@@ -221,7 +221,8 @@ func (b *batch) between(from, to *class) []*op {
 func (b *batch) tellSelves() {
 	for p := range b.selves {
 		self := selfOf(p.Peer, b.e.settings)
-		if self == p.self {
+		self.Processes = b.e.asked(p)
+		if mapstate.SameSelf(self, p.self) {
 			continue
 		}
 		known := p.self.Id != ""

@@ -51,6 +51,7 @@ type Engine struct {
 	bases    map[string]*base
 	groups   map[string]bool // names of the bases that are groups of the account
 	policies map[string][]*rule
+	checks   map[string]*check
 	sets     map[string]*set // by the key of their expression
 	classes  map[string]*class
 	history  history
@@ -86,7 +87,7 @@ func New(cfg Config) (*Engine, error) {
 	cfg.LogEntries = cmp.Or(cfg.LogEntries, defaultLogEntries)
 	return &Engine{
 		cfg: cfg, peers: map[string]*peer{}, ordinals: map[uint32]*peer{}, approved: roaring.New(),
-		bases: map[string]*base{}, groups: map[string]bool{}, policies: map[string][]*rule{},
+		bases: map[string]*base{}, groups: map[string]bool{}, policies: map[string][]*rule{}, checks: map[string]*check{},
 		sets: map[string]*set{}, classes: map[string]*class{}, history: history{limit: cfg.LogEntries},
 	}, nil
 }
@@ -139,7 +140,7 @@ func (e *Engine) Rebuild(serial int64, changes []Change) (*Update, error) {
 	u.single = slices.Collect(maps.Keys(fresh.peers))
 	e.serial, e.settings, e.peers, e.ordinals, e.approved = serial, fresh.settings, fresh.peers, fresh.ordinals, fresh.approved
 	e.bases, e.groups, e.policies, e.sets, e.classes = fresh.bases, fresh.groups, fresh.policies, fresh.sets, fresh.classes
-	e.history = fresh.history
+	e.checks, e.history = fresh.checks, fresh.history
 	e.rebuilt++
 	return u, nil
 }

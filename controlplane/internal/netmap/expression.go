@@ -13,7 +13,7 @@ import (
 
 // A base is a group, or a single peer that rules name: what sets are made of. It knows everything that depends on it.
 type base struct {
-	// name is "g:" and a group id, or "p:" and a peer id.
+	// name is "g:" and a group id, or "p:" and a peer id; for the part that meets posture checks, these come behind.
 	name string
 	// members holds ordinals, unapproved peers among them.
 	members *roaring.Bitmap
@@ -22,6 +22,12 @@ type base struct {
 	sources      map[*rule]struct{}  // rules with it at their source
 	destinations map[*rule]struct{}  // rules with it at their destination
 	classes      map[*class]struct{} // classes that stand in it
+
+	// parts are the bases that hold those members only that meet posture checks; nil without. Of a part, whole is where
+	// it comes from and checks are what its members meet.
+	parts  map[*base]struct{}
+	whole  *base
+	checks []*check
 }
 
 func groupName(id string) string { return "g:" + id }
@@ -38,7 +44,10 @@ func newBase(name string) *base {
 func (b *base) named() bool { return len(b.sources)+len(b.destinations) > 0 }
 
 // idle reports whether nothing depends on the base.
-func (b *base) idle() bool { return !b.named() && len(b.sets)+len(b.classes) == 0 }
+func (b *base) idle() bool { return !b.named() && len(b.sets)+len(b.classes)+len(b.parts) == 0 }
+
+// derived reports a base that peers do not join: a single peer, or the part of a base that meets posture checks.
+func (b *base) derived() bool { return b.whole != nil || strings.HasPrefix(b.name, peerName("")) }
 
 func byName(a, b *base) int { return strings.Compare(a.name, b.name) }
 

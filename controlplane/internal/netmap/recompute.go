@@ -17,6 +17,9 @@ type Account struct {
 	// Groups holds the ids of the members of each group by its id.
 	Groups   map[string][]string
 	Policies []Policy
+	Checks   []Check
+	// Passing holds the ids of the peers that meet each posture check, by its id.
+	Passing  map[string][]string
 	Settings Settings
 }
 
@@ -113,9 +116,48 @@ func (s plainSet) key() string {
 }
 
 func (w *whole) holds(s plainSet, id string) bool {
-	in := func(name string) bool { return w.stands[id][name] }
+	in := func(name string) bool { return w.in(name, id) }
 	return slices.ContainsFunc(s.union, in) && !slices.ContainsFunc(s.minus, in) &&
 		(!s.bounded || slices.ContainsFunc(s.within, func(x plainSet) bool { return w.holds(x, id) }))
+}
+
+// in reports whether a peer stands in a base, and meets the posture checks that the name of a part tells.
+func (w *whole) in(name, id string) bool {
+	name, checks, part := strings.Cut(name, filterMark)
+	if !w.stands[id][name] {
+		return false
+	}
+	for check := range strings.SplitSeq(checks, "+") {
+		if part && !slices.Contains(w.account.Passing[check], id) {
+			return false
+		}
+	}
+	return true
+}
+
+// processes are the programs about which a peer is asked: those of the checks of every rule at whose source it would
+// stand if it met them.
+func (w *whole) processes(id string) *[]string {
+	var paths []string
+	for _, r := range w.rules {
+		for _, name := range slices.Concat(r.sources, r.destinations) {
+			name, checks, part := strings.Cut(name, filterMark)
+			if !part || !w.stands[id][name] {
+				continue
+			}
+			for _, c := range w.account.Checks {
+				if slices.Contains(strings.Split(checks, "+"), c.ID) {
+					paths = append(paths, c.Processes...)
+				}
+			}
+		}
+	}
+	if paths == nil {
+		return nil
+	}
+	slices.Sort(paths)
+	paths = slices.Compact(paths)
+	return &paths
 }
 
 func (w *whole) members(s plainSet) *roaring.Bitmap {
@@ -246,5 +288,7 @@ func (w *whole) assemble(p Peer, serial int64, sets map[string]*roaring.Bitmap, 
 		told = append(told, api.PeerSet{Id: id, Members: encode(members)})
 	}
 	slices.SortFunc(rules, func(a, b api.CompiledRule) int { return strings.Compare(a.Id, b.Id) })
-	return mapstate.Assemble(w.cfg.Epoch, serial, selfOf(p, w.account.Settings), entries, told, rules)
+	self := selfOf(p, w.account.Settings)
+	self.Processes = w.processes(p.ID)
+	return mapstate.Assemble(w.cfg.Epoch, serial, self, entries, told, rules)
 }

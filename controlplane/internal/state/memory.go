@@ -7,7 +7,9 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"time"
 
+	"github.com/wattlenet/wattle/controlplane/internal/geo"
 	"github.com/wattlenet/wattle/controlplane/internal/netmap"
 	"github.com/wattlenet/wattle/controlplane/internal/store"
 )
@@ -21,29 +23,35 @@ type account struct {
 	id     string
 	engine *netmap.Engine
 
-	mu       sync.RWMutex // guards what follows
-	row      store.Account
-	all      string // id of the group All
-	users    ordered[store.User]
-	tokens   ordered[store.Token]
-	keys     ordered[store.SetupKey]
-	groups   ordered[group]
-	policies ordered[object[policyBody]]
-	peers    ordered[store.Peer]
-	members  map[string]map[string]int64 // group -> peer -> position
-	groupsOf map[string]map[string]bool  // peer -> groups
-	behind   bool                        // the engine refused a change and could not be rebuilt
+	mu            sync.RWMutex // guards what follows
+	row           store.Account
+	all           string // id of the group All
+	users         ordered[store.User]
+	tokens        ordered[store.Token]
+	keys          ordered[store.SetupKey]
+	groups        ordered[group]
+	policies      ordered[object[policyBody]]
+	peers         ordered[store.Peer]
+	postureChecks ordered[object[postureBody]]
+	meets         map[string]map[string]bool  // posture check -> peers that meet it
+	members       map[string]map[string]int64 // group -> peer -> position
+	groupsOf      map[string]map[string]bool  // peer -> groups
+	behind        bool                        // the engine refused a change and could not be rebuilt
 
 	listening sync.Mutex // guards listeners and held while they run
 	listeners map[*func(*netmap.Update)]func(*netmap.Update)
 
-	present presences
-	marks   marks // only the goroutine in Run touches them
+	places *geo.Database // nil without one
+	since  time.Time     // when the server took the account up
+
+	assessing sync.Mutex // held while a peer is judged and the outcome written
+	present   presences
+	marks     marks // only the goroutine in Run touches them
 }
 
 func newAccount(id string, engine *netmap.Engine) *account {
 	return &account{
-		id: id, engine: engine, members: map[string]map[string]int64{}, groupsOf: map[string]map[string]bool{},
+		id: id, engine: engine, since: now(), meets: map[string]map[string]bool{}, members: map[string]map[string]int64{}, groupsOf: map[string]map[string]bool{},
 		listeners: map[*func(*netmap.Update)]func(*netmap.Update){},
 		present:   presences{of: map[string]*presence{}},
 	}
@@ -114,6 +122,8 @@ type change struct {
 	Object   *store.Object     `json:"object,omitempty"`
 	Peer     *store.Peer       `json:"peer,omitempty"`
 	Member   *store.Membership `json:"member,omitempty"`
+	// Facts are those by which a peer meets other posture checks than before.
+	Facts *store.Presence `json:"facts,omitempty"`
 	// Touched lists the groups whose version counts one more change.
 	Touched []string `json:"touched,omitempty"`
 }
@@ -144,6 +154,8 @@ func (a *account) apply(c change) ([]netmap.Change, error) {
 	case c.Peer != nil:
 		a.peers.put(c.Peer.ID, c.Peer.Seq, *c.Peer)
 		return onePeer(*c.Peer)
+	case c.Facts != nil:
+		return a.judge(c.Facts.PeerID), nil
 	case c.Member != nil:
 		return a.applyMember(*c.Member, c.Remove), nil
 	}
@@ -221,6 +233,9 @@ func (a *account) removePeer(p store.Peer) {
 	}
 	delete(a.groupsOf, p.ID)
 	a.peers.remove(p.ID, p.Seq)
+	for _, peers := range a.meets {
+		delete(peers, p.ID)
+	}
 	a.present.forget(p.ID)
 }
 

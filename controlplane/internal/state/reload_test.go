@@ -28,6 +28,7 @@ type picture struct {
 	Reach    map[string][]string
 	Digests  map[string]api.MapPosition
 	Nouns    map[string]any
+	Meets    map[string]map[string]bool
 }
 
 func look(t testing.TB, s *State, accountID string) picture {
@@ -46,6 +47,7 @@ func look(t testing.TB, s *State, accountID string) picture {
 	pic := picture{
 		Row: a.row, All: a.all, Users: a.users.byID, Tokens: a.tokens.byID, Keys: a.keys.byID, Groups: a.groups.byID,
 		Peers: a.peers.byID, Members: a.members, GroupsOf: map[string]map[string]bool{}, Reach: map[string][]string{}, Digests: map[string]api.MapPosition{}, Nouns: map[string]any{},
+		Meets: a.meets,
 	}
 	for peer, groups := range a.groupsOf {
 		if len(groups) > 0 {
@@ -136,7 +138,9 @@ func (w *walker) step() {
 	pol, hasPolicy := pick(w, policies)
 	k, _ := pick(w, keys)
 	rule := api.PolicyRuleRequest{Name: name, Sources: ids(g.Id), Destinations: ids("All")}
-	switch w.rand.IntN(15) {
+	switch w.rand.IntN(18) {
+	case 15, 16, 17:
+		w.posture(name)
 	case 0, 1:
 		_, _ = f.CreateGroup(ctx, f.owner, api.GroupRequest{Name: name, Peers: ids(some...)})
 	case 2, 3:
@@ -173,6 +177,31 @@ func (w *walker) step() {
 		_, _ = f.UpdateAccountSettings(ctx, f.owner, api.AccountSettingsRequest{DnsDomain: new(name + ".internal")}, "")
 	case 14:
 		w.user(name, g.Id)
+	}
+}
+
+// posture makes, changes or removes checks, names them in policies and has machines report.
+func (w *walker) posture(name string) {
+	f, ctx := w.f, w.t.Context()
+	checks := must2(f.ListPostureChecks(ctx, f.owner, api.ListPostureChecksParams{}))(w.t)
+	c, has := pick(w, checks)
+	path := fmt.Sprintf("/bin/%d", w.rand.IntN(3))
+	switch roll := w.rand.IntN(8); {
+	case !has || roll == 0:
+		_, _ = f.CreatePostureCheck(ctx, f.owner, guard(name, path))
+	case roll == 1:
+		_, _ = f.UpdatePostureCheck(ctx, f.owner, c.Id, guard(name, path), "")
+	case roll == 2:
+		_ = f.DeletePostureCheck(ctx, f.owner, c.Id, "")
+	case roll < 5:
+		_, _ = f.CreatePolicy(ctx, f.owner, api.PolicyRequest{
+			Name: name, SourcePostureChecks: &[]string{c.Id}, Rules: []api.PolicyRuleRequest{{Name: name, Sources: ids("All"), Destinations: ids("All")}},
+		})
+	default:
+		peers := must2(f.ListPeers(ctx, f.owner, api.ListPeersParams{}))(w.t)
+		if p, has := pick(w, peers); has {
+			f.reports(p, running(path))
+		}
 	}
 }
 

@@ -11,11 +11,12 @@ import (
 
 // The kinds of objects and of what refers to them.
 const (
-	KindGroup    = "group"
-	KindPolicy   = "policy"
-	KindSetupKey = "setup-key"
-	KindPeer     = "peer"
-	KindUser     = "user"
+	KindGroup        = "group"
+	KindPolicy       = "policy"
+	KindPostureCheck = "posture-check"
+	KindSetupKey     = "setup-key"
+	KindPeer         = "peer"
+	KindUser         = "user"
 )
 
 // An Object is a noun that is kept as JSON.
