@@ -33,6 +33,7 @@ var benchmarks = []struct {
 	{"sizes", sizes},
 	{"idle", idle},
 	{"join", join},
+	{"rest", rest},
 	{"terraform", terraform},
 	{"first_ping", firstPing},
 	{"direct_tcp", directTCP},

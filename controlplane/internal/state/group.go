@@ -140,16 +140,11 @@ func (w *write) insertGroup(name string) (store.Object, error) {
 
 // freeGroupName answers a conflict when another group than except has the name.
 func (w *write) freeGroupName(name, except string) error {
-	rows, err := store.ObjectsByIDOrName(w.ctx, w.tx, w.account.ID, store.KindGroup, []string{name})
-	if err != nil {
-		return err
+	id, err := store.ObjectWithNameKey(w.ctx, w.tx, w.account.ID, store.KindGroup, *groupNameKey(issuedByAPI, name))
+	if err == nil && id != "" && id != except {
+		return problem.Conflict("group", "name", name)
 	}
-	for _, row := range rows {
-		if row.NameKey != nil && *row.NameKey == *groupNameKey(issuedByAPI, name) && row.ID != except {
-			return problem.Conflict("group", "name", name)
-		}
-	}
-	return nil
+	return err
 }
 
 // knownPeers returns the peers that a request names; nil when it names none.
