@@ -66,11 +66,6 @@ func ObjectsByIDOrName(ctx context.Context, tx *Tx, accountID, kind string, text
 	return all, nil
 }
 
-// ObjectWithNameKey returns the id of the object of a kind that has a unique name; empty when there is none.
-func ObjectWithNameKey(ctx context.Context, tx *Tx, accountID, kind, nameKey string) (string, error) {
-	return optionalText(ctx, tx, "SELECT id FROM object WHERE account_id = ? AND kind = ? AND name_key = ?", accountID, kind, nameKey)
-}
-
 // RaiseVersions counts a change of each object.
 func RaiseVersions(ctx context.Context, tx *Tx, ids []string) error {
 	for chunk := range chunks(ids) {
