@@ -37,6 +37,7 @@ var benchmarks = []struct {
 	{"net/first_ping", firstPing},
 	{"net/direct_tcp", directTCP},
 	{"net/relay_tcp", relayTCP},
+	{"net/nat_matrix", natMatrix},
 }
 
 func main() {
