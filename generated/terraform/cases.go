@@ -27,6 +27,7 @@ type Trial struct {
 	WriteOnly bool
 	Chosen    bool // the server chooses where the user does not
 	Synthetic bool // known to the provider only
+	Only      bool // of several of which at least one is needed, the only one in a smallest object
 	Values    []string
 	Invalid   []string
 	Excludes  []string // attributes that cannot be set beside this one
@@ -38,12 +39,30 @@ var Cases = []Case{
 		Noun: "account_settings", Type: "wattle_account_settings", Plural: "account_settingses", Key: "", Path: "/api/accounts/current/settings",
 		Kind:   Singleton,
 		Lookup: []string(nil), Parents: []string{},
-		Setup: "",
+		Setup: "resource \"wattle_group\" \"ref1\" {\n  name = \"ref1\"\n}\n\nresource \"wattle_group\" \"ref2\" {\n  name = \"ref2\"\n}\n",
 		Needs: []string(nil),
 		Attributes: []Trial{
+			{Name: "auto_update_version", OptIn: true, Values: []string{"\"0.0.0\"", "\"1.1.1\""}, Invalid: []string{"\"no such value!\"", "\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\""}},
 			{Name: "dns_domain", OptIn: true, Values: []string{"\"one.example.org\"", "\"two.example.org\""}, Invalid: []string{"\"\"", "\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\"", "\"Example.Org.\""}},
+			{Name: "groups_propagation_enabled", OptIn: true, Values: []string{"true", "false"}},
+			{Name: "jwt_allow_groups", OptIn: true, Values: []string{"[\"first\"]", "[\"first\", \"second\"]"}},
+			{Name: "jwt_groups_claim_name", OptIn: true, Values: []string{"\"first\"", "\"second\""}, Invalid: []string{"\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\""}},
+			{Name: "jwt_groups_enabled", OptIn: true, Values: []string{"true", "false"}},
+			{Name: "lazy_connection_enabled", OptIn: true, Values: []string{"true", "false"}},
 			{Name: "network_range", OptIn: true, Values: []string{"\"10.10.0.0/16\"", "\"10.11.0.0/16\""}, Invalid: []string{"\"xxxxxxxxxxxxxxxxxxx\"", "\"10.0.0.1/8\""}},
+			{Name: "network_traffic_logs_enabled", OptIn: true, Values: []string{"true", "false"}},
+			{Name: "network_traffic_logs_groups", OptIn: true, Values: []string{"[wattle_group.ref1.id]", "[wattle_group.ref1.id, wattle_group.ref2.id]"}},
+			{Name: "network_traffic_packet_counter_enabled", OptIn: true, Values: []string{"true", "false"}},
 			{Name: "peer_approval_enabled", OptIn: true, Values: []string{"true", "false"}},
+			{Name: "peer_expose_enabled", OptIn: true, Values: []string(nil)},
+			{Name: "peer_expose_groups", OptIn: true, Values: []string{"[wattle_group.ref1.id]", "[wattle_group.ref1.id, wattle_group.ref2.id]"}},
+			{Name: "peer_inactivity_expiration", OptIn: true, Values: []string{"2", "3", "1"}, Invalid: []string{"0", "3153600001"}},
+			{Name: "peer_inactivity_expiration_enabled", OptIn: true, Values: []string{"true", "false"}},
+			{Name: "peer_login_expiration", OptIn: true, Values: []string{"3601", "3602", "3600"}, Invalid: []string{"3599", "15552001"}},
+			{Name: "peer_login_expiration_enabled", OptIn: true, Values: []string{"true", "false"}},
+			{Name: "regular_users_view_blocked", OptIn: true, Values: []string{"true", "false"}},
+			{Name: "routing_peer_dns_resolution_enabled", OptIn: true, Values: []string{"true", "false"}},
+			{Name: "user_approval_required", OptIn: true, Values: []string{"true", "false"}},
 		},
 	},
 	{
@@ -78,8 +97,12 @@ var Cases = []Case{
 			{Name: "approval_required", OptIn: true, Values: []string{"true", "false"}},
 			{Name: "deregister_on_destroy", Default: "false", Synthetic: true, Values: []string{"true"}},
 			{Name: "id", Required: true, Immutable: true, Values: []string{"\"{{peer:1}}\"", "\"{{peer:2}}\""}},
+			{Name: "inactivity_expiration_enabled", OptIn: true, Values: []string(nil)},
 			{Name: "ip", OptIn: true, Values: []string{"\"100.64.0.101\"", "\"100.64.0.102\""}, Invalid: []string{"\"100.64.0.01\"", "\"fd00::1\""}},
+			{Name: "ipv6", OptIn: true, Values: []string{"\"fd00::1\"", "\"fd00::2\""}, Invalid: []string{"\"FD00::1\""}},
+			{Name: "login_expiration_enabled", OptIn: true, Values: []string(nil)},
 			{Name: "name", OptIn: true, Values: []string{"\"first\"", "\"second\""}, Invalid: []string{"\"\"", "\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\""}},
+			{Name: "ssh_enabled", OptIn: true, Values: []string{"true", "false"}},
 		},
 	},
 	{

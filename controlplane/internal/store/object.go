@@ -16,6 +16,8 @@ const (
 	KindSetupKey = "setup-key"
 	KindPeer     = "peer"
 	KindUser     = "user"
+	KindInvite   = "invite"
+	KindAccount  = "account"
 )
 
 // An Object is a noun that is kept as JSON.
@@ -39,6 +41,11 @@ var Objects = newTable("object", 1, `id account_id kind seq name name_key create
 // FindObject returns an object of an account; ErrNoRow when it has none of the kind with the id.
 func FindObject(ctx context.Context, tx *Tx, accountID, kind, id string) (Object, error) {
 	return Objects.get(ctx, tx, "WHERE account_id = ? AND kind = ? AND id = ?", accountID, kind, id)
+}
+
+// FindObjectByKey returns the object of a kind that has a unique value; ErrNoRow when none has it.
+func FindObjectByKey(ctx context.Context, tx *Tx, accountID, kind, key string) (Object, error) {
+	return Objects.get(ctx, tx, "WHERE account_id = ? AND kind = ? AND name_key = ?", accountID, kind, key)
 }
 
 // AccountObjects returns the objects of an account.
