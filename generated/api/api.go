@@ -1351,6 +1351,9 @@ type GroupMembership struct {
 
 	// PeerId The id of the peer.
 	PeerId string `json:"peer_id"`
+
+	// Version Always 1, since an edge is there or it is not; the ETag.
+	Version int64 `json:"version"`
 }
 
 // GroupMembershipRequest The peer to put into the group.
@@ -2586,6 +2589,9 @@ type AccountId = string
 // Cursor defines model for Cursor.
 type Cursor = string
 
+// Fields defines model for Fields.
+type Fields = []string
+
 // GroupId defines model for GroupId.
 type GroupId = string
 
@@ -2701,6 +2707,12 @@ type ListGroupMembershipsParams struct {
 
 	// Cursor Where the page begins, as the `Link` header of the page before it told (RFC 8288).
 	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+}
+
+// DeleteGroupMembershipParams defines parameters for DeleteGroupMembership.
+type DeleteGroupMembershipParams struct {
+	// IfMatch The ETag of the object as the caller knows it; 412 when the object changed since (RFC 9110, section 13.1.1). Absent, the last write wins.
+	IfMatch *IfMatch `json:"If-Match,omitempty"`
 }
 
 // ListPeersParams defines parameters for ListPeers.
@@ -2863,6 +2875,12 @@ type ListTokensParams struct {
 
 	// Cursor Where the page begins, as the `Link` header of the page before it told (RFC 8288).
 	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+}
+
+// DeleteTokenParams defines parameters for DeleteToken.
+type DeleteTokenParams struct {
+	// IfMatch The ETag of the object as the caller knows it; 412 when the object changed since (RFC 9110, section 13.1.1). Absent, the last write wins.
+	IfMatch *IfMatch `json:"If-Match,omitempty"`
 }
 
 // EnrollAgentJSONRequestBody defines body for EnrollAgent for application/json ContentType.
@@ -3339,7 +3357,7 @@ type ServerInterface interface {
 	CreateGroupMembership(w http.ResponseWriter, r *http.Request, groupId GroupId)
 	// DeleteGroupMembership Take a peer out of a group.
 	// (DELETE /api/groups/{group_id}/peers/{peer_id})
-	DeleteGroupMembership(w http.ResponseWriter, r *http.Request, groupId GroupId, peerId PeerId)
+	DeleteGroupMembership(w http.ResponseWriter, r *http.Request, groupId GroupId, peerId PeerId, params DeleteGroupMembershipParams)
 	// GetGroupMembership Read a membership.
 	// (GET /api/groups/{group_id}/peers/{peer_id})
 	GetGroupMembership(w http.ResponseWriter, r *http.Request, groupId GroupId, peerId PeerId)
@@ -3456,7 +3474,7 @@ type ServerInterface interface {
 	CreateToken(w http.ResponseWriter, r *http.Request, userId UserId)
 	// DeleteToken Revoke a token.
 	// (DELETE /api/users/{user_id}/tokens/{token_id})
-	DeleteToken(w http.ResponseWriter, r *http.Request, userId UserId, tokenId TokenId)
+	DeleteToken(w http.ResponseWriter, r *http.Request, userId UserId, tokenId TokenId, params DeleteTokenParams)
 	// GetToken Read a token.
 	// (GET /api/users/{user_id}/tokens/{token_id})
 	GetToken(w http.ResponseWriter, r *http.Request, userId UserId, tokenId TokenId)
@@ -4121,8 +4139,32 @@ func (siw *ServerInterfaceWrapper) DeleteGroupMembership(w http.ResponseWriter, 
 		return
 	}
 
+	// Parameter object where we will unmarshal all parameters from the context
+	var params DeleteGroupMembershipParams
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "If-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
+		var IfMatch IfMatch
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "If-Match", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "If-Match", Err: err})
+			return
+		}
+
+		params.IfMatch = &IfMatch
+
+	}
+
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		siw.Handler.DeleteGroupMembership(w, r, groupId, peerId)
+		siw.Handler.DeleteGroupMembership(w, r, groupId, peerId, params)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -5635,8 +5677,32 @@ func (siw *ServerInterfaceWrapper) DeleteToken(w http.ResponseWriter, r *http.Re
 		return
 	}
 
+	// Parameter object where we will unmarshal all parameters from the context
+	var params DeleteTokenParams
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "If-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
+		var IfMatch IfMatch
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "If-Match", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "If-Match", Err: err})
+			return
+		}
+
+		params.IfMatch = &IfMatch
+
+	}
+
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		siw.Handler.DeleteToken(w, r, userId, tokenId)
+		siw.Handler.DeleteToken(w, r, userId, tokenId, params)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -6326,6 +6392,7 @@ func (response CreateGroupMembership200JSONResponse) VisitCreateGroupMembershipR
 type DeleteGroupMembershipRequestObject struct {
 	GroupId GroupId `json:"group_id"`
 	PeerId  PeerId  `json:"peer_id"`
+	Params  DeleteGroupMembershipParams
 }
 
 type DeleteGroupMembershipResponseObject interface {
@@ -7217,6 +7284,7 @@ func (response CreateToken200JSONResponse) VisitCreateTokenResponse(w http.Respo
 type DeleteTokenRequestObject struct {
 	UserId  UserId  `json:"user_id"`
 	TokenId TokenId `json:"token_id"`
+	Params  DeleteTokenParams
 }
 
 type DeleteTokenResponseObject interface {
@@ -8029,11 +8097,12 @@ func (sh *strictHandler) CreateGroupMembership(w http.ResponseWriter, r *http.Re
 }
 
 // DeleteGroupMembership operation middleware
-func (sh *strictHandler) DeleteGroupMembership(w http.ResponseWriter, r *http.Request, groupId GroupId, peerId PeerId) {
+func (sh *strictHandler) DeleteGroupMembership(w http.ResponseWriter, r *http.Request, groupId GroupId, peerId PeerId, params DeleteGroupMembershipParams) {
 	var request DeleteGroupMembershipRequestObject
 
 	request.GroupId = groupId
 	request.PeerId = peerId
+	request.Params = params
 
 	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
 		return sh.ssi.DeleteGroupMembership(ctx, request.(DeleteGroupMembershipRequestObject))
@@ -9126,11 +9195,12 @@ func (sh *strictHandler) CreateToken(w http.ResponseWriter, r *http.Request, use
 }
 
 // DeleteToken operation middleware
-func (sh *strictHandler) DeleteToken(w http.ResponseWriter, r *http.Request, userId UserId, tokenId TokenId) {
+func (sh *strictHandler) DeleteToken(w http.ResponseWriter, r *http.Request, userId UserId, tokenId TokenId, params DeleteTokenParams) {
 	var request DeleteTokenRequestObject
 
 	request.UserId = userId
 	request.TokenId = tokenId
+	request.Params = params
 
 	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
 		return sh.ssi.DeleteToken(ctx, request.(DeleteTokenRequestObject))
