@@ -26,17 +26,15 @@ import (
 )
 
 // Provider is the Terraform provider over all nouns of the contract.
-type Provider struct{ version string }
+type Provider struct {
+	version string
+	conn    *connection // since Configure
+}
 
 var (
 	_ provider.ProviderWithEphemeralResources = (*Provider)(nil)
 	_ provider.ProviderWithListResources      = (*Provider)(nil)
 )
-
-// New returns a factory of providers of the given version.
-func New(version string) func() provider.Provider {
-	return func() provider.Provider { return &Provider{version: version} }
-}
 
 // Metadata names the provider; the name is the prefix of every resource.
 func (p *Provider) Metadata(_ context.Context, _ provider.MetadataRequest, resp *provider.MetadataResponse) {
@@ -96,6 +94,7 @@ func (p *Provider) Configure(ctx context.Context, req provider.ConfigureRequest,
 		return
 	}
 	c := &connection{}
+	p.conn = c
 	if s.unknown() {
 		if req.ClientCapabilities.DeferralAllowed {
 			resp.Deferred = &provider.Deferred{Reason: provider.DeferredReasonProviderConfigUnknown}
