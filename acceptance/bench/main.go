@@ -36,6 +36,7 @@ var benchmarks = []struct {
 	{"terraform", terraform},
 	{"first_ping", firstPing},
 	{"direct_tcp", directTCP},
+	{"nat_matrix", natMatrix},
 }
 
 func main() {

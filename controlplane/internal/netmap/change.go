@@ -85,7 +85,8 @@ type Policy struct {
 	Rules   []Rule
 }
 
-// A Rule lets sources open traffic to destinations, or forbids it. Either end is a list of groups or a single peer.
+// A Rule lets sources open traffic to destinations, or forbids it. Either end is a list of groups,
+// a single peer or a single resource.
 type Rule struct {
 	ID      string
 	Enabled bool
@@ -99,6 +100,8 @@ type Rule struct {
 	Sources, Destinations []string
 	// SourcePeer and DestinationPeer are peer ids; empty when groups stand at that end.
 	SourcePeer, DestinationPeer string
+	// SourceResource and DestinationResource are ids of resources of networks; empty when groups or peers stand there.
+	SourceResource, DestinationResource string
 	// Ports are the destination ports; none means any.
 	Ports []PortRange
 }
