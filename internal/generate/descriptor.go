@@ -86,6 +86,9 @@ func (p *nounPage) operations() {
 	if p.Delete != nil && p.Resource != nil {
 		p.f("Delete: func(ctx context.Context, c *sdk.Client, ids []string, opts ...sdk.CallOption) error {\nreturn c.%s(ctx, %sopts...)\n},", p.Delete.ID, idArguments(p.Delete))
 	}
+	if p.Referrers != nil {
+		p.f("Referrers: func(ctx context.Context, c *sdk.Client, ids []string, opts ...sdk.CallOption) ([]Referrer, error) {\nout := []Referrer{}\nlist, err := c.%s(ctx, %sopts...)\nfor _, r := range list {\nout = append(out, Referrer{r.Type, r.Id, r.Name, r.Field})\n}\nreturn out, err\n},", p.Referrers.ID, idArguments(p.Referrers))
+	}
 	if p.List == nil {
 		return
 	}
