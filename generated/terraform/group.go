@@ -265,7 +265,7 @@ var nounGroup = &Noun{
 	},
 	Referrers: func(ctx context.Context, c *sdk.Client, ids []string, opts ...sdk.CallOption) ([]Referrer, error) {
 		out := []Referrer{}
-		list, err := c.ListGroupReferrers(ctx, ids[0], opts...)
+		list, err := c.ListGroupReferrers(ctx, ids[0], sdk.ListGroupReferrersOptions{}, opts...)
 		for _, r := range list {
 			out = append(out, Referrer{r.Type, r.Id, r.Name, r.Field})
 		}
