@@ -3526,6 +3526,9 @@ type ServerInterface interface {
 	// UpdateSetupKey Change a setup key.
 	// (PUT /api/setup-keys/{setup_key_id})
 	UpdateSetupKey(w http.ResponseWriter, r *http.Request, setupKeyId SetupKeyId, params UpdateSetupKeyParams)
+	// RevokeSetupKey Revoke a setup key.
+	// (POST /api/setup-keys/{setup_key_id}/revoke)
+	RevokeSetupKey(w http.ResponseWriter, r *http.Request, setupKeyId SetupKeyId)
 	// ListTerraformStates List the Terraform states.
 	// (GET /api/terraform/states)
 	ListTerraformStates(w http.ResponseWriter, r *http.Request)
@@ -5108,6 +5111,32 @@ func (siw *ServerInterfaceWrapper) UpdateSetupKey(w http.ResponseWriter, r *http
 	handler.ServeHTTP(w, r)
 }
 
+// RevokeSetupKey operation middleware
+func (siw *ServerInterfaceWrapper) RevokeSetupKey(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "setup_key_id" -------------
+	var setupKeyId SetupKeyId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "setup_key_id", r.PathValue("setup_key_id"), &setupKeyId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "setup_key_id", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.RevokeSetupKey(w, r, setupKeyId)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
 // ListTerraformStates operation middleware
 func (siw *ServerInterfaceWrapper) ListTerraformStates(w http.ResponseWriter, r *http.Request) {
 
@@ -6026,6 +6055,7 @@ func HandlerWithOptions(si ServerInterface, options StdHTTPServerOptions) http.H
 	m.HandleFunc(http.MethodDelete+" "+options.BaseURL+"/api/setup-keys/{setup_key_id}", wrapper.DeleteSetupKey)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/setup-keys/{setup_key_id}", wrapper.GetSetupKey)
 	m.HandleFunc(http.MethodPut+" "+options.BaseURL+"/api/setup-keys/{setup_key_id}", wrapper.UpdateSetupKey)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/api/setup-keys/{setup_key_id}/revoke", wrapper.RevokeSetupKey)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/terraform/states", wrapper.ListTerraformStates)
 	m.HandleFunc(http.MethodDelete+" "+options.BaseURL+"/api/terraform/states/{state_name}", wrapper.DeleteTerraformState)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/terraform/states/{state_name}", wrapper.GetTerraformState)
@@ -7001,6 +7031,28 @@ func (response UpdateSetupKey200JSONResponse) VisitUpdateSetupKeyResponse(w http
 	return err
 }
 
+type RevokeSetupKeyRequestObject struct {
+	SetupKeyId SetupKeyId `json:"setup_key_id"`
+}
+
+type RevokeSetupKeyResponseObject interface {
+	VisitRevokeSetupKeyResponse(w http.ResponseWriter) error
+}
+
+type RevokeSetupKey200JSONResponse SetupKey
+
+func (response RevokeSetupKey200JSONResponse) VisitRevokeSetupKeyResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type ListTerraformStatesRequestObject struct {
 }
 
@@ -7571,6 +7623,9 @@ type StrictServerInterface interface {
 	// UpdateSetupKey Change a setup key.
 	// (PUT /api/setup-keys/{setup_key_id})
 	UpdateSetupKey(ctx context.Context, request UpdateSetupKeyRequestObject) (UpdateSetupKeyResponseObject, error)
+	// RevokeSetupKey Revoke a setup key.
+	// (POST /api/setup-keys/{setup_key_id}/revoke)
+	RevokeSetupKey(ctx context.Context, request RevokeSetupKeyRequestObject) (RevokeSetupKeyResponseObject, error)
 	// ListTerraformStates List the Terraform states.
 	// (GET /api/terraform/states)
 	ListTerraformStates(ctx context.Context, request ListTerraformStatesRequestObject) (ListTerraformStatesResponseObject, error)
@@ -8820,6 +8875,32 @@ func (sh *strictHandler) UpdateSetupKey(w http.ResponseWriter, r *http.Request, 
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(UpdateSetupKeyResponseObject); ok {
 		if err := validResponse.VisitUpdateSetupKeyResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// RevokeSetupKey operation middleware
+func (sh *strictHandler) RevokeSetupKey(w http.ResponseWriter, r *http.Request, setupKeyId SetupKeyId) {
+	var request RevokeSetupKeyRequestObject
+
+	request.SetupKeyId = setupKeyId
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.RevokeSetupKey(ctx, request.(RevokeSetupKeyRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "RevokeSetupKey")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(RevokeSetupKeyResponseObject); ok {
+		if err := validResponse.VisitRevokeSetupKeyResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {

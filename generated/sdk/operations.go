@@ -952,6 +952,17 @@ func (c *Client) RestoreTerraformStateVersion(ctx context.Context, stateName str
 	return &out, nil
 }
 
+// RevokeSetupKey revokes a setup key: nobody can enrol with it from now on. Machines that did stay.
+// A key that is revoked already stays as it is.
+func (c *Client) RevokeSetupKey(ctx context.Context, setupKeyID string, opts ...CallOption) (*api.SetupKey, error) {
+	call := newCall("POST", "/api/setup-keys/"+url.PathEscape(setupKeyID)+"/revoke", opts)
+	var out api.SetupKey
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
 // SetupInstance creates the owner of the installation and, on request, a first token. Of any number
 // of parallel requests one wins; afterwards the answer is 412 for ever. The answer is never cached.
 func (c *Client) SetupInstance(ctx context.Context, body api.SetupRequest, opts ...CallOption) (*api.SetupResult, error) {
