@@ -25,7 +25,7 @@ type config struct {
 	dir       string // a folder for files, removed at the end
 }
 
-// benchmarks lists the groups of figures in the order in which they run.
+// benchmarks lists the groups of figures in the order in which they run; net/ are those of the data plane.
 var benchmarks = []struct {
 	name string
 	run  func(context.Context, config) error
@@ -33,10 +33,12 @@ var benchmarks = []struct {
 	{"sizes", sizes},
 	{"idle", idle},
 	{"join", join},
+	{"rest", rest},
 	{"terraform", terraform},
-	{"first_ping", firstPing},
-	{"direct_tcp", directTCP},
-	{"nat_matrix", natMatrix},
+	{"net/first_ping", firstPing},
+	{"net/direct_tcp", directTCP},
+	{"net/relay_tcp", relayTCP},
+	{"net/nat_matrix", natMatrix},
 }
 
 func main() {
@@ -86,7 +88,7 @@ func run(c config, only string) error {
 			continue
 		}
 		c.dir = filepath.Join(root, b.name)
-		if err := os.Mkdir(c.dir, 0o700); err != nil {
+		if err := os.MkdirAll(c.dir, 0o700); err != nil {
 			return fmt.Errorf("make the folder of %s: %w", b.name, err)
 		}
 		if err := b.run(ctx, c); err != nil {

@@ -181,6 +181,24 @@ func (e CommandEventType) Valid() bool {
 	}
 }
 
+// Defines values for CompiledRouteRole.
+const (
+	CompiledRouteRoleServe CompiledRouteRole = "serve"
+	CompiledRouteRoleUse   CompiledRouteRole = "use"
+)
+
+// Valid indicates whether the value is a known member of the CompiledRouteRole enum.
+func (e CompiledRouteRole) Valid() bool {
+	switch e {
+	case CompiledRouteRoleServe:
+		return true
+	case CompiledRouteRoleUse:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for CompiledRuleAction.
 const (
 	CompiledRuleActionAccept CompiledRuleAction = "accept"
@@ -201,15 +219,18 @@ func (e CompiledRuleAction) Valid() bool {
 
 // Defines values for CompiledRuleDirection.
 const (
-	CompiledRuleDirectionBoth CompiledRuleDirection = "both"
-	CompiledRuleDirectionIn   CompiledRuleDirection = "in"
-	CompiledRuleDirectionOut  CompiledRuleDirection = "out"
+	CompiledRuleDirectionBoth    CompiledRuleDirection = "both"
+	CompiledRuleDirectionForward CompiledRuleDirection = "forward"
+	CompiledRuleDirectionIn      CompiledRuleDirection = "in"
+	CompiledRuleDirectionOut     CompiledRuleDirection = "out"
 )
 
 // Valid indicates whether the value is a known member of the CompiledRuleDirection enum.
 func (e CompiledRuleDirection) Valid() bool {
 	switch e {
 	case CompiledRuleDirectionBoth:
+		return true
+	case CompiledRuleDirectionForward:
 		return true
 	case CompiledRuleDirectionIn:
 		return true
@@ -238,6 +259,24 @@ func (e CompiledRuleProtocol) Valid() bool {
 	case CompiledRuleProtocolTcp:
 		return true
 	case CompiledRuleProtocolUdp:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for CompiledRuleRoute.
+const (
+	CompiledRuleRouteDestination CompiledRuleRoute = "destination"
+	CompiledRuleRouteSource      CompiledRuleRoute = "source"
+)
+
+// Valid indicates whether the value is a known member of the CompiledRuleRoute enum.
+func (e CompiledRuleRoute) Valid() bool {
+	switch e {
+	case CompiledRuleRouteDestination:
+		return true
+	case CompiledRuleRouteSource:
 		return true
 	default:
 		return false
@@ -402,14 +441,16 @@ func (e HelloEventType) Valid() bool {
 
 // Defines values for MapOpOp.
 const (
-	MapOpOpPeerRemove MapOpOp = "peer_remove"
-	MapOpOpPeerUpsert MapOpOp = "peer_upsert"
-	MapOpOpRuleRemove MapOpOp = "rule_remove"
-	MapOpOpRuleUpsert MapOpOp = "rule_upsert"
-	MapOpOpSelf       MapOpOp = "self"
-	MapOpOpSetPatch   MapOpOp = "set_patch"
-	MapOpOpSetPut     MapOpOp = "set_put"
-	MapOpOpSetRemove  MapOpOp = "set_remove"
+	MapOpOpPeerRemove  MapOpOp = "peer_remove"
+	MapOpOpPeerUpsert  MapOpOp = "peer_upsert"
+	MapOpOpRouteRemove MapOpOp = "route_remove"
+	MapOpOpRouteUpsert MapOpOp = "route_upsert"
+	MapOpOpRuleRemove  MapOpOp = "rule_remove"
+	MapOpOpRuleUpsert  MapOpOp = "rule_upsert"
+	MapOpOpSelf        MapOpOp = "self"
+	MapOpOpSetPatch    MapOpOp = "set_patch"
+	MapOpOpSetPut      MapOpOp = "set_put"
+	MapOpOpSetRemove   MapOpOp = "set_remove"
 )
 
 // Valid indicates whether the value is a known member of the MapOpOp enum.
@@ -418,6 +459,10 @@ func (e MapOpOp) Valid() bool {
 	case MapOpOpPeerRemove:
 		return true
 	case MapOpOpPeerUpsert:
+		return true
+	case MapOpOpRouteRemove:
+		return true
+	case MapOpOpRouteUpsert:
 		return true
 	case MapOpOpRuleRemove:
 		return true
@@ -831,17 +876,29 @@ func (e UserUpdateRole) Valid() bool {
 
 // AccessiblePeer A peer that another one may reach.
 type AccessiblePeer struct {
+	// CityName The city of its address; empty when unknown.
+	CityName string `json:"city_name"`
+
 	// Connected Whether its agent holds a stream now.
 	Connected bool `json:"connected"`
 
+	// CountryCode The country of its address; empty when unknown.
+	CountryCode string `json:"country_code"`
+
 	// DnsLabel The full DNS name.
 	DnsLabel string `json:"dns_label"`
+
+	// GeonameId The number of that place; 0 when unknown.
+	GeonameId int `json:"geoname_id"`
 
 	// Id The id of the peer.
 	Id string `json:"id"`
 
 	// Ip The IPv4 overlay address.
 	Ip string `json:"ip"`
+
+	// Ipv6 The IPv6 overlay address.
+	Ipv6 string `json:"ipv6"`
 
 	// LastSeen When its agent was seen last.
 	LastSeen time.Time `json:"last_seen"`
@@ -851,6 +908,9 @@ type AccessiblePeer struct {
 
 	// Os The operating system.
 	Os string `json:"os"`
+
+	// UserId The id of the person who enrolled it; empty when a setup key did.
+	UserId string `json:"user_id"`
 }
 
 // Account An account holds one network.
@@ -891,25 +951,25 @@ type AccountRequest struct {
 
 // AccountSettings The settings of the account as one flat object.
 type AccountSettings struct {
-	// AutoUpdateVersion The version to which agents update themselves; not available yet.
+	// AutoUpdateVersion The version to which agents update themselves: `disabled`, `latest` or a version such as 1.2.3. It is kept and has no effect yet.
 	AutoUpdateVersion string `json:"auto_update_version"`
 
 	// DnsDomain The domain below which peers have their names.
 	DnsDomain string `json:"dns_domain"`
 
-	// GroupsPropagationEnabled Whether a person's groups reach machines that the person has enrolled already; not available yet.
+	// GroupsPropagationEnabled Whether a change of a person's groups reaches the machines that the person has enrolled already. It is kept and has no effect yet.
 	GroupsPropagationEnabled bool `json:"groups_propagation_enabled"`
 
-	// JwtAllowGroups The groups of the claim of which a person must have one; not available yet.
+	// JwtAllowGroups The names of groups of the claim of which a person must have one; empty lets everybody in. It is kept and has no effect yet.
 	JwtAllowGroups []string `json:"jwt_allow_groups"`
 
-	// JwtGroupsClaimName The claim that names the groups; not available yet.
+	// JwtGroupsClaimName The claim that names the groups; empty means `groups`. It is kept and has no effect yet.
 	JwtGroupsClaimName string `json:"jwt_groups_claim_name"`
 
-	// JwtGroupsEnabled Whether groups come from a claim of the login; not available yet.
+	// JwtGroupsEnabled Whether people get groups from a claim of their login. It is kept and has no effect yet.
 	JwtGroupsEnabled bool `json:"jwt_groups_enabled"`
 
-	// LazyConnectionEnabled Whether machines connect when traffic comes; not available yet.
+	// LazyConnectionEnabled Whether machines connect only when there is traffic. It is kept and has no effect yet.
 	LazyConnectionEnabled bool `json:"lazy_connection_enabled"`
 
 	// NetworkRange The IPv4 range of overlay addresses in CIDR form.
@@ -918,43 +978,43 @@ type AccountSettings struct {
 	// NetworkRangeV6 The IPv6 range of overlay addresses in CIDR form (RFC 4193).
 	NetworkRangeV6 string `json:"network_range_v6"`
 
-	// NetworkTrafficLogsEnabled Whether machines report the flows they carry; not available yet.
+	// NetworkTrafficLogsEnabled Whether machines report the flows that they carry. It is kept and has no effect yet.
 	NetworkTrafficLogsEnabled bool `json:"network_traffic_logs_enabled"`
 
-	// NetworkTrafficLogsGroups The groups whose machines report flows; not available yet.
+	// NetworkTrafficLogsGroups The ids of the groups whose machines report flows; empty means every machine. It is kept and has no effect yet.
 	NetworkTrafficLogsGroups []string `json:"network_traffic_logs_groups"`
 
-	// NetworkTrafficPacketCounterEnabled Whether the reports count packets; not available yet.
+	// NetworkTrafficPacketCounterEnabled Whether the reports of flows count packets and bytes. It is kept and has no effect yet.
 	NetworkTrafficPacketCounterEnabled bool `json:"network_traffic_packet_counter_enabled"`
 
 	// PeerApprovalEnabled Whether a new peer waits until somebody approves it.
 	PeerApprovalEnabled bool `json:"peer_approval_enabled"`
 
-	// PeerExposeEnabled Whether machines may publish services; not available yet.
+	// PeerExposeEnabled Whether machines of `peer_expose_groups` may publish services; needs at least one such group. It is kept and has no effect yet.
 	PeerExposeEnabled bool `json:"peer_expose_enabled"`
 
-	// PeerExposeGroups The groups whose machines may publish services; not available yet.
+	// PeerExposeGroups The ids of the groups whose machines may publish services. It is kept and has no effect yet.
 	PeerExposeGroups []string `json:"peer_expose_groups"`
 
-	// PeerInactivityExpiration After how many seconds of inactivity a login ends; not available yet.
+	// PeerInactivityExpiration After how many seconds of absence a machine of a person needs a new login; at least 1. It is kept and has no effect yet.
 	PeerInactivityExpiration int `json:"peer_inactivity_expiration"`
 
-	// PeerInactivityExpirationEnabled Whether inactivity ends the logins of people; not available yet.
+	// PeerInactivityExpirationEnabled Whether a machine of a person that was away for `peer_inactivity_expiration` needs a new login. It is kept and has no effect yet.
 	PeerInactivityExpirationEnabled bool `json:"peer_inactivity_expiration_enabled"`
 
-	// PeerLoginExpiration After how many seconds a login ends; not available yet.
+	// PeerLoginExpiration After how many seconds a login of a person ends, 3600 (an hour) to 15552000 (180 days). It is kept and has no effect yet.
 	PeerLoginExpiration int `json:"peer_login_expiration"`
 
-	// PeerLoginExpirationEnabled Whether the logins of people end after a time; not available yet.
+	// PeerLoginExpirationEnabled Whether the logins of people end after `peer_login_expiration`, so that their machines need a new one. It is kept and has no effect yet.
 	PeerLoginExpirationEnabled bool `json:"peer_login_expiration_enabled"`
 
-	// RegularUsersViewBlocked Whether users of the role `user` see nothing but their own; always so at present.
+	// RegularUsersViewBlocked Whether people with the role `user` see nothing but their own in the dashboard. It is kept and has no effect yet.
 	RegularUsersViewBlocked bool `json:"regular_users_view_blocked"`
 
-	// RoutingPeerDnsResolutionEnabled Whether routing peers resolve the domains of resources; not available yet.
+	// RoutingPeerDnsResolutionEnabled Whether routing peers resolve the domains of resources. It is kept and has no effect yet.
 	RoutingPeerDnsResolutionEnabled bool `json:"routing_peer_dns_resolution_enabled"`
 
-	// UserApprovalRequired Whether people wait for approval after the first login; not available yet.
+	// UserApprovalRequired Whether people wait for approval after their first login. It is kept and has no effect yet.
 	UserApprovalRequired bool `json:"user_approval_required"`
 
 	// Version Counts the changes of the account; the ETag.
@@ -963,67 +1023,67 @@ type AccountSettings struct {
 
 // AccountSettingsRequest The settings to change; what is absent stays as it is.
 type AccountSettingsRequest struct {
-	// AutoUpdateVersion The version to which agents update themselves; not available yet.
+	// AutoUpdateVersion The version to which agents update themselves: `disabled`, `latest` or a version such as 1.2.3. It is kept and has no effect yet.
 	AutoUpdateVersion *string `json:"auto_update_version,omitempty"`
 
 	// DnsDomain The domain below which peers have their names, such as `wattle.internal`. Lower case and without a dot at the end.
 	DnsDomain *string `json:"dns_domain,omitempty"`
 
-	// GroupsPropagationEnabled Whether a person's groups reach machines that the person has enrolled already; not available yet.
+	// GroupsPropagationEnabled Whether a change of a person's groups reaches the machines that the person has enrolled already. It is kept and has no effect yet.
 	GroupsPropagationEnabled *bool `json:"groups_propagation_enabled,omitempty"`
 
-	// JwtAllowGroups The groups of the claim of which a person must have one; not available yet.
+	// JwtAllowGroups The names of groups of the claim of which a person must have one; empty lets everybody in. It is kept and has no effect yet.
 	JwtAllowGroups *[]string `json:"jwt_allow_groups,omitempty"`
 
-	// JwtGroupsClaimName The claim that names the groups; not available yet.
+	// JwtGroupsClaimName The claim that names the groups; empty means `groups`. It is kept and has no effect yet.
 	JwtGroupsClaimName *string `json:"jwt_groups_claim_name,omitempty"`
 
-	// JwtGroupsEnabled Whether groups come from a claim of the login; not available yet.
+	// JwtGroupsEnabled Whether people get groups from a claim of their login. It is kept and has no effect yet.
 	JwtGroupsEnabled *bool `json:"jwt_groups_enabled,omitempty"`
 
-	// LazyConnectionEnabled Whether machines connect when traffic comes; not available yet.
+	// LazyConnectionEnabled Whether machines connect only when there is traffic. It is kept and has no effect yet.
 	LazyConnectionEnabled *bool `json:"lazy_connection_enabled,omitempty"`
 
-	// NetworkRange The IPv4 range of overlay addresses in CIDR form, /8 to /24, private or from 100.64.0.0/10 (RFC 6598). It can be changed while no peer is enrolled.
+	// NetworkRange The IPv4 range of overlay addresses in CIDR form, /8 to /24, private or from 100.64.0.0/10 (RFC 6598). Every peer keeps its place in the range, so a new one must be large enough for the peers that are there.
 	NetworkRange *string `json:"network_range,omitempty"`
 
-	// NetworkTrafficLogsEnabled Whether machines report the flows they carry; not available yet.
+	// NetworkTrafficLogsEnabled Whether machines report the flows that they carry. It is kept and has no effect yet.
 	NetworkTrafficLogsEnabled *bool `json:"network_traffic_logs_enabled,omitempty"`
 
-	// NetworkTrafficLogsGroups The groups whose machines report flows; not available yet.
+	// NetworkTrafficLogsGroups The ids of the groups whose machines report flows; empty means every machine. It is kept and has no effect yet.
 	NetworkTrafficLogsGroups *[]string `json:"network_traffic_logs_groups,omitempty"`
 
-	// NetworkTrafficPacketCounterEnabled Whether the reports count packets; not available yet.
+	// NetworkTrafficPacketCounterEnabled Whether the reports of flows count packets and bytes. It is kept and has no effect yet.
 	NetworkTrafficPacketCounterEnabled *bool `json:"network_traffic_packet_counter_enabled,omitempty"`
 
 	// PeerApprovalEnabled Whether a new peer waits until somebody approves it; until then it reaches nobody.
 	PeerApprovalEnabled *bool `json:"peer_approval_enabled,omitempty"`
 
-	// PeerExposeEnabled Whether machines may publish services; not available yet.
+	// PeerExposeEnabled Whether machines of `peer_expose_groups` may publish services; needs at least one such group. It is kept and has no effect yet.
 	PeerExposeEnabled *bool `json:"peer_expose_enabled,omitempty"`
 
-	// PeerExposeGroups The groups whose machines may publish services; not available yet.
+	// PeerExposeGroups The ids of the groups whose machines may publish services. It is kept and has no effect yet.
 	PeerExposeGroups *[]string `json:"peer_expose_groups,omitempty"`
 
-	// PeerInactivityExpiration After how many seconds of inactivity a login ends; not available yet.
+	// PeerInactivityExpiration After how many seconds of absence a machine of a person needs a new login; at least 1. It is kept and has no effect yet.
 	PeerInactivityExpiration *int `json:"peer_inactivity_expiration,omitempty"`
 
-	// PeerInactivityExpirationEnabled Whether inactivity ends the logins of people; not available yet.
+	// PeerInactivityExpirationEnabled Whether a machine of a person that was away for `peer_inactivity_expiration` needs a new login. It is kept and has no effect yet.
 	PeerInactivityExpirationEnabled *bool `json:"peer_inactivity_expiration_enabled,omitempty"`
 
-	// PeerLoginExpiration After how many seconds a login ends; not available yet.
+	// PeerLoginExpiration After how many seconds a login of a person ends, 3600 (an hour) to 15552000 (180 days). It is kept and has no effect yet.
 	PeerLoginExpiration *int `json:"peer_login_expiration,omitempty"`
 
-	// PeerLoginExpirationEnabled Whether the logins of people end after a time; not available yet.
+	// PeerLoginExpirationEnabled Whether the logins of people end after `peer_login_expiration`, so that their machines need a new one. It is kept and has no effect yet.
 	PeerLoginExpirationEnabled *bool `json:"peer_login_expiration_enabled,omitempty"`
 
-	// RegularUsersViewBlocked Whether users of the role `user` see nothing but their own; always so at present.
+	// RegularUsersViewBlocked Whether people with the role `user` see nothing but their own in the dashboard. It is kept and has no effect yet.
 	RegularUsersViewBlocked *bool `json:"regular_users_view_blocked,omitempty"`
 
-	// RoutingPeerDnsResolutionEnabled Whether routing peers resolve the domains of resources; not available yet.
+	// RoutingPeerDnsResolutionEnabled Whether routing peers resolve the domains of resources. It is kept and has no effect yet.
 	RoutingPeerDnsResolutionEnabled *bool `json:"routing_peer_dns_resolution_enabled,omitempty"`
 
-	// UserApprovalRequired Whether people wait for approval after the first login; not available yet.
+	// UserApprovalRequired Whether people wait for approval after their first login. It is kept and has no effect yet.
 	UserApprovalRequired *bool `json:"user_approval_required,omitempty"`
 }
 
@@ -1200,15 +1260,51 @@ type CommandEvent struct {
 // CommandEventType The kind of the line.
 type CommandEventType string
 
-// CompiledRule A rule as it is enforced; it names sets, not peers.
+// CompiledRoute A destination outside of the overlay, and who leads there.
+type CompiledRoute struct {
+	// Domains The domains whose addresses are the destination, wildcards as `*.example.com`; absent when there is a prefix.
+	Domains *[]string `json:"domains,omitempty"`
+
+	// Id The opaque id of the route.
+	Id string `json:"id"`
+
+	// KeepRoute Whether addresses that a domain had before stay in the route; absent means false.
+	KeepRoute *bool `json:"keep_route,omitempty"`
+
+	// Masquerade Whether this router hides the sources behind its own address; for the role `serve`, absent means false.
+	Masquerade *bool `json:"masquerade,omitempty"`
+
+	// Name The name that people gave the destination.
+	Name string `json:"name"`
+
+	// Network What routes to one destination through several routers have in common; they stand in for each other.
+	Network string `json:"network"`
+
+	// Prefix The destination in CIDR form; absent when it is given by domains.
+	Prefix *string `json:"prefix,omitempty"`
+
+	// Role Whether this peer sends its traffic there through a router (use) or is a router that carries the traffic of others (serve).
+	Role CompiledRouteRole `json:"role"`
+
+	// Routers Who carries the traffic, the preferred first; for the role `use`.
+	Routers *[]RouteRouter `json:"routers,omitempty"`
+
+	// SkipAutoApply Whether the machine uses the route only when its user asks for it; absent means false.
+	SkipAutoApply *bool `json:"skip_auto_apply,omitempty"`
+}
+
+// CompiledRouteRole Whether this peer sends its traffic there through a router (use) or is a router that carries the traffic of others (serve).
+type CompiledRouteRole string
+
+// CompiledRule A rule as it is enforced; it names sets and routes, not peers.
 type CompiledRule struct {
 	// Action What happens to matching traffic; a drop wins over every accept.
 	Action CompiledRuleAction `json:"action"`
 
-	// Destination The id of the set that may be reached.
+	// Destination The id of the set that may be reached; with `route` destination the id of a route.
 	Destination string `json:"destination"`
 
-	// Direction Whether this peer stands in the destination set (in), in the source set (out) or in both.
+	// Direction Whether this peer stands in the destination set (in), in the source set (out) or in both, or is the router between a set and a route (forward).
 	Direction CompiledRuleDirection `json:"direction"`
 
 	// Id The opaque id of the compiled rule.
@@ -1220,18 +1316,24 @@ type CompiledRule struct {
 	// Protocol The protocol that matches; icmp means ICMP and ICMPv6.
 	Protocol CompiledRuleProtocol `json:"protocol"`
 
-	// Source The id of the set that may open traffic.
+	// Route Which end is a route; absent when both are sets.
+	Route *CompiledRuleRoute `json:"route,omitempty"`
+
+	// Source The id of the set that may open traffic; with `route` source the id of a route.
 	Source string `json:"source"`
 }
 
 // CompiledRuleAction What happens to matching traffic; a drop wins over every accept.
 type CompiledRuleAction string
 
-// CompiledRuleDirection Whether this peer stands in the destination set (in), in the source set (out) or in both.
+// CompiledRuleDirection Whether this peer stands in the destination set (in), in the source set (out) or in both, or is the router between a set and a route (forward).
 type CompiledRuleDirection string
 
 // CompiledRuleProtocol The protocol that matches; icmp means ICMP and ICMPv6.
 type CompiledRuleProtocol string
+
+// CompiledRuleRoute Which end is a route; absent when both are sets.
+type CompiledRuleRoute string
 
 // Country A country that location checks may name.
 type Country struct {
@@ -1325,6 +1427,9 @@ type Empty = map[string]interface{}
 
 // EnrollRequest A machine that wants to become a peer. The machine key signs `proof`, so nobody enrols another machine's key.
 type EnrollRequest struct {
+	// ExtraDnsLabels Further DNS labels for the machine, in lower-case letters, digits and inner hyphens (RFC 1035, section 2.3.1). The setup key must allow them, and no other peer may have one.
+	ExtraDnsLabels *[]string `json:"extra_dns_labels,omitempty"`
+
 	// Facts What a machine tells about itself.
 	Facts MachineFacts `json:"facts"`
 
@@ -1447,6 +1552,9 @@ type GroupMembership struct {
 
 	// PeerId The id of the peer.
 	PeerId string `json:"peer_id"`
+
+	// Version Always 1, since an edge is there or it is not; the ETag.
+	Version int64 `json:"version"`
 }
 
 // GroupMembershipRequest The peer to put into the group.
@@ -1553,7 +1661,7 @@ type MapOp struct {
 	// Add A set of ordinals; a list when it is short, else a roaring bitmap.
 	Add *Ordinals `json:"add,omitempty"`
 
-	// Id The id of the rule that goes, for `rule_remove`.
+	// Id The id of what goes, for `rule_remove` and `route_remove`.
 	Id *string `json:"id,omitempty"`
 
 	// Members A set of ordinals; a list when it is short, else a roaring bitmap.
@@ -1571,7 +1679,10 @@ type MapOp struct {
 	// Remove A set of ordinals; a list when it is short, else a roaring bitmap.
 	Remove *Ordinals `json:"remove,omitempty"`
 
-	// Rule A rule as it is enforced; it names sets, not peers.
+	// Route A destination outside of the overlay, and who leads there.
+	Route *CompiledRoute `json:"route,omitempty"`
+
+	// Rule A rule as it is enforced; it names sets and routes, not peers.
 	Rule *CompiledRule `json:"rule,omitempty"`
 
 	// Self What a peer knows about itself.
@@ -1610,7 +1721,7 @@ type MinVersion struct {
 
 // NestedSettings The settings of an account in the form that older clients know.
 type NestedSettings struct {
-	// AutoUpdateVersion The version to which agents update themselves; not available yet.
+	// AutoUpdateVersion The version to which agents update themselves: `disabled`, `latest` or a version such as 1.2.3. It is kept and has no effect yet.
 	AutoUpdateVersion string `json:"auto_update_version"`
 
 	// DnsDomain The domain below which peers have their names.
@@ -1619,88 +1730,88 @@ type NestedSettings struct {
 	// Extra Further settings in the form that older clients know.
 	Extra NestedSettingsExtra `json:"extra"`
 
-	// GroupsPropagationEnabled Whether a person's groups reach machines that the person has enrolled already; not available yet.
+	// GroupsPropagationEnabled Whether a change of a person's groups reaches the machines that the person has enrolled already. It is kept and has no effect yet.
 	GroupsPropagationEnabled bool `json:"groups_propagation_enabled"`
 
-	// JwtAllowGroups The groups of the claim of which a person must have one; not available yet.
+	// JwtAllowGroups The names of groups of the claim of which a person must have one; empty lets everybody in. It is kept and has no effect yet.
 	JwtAllowGroups []string `json:"jwt_allow_groups"`
 
-	// JwtGroupsClaimName The claim that names the groups; not available yet.
+	// JwtGroupsClaimName The claim that names the groups; empty means `groups`. It is kept and has no effect yet.
 	JwtGroupsClaimName string `json:"jwt_groups_claim_name"`
 
-	// JwtGroupsEnabled Whether groups come from a claim of the login; not available yet.
+	// JwtGroupsEnabled Whether people get groups from a claim of their login. It is kept and has no effect yet.
 	JwtGroupsEnabled bool `json:"jwt_groups_enabled"`
 
-	// LazyConnectionEnabled Whether machines connect when traffic comes; not available yet.
+	// LazyConnectionEnabled Whether machines connect only when there is traffic. It is kept and has no effect yet.
 	LazyConnectionEnabled bool `json:"lazy_connection_enabled"`
 
 	// NetworkRange The IPv4 range of overlay addresses in CIDR form.
 	NetworkRange string `json:"network_range"`
 
-	// PeerExposeEnabled Whether machines may publish services; not available yet.
+	// PeerExposeEnabled Whether machines of `peer_expose_groups` may publish services; needs at least one such group. It is kept and has no effect yet.
 	PeerExposeEnabled bool `json:"peer_expose_enabled"`
 
-	// PeerExposeGroups The groups whose machines may publish services; not available yet.
+	// PeerExposeGroups The ids of the groups whose machines may publish services. It is kept and has no effect yet.
 	PeerExposeGroups []string `json:"peer_expose_groups"`
 
-	// PeerInactivityExpiration After how many seconds of inactivity a login ends; not available yet.
+	// PeerInactivityExpiration After how many seconds of absence a machine of a person needs a new login; at least 1. It is kept and has no effect yet.
 	PeerInactivityExpiration int `json:"peer_inactivity_expiration"`
 
-	// PeerInactivityExpirationEnabled Whether inactivity ends the logins of people; not available yet.
+	// PeerInactivityExpirationEnabled Whether a machine of a person that was away for `peer_inactivity_expiration` needs a new login. It is kept and has no effect yet.
 	PeerInactivityExpirationEnabled bool `json:"peer_inactivity_expiration_enabled"`
 
-	// PeerLoginExpiration After how many seconds a login ends; not available yet.
+	// PeerLoginExpiration After how many seconds a login of a person ends, 3600 (an hour) to 15552000 (180 days). It is kept and has no effect yet.
 	PeerLoginExpiration int `json:"peer_login_expiration"`
 
-	// PeerLoginExpirationEnabled Whether the logins of people end after a time; not available yet.
+	// PeerLoginExpirationEnabled Whether the logins of people end after `peer_login_expiration`, so that their machines need a new one. It is kept and has no effect yet.
 	PeerLoginExpirationEnabled bool `json:"peer_login_expiration_enabled"`
 
-	// RegularUsersViewBlocked Whether users of the role `user` see nothing but their own; always so at present.
+	// RegularUsersViewBlocked Whether people with the role `user` see nothing but their own in the dashboard. It is kept and has no effect yet.
 	RegularUsersViewBlocked bool `json:"regular_users_view_blocked"`
 
-	// RoutingPeerDnsResolutionEnabled Whether routing peers resolve the domains of resources; not available yet.
+	// RoutingPeerDnsResolutionEnabled Whether routing peers resolve the domains of resources. It is kept and has no effect yet.
 	RoutingPeerDnsResolutionEnabled bool `json:"routing_peer_dns_resolution_enabled"`
 }
 
 // NestedSettingsExtra Further settings in the form that older clients know.
 type NestedSettingsExtra struct {
-	// NetworkTrafficLogsEnabled Whether machines report the flows they carry; not available yet.
+	// NetworkTrafficLogsEnabled Whether machines report the flows that they carry. It is kept and has no effect yet.
 	NetworkTrafficLogsEnabled bool `json:"network_traffic_logs_enabled"`
 
-	// NetworkTrafficLogsGroups The groups whose machines report flows; not available yet.
+	// NetworkTrafficLogsGroups The ids of the groups whose machines report flows; empty means every machine. It is kept and has no effect yet.
 	NetworkTrafficLogsGroups []string `json:"network_traffic_logs_groups"`
 
-	// NetworkTrafficPacketCounterEnabled Whether the reports count packets; not available yet.
+	// NetworkTrafficPacketCounterEnabled Whether the reports of flows count packets and bytes. It is kept and has no effect yet.
 	NetworkTrafficPacketCounterEnabled bool `json:"network_traffic_packet_counter_enabled"`
 
 	// PeerApprovalEnabled Whether a new peer waits until somebody approves it.
 	PeerApprovalEnabled bool `json:"peer_approval_enabled"`
 
-	// UserApprovalRequired Whether people wait for approval after the first login; not available yet.
+	// UserApprovalRequired Whether people wait for approval after their first login. It is kept and has no effect yet.
 	UserApprovalRequired bool `json:"user_approval_required"`
 }
 
 // NestedSettingsExtraRequest Further settings to change in the form that older clients know.
 type NestedSettingsExtraRequest struct {
-	// NetworkTrafficLogsEnabled Whether machines report the flows they carry; not available yet.
+	// NetworkTrafficLogsEnabled Whether machines report the flows that they carry. It is kept and has no effect yet.
 	NetworkTrafficLogsEnabled *bool `json:"network_traffic_logs_enabled,omitempty"`
 
-	// NetworkTrafficLogsGroups The groups whose machines report flows; not available yet.
+	// NetworkTrafficLogsGroups The ids of the groups whose machines report flows; empty means every machine. It is kept and has no effect yet.
 	NetworkTrafficLogsGroups *[]string `json:"network_traffic_logs_groups,omitempty"`
 
-	// NetworkTrafficPacketCounterEnabled Whether the reports count packets; not available yet.
+	// NetworkTrafficPacketCounterEnabled Whether the reports of flows count packets and bytes. It is kept and has no effect yet.
 	NetworkTrafficPacketCounterEnabled *bool `json:"network_traffic_packet_counter_enabled,omitempty"`
 
 	// PeerApprovalEnabled Whether a new peer waits until somebody approves it.
 	PeerApprovalEnabled *bool `json:"peer_approval_enabled,omitempty"`
 
-	// UserApprovalRequired Whether people wait for approval after the first login; not available yet.
+	// UserApprovalRequired Whether people wait for approval after their first login. It is kept and has no effect yet.
 	UserApprovalRequired *bool `json:"user_approval_required,omitempty"`
 }
 
 // NestedSettingsRequest Settings to change in the form that older clients know; what is absent or null stays as it is.
 type NestedSettingsRequest struct {
-	// AutoUpdateVersion The version to which agents update themselves; not available yet.
+	// AutoUpdateVersion The version to which agents update themselves: `disabled`, `latest` or a version such as 1.2.3. It is kept and has no effect yet.
 	AutoUpdateVersion *string `json:"auto_update_version,omitempty"`
 
 	// DnsDomain The domain below which peers have their names.
@@ -1709,46 +1820,46 @@ type NestedSettingsRequest struct {
 	// Extra Further settings to change in the form that older clients know.
 	Extra *NestedSettingsExtraRequest `json:"extra,omitempty"`
 
-	// GroupsPropagationEnabled Whether a person's groups reach machines that the person has enrolled already; not available yet.
+	// GroupsPropagationEnabled Whether a change of a person's groups reaches the machines that the person has enrolled already. It is kept and has no effect yet.
 	GroupsPropagationEnabled *bool `json:"groups_propagation_enabled,omitempty"`
 
-	// JwtAllowGroups The groups of the claim of which a person must have one; not available yet.
+	// JwtAllowGroups The names of groups of the claim of which a person must have one; empty lets everybody in. It is kept and has no effect yet.
 	JwtAllowGroups *[]string `json:"jwt_allow_groups,omitempty"`
 
-	// JwtGroupsClaimName The claim that names the groups; not available yet.
+	// JwtGroupsClaimName The claim that names the groups; empty means `groups`. It is kept and has no effect yet.
 	JwtGroupsClaimName *string `json:"jwt_groups_claim_name,omitempty"`
 
-	// JwtGroupsEnabled Whether groups come from a claim of the login; not available yet.
+	// JwtGroupsEnabled Whether people get groups from a claim of their login. It is kept and has no effect yet.
 	JwtGroupsEnabled *bool `json:"jwt_groups_enabled,omitempty"`
 
-	// LazyConnectionEnabled Whether machines connect when traffic comes; not available yet.
+	// LazyConnectionEnabled Whether machines connect only when there is traffic. It is kept and has no effect yet.
 	LazyConnectionEnabled *bool `json:"lazy_connection_enabled,omitempty"`
 
 	// NetworkRange The IPv4 range of overlay addresses in CIDR form.
 	NetworkRange *string `json:"network_range,omitempty"`
 
-	// PeerExposeEnabled Whether machines may publish services; not available yet.
+	// PeerExposeEnabled Whether machines of `peer_expose_groups` may publish services; needs at least one such group. It is kept and has no effect yet.
 	PeerExposeEnabled *bool `json:"peer_expose_enabled,omitempty"`
 
-	// PeerExposeGroups The groups whose machines may publish services; not available yet.
+	// PeerExposeGroups The ids of the groups whose machines may publish services. It is kept and has no effect yet.
 	PeerExposeGroups *[]string `json:"peer_expose_groups,omitempty"`
 
-	// PeerInactivityExpiration After how many seconds of inactivity a login ends; not available yet.
+	// PeerInactivityExpiration After how many seconds of absence a machine of a person needs a new login; at least 1. It is kept and has no effect yet.
 	PeerInactivityExpiration *int `json:"peer_inactivity_expiration,omitempty"`
 
-	// PeerInactivityExpirationEnabled Whether inactivity ends the logins of people; not available yet.
+	// PeerInactivityExpirationEnabled Whether a machine of a person that was away for `peer_inactivity_expiration` needs a new login. It is kept and has no effect yet.
 	PeerInactivityExpirationEnabled *bool `json:"peer_inactivity_expiration_enabled,omitempty"`
 
-	// PeerLoginExpiration After how many seconds a login ends; not available yet.
+	// PeerLoginExpiration After how many seconds a login of a person ends, 3600 (an hour) to 15552000 (180 days). It is kept and has no effect yet.
 	PeerLoginExpiration *int `json:"peer_login_expiration,omitempty"`
 
-	// PeerLoginExpirationEnabled Whether the logins of people end after a time; not available yet.
+	// PeerLoginExpirationEnabled Whether the logins of people end after `peer_login_expiration`, so that their machines need a new one. It is kept and has no effect yet.
 	PeerLoginExpirationEnabled *bool `json:"peer_login_expiration_enabled,omitempty"`
 
-	// RegularUsersViewBlocked Whether users of the role `user` see nothing but their own; always so at present.
+	// RegularUsersViewBlocked Whether people with the role `user` see nothing but their own in the dashboard. It is kept and has no effect yet.
 	RegularUsersViewBlocked *bool `json:"regular_users_view_blocked,omitempty"`
 
-	// RoutingPeerDnsResolutionEnabled Whether routing peers resolve the domains of resources; not available yet.
+	// RoutingPeerDnsResolutionEnabled Whether routing peers resolve the domains of resources. It is kept and has no effect yet.
 	RoutingPeerDnsResolutionEnabled *bool `json:"routing_peer_dns_resolution_enabled,omitempty"`
 }
 
@@ -1835,7 +1946,7 @@ type Peer struct {
 	// Ephemeral Whether the peer is removed when it stays away.
 	Ephemeral bool `json:"ephemeral"`
 
-	// ExtraDnsLabels Further DNS names.
+	// ExtraDnsLabels The further DNS labels that the machine asked for when it enrolled; each is a name below the domain of the account.
 	ExtraDnsLabels []string `json:"extra_dns_labels"`
 
 	// GeonameId The number of that place; 0 when unknown.
@@ -1850,7 +1961,7 @@ type Peer struct {
 	// Id The id of the peer.
 	Id string `json:"id"`
 
-	// InactivityExpirationEnabled Whether inactivity ends the login of its person.
+	// InactivityExpirationEnabled Whether inactivity ends the login of its person; never for a machine that enrolled by setup key.
 	InactivityExpirationEnabled bool `json:"inactivity_expiration_enabled"`
 
 	// Ip The IPv4 overlay address.
@@ -1889,7 +2000,7 @@ type Peer struct {
 	// SetupKeyId The id of the setup key with which it enrolled; null when a person enrolled it.
 	SetupKeyId nullable.Nullable[string] `json:"setup_key_id"`
 
-	// SshEnabled Whether its SSH server is on.
+	// SshEnabled Whether the SSH server of its agent may run.
 	SshEnabled bool `json:"ssh_enabled"`
 
 	// UiVersion The version of the desktop program; empty when there is none.
@@ -1904,6 +2015,9 @@ type Peer struct {
 
 // PeerEntry What a peer is told about another one.
 type PeerEntry struct {
+	// Aliases Its further DNS labels; absent when it has none.
+	Aliases []string `json:"aliases,omitempty"`
+
 	// Id The id of the peer; the address of signals.
 	Id string `json:"id"`
 
@@ -1949,19 +2063,22 @@ type PeerRequest struct {
 	// ApprovalRequired Whether the peer waits for approval; false approves it.
 	ApprovalRequired *bool `json:"approval_required,omitempty"`
 
-	// InactivityExpirationEnabled Whether inactivity ends the login of its person; only for a machine that a person enrolled.
+	// InactivityExpirationEnabled Whether inactivity ends the login of its person; only for a machine that a person enrolled. It is kept and has no effect yet.
 	InactivityExpirationEnabled *bool `json:"inactivity_expiration_enabled,omitempty"`
 
 	// Ip The IPv4 overlay address, inside the range of the account and not taken.
 	Ip *string `json:"ip,omitempty"`
 
-	// LoginExpirationEnabled Whether the login of its person ends after a time; only for a machine that a person enrolled.
+	// Ipv6 The IPv6 overlay address, inside the range of the account and not taken.
+	Ipv6 *string `json:"ipv6,omitempty"`
+
+	// LoginExpirationEnabled Whether the login of its person ends after a time; only for a machine that a person enrolled. It is kept and has no effect yet.
 	LoginExpirationEnabled *bool `json:"login_expiration_enabled,omitempty"`
 
 	// Name The name of the peer; its DNS name follows.
 	Name *string `json:"name,omitempty"`
 
-	// SshEnabled Whether its SSH server is on; not available yet.
+	// SshEnabled Whether the SSH server of its agent may run. It is kept and has no effect yet.
 	SshEnabled *bool `json:"ssh_enabled,omitempty"`
 }
 
@@ -2352,6 +2469,15 @@ type ResourceReference struct {
 // ResourceReferenceType The kind of the resource.
 type ResourceReferenceType string
 
+// RouteRouter Peers that carry the traffic of a route with one metric.
+type RouteRouter struct {
+	// Metric The lowest of the routers that answer is chosen.
+	Metric int `json:"metric"`
+
+	// Set The id of the set of the routers.
+	Set string `json:"set"`
+}
+
 // RuleResource A single thing at one end of a rule, in place of groups.
 type RuleResource struct {
 	// Id The id of the peer.
@@ -2366,6 +2492,9 @@ type RuleResourceType string
 
 // SelfView What a peer knows about itself.
 type SelfView struct {
+	// Aliases Its further DNS labels; absent when it has none.
+	Aliases []string `json:"aliases,omitempty"`
+
 	// Approved Whether the peer takes part; one that does not sees nobody.
 	Approved bool `json:"approved"`
 
@@ -2397,7 +2526,7 @@ type SelfView struct {
 	NetworkV6 string `json:"network_v6"`
 
 	// Processes The paths of programs of which the control plane wants to know whether they run; absent for none.
-	Processes *[]string `json:"processes,omitempty"`
+	Processes []string `json:"processes,omitempty"`
 }
 
 // SetsBlob The visible sets.
@@ -2841,8 +2970,11 @@ type UserUpdate struct {
 // UserUpdateRole The role which decides the permissions.
 type UserUpdateRole string
 
-// ViewBlob The compiled rules that concern a class of peers.
+// ViewBlob The compiled rules and routes that concern a class of peers.
 type ViewBlob struct {
+	// Routes The routes in the order of their ids; absent when there are none.
+	Routes *[]CompiledRoute `json:"routes,omitempty"`
+
 	// Rules The rules in the order of their ids.
 	Rules []CompiledRule `json:"rules"`
 }
@@ -2855,6 +2987,9 @@ type CountryCode = string
 
 // Cursor defines model for Cursor.
 type Cursor = string
+
+// Fields defines model for Fields.
+type Fields = []string
 
 // GroupId defines model for GroupId.
 type GroupId = string
@@ -2915,6 +3050,9 @@ type StreamAgentParams struct {
 	// Digest The digest of the agent's map, 32 hexadecimal digits; absent when it has none.
 	Digest *string `form:"digest,omitempty" json:"digest,omitempty"`
 
+	// Features The named features of the agent, separated by commas. The map holds nothing that belongs to a feature which the agent does not name; absent for an agent of the first version, which has `sets` alone.
+	Features *[]string `form:"features,omitempty" json:"features,omitempty"`
+
 	// Wait Whole seconds after which the response ends by itself, for networks that cut or hold long responses; absent or 0 for one that stays open.
 	Wait *int `form:"wait,omitempty" json:"wait,omitempty"`
 }
@@ -2974,6 +3112,12 @@ type ListGroupMembershipsParams struct {
 
 	// Cursor Where the page begins, as the `Link` header of the page before it told (RFC 8288).
 	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+}
+
+// DeleteGroupMembershipParams defines parameters for DeleteGroupMembership.
+type DeleteGroupMembershipParams struct {
+	// IfMatch The ETag of the object as the caller knows it; 412 when the object changed since (RFC 9110, section 13.1.1). Absent, the last write wins.
+	IfMatch *IfMatch `json:"If-Match,omitempty"`
 }
 
 // ListPeersParams defines parameters for ListPeers.
@@ -3163,6 +3307,12 @@ type ListTokensParams struct {
 
 	// Cursor Where the page begins, as the `Link` header of the page before it told (RFC 8288).
 	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+}
+
+// DeleteTokenParams defines parameters for DeleteToken.
+type DeleteTokenParams struct {
+	// IfMatch The ETag of the object as the caller knows it; 412 when the object changed since (RFC 9110, section 13.1.1). Absent, the last write wins.
+	IfMatch *IfMatch `json:"If-Match,omitempty"`
 }
 
 // EnrollAgentJSONRequestBody defines body for EnrollAgent for application/json ContentType.
@@ -3645,7 +3795,7 @@ type ServerInterface interface {
 	CreateGroupMembership(w http.ResponseWriter, r *http.Request, groupId GroupId)
 	// DeleteGroupMembership Take a peer out of a group.
 	// (DELETE /api/groups/{group_id}/peers/{peer_id})
-	DeleteGroupMembership(w http.ResponseWriter, r *http.Request, groupId GroupId, peerId PeerId)
+	DeleteGroupMembership(w http.ResponseWriter, r *http.Request, groupId GroupId, peerId PeerId, params DeleteGroupMembershipParams)
 	// GetGroupMembership Read a membership.
 	// (GET /api/groups/{group_id}/peers/{peer_id})
 	GetGroupMembership(w http.ResponseWriter, r *http.Request, groupId GroupId, peerId PeerId)
@@ -3736,6 +3886,9 @@ type ServerInterface interface {
 	// UpdateSetupKey Change a setup key.
 	// (PUT /api/setup-keys/{setup_key_id})
 	UpdateSetupKey(w http.ResponseWriter, r *http.Request, setupKeyId SetupKeyId, params UpdateSetupKeyParams)
+	// RevokeSetupKey Revoke a setup key.
+	// (POST /api/setup-keys/{setup_key_id}/revoke)
+	RevokeSetupKey(w http.ResponseWriter, r *http.Request, setupKeyId SetupKeyId)
 	// ListTerraformStates List the Terraform states.
 	// (GET /api/terraform/states)
 	ListTerraformStates(w http.ResponseWriter, r *http.Request)
@@ -3789,7 +3942,7 @@ type ServerInterface interface {
 	CreateToken(w http.ResponseWriter, r *http.Request, userId UserId)
 	// DeleteToken Revoke a token.
 	// (DELETE /api/users/{user_id}/tokens/{token_id})
-	DeleteToken(w http.ResponseWriter, r *http.Request, userId UserId, tokenId TokenId)
+	DeleteToken(w http.ResponseWriter, r *http.Request, userId UserId, tokenId TokenId, params DeleteTokenParams)
 	// GetToken Read a token.
 	// (GET /api/users/{user_id}/tokens/{token_id})
 	GetToken(w http.ResponseWriter, r *http.Request, userId UserId, tokenId TokenId)
@@ -3930,6 +4083,19 @@ func (siw *ServerInterfaceWrapper) StreamAgent(w http.ResponseWriter, r *http.Re
 			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "digest"})
 		} else {
 			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "digest", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "features" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", false, false, "features", r.URL.Query(), &params.Features, runtime.BindQueryParameterOptions{Type: "array", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "features"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "features", Err: err})
 		}
 		return
 	}
@@ -4454,8 +4620,32 @@ func (siw *ServerInterfaceWrapper) DeleteGroupMembership(w http.ResponseWriter, 
 		return
 	}
 
+	// Parameter object where we will unmarshal all parameters from the context
+	var params DeleteGroupMembershipParams
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "If-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
+		var IfMatch IfMatch
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "If-Match", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "If-Match", Err: err})
+			return
+		}
+
+		params.IfMatch = &IfMatch
+
+	}
+
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		siw.Handler.DeleteGroupMembership(w, r, groupId, peerId)
+		siw.Handler.DeleteGroupMembership(w, r, groupId, peerId, params)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -5585,6 +5775,32 @@ func (siw *ServerInterfaceWrapper) UpdateSetupKey(w http.ResponseWriter, r *http
 	handler.ServeHTTP(w, r)
 }
 
+// RevokeSetupKey operation middleware
+func (siw *ServerInterfaceWrapper) RevokeSetupKey(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "setup_key_id" -------------
+	var setupKeyId SetupKeyId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "setup_key_id", r.PathValue("setup_key_id"), &setupKeyId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "setup_key_id", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.RevokeSetupKey(w, r, setupKeyId)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
 // ListTerraformStates operation middleware
 func (siw *ServerInterfaceWrapper) ListTerraformStates(w http.ResponseWriter, r *http.Request) {
 
@@ -6272,8 +6488,32 @@ func (siw *ServerInterfaceWrapper) DeleteToken(w http.ResponseWriter, r *http.Re
 		return
 	}
 
+	// Parameter object where we will unmarshal all parameters from the context
+	var params DeleteTokenParams
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "If-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
+		var IfMatch IfMatch
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "If-Match", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "If-Match", Err: err})
+			return
+		}
+
+		params.IfMatch = &IfMatch
+
+	}
+
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		siw.Handler.DeleteToken(w, r, userId, tokenId)
+		siw.Handler.DeleteToken(w, r, userId, tokenId, params)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -6488,6 +6728,7 @@ func HandlerWithOptions(si ServerInterface, options StdHTTPServerOptions) http.H
 	m.HandleFunc(http.MethodDelete+" "+options.BaseURL+"/api/setup-keys/{setup_key_id}", wrapper.DeleteSetupKey)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/setup-keys/{setup_key_id}", wrapper.GetSetupKey)
 	m.HandleFunc(http.MethodPut+" "+options.BaseURL+"/api/setup-keys/{setup_key_id}", wrapper.UpdateSetupKey)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/api/setup-keys/{setup_key_id}/revoke", wrapper.RevokeSetupKey)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/terraform/states", wrapper.ListTerraformStates)
 	m.HandleFunc(http.MethodDelete+" "+options.BaseURL+"/api/terraform/states/{state_name}", wrapper.DeleteTerraformState)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/terraform/states/{state_name}", wrapper.GetTerraformState)
@@ -6972,6 +7213,7 @@ func (response CreateGroupMembership200JSONResponse) VisitCreateGroupMembershipR
 type DeleteGroupMembershipRequestObject struct {
 	GroupId GroupId `json:"group_id"`
 	PeerId  PeerId  `json:"peer_id"`
+	Params  DeleteGroupMembershipParams
 }
 
 type DeleteGroupMembershipResponseObject interface {
@@ -7662,6 +7904,28 @@ func (response UpdateSetupKey200JSONResponse) VisitUpdateSetupKeyResponse(w http
 	return err
 }
 
+type RevokeSetupKeyRequestObject struct {
+	SetupKeyId SetupKeyId `json:"setup_key_id"`
+}
+
+type RevokeSetupKeyResponseObject interface {
+	VisitRevokeSetupKeyResponse(w http.ResponseWriter) error
+}
+
+type RevokeSetupKey200JSONResponse SetupKey
+
+func (response RevokeSetupKey200JSONResponse) VisitRevokeSetupKeyResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type ListTerraformStatesRequestObject struct {
 }
 
@@ -8063,6 +8327,7 @@ func (response CreateToken200JSONResponse) VisitCreateTokenResponse(w http.Respo
 type DeleteTokenRequestObject struct {
 	UserId  UserId  `json:"user_id"`
 	TokenId TokenId `json:"token_id"`
+	Params  DeleteTokenParams
 }
 
 type DeleteTokenResponseObject interface {
@@ -8258,6 +8523,9 @@ type StrictServerInterface interface {
 	// UpdateSetupKey Change a setup key.
 	// (PUT /api/setup-keys/{setup_key_id})
 	UpdateSetupKey(ctx context.Context, request UpdateSetupKeyRequestObject) (UpdateSetupKeyResponseObject, error)
+	// RevokeSetupKey Revoke a setup key.
+	// (POST /api/setup-keys/{setup_key_id}/revoke)
+	RevokeSetupKey(ctx context.Context, request RevokeSetupKeyRequestObject) (RevokeSetupKeyResponseObject, error)
 	// ListTerraformStates List the Terraform states.
 	// (GET /api/terraform/states)
 	ListTerraformStates(ctx context.Context, request ListTerraformStatesRequestObject) (ListTerraformStatesResponseObject, error)
@@ -8902,11 +9170,12 @@ func (sh *strictHandler) CreateGroupMembership(w http.ResponseWriter, r *http.Re
 }
 
 // DeleteGroupMembership operation middleware
-func (sh *strictHandler) DeleteGroupMembership(w http.ResponseWriter, r *http.Request, groupId GroupId, peerId PeerId) {
+func (sh *strictHandler) DeleteGroupMembership(w http.ResponseWriter, r *http.Request, groupId GroupId, peerId PeerId, params DeleteGroupMembershipParams) {
 	var request DeleteGroupMembershipRequestObject
 
 	request.GroupId = groupId
 	request.PeerId = peerId
+	request.Params = params
 
 	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
 		return sh.ssi.DeleteGroupMembership(ctx, request.(DeleteGroupMembershipRequestObject))
@@ -9759,6 +10028,32 @@ func (sh *strictHandler) UpdateSetupKey(w http.ResponseWriter, r *http.Request, 
 	}
 }
 
+// RevokeSetupKey operation middleware
+func (sh *strictHandler) RevokeSetupKey(w http.ResponseWriter, r *http.Request, setupKeyId SetupKeyId) {
+	var request RevokeSetupKeyRequestObject
+
+	request.SetupKeyId = setupKeyId
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.RevokeSetupKey(ctx, request.(RevokeSetupKeyRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "RevokeSetupKey")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(RevokeSetupKeyResponseObject); ok {
+		if err := validResponse.VisitRevokeSetupKeyResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
 // ListTerraformStates operation middleware
 func (sh *strictHandler) ListTerraformStates(w http.ResponseWriter, r *http.Request) {
 	var request ListTerraformStatesRequestObject
@@ -10245,11 +10540,12 @@ func (sh *strictHandler) CreateToken(w http.ResponseWriter, r *http.Request, use
 }
 
 // DeleteToken operation middleware
-func (sh *strictHandler) DeleteToken(w http.ResponseWriter, r *http.Request, userId UserId, tokenId TokenId) {
+func (sh *strictHandler) DeleteToken(w http.ResponseWriter, r *http.Request, userId UserId, tokenId TokenId, params DeleteTokenParams) {
 	var request DeleteTokenRequestObject
 
 	request.UserId = userId
 	request.TokenId = tokenId
+	request.Params = params
 
 	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
 		return sh.ssi.DeleteToken(ctx, request.(DeleteTokenRequestObject))

@@ -415,10 +415,23 @@ func (c *Client) GetUser(ctx context.Context, userID string, opts ...CallOption)
 	return &out, nil
 }
 
+// ListAccessiblePeersOptions are the query parameters of ListAccessiblePeers; zero fields are not sent.
+type ListAccessiblePeersOptions struct {
+	// Only these members of each object, separated by commas; without it all.
+	Fields []string
+}
+
+func (o ListAccessiblePeersOptions) query(q url.Values) {
+	if len(o.Fields) > 0 {
+		q.Set("fields", strings.Join(o.Fields, ","))
+	}
+}
+
 // ListAccessiblePeers lists the peers to which the policies let this peer open at least one kind of
 // traffic.
-func (c *Client) ListAccessiblePeers(ctx context.Context, peerID string, opts ...CallOption) ([]api.AccessiblePeer, error) {
+func (c *Client) ListAccessiblePeers(ctx context.Context, peerID string, o ListAccessiblePeersOptions, opts ...CallOption) ([]api.AccessiblePeer, error) {
 	call := newCall("GET", "/api/peers/"+url.PathEscape(peerID)+"/accessible-peers", opts)
+	o.query(call.query)
 	var out []api.AccessiblePeer
 	if err := c.do(ctx, call, &out); err != nil {
 		return nil, err
@@ -426,9 +439,22 @@ func (c *Client) ListAccessiblePeers(ctx context.Context, peerID string, opts ..
 	return out, nil
 }
 
+// ListAccountsOptions are the query parameters of ListAccounts; zero fields are not sent.
+type ListAccountsOptions struct {
+	// Only these members of each object, separated by commas; without it all.
+	Fields []string
+}
+
+func (o ListAccountsOptions) query(q url.Values) {
+	if len(o.Fields) > 0 {
+		q.Set("fields", strings.Join(o.Fields, ","))
+	}
+}
+
 // ListAccounts lists the accounts that the caller may see; exactly one in single-account mode.
-func (c *Client) ListAccounts(ctx context.Context, opts ...CallOption) ([]api.Account, error) {
+func (c *Client) ListAccounts(ctx context.Context, o ListAccountsOptions, opts ...CallOption) ([]api.Account, error) {
 	call := newCall("GET", "/api/accounts", opts)
+	o.query(call.query)
 	var out []api.Account
 	if err := c.do(ctx, call, &out); err != nil {
 		return nil, err
@@ -440,11 +466,16 @@ func (c *Client) ListAccounts(ctx context.Context, opts ...CallOption) ([]api.Ac
 type ListAuditEventsOptions struct {
 	// The size of a page, 1 to 1000. Without it the answer is the whole list.
 	Limit int64
+	// Only these members of each object, separated by commas; without it all.
+	Fields []string
 }
 
 func (o ListAuditEventsOptions) query(q url.Values) {
 	if o.Limit != 0 {
 		q.Set("limit", fmt.Sprint(o.Limit))
+	}
+	if len(o.Fields) > 0 {
+		q.Set("fields", strings.Join(o.Fields, ","))
 	}
 }
 
@@ -493,11 +524,16 @@ func (c *Client) ListCountries(ctx context.Context, opts ...CallOption) ([]api.C
 type ListGroupMembershipsOptions struct {
 	// The size of a page, 1 to 1000. Without it the answer is the whole list.
 	Limit int64
+	// Only these members of each object, separated by commas; without it all.
+	Fields []string
 }
 
 func (o ListGroupMembershipsOptions) query(q url.Values) {
 	if o.Limit != 0 {
 		q.Set("limit", fmt.Sprint(o.Limit))
+	}
+	if len(o.Fields) > 0 {
+		q.Set("fields", strings.Join(o.Fields, ","))
 	}
 }
 
@@ -520,10 +556,23 @@ func (c *Client) GroupMemberships(ctx context.Context, groupID string, o ListGro
 	return pages[api.GroupMembership](ctx, c, call)
 }
 
+// ListGroupReferrersOptions are the query parameters of ListGroupReferrers; zero fields are not sent.
+type ListGroupReferrersOptions struct {
+	// Only these members of each object, separated by commas; without it all.
+	Fields []string
+}
+
+func (o ListGroupReferrersOptions) query(q url.Values) {
+	if len(o.Fields) > 0 {
+		q.Set("fields", strings.Join(o.Fields, ","))
+	}
+}
+
 // ListGroupReferrers lists the objects that name a group and the field in which they do; the group
 // can be deleted when there are none.
-func (c *Client) ListGroupReferrers(ctx context.Context, groupID string, opts ...CallOption) ([]api.Referrer, error) {
+func (c *Client) ListGroupReferrers(ctx context.Context, groupID string, o ListGroupReferrersOptions, opts ...CallOption) ([]api.Referrer, error) {
 	call := newCall("GET", "/api/groups/"+url.PathEscape(groupID)+"/referrers", opts)
+	o.query(call.query)
 	var out []api.Referrer
 	if err := c.do(ctx, call, &out); err != nil {
 		return nil, err
@@ -539,6 +588,8 @@ type ListGroupsOptions struct {
 	Ids []string
 	// The size of a page, 1 to 1000. Without it the answer is the whole list.
 	Limit int64
+	// Only these members of each object, separated by commas; without it all.
+	Fields []string
 }
 
 func (o ListGroupsOptions) query(q url.Values) {
@@ -550,6 +601,9 @@ func (o ListGroupsOptions) query(q url.Values) {
 	}
 	if o.Limit != 0 {
 		q.Set("limit", fmt.Sprint(o.Limit))
+	}
+	if len(o.Fields) > 0 {
+		q.Set("fields", strings.Join(o.Fields, ","))
 	}
 }
 
@@ -573,10 +627,23 @@ func (c *Client) Groups(ctx context.Context, o ListGroupsOptions, opts ...CallOp
 	return pages[api.Group](ctx, c, call)
 }
 
+// ListPeerReferrersOptions are the query parameters of ListPeerReferrers; zero fields are not sent.
+type ListPeerReferrersOptions struct {
+	// Only these members of each object, separated by commas; without it all.
+	Fields []string
+}
+
+func (o ListPeerReferrersOptions) query(q url.Values) {
+	if len(o.Fields) > 0 {
+		q.Set("fields", strings.Join(o.Fields, ","))
+	}
+}
+
 // ListPeerReferrers lists the objects that name a peer and the field in which they do; the peer can
 // be removed when there are none.
-func (c *Client) ListPeerReferrers(ctx context.Context, peerID string, opts ...CallOption) ([]api.Referrer, error) {
+func (c *Client) ListPeerReferrers(ctx context.Context, peerID string, o ListPeerReferrersOptions, opts ...CallOption) ([]api.Referrer, error) {
 	call := newCall("GET", "/api/peers/"+url.PathEscape(peerID)+"/referrers", opts)
+	o.query(call.query)
 	var out []api.Referrer
 	if err := c.do(ctx, call, &out); err != nil {
 		return nil, err
@@ -598,6 +665,8 @@ type ListPeersOptions struct {
 	SetupKey string
 	// The size of a page, 1 to 1000. Without it the answer is the whole list.
 	Limit int64
+	// Only these members of each object, separated by commas; without it all.
+	Fields []string
 }
 
 func (o ListPeersOptions) query(q url.Values) {
@@ -618,6 +687,9 @@ func (o ListPeersOptions) query(q url.Values) {
 	}
 	if o.Limit != 0 {
 		q.Set("limit", fmt.Sprint(o.Limit))
+	}
+	if len(o.Fields) > 0 {
+		q.Set("fields", strings.Join(o.Fields, ","))
 	}
 }
 
@@ -648,6 +720,8 @@ type ListPoliciesOptions struct {
 	Ids []string
 	// The size of a page, 1 to 1000. Without it the answer is the whole list.
 	Limit int64
+	// Only these members of each object, separated by commas; without it all.
+	Fields []string
 }
 
 func (o ListPoliciesOptions) query(q url.Values) {
@@ -659,6 +733,9 @@ func (o ListPoliciesOptions) query(q url.Values) {
 	}
 	if o.Limit != 0 {
 		q.Set("limit", fmt.Sprint(o.Limit))
+	}
+	if len(o.Fields) > 0 {
+		q.Set("fields", strings.Join(o.Fields, ","))
 	}
 }
 
@@ -741,6 +818,8 @@ type ListSetupKeysOptions struct {
 	Ids []string
 	// The size of a page, 1 to 1000. Without it the answer is the whole list.
 	Limit int64
+	// Only these members of each object, separated by commas; without it all.
+	Fields []string
 }
 
 func (o ListSetupKeysOptions) query(q url.Values) {
@@ -752,6 +831,9 @@ func (o ListSetupKeysOptions) query(q url.Values) {
 	}
 	if o.Limit != 0 {
 		q.Set("limit", fmt.Sprint(o.Limit))
+	}
+	if len(o.Fields) > 0 {
+		q.Set("fields", strings.Join(o.Fields, ","))
 	}
 }
 
@@ -775,9 +857,22 @@ func (c *Client) SetupKeys(ctx context.Context, o ListSetupKeysOptions, opts ...
 	return pages[api.SetupKey](ctx, c, call)
 }
 
+// ListTerraformStateVersionsOptions are the query parameters of ListTerraformStateVersions; zero fields are not sent.
+type ListTerraformStateVersionsOptions struct {
+	// Only these members of each object, separated by commas; without it all.
+	Fields []string
+}
+
+func (o ListTerraformStateVersionsOptions) query(q url.Values) {
+	if len(o.Fields) > 0 {
+		q.Set("fields", strings.Join(o.Fields, ","))
+	}
+}
+
 // ListTerraformStateVersions lists the versions that are kept, newest first, without content.
-func (c *Client) ListTerraformStateVersions(ctx context.Context, stateName string, opts ...CallOption) ([]api.TerraformStateVersion, error) {
+func (c *Client) ListTerraformStateVersions(ctx context.Context, stateName string, o ListTerraformStateVersionsOptions, opts ...CallOption) ([]api.TerraformStateVersion, error) {
 	call := newCall("GET", "/api/terraform/states/"+url.PathEscape(stateName)+"/versions", opts)
+	o.query(call.query)
 	var out []api.TerraformStateVersion
 	if err := c.do(ctx, call, &out); err != nil {
 		return nil, err
@@ -785,10 +880,23 @@ func (c *Client) ListTerraformStateVersions(ctx context.Context, stateName strin
 	return out, nil
 }
 
+// ListTerraformStatesOptions are the query parameters of ListTerraformStates; zero fields are not sent.
+type ListTerraformStatesOptions struct {
+	// Only these members of each object, separated by commas; without it all.
+	Fields []string
+}
+
+func (o ListTerraformStatesOptions) query(q url.Values) {
+	if len(o.Fields) > 0 {
+		q.Set("fields", strings.Join(o.Fields, ","))
+	}
+}
+
 // ListTerraformStates lists the Terraform states of the account by name, with who holds the lock of
 // each; no content.
-func (c *Client) ListTerraformStates(ctx context.Context, opts ...CallOption) ([]api.TerraformState, error) {
+func (c *Client) ListTerraformStates(ctx context.Context, o ListTerraformStatesOptions, opts ...CallOption) ([]api.TerraformState, error) {
 	call := newCall("GET", "/api/terraform/states", opts)
+	o.query(call.query)
 	var out []api.TerraformState
 	if err := c.do(ctx, call, &out); err != nil {
 		return nil, err
@@ -804,6 +912,8 @@ type ListTokensOptions struct {
 	Ids []string
 	// The size of a page, 1 to 1000. Without it the answer is the whole list.
 	Limit int64
+	// Only these members of each object, separated by commas; without it all.
+	Fields []string
 }
 
 func (o ListTokensOptions) query(q url.Values) {
@@ -815,6 +925,9 @@ func (o ListTokensOptions) query(q url.Values) {
 	}
 	if o.Limit != 0 {
 		q.Set("limit", fmt.Sprint(o.Limit))
+	}
+	if len(o.Fields) > 0 {
+		q.Set("fields", strings.Join(o.Fields, ","))
 	}
 }
 
@@ -850,6 +963,8 @@ type ListUsersOptions struct {
 	Ids []string
 	// The size of a page, 1 to 1000. Without it the answer is the whole list.
 	Limit int64
+	// Only these members of each object, separated by commas; without it all.
+	Fields []string
 }
 
 func (o ListUsersOptions) query(q url.Values) {
@@ -867,6 +982,9 @@ func (o ListUsersOptions) query(q url.Values) {
 	}
 	if o.Limit != 0 {
 		q.Set("limit", fmt.Sprint(o.Limit))
+	}
+	if len(o.Fields) > 0 {
+		q.Set("fields", strings.Join(o.Fields, ","))
 	}
 }
 
@@ -947,6 +1065,17 @@ func (c *Client) RestoreTerraformStateVersion(ctx context.Context, stateName str
 	return &out, nil
 }
 
+// RevokeSetupKey revokes a setup key: nobody can enrol with it from now on. Machines that did stay.
+// A key that is revoked already stays as it is.
+func (c *Client) RevokeSetupKey(ctx context.Context, setupKeyID string, opts ...CallOption) (*api.SetupKey, error) {
+	call := newCall("POST", "/api/setup-keys/"+url.PathEscape(setupKeyID)+"/revoke", opts)
+	var out api.SetupKey
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
 // SetupInstance creates the owner of the installation and, on request, a first token. Of any number
 // of parallel requests one wins; afterwards the answer is 412 for ever. The answer is never cached.
 func (c *Client) SetupInstance(ctx context.Context, body api.SetupRequest, opts ...CallOption) (*api.SetupResult, error) {
@@ -976,6 +1105,10 @@ type StreamAgentOptions struct {
 	Serial *int64
 	// The digest of the agent's map, 32 hexadecimal digits; absent when it has none.
 	Digest string
+	// The named features of the agent, separated by commas. The map holds nothing that belongs to a
+	// feature which the agent does not name; absent for an agent of the first version, which has `sets`
+	// alone.
+	Features []string
 	// Whole seconds after which the response ends by itself, for networks that cut or hold long
 	// responses; absent or 0 for one that stays open.
 	Wait int64
@@ -990,6 +1123,9 @@ func (o StreamAgentOptions) query(q url.Values) {
 	}
 	if o.Digest != "" {
 		q.Set("digest", o.Digest)
+	}
+	if len(o.Features) > 0 {
+		q.Set("features", strings.Join(o.Features, ","))
 	}
 	if o.Wait != 0 {
 		q.Set("wait", fmt.Sprint(o.Wait))

@@ -1269,6 +1269,14 @@ var nounPostureCheck = &Noun{
 	Delete: func(ctx context.Context, c *sdk.Client, ids []string, opts ...sdk.CallOption) error {
 		return c.DeletePostureCheck(ctx, ids[0], opts...)
 	},
+	Referrers: func(ctx context.Context, c *sdk.Client, ids []string, opts ...sdk.CallOption) ([]Referrer, error) {
+		out := []Referrer{}
+		list, err := c.ListPostureCheckReferrers(ctx, ids[0], opts...)
+		for _, r := range list {
+			out = append(out, Referrer{r.Type, r.Id, r.Name, r.Field})
+		}
+		return out, err
+	},
 	List: func(ctx context.Context, c *sdk.Client, ids []string, opts ...sdk.CallOption) iter.Seq2[any, error] {
 		return erased(c.PostureChecks(ctx, sdk.ListPostureChecksOptions{}, opts...))
 	},

@@ -13,7 +13,8 @@ import (
 
 // A base is a group, or a single peer that rules name: what sets are made of. It knows everything that depends on it.
 type base struct {
-	// name is "g:" and a group id, or "p:" and a peer id; for the part that meets posture checks, these come behind.
+	// name is "g:" and a group id, "p:" and a peer id, or "n:" and the id of a resource, which holds no peers; for the
+	// part that meets posture checks, these come behind.
 	name string
 	// members holds ordinals, unapproved peers among them.
 	members *roaring.Bitmap
@@ -28,6 +29,11 @@ type base struct {
 	parts  map[*base]struct{}
 	whole  *base
 	checks []*check
+
+	// Nil until there is one.
+	routes map[*route]struct{} // routes about which the rules with it at an end are
+	gets   map[*route]struct{} // routes that its peers get without a rule
+	serves map[*route]struct{} // routes whose traffic its peers carry
 }
 
 func groupName(id string) string { return "g:" + id }
@@ -40,11 +46,13 @@ func newBase(name string) *base {
 	}
 }
 
-// named reports whether a rule names the base.
-func (b *base) named() bool { return len(b.sources)+len(b.destinations) > 0 }
+// named reports whether a rule or a router names the base.
+func (b *base) named() bool { return len(b.sources)+len(b.destinations)+len(b.serves) > 0 }
 
 // idle reports whether nothing depends on the base.
-func (b *base) idle() bool { return !b.named() && len(b.sets)+len(b.classes)+len(b.parts) == 0 }
+func (b *base) idle() bool {
+	return !b.named() && len(b.sets)+len(b.classes)+len(b.routes)+len(b.gets)+len(b.parts) == 0
+}
 
 // derived reports a base that peers do not join: a single peer, or the part of a base that meets posture checks.
 func (b *base) derived() bool { return b.whole != nil || strings.HasPrefix(b.name, peerName("")) }

@@ -211,7 +211,7 @@ func (e *Engine) forgetPosture(n uint32) {
 
 // asked returns the programs of which a peer shall tell whether they run: those of the checks that stand between it and
 // a rule.
-func (e *Engine) asked(p *peer) *[]string {
+func (e *Engine) asked(p *peer) []string {
 	if !p.Approved || len(e.checks) == 0 {
 		return nil
 	}
@@ -227,10 +227,6 @@ func (e *Engine) asked(p *peer) *[]string {
 			}
 		}
 	}
-	if len(paths) == 0 {
-		return nil
-	}
 	slices.Sort(paths)
-	paths = slices.Compact(paths)
-	return &paths
+	return slices.Compact(paths)
 }

@@ -18,6 +18,11 @@ func (w *world) addChecks(a *Account) {
 	}
 }
 
+// meets reports whether a peer meets all checks of a policy.
+func (w *world) meets(p Policy, peer string) bool {
+	return !slices.ContainsFunc(p.Checks, func(check string) bool { return !w.passing[check][peer] })
+}
+
 // someChecks names checks that may not exist, one of them perhaps twice.
 func (w *world) someChecks() (ids []string) {
 	if w.random.IntN(2) == 0 {
@@ -148,12 +153,7 @@ func TestDropsDoNotAskForPosture(t *testing.T) {
 	}
 }
 
-func asked(e *Engine, id string) []string {
-	if paths := e.peers[id].self.Processes; paths != nil {
-		return *paths
-	}
-	return nil
-}
+func asked(e *Engine, id string) []string { return e.peers[id].self.Processes }
 
 // Machines are asked about the programs of the checks between them and a rule, and about nothing else.
 func TestOnlySourcesAreAskedAboutPrograms(t *testing.T) {
