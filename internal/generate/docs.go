@@ -24,7 +24,7 @@ func emitDocs(files tree, m *model) error {
 			files["docs/ephemeral-resources/"+n.Name+".md"] = []byte(m.ephemeralPage(n))
 		}
 	}
-	return nil
+	return emitGuides(files, m)
 }
 
 // emitExamples writes Terraform files that a reader can apply.
@@ -66,6 +66,7 @@ func (m *model) indexPage() string {
 			fmt.Fprintf(b, "- [`%s`](resources/%s.md): %s\n", n.Type, n.Name, oneline(n.Doc))
 		}
 	}
+	b.WriteString(guideList(m))
 	b.WriteString("\n## Schema\n\n### Optional\n\n")
 	for _, row := range [][2]string{
 		{"account", "Id of an account other than the token's own. Else `WATTLE_ACCOUNT`."},
