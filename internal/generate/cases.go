@@ -334,6 +334,10 @@ func (a *attribute) texts(r *references, s *openapi3.Schema) []string {
 		return []string{`"10.10.0.0/16"`, `"10.11.0.0/16"`}
 	case "hostname":
 		return []string{`"one.example.org"`, `"two.example.org"`}
+	case "domain":
+		return []string{`"one.example.org"`, `"*.example.org"`}
+	case "destination":
+		return []string{`"192.0.2.10"`, `"198.51.100.0/24"`}
 	case "uri":
 		return []string{`"https://one.example.org"`, `"https://two.example.org"`}
 	case "date-time":
@@ -378,7 +382,8 @@ func (a *attribute) invalid() []string {
 			out = append(out, strconv.Quote(strings.Repeat("x", int(*s.MaxLength)+1)))
 		}
 		out = append(out, map[string][]string{
-			"ipv4": {`"100.64.0.01"`, `"fd00::1"`}, "cidr": {`"10.0.0.1/8"`}, "hostname": {`"Example.Org."`}, "ipv6": {`"FD00::1"`},
+			"ipv4": {`"100.64.0.01"`, `"fd00::1"`}, "cidr": {`"10.0.0.1/8"`}, "hostname": {`"Example.Org."`}, "domain": {`"*.Example.Org"`},
+			"destination": {`"10.0.0.1/8"`, `"FD00::1"`, `"Example.Org."`, `"10.0.0.300"`}, "ipv6": {`"FD00::1"`},
 		}[s.Format]...)
 	case "set", "list":
 		if s.MinItems > 0 {
