@@ -152,14 +152,10 @@ func Malformed(detail string, faults ...FieldError) *Problem {
 
 // InUse says that an object cannot be deleted, and names what uses it.
 func InUse(noun, name string, referrers ...Referrer) *Problem {
-	uses := make([]string, len(referrers))
-	for i, r := range referrers {
-		uses[i] = fmt.Sprintf("%s %q", strings.ReplaceAll(r.Type, "-", " "), r.Name)
-	}
-	detail := fmt.Sprintf("%s %q has been linked to %s", noun, name, strings.Join(uses, ", "))
+	detail := fmt.Sprintf("%s %q has been linked to %s", noun, name, uses(referrers))
 	if noun == "group" {
 		// Existing clients search for this beginning.
-		detail = fmt.Sprintf("group has been linked to %s", strings.Join(uses, ", "))
+		detail = "group has been linked to " + uses(referrers)
 	}
 	return &Problem{Kind: KindInUse, Detail: detail, Referrers: referrers}
 }
@@ -168,6 +164,20 @@ func InUse(noun, name string, referrers ...Referrer) *Problem {
 // required condition does not hold.
 func Precondition(detail string, referrers ...Referrer) *Problem {
 	return &Problem{Kind: KindPrecondition, Detail: detail, Referrers: referrers}
+}
+
+// StillReferred is Precondition for an object that cannot be deleted while the
+// referrers name it.
+func StillReferred(noun, name string, referrers ...Referrer) *Problem {
+	return Precondition(fmt.Sprintf("%s %q is named by %s; change that first", noun, name, uses(referrers)), referrers...)
+}
+
+func uses(referrers []Referrer) string {
+	list := make([]string, len(referrers))
+	for i, r := range referrers {
+		list[i] = fmt.Sprintf("%s %q", strings.ReplaceAll(r.Type, "-", " "), r.Name)
+	}
+	return strings.Join(list, ", ")
 }
 
 // StaleVersion is Precondition for an If-Match that does not name the present

@@ -93,7 +93,7 @@ func TestCrash(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.State = s
-	if diff := cmp.Diff(f.reloaded(), look(t, s, accountID), cmp.AllowUnexported(policy{})); diff != "" {
+	if diff := cmp.Diff(f.reloaded(), look(t, s, accountID)); diff != "" {
 		t.Fatal(diff)
 	}
 }

@@ -283,6 +283,7 @@ func referrers(ctx context.Context, tx *store.Tx, accountID, kind, id string) ([
 	if err != nil {
 		return nil, err
 	}
+	refs = slices.DeleteFunc(refs, func(ref store.Ref) bool { return ref.Field == parentField })
 	list := make([]problem.Referrer, len(refs))
 	for i, ref := range refs {
 		list[i] = problem.Referrer{Type: ref.FromKind, ID: ref.FromID, Field: ref.Field}

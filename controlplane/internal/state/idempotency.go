@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"strings"
 	"sync"
 	"time"
 
@@ -168,10 +169,6 @@ func (a *account) show(o outcome, p auth.Principal) any {
 		if g, ok := a.groups.get(o.Target); ok {
 			return a.showGroup(g)
 		}
-	case "policy.create":
-		if kept, ok := a.policies.get(o.Target); ok {
-			return a.showPolicy(kept)
-		}
 	case "setup-key.create":
 		if k, ok := a.keys.get(o.Target); ok {
 			shown := showSetupKey(k)
@@ -185,6 +182,11 @@ func (a *account) show(o outcome, p auth.Principal) any {
 	case "token.create":
 		if t, ok := a.tokens.get(o.Target); ok {
 			return showNewToken(t, o.Secret)
+		}
+	}
+	if kind, found := strings.CutSuffix(o.Activity, ".create"); found {
+		if n, ok := nounOf(kind); ok {
+			return n.again(a, o.Target)
 		}
 	}
 	return nil

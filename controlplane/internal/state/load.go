@@ -87,18 +87,18 @@ func stored(ctx context.Context, tx *store.Tx, row store.Account) (changes []cha
 	for i := range peers {
 		changes = append(changes, change{Peer: &peers[i]})
 	}
-	var policies []change
+	rows := map[string][]change{}
 	for i := range objects {
-		if objects[i].Kind == store.KindPolicy { // they name groups and peers
-			policies = append(policies, change{Object: &objects[i]})
-			continue
-		}
-		changes = append(changes, change{Object: &objects[i]})
+		rows[objects[i].Kind] = append(rows[objects[i].Kind], change{Object: &objects[i]})
 	}
+	changes = append(changes, rows[store.KindGroup]...)
 	for i := range members {
 		changes = append(changes, change{Member: &members[i]})
 	}
-	return append(changes, policies...), nil
+	for _, n := range kinds { // they name groups, peers and one another
+		changes = append(changes, rows[n.kindName()]...)
+	}
+	return changes, nil
 }
 
 // build makes an account out of changes and takes it up.

@@ -2,8 +2,8 @@ package state
 
 import (
 	"cmp"
-	"encoding/json"
 	"fmt"
+	"iter"
 	"net/netip"
 	"slices"
 	"sync"
@@ -28,7 +28,7 @@ type account struct {
 	tokens   ordered[store.Token]
 	keys     ordered[store.SetupKey]
 	groups   ordered[group]
-	policies ordered[policy]
+	policies ordered[object[policyBody]]
 	peers    ordered[store.Peer]
 	members  map[string]map[string]int64 // group -> peer -> position
 	groupsOf map[string]map[string]bool  // peer -> groups
@@ -57,14 +57,6 @@ type group struct {
 	Issued   string
 }
 
-// A policy in memory.
-type policy struct {
-	ID, Name string
-	Seq      int64
-	Version  int64
-	policyBody
-}
-
 // An ordered is a set of objects in the order of their creation.
 type ordered[T any] struct {
 	byID  map[string]T
@@ -77,6 +69,17 @@ type place struct {
 }
 
 func (o *ordered[T]) get(id string) (T, bool) { v, ok := o.byID[id]; return v, ok }
+
+// all yields the objects in the order of their creation.
+func (o *ordered[T]) all() iter.Seq[T] {
+	return func(yield func(T) bool) {
+		for _, at := range o.order {
+			if !yield(o.byID[at.id]) {
+				return
+			}
+		}
+	}
+}
 
 func (o *ordered[T]) put(id string, seq int64, v T) {
 	if o.byID == nil {
@@ -163,8 +166,12 @@ func (a *account) settings() ([]netmap.Change, error) {
 }
 
 func (a *account) applyObject(o store.Object, remove bool) ([]netmap.Change, error) {
-	if o.Kind == store.KindPolicy {
-		return a.applyPolicy(o, remove)
+	if o.Kind != store.KindGroup {
+		n, ok := nounOf(o.Kind)
+		if !ok {
+			return nil, fmt.Errorf("object %s has the unknown kind %q", o.ID, o.Kind)
+		}
+		return n.apply(a, o, remove)
 	}
 	if remove {
 		a.groups.remove(o.ID, o.Seq)
@@ -188,19 +195,6 @@ func (a *account) applyObject(o store.Object, remove bool) ([]netmap.Change, err
 	}
 	a.members[o.ID] = map[string]int64{}
 	return []netmap.Change{netmap.GroupPut{ID: o.ID}}, nil
-}
-
-func (a *account) applyPolicy(o store.Object, remove bool) ([]netmap.Change, error) {
-	if remove {
-		a.policies.remove(o.ID, o.Seq)
-		return []netmap.Change{netmap.PolicyRemove{ID: o.ID}}, nil
-	}
-	p := policy{ID: o.ID, Name: o.Name, Seq: o.Seq, Version: o.Version}
-	if err := json.Unmarshal([]byte(o.Body), &p.policyBody); err != nil {
-		return nil, fmt.Errorf("policy %s: %w", o.ID, err)
-	}
-	a.policies.put(o.ID, o.Seq, p)
-	return []netmap.Change{netmap.PolicyPut{Policy: p.compiled()}}, nil
 }
 
 func (a *account) applyMember(m store.Membership, remove bool) []netmap.Change {
@@ -266,8 +260,8 @@ func (a *account) whole() (changes []netmap.Change, err error) {
 	for _, at := range a.groups.order {
 		changes = append(changes, netmap.GroupPut{ID: at.id, Members: a.memberIDs(at.id)})
 	}
-	for _, at := range a.policies.order {
-		changes = append(changes, netmap.PolicyPut{Policy: a.policies.byID[at.id].compiled()})
+	for _, n := range kinds {
+		changes = append(changes, n.whole(a)...)
 	}
 	return changes, nil
 }

@@ -231,7 +231,7 @@ func (s *State) removePeer(ctx context.Context, p auth.Principal, permission, id
 			return err
 		}
 		if len(referrers) > 0 {
-			return problem.Precondition(fmt.Sprintf("peer %q is named by a policy; change the policy first", peer.Name), referrers...)
+			return problem.StillReferred("peer", peer.Name, referrers...)
 		}
 		edges, err := store.PeerMemberships(w.ctx, w.tx, id)
 		if err != nil {

@@ -2,7 +2,6 @@ package state
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strconv"
@@ -40,10 +39,25 @@ type ruleBody struct {
 	PortRanges          []api.PortRange        `json:"port_ranges,omitempty"`
 }
 
-// compiled is the policy as the network map takes it.
-func (p policy) compiled() netmap.Policy {
-	out := netmap.Policy{ID: p.ID, Enabled: p.Enabled, Rules: make([]netmap.Rule, len(p.Rules))}
-	for i, r := range p.Rules {
+// policies is the noun of the rules about who may reach whom.
+var policies = &noun[policyBody, api.Policy]{
+	kind: store.KindPolicy, title: "policy",
+	creating: api.PermissionPoliciesCreate, changing: api.PermissionPoliciesUpdate, deleting: api.PermissionPoliciesDelete,
+	in:   func(a *account) *ordered[object[policyBody]] { return &a.policies },
+	refs: policyBody.refs,
+	show: (*account).showPolicy,
+	compiled: func(_ *account, p object[policyBody]) []netmap.Change {
+		return []netmap.Change{netmap.PolicyPut{Policy: compiledPolicy(p)}}
+	},
+	gone: func(_ *account, p object[policyBody]) []netmap.Change {
+		return []netmap.Change{netmap.PolicyRemove{ID: p.ID}}
+	},
+}
+
+// compiledPolicy is the policy as the network map takes it.
+func compiledPolicy(p object[policyBody]) netmap.Policy {
+	out := netmap.Policy{ID: p.ID, Enabled: p.Body.Enabled, Rules: make([]netmap.Rule, len(p.Body.Rules))}
+	for i, r := range p.Body.Rules {
 		rule := netmap.Rule{
 			ID: r.ID, Enabled: r.Enabled, Drop: r.Action == api.PolicyRuleActionDrop, Bidirectional: r.Bidirectional,
 			Protocol: string(r.Protocol), Sources: r.Sources, Destinations: r.Destinations,
@@ -66,9 +80,9 @@ func (p policy) compiled() netmap.Policy {
 	return out
 }
 
-func (a *account) showPolicy(p policy) api.Policy {
-	rules := make([]api.PolicyRule, len(p.Rules))
-	for i, r := range p.Rules {
+func (a *account) showPolicy(p object[policyBody]) api.Policy {
+	rules := make([]api.PolicyRule, len(p.Body.Rules))
+	for i, r := range p.Body.Rules {
 		rules[i] = api.PolicyRule{
 			Id: r.ID, Name: r.Name, Description: r.Description, Enabled: r.Enabled, Action: r.Action, Bidirectional: r.Bidirectional,
 			Protocol: r.Protocol, SourceResource: r.SourceResource, DestinationResource: r.DestinationResource,
@@ -88,30 +102,17 @@ func (a *account) showPolicy(p policy) api.Policy {
 			rules[i].PortRanges = &r.PortRanges
 		}
 	}
-	return api.Policy{Id: p.ID, Name: p.Name, Description: p.Description, Enabled: p.Enabled, Rules: rules, Version: p.Version}
+	return api.Policy{Id: p.ID, Name: p.Name, Description: p.Body.Description, Enabled: p.Body.Enabled, Rules: rules, Version: p.Version}
 }
 
 // ListPolicies lists the policies.
-func (s *State) ListPolicies(_ context.Context, p auth.Principal, params api.ListPoliciesParams) (items []api.Policy, next string, err error) {
-	err = s.reading(p, func(a *account) error {
-		items, next, err = list(&a.policies, page{params.Ids, params.Limit, params.Cursor},
-			named(params.Name, func(p policy) string { return p.Name }), a.showPolicy)
-		return err
-	})
-	return items, next, err
+func (s *State) ListPolicies(_ context.Context, p auth.Principal, params api.ListPoliciesParams) ([]api.Policy, string, error) {
+	return policies.list(s, p, page{params.Ids, params.Limit, params.Cursor}, withName[policyBody](params.Name))
 }
 
 // GetPolicy reads a policy.
-func (s *State) GetPolicy(_ context.Context, p auth.Principal, id string) (answer api.Policy, err error) {
-	err = s.reading(p, func(a *account) error {
-		policy, ok := a.policies.get(id)
-		if !ok {
-			return problem.NotFound("policy")
-		}
-		answer = a.showPolicy(policy)
-		return nil
-	})
-	return answer, err
+func (s *State) GetPolicy(_ context.Context, p auth.Principal, id string) (api.Policy, error) {
+	return policies.get(s, p, "", id)
 }
 
 // CreatePolicy creates a policy with all of its rules.
@@ -120,109 +121,28 @@ func (s *State) CreatePolicy(ctx context.Context, p auth.Principal, req api.Poli
 	if err := checkPolicy(req); err != nil {
 		return answer, err
 	}
-	var id string
-	err = s.write(ctx, p, api.PermissionPoliciesCreate, func(w *write) error {
+	return policies.create(ctx, s, p, func(w *write) (string, policyBody, error) {
 		body, err := w.policyBody(req, nil)
-		if err != nil {
-			return err
-		}
-		if id, err = w.insertPolicy(req.Name, body); err != nil {
-			return err
-		}
-		return w.note("policy.create", id, req.Name, nil, policyAudit{req.Name, body})
-	}, func(a *account) { answer = a.showPolicy(a.policies.byID[id]) })
-	return answer, err
-}
-
-// policyAudit is a policy in an audit event.
-type policyAudit struct {
-	Name string `json:"name"`
-	policyBody
-}
-
-func (w *write) insertPolicy(name string, body policyBody) (id string, err error) {
-	text, err := json.Marshal(body)
-	if err != nil {
-		return "", err
-	}
-	o := store.Object{
-		ID: newID(), AccountID: w.account.ID, Kind: store.KindPolicy, Seq: w.seq(), Name: name, CreatedAt: w.now, Version: 1, Body: string(text),
-	}
-	w.change(change{Object: &o})
-	if err := store.Objects.Insert(w.ctx, w.tx, &o); err != nil {
-		return "", err
-	}
-	return o.ID, store.SetRefs(w.ctx, w.tx, w.account.ID, store.KindPolicy, o.ID, body.refs())
+		return req.Name, body, err
+	})
 }
 
 // UpdatePolicy replaces a policy and its rules. A rule is matched by id if one is
 // sent, else by name; rules that are not sent are removed.
-func (s *State) UpdatePolicy(ctx context.Context, p auth.Principal, id string, req api.PolicyRequest, ifMatch string) (answer api.Policy, err error) {
+func (s *State) UpdatePolicy(ctx context.Context, p auth.Principal, id string, req api.PolicyRequest, ifMatch string) (api.Policy, error) {
 	req.ApplyDefaults()
-	err = s.write(ctx, p, api.PermissionPoliciesUpdate, func(w *write) error {
-		o, had, err := w.policy(id, ifMatch)
-		if err != nil {
-			return err
-		}
+	return policies.update(ctx, s, p, "", id, ifMatch, func(w *write, had object[policyBody]) (string, policyBody, error) {
 		if err := checkPolicy(req); err != nil {
-			return err
+			return "", policyBody{}, err
 		}
-		body, err := w.policyBody(req, had.Rules)
-		if err != nil {
-			return err
-		}
-		text, err := json.Marshal(body)
-		if err != nil {
-			return err
-		}
-		if o.Name == req.Name && o.Body == string(text) {
-			return errUnchanged
-		}
-		before := policyAudit{o.Name, had}
-		o.Name, o.Body, o.Version = req.Name, string(text), o.Version+1
-		w.change(change{Object: &o})
-		if err := store.Objects.Update(w.ctx, w.tx, &o); err != nil {
-			return err
-		}
-		if err := store.SetRefs(w.ctx, w.tx, w.account.ID, store.KindPolicy, id, body.refs()); err != nil {
-			return err
-		}
-		return w.note("policy.update", id, req.Name, before, policyAudit{req.Name, body})
-	}, func(a *account) { answer = a.showPolicy(a.policies.byID[id]) })
-	return answer, err
-}
-
-// policy reads a policy at the version that the caller knows.
-func (w *write) policy(id, ifMatch string) (o store.Object, body policyBody, err error) {
-	o, err = store.FindObject(w.ctx, w.tx, w.account.ID, store.KindPolicy, id)
-	if o, err = found(o, err, "policy"); err != nil {
-		return o, body, err
-	}
-	if err := checkMatch(ifMatch, "policy", o.Version); err != nil {
-		return o, body, err
-	}
-	if err := json.Unmarshal([]byte(o.Body), &body); err != nil {
-		return o, body, fmt.Errorf("policy %s: %w", id, err)
-	}
-	return o, body, nil
+		body, err := w.policyBody(req, had.Body.Rules)
+		return req.Name, body, err
+	})
 }
 
 // DeletePolicy removes a policy.
 func (s *State) DeletePolicy(ctx context.Context, p auth.Principal, id, ifMatch string) error {
-	return s.write(ctx, p, api.PermissionPoliciesDelete, func(w *write) error {
-		o, body, err := w.policy(id, ifMatch)
-		if err != nil {
-			return err
-		}
-		w.change(change{Object: &o, Remove: true})
-		if err := store.SetRefs(w.ctx, w.tx, w.account.ID, store.KindPolicy, id, nil); err != nil {
-			return err
-		}
-		if err := store.Objects.Delete(w.ctx, w.tx, id); err != nil {
-			return err
-		}
-		return w.note("policy.delete", id, o.Name, policyAudit{o.Name, body}, nil)
-	}, func(*account) {})
+	return policies.delete(ctx, s, p, "", id, ifMatch, nil)
 }
 
 // checkPolicy finds what the contract's own validation cannot see.

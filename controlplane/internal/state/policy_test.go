@@ -82,7 +82,7 @@ func TestPolicyAnswersByReference(t *testing.T) {
 		t.Fatalf("sources: %+v", sources)
 	}
 	refused(t, f.DeleteGroup(t.Context(), f.owner, web.Id, ""), problem.KindInUse, "", `group has been linked to policy "p"`)
-	refused(t, f.DeletePeer(t.Context(), f.owner, peer.Id, ""), problem.KindPrecondition, "", "change the policy first")
+	refused(t, f.DeletePeer(t.Context(), f.owner, peer.Id, ""), problem.KindPrecondition, "", `is named by policy "p"; change that first`)
 	if err := f.DeletePolicy(t.Context(), f.owner, p.Id, `"1"`); err != nil {
 		t.Fatal(err)
 	}

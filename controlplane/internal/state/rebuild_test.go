@@ -26,7 +26,7 @@ func TestRefusedChangeRebuildsTheMap(t *testing.T) {
 	}))(t)
 	defer cancel()
 	c := f.enroll("c")
-	if diff := cmp.Diff(f.reloaded(), look(t, f.State, f.owner.AccountID), cmp.AllowUnexported(policy{})); diff != "" {
+	if diff := cmp.Diff(f.reloaded(), look(t, f.State, f.owner.AccountID)); diff != "" {
 		t.Fatalf("reload (-) and memory (+) differ:\n%s", diff)
 	}
 	for _, id := range []string{a.Id, b.Id, c.Id} {
@@ -64,7 +64,7 @@ func TestRebuildIsTriedAgain(t *testing.T) {
 	if account.behind {
 		t.Fatal("the map is still behind")
 	}
-	if diff := cmp.Diff(f.reloaded(), look(t, f.State, f.owner.AccountID), cmp.AllowUnexported(policy{})); diff != "" {
+	if diff := cmp.Diff(f.reloaded(), look(t, f.State, f.owner.AccountID)); diff != "" {
 		t.Fatalf("reload (-) and memory (+) differ:\n%s", diff)
 	}
 }

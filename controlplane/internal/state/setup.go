@@ -132,7 +132,7 @@ func (w *write) setUp(owner NewOwner, password string) (made FreshNetwork, err e
 	if err != nil {
 		return made, err
 	}
-	if _, err := w.insertPolicy("Default", w.allowAll(all.ID)); err != nil {
+	if _, err := policies.insert(w, "Default", w.allowAll(all.ID)); err != nil {
 		return made, err
 	}
 	if err := w.firstSecrets(owner, &made); err != nil {

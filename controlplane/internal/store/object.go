@@ -41,6 +41,11 @@ func FindObject(ctx context.Context, tx *Tx, accountID, kind, id string) (Object
 	return Objects.get(ctx, tx, "WHERE account_id = ? AND kind = ? AND id = ?", accountID, kind, id)
 }
 
+// FindObjectByKey returns the object of a kind that has a unique value; ErrNoRow when none has it.
+func FindObjectByKey(ctx context.Context, tx *Tx, accountID, kind, key string) (Object, error) {
+	return Objects.get(ctx, tx, "WHERE account_id = ? AND kind = ? AND name_key = ?", accountID, kind, key)
+}
+
 // AccountObjects returns the objects of an account.
 func AccountObjects(ctx context.Context, tx *Tx, accountID string) ([]Object, error) {
 	return Objects.list(ctx, tx, "WHERE account_id = ? ORDER BY seq", accountID)
