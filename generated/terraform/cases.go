@@ -28,6 +28,7 @@ type Trial struct {
 	Chosen    bool // the server chooses where the user does not
 	Synthetic bool // known to the provider only
 	Only      bool // of several of which at least one is needed, the only one in a smallest object
+	Lenient   bool // the API takes an empty list for an unset one, which a plan refuses
 	Values    []string
 	Invalid   []string
 	Excludes  []string // attributes that cannot be set beside this one
@@ -107,7 +108,7 @@ var Cases = []Case{
 			{Name: "metric", Default: "9999", Values: []string{"2", "3", "1"}, Invalid: []string{"0", "10000"}},
 			{Name: "network_id", Required: true, Immutable: true, Values: []string{"wattle_network.ref1.id", "wattle_network.ref2.id"}},
 			{Name: "peer", Required: true, Values: []string{"\"{{peer:1}}\"", "\"{{peer:2}}\""}, Invalid: []string{"\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\""}, Excludes: []string{"peer_groups"}},
-			{Name: "peer_groups", Values: []string{"[wattle_group.ref1.id]", "[wattle_group.ref1.id, wattle_group.ref2.id]"}, Invalid: []string{"[]"}, Excludes: []string{"peer"}},
+			{Name: "peer_groups", Lenient: true, Values: []string{"[wattle_group.ref1.id]", "[wattle_group.ref1.id, wattle_group.ref2.id]"}, Invalid: []string{"[]"}, Excludes: []string{"peer"}},
 		},
 	},
 	{
@@ -144,9 +145,9 @@ var Cases = []Case{
 		Setup: "resource \"wattle_group\" \"ref1\" {\n  name = \"ref1\"\n}\n\nresource \"wattle_group\" \"ref2\" {\n  name = \"ref2\"\n}\n",
 		Needs: []string{"peer"},
 		Attributes: []Trial{
-			{Name: "access_control_groups", Values: []string{"[wattle_group.ref1.id]", "[wattle_group.ref1.id, wattle_group.ref2.id]"}, Invalid: []string{"[]"}},
+			{Name: "access_control_groups", Lenient: true, Values: []string{"[wattle_group.ref1.id]", "[wattle_group.ref1.id, wattle_group.ref2.id]"}, Invalid: []string{"[]"}},
 			{Name: "description", Default: "\"\"", Values: []string{"\"first\"", "\"second\""}, Invalid: []string{"\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\""}},
-			{Name: "domains", Values: []string{"[\"one.example.org\"]", "[\"one.example.org\", \"*.example.org\"]"}, Invalid: []string{"[]"}, Excludes: []string{"network"}},
+			{Name: "domains", Lenient: true, Values: []string{"[\"one.example.org\"]", "[\"one.example.org\", \"*.example.org\"]"}, Invalid: []string{"[]"}, Excludes: []string{"network"}},
 			{Name: "enabled", Default: "true", Values: []string{"false"}},
 			{Name: "groups", Required: true, Values: []string{"[wattle_group.ref1.id]", "[wattle_group.ref1.id, wattle_group.ref2.id]"}, Invalid: []string{"[]"}},
 			{Name: "keep_route", Default: "true", Values: []string{"false"}},
@@ -155,7 +156,7 @@ var Cases = []Case{
 			{Name: "network", Required: true, Values: []string{"\"10.10.0.0/16\"", "\"10.11.0.0/16\""}, Invalid: []string{"\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\"", "\"10.0.0.1/8\""}, Excludes: []string{"domains"}},
 			{Name: "network_id", Required: true, Values: []string{"\"first\"", "\"second\""}, Invalid: []string{"\"\"", "\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\""}},
 			{Name: "peer", Required: true, Values: []string{"\"{{peer:1}}\"", "\"{{peer:2}}\""}, Invalid: []string{"\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\""}, Excludes: []string{"peer_groups"}},
-			{Name: "peer_groups", Values: []string{"[wattle_group.ref1.id]", "[wattle_group.ref1.id, wattle_group.ref2.id]"}, Invalid: []string{"[]"}, Excludes: []string{"peer"}},
+			{Name: "peer_groups", Lenient: true, Values: []string{"[wattle_group.ref1.id]", "[wattle_group.ref1.id, wattle_group.ref2.id]"}, Invalid: []string{"[]"}, Excludes: []string{"peer"}},
 			{Name: "skip_auto_apply", Default: "false", Values: []string{"true"}},
 		},
 	},

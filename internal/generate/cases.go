@@ -23,9 +23,9 @@ type conformance struct {
 
 // trial is one attribute: values that are right and values that are wrong, as HCL.
 type trial struct {
-	Name, Default                                            string
-	Required, Immutable, OptIn, WriteOnly, Chosen, Synthetic, Only bool
-	Values, Invalid, Excludes                                []string
+	Name, Default                                                           string
+	Required, Immutable, OptIn, WriteOnly, Chosen, Synthetic, Only, Lenient bool
+	Values, Invalid, Excludes                                               []string
 }
 
 // emitCases writes the conformance cases: data, derived from type, enum,
@@ -59,6 +59,7 @@ func (m *model) conformance(n *noun) conformance {
 		}
 		t.Values = a.values(refs, t.Default)
 		t.Invalid = a.invalid()
+		t.Lenient = a.Elem != nil && a.schema != nil && isNullable(a.schema) && !a.OptIn
 		if value, given := n.exampleValue(a); given {
 			t.Default, t.Required, t.Values = "", value != "", nil
 			if t.Required {
