@@ -130,25 +130,25 @@ var Operations = map[string]Operation{
 	"GetTerraformStateVersion":     {ID: "GetTerraformStateVersion", Method: "GET", Path: "/api/terraform/states/{state_name}/versions/{state_version}", Permission: "terraform_states:update", Credential: UserCredential, Writes: false},
 	"GetToken":                     {ID: "GetToken", Method: "GET", Path: "/api/users/{user_id}/tokens/{token_id}", Permission: "tokens:read", Credential: UserCredential, Writes: false},
 	"GetUser":                      {ID: "GetUser", Method: "GET", Path: "/api/users/{user_id}", Permission: "users:read", Credential: UserCredential, Writes: false},
-	"ListAccessiblePeers":          {ID: "ListAccessiblePeers", Method: "GET", Path: "/api/peers/{peer_id}/accessible-peers", Permission: "peers:read", Credential: UserCredential, Writes: false},
-	"ListAccounts":                 {ID: "ListAccounts", Method: "GET", Path: "/api/accounts", Permission: "accounts:read", Credential: UserCredential, Writes: false},
+	"ListAccessiblePeers":          {ID: "ListAccessiblePeers", Method: "GET", Path: "/api/peers/{peer_id}/accessible-peers", Permission: "peers:read", Credential: UserCredential, Writes: false, Conditional: true},
+	"ListAccounts":                 {ID: "ListAccounts", Method: "GET", Path: "/api/accounts", Permission: "accounts:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"ListAllNetworkRouters":        {ID: "ListAllNetworkRouters", Method: "GET", Path: "/api/networks/routers", Permission: "networks:read", Credential: UserCredential, Writes: false, Conditional: true},
-	"ListAuditEvents":              {ID: "ListAuditEvents", Method: "GET", Path: "/api/events/audit", Permission: "events:read", Credential: UserCredential, Writes: false},
+	"ListAuditEvents":              {ID: "ListAuditEvents", Method: "GET", Path: "/api/events/audit", Permission: "events:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"ListGroupMemberships":         {ID: "ListGroupMemberships", Method: "GET", Path: "/api/groups/{group_id}/peers", Permission: "groups:read", Credential: UserCredential, Writes: false, Conditional: true},
-	"ListGroupReferrers":           {ID: "ListGroupReferrers", Method: "GET", Path: "/api/groups/{group_id}/referrers", Permission: "groups:read", Credential: UserCredential, Writes: false},
+	"ListGroupReferrers":           {ID: "ListGroupReferrers", Method: "GET", Path: "/api/groups/{group_id}/referrers", Permission: "groups:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"ListGroupResources":           {ID: "ListGroupResources", Method: "GET", Path: "/api/groups/{group_id}/resources", Permission: "groups:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"ListGroups":                   {ID: "ListGroups", Method: "GET", Path: "/api/groups", Permission: "groups:read", Credential: UserCredential, Writes: false, Conditional: true},
-	"ListNetworkReferrers":         {ID: "ListNetworkReferrers", Method: "GET", Path: "/api/networks/{network_id}/referrers", Permission: "networks:read", Credential: UserCredential, Writes: false},
+	"ListNetworkReferrers":         {ID: "ListNetworkReferrers", Method: "GET", Path: "/api/networks/{network_id}/referrers", Permission: "networks:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"ListNetworkResources":         {ID: "ListNetworkResources", Method: "GET", Path: "/api/networks/{network_id}/resources", Permission: "networks:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"ListNetworkRouters":           {ID: "ListNetworkRouters", Method: "GET", Path: "/api/networks/{network_id}/routers", Permission: "networks:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"ListNetworks":                 {ID: "ListNetworks", Method: "GET", Path: "/api/networks", Permission: "networks:read", Credential: UserCredential, Writes: false, Conditional: true},
-	"ListPeerReferrers":            {ID: "ListPeerReferrers", Method: "GET", Path: "/api/peers/{peer_id}/referrers", Permission: "peers:read", Credential: UserCredential, Writes: false},
-	"ListPeers":                    {ID: "ListPeers", Method: "GET", Path: "/api/peers", Permission: "peers:read", Credential: UserCredential, Writes: false},
+	"ListPeerReferrers":            {ID: "ListPeerReferrers", Method: "GET", Path: "/api/peers/{peer_id}/referrers", Permission: "peers:read", Credential: UserCredential, Writes: false, Conditional: true},
+	"ListPeers":                    {ID: "ListPeers", Method: "GET", Path: "/api/peers", Permission: "peers:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"ListPolicies":                 {ID: "ListPolicies", Method: "GET", Path: "/api/policies", Permission: "policies:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"ListRoutes":                   {ID: "ListRoutes", Method: "GET", Path: "/api/routes", Permission: "routes:read", Credential: UserCredential, Writes: false, Conditional: true},
-	"ListSetupKeys":                {ID: "ListSetupKeys", Method: "GET", Path: "/api/setup-keys", Permission: "setup_keys:read", Credential: UserCredential, Writes: false},
-	"ListTerraformStateVersions":   {ID: "ListTerraformStateVersions", Method: "GET", Path: "/api/terraform/states/{state_name}/versions", Permission: "terraform_states:read", Credential: UserCredential, Writes: false},
-	"ListTerraformStates":          {ID: "ListTerraformStates", Method: "GET", Path: "/api/terraform/states", Permission: "terraform_states:read", Credential: UserCredential, Writes: false},
+	"ListSetupKeys":                {ID: "ListSetupKeys", Method: "GET", Path: "/api/setup-keys", Permission: "setup_keys:read", Credential: UserCredential, Writes: false, Conditional: true},
+	"ListTerraformStateVersions":   {ID: "ListTerraformStateVersions", Method: "GET", Path: "/api/terraform/states/{state_name}/versions", Permission: "terraform_states:read", Credential: UserCredential, Writes: false, Conditional: true},
+	"ListTerraformStates":          {ID: "ListTerraformStates", Method: "GET", Path: "/api/terraform/states", Permission: "terraform_states:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"ListTokens":                   {ID: "ListTokens", Method: "GET", Path: "/api/users/{user_id}/tokens", Permission: "tokens:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"ListUsers":                    {ID: "ListUsers", Method: "GET", Path: "/api/users", Permission: "users:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"LockTerraformState":           {ID: "LockTerraformState", Method: "POST", Path: "/api/terraform/states/{state_name}/lock", Permission: "terraform_states:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(TerraformLock) }},
@@ -196,6 +196,12 @@ func (x AccountSettings) Revision() int64 { return x.Version }
 
 // Revision counts the changes of the declared fields.
 func (x Group) Revision() int64 { return x.Version }
+
+// Revision counts the changes of the declared fields.
+func (x GroupMembership) Revision() int64 { return x.Version }
+
+// Revision counts the changes of the declared fields.
+func (x GroupResource) Revision() int64 { return x.Version }
 
 // Revision counts the changes of the declared fields.
 func (x Network) Revision() int64 { return x.Version }

@@ -521,10 +521,23 @@ func (c *Client) GetUser(ctx context.Context, userID string, opts ...CallOption)
 	return &out, nil
 }
 
+// ListAccessiblePeersOptions are the query parameters of ListAccessiblePeers; zero fields are not sent.
+type ListAccessiblePeersOptions struct {
+	// Only these members of each object, separated by commas; without it all.
+	Fields []string
+}
+
+func (o ListAccessiblePeersOptions) query(q url.Values) {
+	if len(o.Fields) > 0 {
+		q.Set("fields", strings.Join(o.Fields, ","))
+	}
+}
+
 // ListAccessiblePeers lists the peers to which the policies let this peer open at least one kind of
 // traffic.
-func (c *Client) ListAccessiblePeers(ctx context.Context, peerID string, opts ...CallOption) ([]api.AccessiblePeer, error) {
+func (c *Client) ListAccessiblePeers(ctx context.Context, peerID string, o ListAccessiblePeersOptions, opts ...CallOption) ([]api.AccessiblePeer, error) {
 	call := newCall("GET", "/api/peers/"+url.PathEscape(peerID)+"/accessible-peers", opts)
+	o.query(call.query)
 	var out []api.AccessiblePeer
 	if err := c.do(ctx, call, &out); err != nil {
 		return nil, err
@@ -532,9 +545,22 @@ func (c *Client) ListAccessiblePeers(ctx context.Context, peerID string, opts ..
 	return out, nil
 }
 
+// ListAccountsOptions are the query parameters of ListAccounts; zero fields are not sent.
+type ListAccountsOptions struct {
+	// Only these members of each object, separated by commas; without it all.
+	Fields []string
+}
+
+func (o ListAccountsOptions) query(q url.Values) {
+	if len(o.Fields) > 0 {
+		q.Set("fields", strings.Join(o.Fields, ","))
+	}
+}
+
 // ListAccounts lists the accounts that the caller may see; exactly one in single-account mode.
-func (c *Client) ListAccounts(ctx context.Context, opts ...CallOption) ([]api.Account, error) {
+func (c *Client) ListAccounts(ctx context.Context, o ListAccountsOptions, opts ...CallOption) ([]api.Account, error) {
 	call := newCall("GET", "/api/accounts", opts)
+	o.query(call.query)
 	var out []api.Account
 	if err := c.do(ctx, call, &out); err != nil {
 		return nil, err
@@ -548,6 +574,8 @@ type ListAllNetworkRoutersOptions struct {
 	Ids []string
 	// The size of a page, 1 to 1000. Without it the answer is the whole list.
 	Limit int64
+	// Only these members of each object, separated by commas; without it all.
+	Fields []string
 }
 
 func (o ListAllNetworkRoutersOptions) query(q url.Values) {
@@ -556,6 +584,9 @@ func (o ListAllNetworkRoutersOptions) query(q url.Values) {
 	}
 	if o.Limit != 0 {
 		q.Set("limit", fmt.Sprint(o.Limit))
+	}
+	if len(o.Fields) > 0 {
+		q.Set("fields", strings.Join(o.Fields, ","))
 	}
 }
 
@@ -583,11 +614,16 @@ func (c *Client) AllNetworkRouters(ctx context.Context, o ListAllNetworkRoutersO
 type ListAuditEventsOptions struct {
 	// The size of a page, 1 to 1000. Without it the answer is the whole list.
 	Limit int64
+	// Only these members of each object, separated by commas; without it all.
+	Fields []string
 }
 
 func (o ListAuditEventsOptions) query(q url.Values) {
 	if o.Limit != 0 {
 		q.Set("limit", fmt.Sprint(o.Limit))
+	}
+	if len(o.Fields) > 0 {
+		q.Set("fields", strings.Join(o.Fields, ","))
 	}
 }
 
@@ -614,11 +650,16 @@ func (c *Client) AuditEvents(ctx context.Context, o ListAuditEventsOptions, opts
 type ListGroupMembershipsOptions struct {
 	// The size of a page, 1 to 1000. Without it the answer is the whole list.
 	Limit int64
+	// Only these members of each object, separated by commas; without it all.
+	Fields []string
 }
 
 func (o ListGroupMembershipsOptions) query(q url.Values) {
 	if o.Limit != 0 {
 		q.Set("limit", fmt.Sprint(o.Limit))
+	}
+	if len(o.Fields) > 0 {
+		q.Set("fields", strings.Join(o.Fields, ","))
 	}
 }
 
@@ -641,10 +682,23 @@ func (c *Client) GroupMemberships(ctx context.Context, groupID string, o ListGro
 	return pages[api.GroupMembership](ctx, c, call)
 }
 
+// ListGroupReferrersOptions are the query parameters of ListGroupReferrers; zero fields are not sent.
+type ListGroupReferrersOptions struct {
+	// Only these members of each object, separated by commas; without it all.
+	Fields []string
+}
+
+func (o ListGroupReferrersOptions) query(q url.Values) {
+	if len(o.Fields) > 0 {
+		q.Set("fields", strings.Join(o.Fields, ","))
+	}
+}
+
 // ListGroupReferrers lists the objects that name a group and the field in which they do; the group
 // can be deleted when there are none.
-func (c *Client) ListGroupReferrers(ctx context.Context, groupID string, opts ...CallOption) ([]api.Referrer, error) {
+func (c *Client) ListGroupReferrers(ctx context.Context, groupID string, o ListGroupReferrersOptions, opts ...CallOption) ([]api.Referrer, error) {
 	call := newCall("GET", "/api/groups/"+url.PathEscape(groupID)+"/referrers", opts)
+	o.query(call.query)
 	var out []api.Referrer
 	if err := c.do(ctx, call, &out); err != nil {
 		return nil, err
@@ -656,11 +710,16 @@ func (c *Client) ListGroupReferrers(ctx context.Context, groupID string, opts ..
 type ListGroupResourcesOptions struct {
 	// The size of a page, 1 to 1000. Without it the answer is the whole list.
 	Limit int64
+	// Only these members of each object, separated by commas; without it all.
+	Fields []string
 }
 
 func (o ListGroupResourcesOptions) query(q url.Values) {
 	if o.Limit != 0 {
 		q.Set("limit", fmt.Sprint(o.Limit))
+	}
+	if len(o.Fields) > 0 {
+		q.Set("fields", strings.Join(o.Fields, ","))
 	}
 }
 
@@ -691,6 +750,8 @@ type ListGroupsOptions struct {
 	Ids []string
 	// The size of a page, 1 to 1000. Without it the answer is the whole list.
 	Limit int64
+	// Only these members of each object, separated by commas; without it all.
+	Fields []string
 }
 
 func (o ListGroupsOptions) query(q url.Values) {
@@ -702,6 +763,9 @@ func (o ListGroupsOptions) query(q url.Values) {
 	}
 	if o.Limit != 0 {
 		q.Set("limit", fmt.Sprint(o.Limit))
+	}
+	if len(o.Fields) > 0 {
+		q.Set("fields", strings.Join(o.Fields, ","))
 	}
 }
 
@@ -725,10 +789,23 @@ func (c *Client) Groups(ctx context.Context, o ListGroupsOptions, opts ...CallOp
 	return pages[api.Group](ctx, c, call)
 }
 
+// ListNetworkReferrersOptions are the query parameters of ListNetworkReferrers; zero fields are not sent.
+type ListNetworkReferrersOptions struct {
+	// Only these members of each object, separated by commas; without it all.
+	Fields []string
+}
+
+func (o ListNetworkReferrersOptions) query(q url.Values) {
+	if len(o.Fields) > 0 {
+		q.Set("fields", strings.Join(o.Fields, ","))
+	}
+}
+
 // ListNetworkReferrers lists the objects that name a resource of the network and the field in which
 // they do; the network can be deleted when there are none.
-func (c *Client) ListNetworkReferrers(ctx context.Context, networkID string, opts ...CallOption) ([]api.Referrer, error) {
+func (c *Client) ListNetworkReferrers(ctx context.Context, networkID string, o ListNetworkReferrersOptions, opts ...CallOption) ([]api.Referrer, error) {
 	call := newCall("GET", "/api/networks/"+url.PathEscape(networkID)+"/referrers", opts)
+	o.query(call.query)
 	var out []api.Referrer
 	if err := c.do(ctx, call, &out); err != nil {
 		return nil, err
@@ -744,6 +821,8 @@ type ListNetworkResourcesOptions struct {
 	Ids []string
 	// The size of a page, 1 to 1000. Without it the answer is the whole list.
 	Limit int64
+	// Only these members of each object, separated by commas; without it all.
+	Fields []string
 }
 
 func (o ListNetworkResourcesOptions) query(q url.Values) {
@@ -755,6 +834,9 @@ func (o ListNetworkResourcesOptions) query(q url.Values) {
 	}
 	if o.Limit != 0 {
 		q.Set("limit", fmt.Sprint(o.Limit))
+	}
+	if len(o.Fields) > 0 {
+		q.Set("fields", strings.Join(o.Fields, ","))
 	}
 }
 
@@ -783,6 +865,8 @@ type ListNetworkRoutersOptions struct {
 	Ids []string
 	// The size of a page, 1 to 1000. Without it the answer is the whole list.
 	Limit int64
+	// Only these members of each object, separated by commas; without it all.
+	Fields []string
 }
 
 func (o ListNetworkRoutersOptions) query(q url.Values) {
@@ -791,6 +875,9 @@ func (o ListNetworkRoutersOptions) query(q url.Values) {
 	}
 	if o.Limit != 0 {
 		q.Set("limit", fmt.Sprint(o.Limit))
+	}
+	if len(o.Fields) > 0 {
+		q.Set("fields", strings.Join(o.Fields, ","))
 	}
 }
 
@@ -821,6 +908,8 @@ type ListNetworksOptions struct {
 	Ids []string
 	// The size of a page, 1 to 1000. Without it the answer is the whole list.
 	Limit int64
+	// Only these members of each object, separated by commas; without it all.
+	Fields []string
 }
 
 func (o ListNetworksOptions) query(q url.Values) {
@@ -832,6 +921,9 @@ func (o ListNetworksOptions) query(q url.Values) {
 	}
 	if o.Limit != 0 {
 		q.Set("limit", fmt.Sprint(o.Limit))
+	}
+	if len(o.Fields) > 0 {
+		q.Set("fields", strings.Join(o.Fields, ","))
 	}
 }
 
@@ -854,10 +946,23 @@ func (c *Client) Networks(ctx context.Context, o ListNetworksOptions, opts ...Ca
 	return pages[api.Network](ctx, c, call)
 }
 
+// ListPeerReferrersOptions are the query parameters of ListPeerReferrers; zero fields are not sent.
+type ListPeerReferrersOptions struct {
+	// Only these members of each object, separated by commas; without it all.
+	Fields []string
+}
+
+func (o ListPeerReferrersOptions) query(q url.Values) {
+	if len(o.Fields) > 0 {
+		q.Set("fields", strings.Join(o.Fields, ","))
+	}
+}
+
 // ListPeerReferrers lists the objects that name a peer and the field in which they do; the peer can
 // be removed when there are none.
-func (c *Client) ListPeerReferrers(ctx context.Context, peerID string, opts ...CallOption) ([]api.Referrer, error) {
+func (c *Client) ListPeerReferrers(ctx context.Context, peerID string, o ListPeerReferrersOptions, opts ...CallOption) ([]api.Referrer, error) {
 	call := newCall("GET", "/api/peers/"+url.PathEscape(peerID)+"/referrers", opts)
+	o.query(call.query)
 	var out []api.Referrer
 	if err := c.do(ctx, call, &out); err != nil {
 		return nil, err
@@ -879,6 +984,8 @@ type ListPeersOptions struct {
 	SetupKey string
 	// The size of a page, 1 to 1000. Without it the answer is the whole list.
 	Limit int64
+	// Only these members of each object, separated by commas; without it all.
+	Fields []string
 }
 
 func (o ListPeersOptions) query(q url.Values) {
@@ -899,6 +1006,9 @@ func (o ListPeersOptions) query(q url.Values) {
 	}
 	if o.Limit != 0 {
 		q.Set("limit", fmt.Sprint(o.Limit))
+	}
+	if len(o.Fields) > 0 {
+		q.Set("fields", strings.Join(o.Fields, ","))
 	}
 }
 
@@ -929,6 +1039,8 @@ type ListPoliciesOptions struct {
 	Ids []string
 	// The size of a page, 1 to 1000. Without it the answer is the whole list.
 	Limit int64
+	// Only these members of each object, separated by commas; without it all.
+	Fields []string
 }
 
 func (o ListPoliciesOptions) query(q url.Values) {
@@ -940,6 +1052,9 @@ func (o ListPoliciesOptions) query(q url.Values) {
 	}
 	if o.Limit != 0 {
 		q.Set("limit", fmt.Sprint(o.Limit))
+	}
+	if len(o.Fields) > 0 {
+		q.Set("fields", strings.Join(o.Fields, ","))
 	}
 }
 
@@ -970,6 +1085,8 @@ type ListRoutesOptions struct {
 	Ids []string
 	// The size of a page, 1 to 1000. Without it the answer is the whole list.
 	Limit int64
+	// Only these members of each object, separated by commas; without it all.
+	Fields []string
 }
 
 func (o ListRoutesOptions) query(q url.Values) {
@@ -981,6 +1098,9 @@ func (o ListRoutesOptions) query(q url.Values) {
 	}
 	if o.Limit != 0 {
 		q.Set("limit", fmt.Sprint(o.Limit))
+	}
+	if len(o.Fields) > 0 {
+		q.Set("fields", strings.Join(o.Fields, ","))
 	}
 }
 
@@ -1011,6 +1131,8 @@ type ListSetupKeysOptions struct {
 	Ids []string
 	// The size of a page, 1 to 1000. Without it the answer is the whole list.
 	Limit int64
+	// Only these members of each object, separated by commas; without it all.
+	Fields []string
 }
 
 func (o ListSetupKeysOptions) query(q url.Values) {
@@ -1022,6 +1144,9 @@ func (o ListSetupKeysOptions) query(q url.Values) {
 	}
 	if o.Limit != 0 {
 		q.Set("limit", fmt.Sprint(o.Limit))
+	}
+	if len(o.Fields) > 0 {
+		q.Set("fields", strings.Join(o.Fields, ","))
 	}
 }
 
@@ -1045,9 +1170,22 @@ func (c *Client) SetupKeys(ctx context.Context, o ListSetupKeysOptions, opts ...
 	return pages[api.SetupKey](ctx, c, call)
 }
 
+// ListTerraformStateVersionsOptions are the query parameters of ListTerraformStateVersions; zero fields are not sent.
+type ListTerraformStateVersionsOptions struct {
+	// Only these members of each object, separated by commas; without it all.
+	Fields []string
+}
+
+func (o ListTerraformStateVersionsOptions) query(q url.Values) {
+	if len(o.Fields) > 0 {
+		q.Set("fields", strings.Join(o.Fields, ","))
+	}
+}
+
 // ListTerraformStateVersions lists the versions that are kept, newest first, without content.
-func (c *Client) ListTerraformStateVersions(ctx context.Context, stateName string, opts ...CallOption) ([]api.TerraformStateVersion, error) {
+func (c *Client) ListTerraformStateVersions(ctx context.Context, stateName string, o ListTerraformStateVersionsOptions, opts ...CallOption) ([]api.TerraformStateVersion, error) {
 	call := newCall("GET", "/api/terraform/states/"+url.PathEscape(stateName)+"/versions", opts)
+	o.query(call.query)
 	var out []api.TerraformStateVersion
 	if err := c.do(ctx, call, &out); err != nil {
 		return nil, err
@@ -1055,10 +1193,23 @@ func (c *Client) ListTerraformStateVersions(ctx context.Context, stateName strin
 	return out, nil
 }
 
+// ListTerraformStatesOptions are the query parameters of ListTerraformStates; zero fields are not sent.
+type ListTerraformStatesOptions struct {
+	// Only these members of each object, separated by commas; without it all.
+	Fields []string
+}
+
+func (o ListTerraformStatesOptions) query(q url.Values) {
+	if len(o.Fields) > 0 {
+		q.Set("fields", strings.Join(o.Fields, ","))
+	}
+}
+
 // ListTerraformStates lists the Terraform states of the account by name, with who holds the lock of
 // each; no content.
-func (c *Client) ListTerraformStates(ctx context.Context, opts ...CallOption) ([]api.TerraformState, error) {
+func (c *Client) ListTerraformStates(ctx context.Context, o ListTerraformStatesOptions, opts ...CallOption) ([]api.TerraformState, error) {
 	call := newCall("GET", "/api/terraform/states", opts)
+	o.query(call.query)
 	var out []api.TerraformState
 	if err := c.do(ctx, call, &out); err != nil {
 		return nil, err
@@ -1074,6 +1225,8 @@ type ListTokensOptions struct {
 	Ids []string
 	// The size of a page, 1 to 1000. Without it the answer is the whole list.
 	Limit int64
+	// Only these members of each object, separated by commas; without it all.
+	Fields []string
 }
 
 func (o ListTokensOptions) query(q url.Values) {
@@ -1085,6 +1238,9 @@ func (o ListTokensOptions) query(q url.Values) {
 	}
 	if o.Limit != 0 {
 		q.Set("limit", fmt.Sprint(o.Limit))
+	}
+	if len(o.Fields) > 0 {
+		q.Set("fields", strings.Join(o.Fields, ","))
 	}
 }
 
@@ -1120,6 +1276,8 @@ type ListUsersOptions struct {
 	Ids []string
 	// The size of a page, 1 to 1000. Without it the answer is the whole list.
 	Limit int64
+	// Only these members of each object, separated by commas; without it all.
+	Fields []string
 }
 
 func (o ListUsersOptions) query(q url.Values) {
@@ -1137,6 +1295,9 @@ func (o ListUsersOptions) query(q url.Values) {
 	}
 	if o.Limit != 0 {
 		q.Set("limit", fmt.Sprint(o.Limit))
+	}
+	if len(o.Fields) > 0 {
+		q.Set("fields", strings.Join(o.Fields, ","))
 	}
 }
 

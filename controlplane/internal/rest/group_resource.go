@@ -27,6 +27,6 @@ func (s *Server) GetGroupResource(ctx context.Context, r api.GetGroupResourceReq
 
 // DeleteGroupResource answers DELETE /api/groups/{group_id}/resources/{resource_id}.
 func (s *Server) DeleteGroupResource(ctx context.Context, r api.DeleteGroupResourceRequestObject) (api.DeleteGroupResourceResponseObject, error) {
-	err := s.state.DeleteGroupResource(ctx, caller(ctx), r.GroupId, r.ResourceId)
+	err := s.state.DeleteGroupResource(ctx, caller(ctx), r.GroupId, r.ResourceId, text(r.Params.IfMatch))
 	return api.DeleteGroupResource200JSONResponse{}, err
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -144,16 +145,14 @@ func (w *write) insertGroup(name string) (store.Object, error) {
 
 // freeGroupName answers a conflict when another group than except has the name.
 func (w *write) freeGroupName(name, except string) error {
-	rows, err := store.ObjectsByIDOrName(w.ctx, w.tx, w.account.ID, store.KindGroup, []string{name})
-	if err != nil {
+	other, err := store.FindObjectByKey(w.ctx, w.tx, w.account.ID, store.KindGroup, *groupNameKey(issuedByAPI, name))
+	switch {
+	case errors.Is(err, store.ErrNoRow), err == nil && other.ID == except:
+		return nil
+	case err != nil:
 		return err
 	}
-	for _, row := range rows {
-		if row.NameKey != nil && *row.NameKey == *groupNameKey(issuedByAPI, name) && row.ID != except {
-			return problem.Conflict("group", "name", name)
-		}
-	}
-	return nil
+	return problem.Conflict("group", "name", name)
 }
 
 // groupMembers are the ids of the peers and of the network resources in a group, in
@@ -330,6 +329,14 @@ func referrers(ctx context.Context, tx *store.Tx, accountID, kind, id string) ([
 				return nil, err
 			}
 			list[i].Name = cmp.Or(u.Name, u.Email)
+		case store.KindAccount:
+			list[i].Name = settingsName
+		case store.KindInvite:
+			invite, err := store.FindInvite(ctx, tx, accountID, ref.FromID)
+			if err != nil {
+				return nil, err
+			}
+			list[i].Name = invite.Email
 		default:
 			o, err := store.FindObject(ctx, tx, accountID, ref.FromKind, ref.FromID)
 			if err != nil {

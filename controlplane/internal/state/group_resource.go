@@ -164,7 +164,7 @@ func (s *State) ListGroupResources(_ context.Context, p auth.Principal, groupID 
 			edges.put(id, position, id)
 		}
 		items, next, err = list(&edges, page{limit: params.Limit, cursor: params.Cursor}, any1, func(id string) api.GroupResource {
-			return api.GroupResource{GroupId: groupID, ResourceId: id}
+			return showGroupResource(groupID, id)
 		})
 		return err
 	})
@@ -182,7 +182,7 @@ func (s *State) GetGroupResource(_ context.Context, p auth.Principal, groupID, r
 		}
 		return nil
 	})
-	return api.GroupResource{GroupId: groupID, ResourceId: resourceID}, err
+	return showGroupResource(groupID, resourceID), err
 }
 
 // CreateGroupResource puts one network resource into a group. One that is in it
@@ -213,12 +213,12 @@ func (s *State) CreateGroupResource(ctx context.Context, p auth.Principal, group
 		}
 		return w.note("group.resource.add", groupID, o.Name, nil, map[string]any{"resource_id": r.ID, "resource_name": r.Name})
 	}, func(*account) {})
-	return api.GroupResource{GroupId: groupID, ResourceId: req.ResourceId}, err
+	return showGroupResource(groupID, req.ResourceId), err
 }
 
 // DeleteGroupResource takes one network resource out of a group. One that is not in
 // it is no error.
-func (s *State) DeleteGroupResource(ctx context.Context, p auth.Principal, groupID, resourceID string) error {
+func (s *State) DeleteGroupResource(ctx context.Context, p auth.Principal, groupID, resourceID, ifMatch string) error {
 	return s.write(ctx, p, api.PermissionGroupsUpdate, func(w *write) error {
 		o, err := w.changeableGroup(groupID, "", "changed")
 		if err != nil {
@@ -231,6 +231,9 @@ func (s *State) DeleteGroupResource(ctx context.Context, p auth.Principal, group
 		if len(found) == 0 || found[0].Body.placeIn(groupID) < 0 {
 			return errUnchanged
 		}
+		if err := checkMatch(ifMatch, "edge to the network resource", edgeVersion); err != nil {
+			return err
+		}
 		r := found[0]
 		w.touched[groupID] = true
 		if err := networkResources.replace(w, r.row, r.Name, r.Body.outOf(groupID)); err != nil {
@@ -238,4 +241,8 @@ func (s *State) DeleteGroupResource(ctx context.Context, p auth.Principal, group
 		}
 		return w.note("group.resource.remove", groupID, o.Name, map[string]any{"resource_id": r.ID, "resource_name": r.Name}, nil)
 	}, func(*account) {})
+}
+
+func showGroupResource(groupID, resourceID string) api.GroupResource {
+	return api.GroupResource{GroupId: groupID, ResourceId: resourceID, Version: edgeVersion}
 }

@@ -171,7 +171,7 @@ func (w *walker) step() {
 			_ = f.DeletePolicy(ctx, f.owner, pol.Id, "")
 		}
 		if hasPeer {
-			_ = f.DeleteGroupMembership(ctx, f.owner, g.Id, p.Id)
+			_ = f.DeleteGroupMembership(ctx, f.owner, g.Id, p.Id, "")
 		}
 		_, _ = f.UpdateAccountSettings(ctx, f.owner, api.AccountSettingsRequest{DnsDomain: new(name + ".internal")}, "")
 	case 14:
@@ -213,7 +213,7 @@ func (w *walker) network(name, group, peer string) {
 	case 4:
 		_, _ = f.CreateGroupResource(ctx, f.owner, group, api.GroupResourceRequest{ResourceId: id})
 	case 5:
-		_ = f.DeleteGroupResource(ctx, f.owner, group, id)
+		_ = f.DeleteGroupResource(ctx, f.owner, group, id, "")
 		_ = f.DeleteNetworkResource(ctx, f.owner, n.Id, id, "")
 	case 6:
 		req := api.NetworkRouterRequest{Peer: nullable.NewNullableWithValue(peer), Enabled: &enabled}

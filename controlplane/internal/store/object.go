@@ -17,6 +17,8 @@ const (
 	KindSetupKey        = "setup-key"
 	KindPeer            = "peer"
 	KindUser            = "user"
+	KindInvite          = "invite"
+	KindAccount         = "account"
 	KindNetwork         = "network"
 	KindNetworkResource = "network-resource"
 	KindNetworkRouter   = "network-router"
