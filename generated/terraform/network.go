@@ -254,6 +254,14 @@ var nounNetwork = &Noun{
 	Delete: func(ctx context.Context, c *sdk.Client, ids []string, opts ...sdk.CallOption) error {
 		return c.DeleteNetwork(ctx, ids[0], opts...)
 	},
+	Referrers: func(ctx context.Context, c *sdk.Client, ids []string, opts ...sdk.CallOption) ([]Referrer, error) {
+		out := []Referrer{}
+		list, err := c.ListNetworkReferrers(ctx, ids[0], sdk.ListNetworkReferrersOptions{}, opts...)
+		for _, r := range list {
+			out = append(out, Referrer{r.Type, r.Id, r.Name, r.Field})
+		}
+		return out, err
+	},
 	List: func(ctx context.Context, c *sdk.Client, ids []string, opts ...sdk.CallOption) iter.Seq2[any, error] {
 		return erased(c.Networks(ctx, sdk.ListNetworksOptions{}, opts...))
 	},
