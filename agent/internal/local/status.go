@@ -38,6 +38,7 @@ type Status struct {
 	DNS        DNS        `json:"dns"`
 	Relay      Relay      `json:"relay"`
 	Peers      []Peer     `json:"peers"`
+	Routes     []Route    `json:"routes"`
 
 	// Warnings are sentences for the user: what is wrong, and the next step.
 	Warnings []string `json:"warnings"`
@@ -113,13 +114,33 @@ type Peer struct {
 	LastError     string     `json:"last_error"`
 }
 
+// Route is a destination outside of the overlay.
+type Route struct {
+	Name string `json:"name"`
+
+	// Role is use, or serve on a machine that carries the traffic of others.
+	Role string `json:"role"`
+
+	// Prefix is the destination in CIDR form, or empty when Domains name it.
+	Prefix  string   `json:"prefix"`
+	Domains []string `json:"domains"`
+
+	// Routers are the names of the machines that lead there, the preferred first;
+	// empty for the role serve.
+	Routers []string `json:"routers"`
+
+	// Masquerade says that this machine hides the sources behind its own address.
+	Masquerade bool `json:"masquerade"`
+}
+
 // UpRequest connects the machine.
 type UpRequest struct {
-	ManagementURL  string  `json:"management_url,omitempty"`
-	SetupKey       string  `json:"setup_key,omitempty"`
-	CAPin          string  `json:"ca_pin,omitempty"`
-	InsecureHTTP   bool    `json:"insecure_http,omitempty"`   // take an http: URL beyond this machine
-	TimeoutSeconds float64 `json:"timeout_seconds,omitempty"` // 0: 60 s
+	ManagementURL  string   `json:"management_url,omitempty"`
+	SetupKey       string   `json:"setup_key,omitempty"`
+	CAPin          string   `json:"ca_pin,omitempty"`
+	ExtraDNSLabels []string `json:"extra_dns_labels,omitempty"` // asked for at enrolment
+	InsecureHTTP   bool     `json:"insecure_http,omitempty"`    // take an http: URL beyond this machine
+	TimeoutSeconds float64  `json:"timeout_seconds,omitempty"`  // 0: 60 s
 }
 
 // LogoutRequest forgets the machine's identity.

@@ -2,6 +2,7 @@ package state
 
 import (
 	"cmp"
+	"encoding/json"
 	"fmt"
 	"iter"
 	"net/netip"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/wattlenet/wattle/controlplane/internal/netmap"
 	"github.com/wattlenet/wattle/controlplane/internal/store"
+	"github.com/wattlenet/wattle/generated/api"
 )
 
 // allGroup is the name of the built-in group that holds every peer.
@@ -34,6 +36,15 @@ type account struct {
 	groupsOf map[string]map[string]bool  // peer -> groups
 	behind   bool                        // the engine refused a change and could not be rebuilt
 
+	networks    ordered[object[networkBody]]
+	resources   ordered[object[resourceBody]]
+	routers     ordered[object[routerBody]]
+	routes      ordered[object[routeBody]]
+	resourcesOf index // network -> its resources
+	routersOf   index // network -> its routers
+	inGroup     index // group -> network resources in it, by their position
+	reaching    index // group or network resource -> policies with it at an end
+
 	listening sync.Mutex // guards listeners and held while they run
 	listeners map[*func(*netmap.Update)]func(*netmap.Update)
 
@@ -44,8 +55,9 @@ type account struct {
 func newAccount(id string, engine *netmap.Engine) *account {
 	return &account{
 		id: id, engine: engine, members: map[string]map[string]int64{}, groupsOf: map[string]map[string]bool{},
-		listeners: map[*func(*netmap.Update)]func(*netmap.Update){},
-		present:   presences{of: map[string]*presence{}},
+		listeners:   map[*func(*netmap.Update)]func(*netmap.Update){},
+		resourcesOf: index{}, routersOf: index{}, inGroup: index{}, reaching: index{},
+		present: presences{of: map[string]*presence{}},
 	}
 }
 
@@ -66,6 +78,41 @@ type ordered[T any] struct {
 type place struct {
 	seq int64
 	id  string
+}
+
+// An index leads from a key to the ids of objects, each with its rank among them.
+type index map[string]map[string]int64
+
+// An entry is one place of an object in an index.
+type entry struct {
+	in   index
+	key  string
+	rank int64
+}
+
+func (x index) put(key, id string, rank int64) {
+	if x[key] == nil {
+		x[key] = map[string]int64{}
+	}
+	x[key][id] = rank
+}
+
+func (x index) remove(key, id string) {
+	if delete(x[key], id); len(x[key]) == 0 {
+		delete(x, key)
+	}
+}
+
+// ids returns the objects under a key in the order of their rank.
+func (x index) ids(key string) []string { return byRank(x[key]) }
+
+func byRank(ranks map[string]int64) []string {
+	ids := make([]string, 0, len(ranks))
+	for id := range ranks {
+		ids = append(ids, id)
+	}
+	slices.SortFunc(ids, func(x, y string) int { return cmp.Compare(ranks[x], ranks[y]) })
+	return ids
 }
 
 func (o *ordered[T]) get(id string) (T, bool) { v, ok := o.byID[id]; return v, ok }
@@ -162,6 +209,9 @@ func (a *account) settings() ([]netmap.Change, error) {
 	if err := cmp.Or(err4, err6); err != nil {
 		return nil, fmt.Errorf("network range of account %s: %w", a.id, err)
 	}
+	if err := json.Unmarshal([]byte(a.row.Settings), new(api.AccountSettingsRequest)); err != nil {
+		return nil, fmt.Errorf("settings of account %s: %w", a.id, err)
+	}
 	return []netmap.Change{netmap.SettingsPut{Settings: netmap.Settings{Network: v4, NetworkV6: v6, DNSDomain: a.row.DNSDomain}}}, nil
 }
 
@@ -225,15 +275,7 @@ func (a *account) removePeer(p store.Peer) {
 }
 
 // memberIDs returns the peers of a group in their order.
-func (a *account) memberIDs(group string) []string {
-	members := a.members[group]
-	ids := make([]string, 0, len(members))
-	for id := range members {
-		ids = append(ids, id)
-	}
-	slices.SortFunc(ids, func(x, y string) int { return cmp.Compare(members[x], members[y]) })
-	return ids
-}
+func (a *account) memberIDs(group string) []string { return byRank(a.members[group]) }
 
 // groupIDs returns the groups of a peer in the order of their creation.
 func (a *account) groupIDs(peer string) []string {
