@@ -52,6 +52,10 @@ const (
 	PermissionGroupsDelete          = "groups:delete"
 	PermissionGroupsRead            = "groups:read"
 	PermissionGroupsUpdate          = "groups:update"
+	PermissionNetworksCreate        = "networks:create"
+	PermissionNetworksDelete        = "networks:delete"
+	PermissionNetworksRead          = "networks:read"
+	PermissionNetworksUpdate        = "networks:update"
 	PermissionPeersDelete           = "peers:delete"
 	PermissionPeersRead             = "peers:read"
 	PermissionPeersUpdate           = "peers:update"
@@ -63,6 +67,10 @@ const (
 	PermissionPostureChecksDelete   = "posture_checks:delete"
 	PermissionPostureChecksRead     = "posture_checks:read"
 	PermissionPostureChecksUpdate   = "posture_checks:update"
+	PermissionRoutesCreate          = "routes:create"
+	PermissionRoutesDelete          = "routes:delete"
+	PermissionRoutesRead            = "routes:read"
+	PermissionRoutesUpdate          = "routes:update"
 	PermissionSelf                  = "self"
 	PermissionSetupKeysCreate       = "setup_keys:create"
 	PermissionSetupKeysDelete       = "setup_keys:delete"
@@ -84,16 +92,26 @@ const (
 var Operations = map[string]Operation{
 	"CreateGroup":                  {ID: "CreateGroup", Method: "POST", Path: "/api/groups", Permission: "groups:create", Credential: UserCredential, Writes: true, NewBody: func() any { return new(GroupRequest) }},
 	"CreateGroupMembership":        {ID: "CreateGroupMembership", Method: "POST", Path: "/api/groups/{group_id}/peers", Permission: "groups:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(GroupMembershipRequest) }},
+	"CreateGroupResource":          {ID: "CreateGroupResource", Method: "POST", Path: "/api/groups/{group_id}/resources", Permission: "groups:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(GroupResourceRequest) }},
+	"CreateNetwork":                {ID: "CreateNetwork", Method: "POST", Path: "/api/networks", Permission: "networks:create", Credential: UserCredential, Writes: true, NewBody: func() any { return new(NetworkRequest) }},
+	"CreateNetworkResource":        {ID: "CreateNetworkResource", Method: "POST", Path: "/api/networks/{network_id}/resources", Permission: "networks:create", Credential: UserCredential, Writes: true, NewBody: func() any { return new(NetworkResourceRequest) }},
+	"CreateNetworkRouter":          {ID: "CreateNetworkRouter", Method: "POST", Path: "/api/networks/{network_id}/routers", Permission: "networks:create", Credential: UserCredential, Writes: true, NewBody: func() any { return new(NetworkRouterRequest) }},
 	"CreatePolicy":                 {ID: "CreatePolicy", Method: "POST", Path: "/api/policies", Permission: "policies:create", Credential: UserCredential, Writes: true, NewBody: func() any { return new(PolicyRequest) }},
 	"CreatePostureCheck":           {ID: "CreatePostureCheck", Method: "POST", Path: "/api/posture-checks", Permission: "posture_checks:create", Credential: UserCredential, Writes: true, NewBody: func() any { return new(PostureCheckRequest) }},
+	"CreateRoute":                  {ID: "CreateRoute", Method: "POST", Path: "/api/routes", Permission: "routes:create", Credential: UserCredential, Writes: true, NewBody: func() any { return new(RouteRequest) }},
 	"CreateSetupKey":               {ID: "CreateSetupKey", Method: "POST", Path: "/api/setup-keys", Permission: "setup_keys:create", Credential: UserCredential, Writes: true, NewBody: func() any { return new(SetupKeyRequest) }},
 	"CreateToken":                  {ID: "CreateToken", Method: "POST", Path: "/api/users/{user_id}/tokens", Permission: "tokens:create", Credential: UserCredential, Writes: true, NewBody: func() any { return new(TokenRequest) }},
 	"CreateUser":                   {ID: "CreateUser", Method: "POST", Path: "/api/users", Permission: "users:create", Credential: UserCredential, Writes: true, NewBody: func() any { return new(UserRequest) }},
 	"DeleteGroup":                  {ID: "DeleteGroup", Method: "DELETE", Path: "/api/groups/{group_id}", Permission: "groups:delete", Credential: UserCredential, Writes: true},
 	"DeleteGroupMembership":        {ID: "DeleteGroupMembership", Method: "DELETE", Path: "/api/groups/{group_id}/peers/{peer_id}", Permission: "groups:update", Credential: UserCredential, Writes: true},
+	"DeleteGroupResource":          {ID: "DeleteGroupResource", Method: "DELETE", Path: "/api/groups/{group_id}/resources/{resource_id}", Permission: "groups:update", Credential: UserCredential, Writes: true},
+	"DeleteNetwork":                {ID: "DeleteNetwork", Method: "DELETE", Path: "/api/networks/{network_id}", Permission: "networks:delete", Credential: UserCredential, Writes: true},
+	"DeleteNetworkResource":        {ID: "DeleteNetworkResource", Method: "DELETE", Path: "/api/networks/{network_id}/resources/{resource_id}", Permission: "networks:delete", Credential: UserCredential, Writes: true},
+	"DeleteNetworkRouter":          {ID: "DeleteNetworkRouter", Method: "DELETE", Path: "/api/networks/{network_id}/routers/{router_id}", Permission: "networks:delete", Credential: UserCredential, Writes: true},
 	"DeletePeer":                   {ID: "DeletePeer", Method: "DELETE", Path: "/api/peers/{peer_id}", Permission: "peers:delete", Credential: UserCredential, Writes: true},
 	"DeletePolicy":                 {ID: "DeletePolicy", Method: "DELETE", Path: "/api/policies/{policy_id}", Permission: "policies:delete", Credential: UserCredential, Writes: true},
 	"DeletePostureCheck":           {ID: "DeletePostureCheck", Method: "DELETE", Path: "/api/posture-checks/{posture_check_id}", Permission: "posture_checks:delete", Credential: UserCredential, Writes: true},
+	"DeleteRoute":                  {ID: "DeleteRoute", Method: "DELETE", Path: "/api/routes/{route_id}", Permission: "routes:delete", Credential: UserCredential, Writes: true},
 	"DeleteSetupKey":               {ID: "DeleteSetupKey", Method: "DELETE", Path: "/api/setup-keys/{setup_key_id}", Permission: "setup_keys:delete", Credential: UserCredential, Writes: true},
 	"DeleteTerraformState":         {ID: "DeleteTerraformState", Method: "DELETE", Path: "/api/terraform/states/{state_name}", Permission: "terraform_states:delete", Credential: UserCredential, Writes: true},
 	"DeleteToken":                  {ID: "DeleteToken", Method: "DELETE", Path: "/api/users/{user_id}/tokens/{token_id}", Permission: "tokens:delete", Credential: UserCredential, Writes: true},
@@ -105,11 +123,16 @@ var Operations = map[string]Operation{
 	"GetCurrentUser":               {ID: "GetCurrentUser", Method: "GET", Path: "/api/users/current", Permission: "self", Credential: UserCredential, Writes: false},
 	"GetGroup":                     {ID: "GetGroup", Method: "GET", Path: "/api/groups/{group_id}", Permission: "groups:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"GetGroupMembership":           {ID: "GetGroupMembership", Method: "GET", Path: "/api/groups/{group_id}/peers/{peer_id}", Permission: "groups:read", Credential: UserCredential, Writes: false},
+	"GetGroupResource":             {ID: "GetGroupResource", Method: "GET", Path: "/api/groups/{group_id}/resources/{resource_id}", Permission: "groups:read", Credential: UserCredential, Writes: false},
 	"GetInstance":                  {ID: "GetInstance", Method: "GET", Path: "/api/instance", Permission: "anonymous", Credential: NoCredential, Writes: false},
 	"GetInstanceVersion":           {ID: "GetInstanceVersion", Method: "GET", Path: "/api/instance/version", Permission: "self", Credential: UserCredential, Writes: false},
+	"GetNetwork":                   {ID: "GetNetwork", Method: "GET", Path: "/api/networks/{network_id}", Permission: "networks:read", Credential: UserCredential, Writes: false},
+	"GetNetworkResource":           {ID: "GetNetworkResource", Method: "GET", Path: "/api/networks/{network_id}/resources/{resource_id}", Permission: "networks:read", Credential: UserCredential, Writes: false},
+	"GetNetworkRouter":             {ID: "GetNetworkRouter", Method: "GET", Path: "/api/networks/{network_id}/routers/{router_id}", Permission: "networks:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"GetPeer":                      {ID: "GetPeer", Method: "GET", Path: "/api/peers/{peer_id}", Permission: "peers:read", Credential: UserCredential, Writes: false},
 	"GetPolicy":                    {ID: "GetPolicy", Method: "GET", Path: "/api/policies/{policy_id}", Permission: "policies:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"GetPostureCheck":              {ID: "GetPostureCheck", Method: "GET", Path: "/api/posture-checks/{posture_check_id}", Permission: "posture_checks:read", Credential: UserCredential, Writes: false, Conditional: true},
+	"GetRoute":                     {ID: "GetRoute", Method: "GET", Path: "/api/routes/{route_id}", Permission: "routes:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"GetSetupKey":                  {ID: "GetSetupKey", Method: "GET", Path: "/api/setup-keys/{setup_key_id}", Permission: "setup_keys:read", Credential: UserCredential, Writes: false},
 	"GetTerraformState":            {ID: "GetTerraformState", Method: "GET", Path: "/api/terraform/states/{state_name}", Permission: "terraform_states:update", Credential: UserCredential, Writes: false},
 	"GetTerraformStateVersion":     {ID: "GetTerraformStateVersion", Method: "GET", Path: "/api/terraform/states/{state_name}/versions/{state_version}", Permission: "terraform_states:update", Credential: UserCredential, Writes: false},
@@ -117,17 +140,24 @@ var Operations = map[string]Operation{
 	"GetUser":                      {ID: "GetUser", Method: "GET", Path: "/api/users/{user_id}", Permission: "users:read", Credential: UserCredential, Writes: false},
 	"ListAccessiblePeers":          {ID: "ListAccessiblePeers", Method: "GET", Path: "/api/peers/{peer_id}/accessible-peers", Permission: "peers:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"ListAccounts":                 {ID: "ListAccounts", Method: "GET", Path: "/api/accounts", Permission: "accounts:read", Credential: UserCredential, Writes: false, Conditional: true},
+	"ListAllNetworkRouters":        {ID: "ListAllNetworkRouters", Method: "GET", Path: "/api/networks/routers", Permission: "networks:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"ListAuditEvents":              {ID: "ListAuditEvents", Method: "GET", Path: "/api/events/audit", Permission: "events:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"ListCities":                   {ID: "ListCities", Method: "GET", Path: "/api/locations/countries/{country_code}/cities", Permission: "posture_checks:read", Credential: UserCredential, Writes: false},
 	"ListCountries":                {ID: "ListCountries", Method: "GET", Path: "/api/locations/countries", Permission: "posture_checks:read", Credential: UserCredential, Writes: false},
 	"ListGroupMemberships":         {ID: "ListGroupMemberships", Method: "GET", Path: "/api/groups/{group_id}/peers", Permission: "groups:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"ListGroupReferrers":           {ID: "ListGroupReferrers", Method: "GET", Path: "/api/groups/{group_id}/referrers", Permission: "groups:read", Credential: UserCredential, Writes: false, Conditional: true},
+	"ListGroupResources":           {ID: "ListGroupResources", Method: "GET", Path: "/api/groups/{group_id}/resources", Permission: "groups:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"ListGroups":                   {ID: "ListGroups", Method: "GET", Path: "/api/groups", Permission: "groups:read", Credential: UserCredential, Writes: false, Conditional: true},
+	"ListNetworkReferrers":         {ID: "ListNetworkReferrers", Method: "GET", Path: "/api/networks/{network_id}/referrers", Permission: "networks:read", Credential: UserCredential, Writes: false, Conditional: true},
+	"ListNetworkResources":         {ID: "ListNetworkResources", Method: "GET", Path: "/api/networks/{network_id}/resources", Permission: "networks:read", Credential: UserCredential, Writes: false, Conditional: true},
+	"ListNetworkRouters":           {ID: "ListNetworkRouters", Method: "GET", Path: "/api/networks/{network_id}/routers", Permission: "networks:read", Credential: UserCredential, Writes: false, Conditional: true},
+	"ListNetworks":                 {ID: "ListNetworks", Method: "GET", Path: "/api/networks", Permission: "networks:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"ListPeerReferrers":            {ID: "ListPeerReferrers", Method: "GET", Path: "/api/peers/{peer_id}/referrers", Permission: "peers:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"ListPeers":                    {ID: "ListPeers", Method: "GET", Path: "/api/peers", Permission: "peers:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"ListPolicies":                 {ID: "ListPolicies", Method: "GET", Path: "/api/policies", Permission: "policies:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"ListPostureCheckReferrers":    {ID: "ListPostureCheckReferrers", Method: "GET", Path: "/api/posture-checks/{posture_check_id}/referrers", Permission: "posture_checks:read", Credential: UserCredential, Writes: false},
 	"ListPostureChecks":            {ID: "ListPostureChecks", Method: "GET", Path: "/api/posture-checks", Permission: "posture_checks:read", Credential: UserCredential, Writes: false, Conditional: true},
+	"ListRoutes":                   {ID: "ListRoutes", Method: "GET", Path: "/api/routes", Permission: "routes:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"ListSetupKeys":                {ID: "ListSetupKeys", Method: "GET", Path: "/api/setup-keys", Permission: "setup_keys:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"ListTerraformStateVersions":   {ID: "ListTerraformStateVersions", Method: "GET", Path: "/api/terraform/states/{state_name}/versions", Permission: "terraform_states:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"ListTerraformStates":          {ID: "ListTerraformStates", Method: "GET", Path: "/api/terraform/states", Permission: "terraform_states:read", Credential: UserCredential, Writes: false, Conditional: true},
@@ -146,9 +176,13 @@ var Operations = map[string]Operation{
 	"UpdateAccount":                {ID: "UpdateAccount", Method: "PUT", Path: "/api/accounts/{account_id}", Permission: "accounts:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(AccountRequest) }},
 	"UpdateAccountSettings":        {ID: "UpdateAccountSettings", Method: "PATCH", Path: "/api/accounts/current/settings", Permission: "accounts:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(AccountSettingsRequest) }},
 	"UpdateGroup":                  {ID: "UpdateGroup", Method: "PUT", Path: "/api/groups/{group_id}", Permission: "groups:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(GroupRequest) }},
+	"UpdateNetwork":                {ID: "UpdateNetwork", Method: "PUT", Path: "/api/networks/{network_id}", Permission: "networks:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(NetworkRequest) }},
+	"UpdateNetworkResource":        {ID: "UpdateNetworkResource", Method: "PUT", Path: "/api/networks/{network_id}/resources/{resource_id}", Permission: "networks:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(NetworkResourceRequest) }},
+	"UpdateNetworkRouter":          {ID: "UpdateNetworkRouter", Method: "PUT", Path: "/api/networks/{network_id}/routers/{router_id}", Permission: "networks:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(NetworkRouterRequest) }},
 	"UpdatePeer":                   {ID: "UpdatePeer", Method: "PUT", Path: "/api/peers/{peer_id}", Permission: "peers:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(PeerRequest) }},
 	"UpdatePolicy":                 {ID: "UpdatePolicy", Method: "PUT", Path: "/api/policies/{policy_id}", Permission: "policies:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(PolicyRequest) }},
 	"UpdatePostureCheck":           {ID: "UpdatePostureCheck", Method: "PUT", Path: "/api/posture-checks/{posture_check_id}", Permission: "posture_checks:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(PostureCheckRequest) }},
+	"UpdateRoute":                  {ID: "UpdateRoute", Method: "PUT", Path: "/api/routes/{route_id}", Permission: "routes:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(RouteRequest) }},
 	"UpdateSetupKey":               {ID: "UpdateSetupKey", Method: "PUT", Path: "/api/setup-keys/{setup_key_id}", Permission: "setup_keys:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(SetupKeyUpdate) }},
 	"UpdateUser":                   {ID: "UpdateUser", Method: "PUT", Path: "/api/users/{user_id}", Permission: "users:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(UserUpdate) }},
 	"WithdrawAgent":                {ID: "WithdrawAgent", Method: "DELETE", Path: "/agent/v1/peer", Permission: "agent", Credential: AgentCredential, Writes: true},
@@ -159,7 +193,7 @@ var Operations = map[string]Operation{
 var RolePermissions = map[string][]string{
 	"admin":         {"*:*"},
 	"auditor":       {"*:read", "tokens:*"},
-	"network_admin": {"accounts:read", "events:read", "groups:*", "peers:*", "policies:*", "posture_checks:*", "setup_keys:*", "tokens:*", "users:read"},
+	"network_admin": {"accounts:read", "events:read", "groups:*", "networks:*", "peers:*", "policies:*", "posture_checks:*", "routes:*", "setup_keys:*", "tokens:*", "users:read"},
 	"owner":         {"*:*"},
 	"user":          {"peers:read", "tokens:*", "users:read"},
 }
@@ -181,6 +215,18 @@ func (x Group) Revision() int64 { return x.Version }
 func (x GroupMembership) Revision() int64 { return x.Version }
 
 // Revision counts the changes of the declared fields.
+func (x GroupResource) Revision() int64 { return x.Version }
+
+// Revision counts the changes of the declared fields.
+func (x Network) Revision() int64 { return x.Version }
+
+// Revision counts the changes of the declared fields.
+func (x NetworkResource) Revision() int64 { return x.Version }
+
+// Revision counts the changes of the declared fields.
+func (x NetworkRouter) Revision() int64 { return x.Version }
+
+// Revision counts the changes of the declared fields.
 func (x Peer) Revision() int64 { return x.ObjectVersion }
 
 // Revision counts the changes of the declared fields.
@@ -188,6 +234,9 @@ func (x Policy) Revision() int64 { return x.Version }
 
 // Revision counts the changes of the declared fields.
 func (x PostureCheck) Revision() int64 { return x.Version }
+
+// Revision counts the changes of the declared fields.
+func (x Route) Revision() int64 { return x.Version }
 
 // Revision counts the changes of the declared fields.
 func (x SetupKey) Revision() int64 { return x.Version }
