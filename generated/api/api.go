@@ -2048,6 +2048,9 @@ type Referrer struct {
 
 // RelayServer A relay and the credentials with which this peer may use it.
 type RelayServer struct {
+	// CaPin The pin of the authority that its certificate comes from, for `turns:` and `wss:`; without one it comes from a public authority.
+	CaPin *string `json:"ca_pin,omitempty"`
+
 	// Expires When the credentials end.
 	Expires time.Time `json:"expires"`
 
@@ -2057,7 +2060,7 @@ type RelayServer struct {
 	// Password The TURN password.
 	Password string `json:"password"`
 
-	// Urls Its addresses as STUN and TURN URIs (RFC 7064, RFC 7065), such as `turn:192.0.2.1:3478?transport=udp`.
+	// Urls Its addresses as STUN and TURN URIs (RFC 7064, RFC 7065), such as `turn:192.0.2.1:3478?transport=udp`, or `wss:` for TURN in binary messages of a WebSocket with the subprotocol `turn`.
 	Urls []string `json:"urls"`
 
 	// Username The TURN user name, `<expiry>:<account id>.<peer id>`.

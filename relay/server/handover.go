@@ -74,6 +74,16 @@ func (s *Server) ServeStream(conn net.Conn) {
 	s.bring(conn, conn.LocalAddr(), conn.RemoteAddr())
 }
 
+// EndStreams ends the connections that ServeStream and ServeHTTP have brought
+// and takes no further ones. Clients go on over UDP and TCP until Run returns.
+func (s *Server) EndStreams() {
+	for _, listener := range s.tcp {
+		if listener.Listener == net.Listener(s.brought) {
+			_ = listener.Close() // closing a handover does not fail
+		}
+	}
+}
+
 func (s *Server) bring(conn net.Conn, local, remote net.Addr) {
 	lent := &lentConn{Conn: conn, local: local, remote: remote, closed: make(chan struct{})}
 	select {

@@ -72,9 +72,9 @@ func New(cfg Config) (*Pathfinder, error) {
 	}
 	p.relays = &relays{
 		log: cfg.Logger, bind: cfg.Bind, transactions: p.transactions, mark: cfg.Mark,
-		changed: make(chan struct{}, 1),
-		up:      func(a *allocation) { p.post(func(ctx context.Context) { p.relayUp(ctx, a) }) },
-		down:    func(a *allocation) { p.post(func(context.Context) { p.relayDown(a) }) },
+		changed: make(chan struct{}, 1), streaming: make(chan struct{}, 1),
+		up:   func(a *allocation) { p.post(func(ctx context.Context) { p.relayUp(ctx, a) }) },
+		down: func(a *allocation) { p.post(func(context.Context) { p.relayDown(a) }) },
 	}
 	return p, nil
 }
