@@ -51,6 +51,10 @@ type Config struct {
 
 	// Force restricts the kinds of path: "" uses what works.
 	Force Path
+
+	// Transports are the ways to a relay that may be used, as RelayStatus names
+	// them. Empty: all.
+	Transports []string
 }
 
 // A Peer is another machine of the network map.

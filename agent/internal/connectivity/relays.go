@@ -48,6 +48,7 @@ type relays struct {
 	bind         *tunnel.Bind
 	transactions *transactions
 	mark         uint32
+	allowed      []string // transports; empty: all
 	up           func(*allocation)
 	down         func(*allocation)
 
@@ -68,6 +69,9 @@ type relays struct {
 // a relay that has restarted, so the allocation is looked at each time.
 func (r *relays) set(list []Relay) error {
 	urls, err := parseRelays(list)
+	urls = slices.DeleteFunc(urls, func(u relayURL) bool {
+		return len(r.allowed) > 0 && !slices.Contains(r.allowed, u.transport.String())
+	})
 	r.mu.Lock()
 	r.urls = urls
 	r.doubt = true

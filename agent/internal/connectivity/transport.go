@@ -26,7 +26,10 @@ const (
 	overWebSocket
 )
 
-func (t transport) String() string { return [...]string{"udp", "tcp", "tls", "websocket"}[t] }
+// Transports are the names of all transports, the preferred first.
+var Transports = []string{"udp", "tcp", "tls", "websocket"}
+
+func (t transport) String() string { return Transports[t] }
 
 const (
 	// alpnTURN names TURN over TLS (RFC 7443, section 4).
