@@ -88,7 +88,7 @@ func parseRelayURL(text string, relay Relay) (relayURL, bool, error) {
 	case uri.Scheme == stun.SchemeTypeSTUN:
 		return u, false, nil
 	default:
-		return u, false, fmt.Errorf("relay %q is not supported; use turn:, turns: over TCP, wss: or stun:", text)
+		return u, false, fmt.Errorf("relay %q is not supported; use turn, turns over TCP, wss or stun", text)
 	}
 	return u, true, nil
 }
@@ -157,10 +157,13 @@ func (u relayURL) dialWeb(ctx context.Context, dialer *net.Dialer) (net.Conn, ne
 			return conn, err
 		},
 	}
-	socket, _, err := websocket.Dial(ctx, u.web, &websocket.DialOptions{
+	socket, answer, err := websocket.Dial(ctx, u.web, &websocket.DialOptions{
 		HTTPClient: &http.Client{Transport: carrier}, Subprotocols: []string{webSocketTURN},
 	})
 	if err != nil {
+		if answer != nil {
+			_ = answer.Body.Close() // it is in err
+		}
 		return nil, server, err
 	}
 	socket.SetReadLimit(maxWebSocketMessage)
