@@ -144,6 +144,17 @@ func filledList[T any](n nullable.Nullable[[]T]) bool {
 	return err == nil && len(v) > 0
 }
 
+// Names in the DNS may have labels with an underscore (RFC 8552), and their last label is no number, so that none of
+// them reads as an address.
+var (
+	domain   = regexp.MustCompile(`^([a-z0-9_]([-a-z0-9_]{0,61}[a-z0-9_])?\.)*[a-z0-9_]([-a-z0-9_]{0,61}[a-z0-9_])?$`)
+	noNumber = regexp.MustCompile(`(^|\.)[^.]*[^.0-9][^.]*$`)
+)
+
+func isDomain(v string) bool {
+	return len(v) <= 253 && domain.MatchString(v) && noNumber.MatchString(v)
+}
+
 var hostname = regexp.MustCompile(`^([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\.)*[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`)
 
 // format checks that v is written in the one accepted spelling of its format
@@ -155,7 +166,7 @@ func (f *faults) format(at, v, format string) {
 }
 
 // WrongSpelling says what is wrong with v as a value of an OpenAPI format
-// (ipv4, ipv6, ip, cidr, hostname, uri, email). It returns "" when nothing is, and
+// (ipv4, ipv6, ip, cidr, hostname, domain, wildcard-domain, uri, email). It returns "" when nothing is, and
 // for formats that it does not know. RFC 4291 and RFC 5952 give the spelling of
 // addresses.
 func WrongSpelling(format, v string) string {
@@ -183,6 +194,21 @@ func WrongSpelling(format, v string) string {
 			return fmt.Sprintf("must be written as %s", strings.ToLower(strings.TrimSuffix(v, ".")))
 		default:
 			return fmt.Sprintf("must be a host name, not %q", v)
+		}
+	case "domain", "wildcard-domain":
+		stars := "*."
+		if format == "domain" {
+			stars = ""
+		}
+		right := strings.ToLower(strings.TrimSuffix(v, "."))
+		switch {
+		case isDomain(strings.TrimPrefix(v, stars)):
+		case isDomain(strings.TrimPrefix(right, stars)):
+			return fmt.Sprintf("must be written as %s", right)
+		case stars != "":
+			return fmt.Sprintf("must be a domain name, with *. in front for all names below it, not %q", v)
+		default:
+			return fmt.Sprintf("must be a domain name, not %q", v)
 		}
 	case "uri":
 		u, err := url.Parse(v)

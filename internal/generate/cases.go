@@ -292,7 +292,9 @@ func (a *attribute) objectValue(r *references, full bool) string {
 		if f.HasDefault && f.Default != nil {
 			value = literal(f.Default)
 		}
-		parts = append(parts, f.Name+" = "+pick(f.values(r, value), 0))
+		if values := f.values(r, value); len(values) > 0 || f.Mode == required {
+			parts = append(parts, f.Name+" = "+pick(values, 0))
+		}
 	}
 	if r.example {
 		return "{\n" + strings.Join(parts, "\n") + "\n}"
@@ -326,13 +328,13 @@ func (a *attribute) texts(r *references, s *openapi3.Schema) []string {
 		return []string{strconv.Quote(sample(s.Pattern, 0)), strconv.Quote(sample(s.Pattern, 1))}
 	}
 	switch s.Format {
-	case "ipv4":
+	case "ipv4", "ip":
 		return []string{`"100.64.0.101"`, `"100.64.0.102"`}
 	case "ipv6":
 		return []string{`"fd00::1"`, `"fd00::2"`}
 	case "cidr":
 		return []string{`"10.10.0.0/16"`, `"10.11.0.0/16"`}
-	case "hostname":
+	case "hostname", "domain", "wildcard-domain":
 		return []string{`"one.example.org"`, `"two.example.org"`}
 	case "uri":
 		return []string{`"https://one.example.org"`, `"https://two.example.org"`}
@@ -378,7 +380,7 @@ func (a *attribute) invalid() []string {
 			out = append(out, strconv.Quote(strings.Repeat("x", int(*s.MaxLength)+1)))
 		}
 		out = append(out, map[string][]string{
-			"ipv4": {`"100.64.0.01"`, `"fd00::1"`}, "cidr": {`"10.0.0.1/8"`}, "hostname": {`"Example.Org."`}, "ipv6": {`"FD00::1"`},
+			"ipv4": {`"100.64.0.01"`, `"fd00::1"`}, "cidr": {`"10.0.0.1/8"`}, "hostname": {`"Example.Org."`}, "domain": {`"Example.Org."`, `"*.example.org"`}, "wildcard-domain": {`"a.*.example.org"`}, "ipv6": {`"FD00::1"`}, "ip": {`"FD00::1"`},
 		}[s.Format]...)
 	case "set", "list":
 		if s.MinItems > 0 {
