@@ -123,6 +123,12 @@ func (f *faults) atMostOne(at string, names []string, given ...bool) {
 	}
 }
 
+func (f *faults) atLeastOne(at string, names []string, given ...bool) {
+	if count(given) == 0 {
+		f.say(at, "at least one of %s must be given", strings.Join(names, ", "))
+	}
+}
+
 func count(given []bool) (n int) {
 	for _, g := range given {
 		if g {

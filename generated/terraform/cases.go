@@ -27,6 +27,7 @@ type Trial struct {
 	WriteOnly bool
 	Chosen    bool // the server chooses where the user does not
 	Synthetic bool // known to the provider only
+	Only      bool // of several of which at least one is needed, the only one in a smallest object
 	Values    []string
 	Invalid   []string
 	Excludes  []string // attributes that cannot be set beside this one

@@ -38,17 +38,18 @@ const (
 // noun take and return its own ones only. ids are the ids of the parents, in
 // the order of Parents, and then the object's own.
 type Noun struct {
-	Name        string   // setup_key
-	Plural      string   // setup_keys
-	Description string   // Markdown
-	Kind        Kind     //
-	Parents     []string // attributes that hold the ids of the parents
-	Key         string   // attribute that holds the object's id; empty for a singleton
-	Lookup      []string // attributes that find an object besides its id
-	OneOf       [][]string
-	AtMostOneOf [][]string
-	Fields      []Field // of the request, to find the attribute of a refused field
-	OptIn       []string
+	Name         string   // setup_key
+	Plural       string   // setup_keys
+	Description  string   // Markdown
+	Kind         Kind     //
+	Parents      []string // attributes that hold the ids of the parents
+	Key          string   // attribute that holds the object's id; empty for a singleton
+	Lookup       []string // attributes that find an object besides its id
+	OneOf        [][]string
+	AtMostOneOf  [][]string
+	AtLeastOneOf [][]string
+	Fields       []Field // of the request, to find the attribute of a refused field
+	OptIn        []string
 	// Synthetic are the provider's own attributes and their defaults, which an
 	// import begins with.
 	Synthetic map[string]any
@@ -117,7 +118,7 @@ type Filter struct {
 // A Field leads from a name on the wire to an attribute.
 type Field struct {
 	Wire, Name string
-	Kind       string // scalar, set, list, map, keyed or object
+	Kind       string // scalar, set, list, map, keyed, object, or flat: an object whose members are attributes in its place
 	Key        string // wire name of the key of a keyed map
 	Fields     []Field
 }

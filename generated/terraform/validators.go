@@ -30,12 +30,16 @@ func (s spelled) ValidateString(_ context.Context, req validator.StringRequest, 
 
 // either limits how many attributes of an object may be set.
 type either struct {
-	names []string
-	least int
+	names   []string
+	least   int
+	several bool // more than one may be set
 }
 
 func (e either) Description(context.Context) string {
-	if e.least > 0 {
+	switch {
+	case e.several:
+		return "at least one of " + strings.Join(e.names, ", ")
+	case e.least > 0:
 		return "exactly one of " + strings.Join(e.names, ", ")
 	}
 	return "at most one of " + strings.Join(e.names, ", ")
@@ -58,7 +62,7 @@ func (e either) ValidateObject(ctx context.Context, req validator.ObjectRequest,
 			set++
 		}
 	}
-	if set > 1 || set < e.least {
+	if set > 1 && !e.several || set < e.least {
 		resp.Diagnostics.AddAttributeError(req.Path, "Wrong combination of attributes",
 			fmt.Sprintf("Set %s; %d are set.", e.Description(ctx), set))
 	}

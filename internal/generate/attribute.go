@@ -39,6 +39,7 @@ type attribute struct {
 	WriteOnly      bool
 	Synthetic      bool // known to the provider only
 	Parent         bool // a path parameter
+	Within         string // wire name of the flattened object that holds it
 	Secret         string
 	Switch         string // Go field of the secret's switch or version
 	References     string
@@ -47,6 +48,7 @@ type attribute struct {
 	Deprecated     bool
 	OneOf          [][]string
 	AtMostOneOf    [][]string
+	AtLeastOneOf   [][]string
 
 	Create, Update, Object goField
 	CreateType             string // Go struct of an object on the three sides
@@ -101,9 +103,32 @@ func (m *model) tree(r *reporter, pointer string, req side, object *openapi3.Sch
 			}
 		}
 		m.shape(r, a, in, back, req)
+		if isFlat(in) || isFlat(back) {
+			out = append(out, a.spliced()...)
+			continue
+		}
 		out = append(out, a)
 	}
 	return out
+}
+
+// isFlat reports a property whose members stand in the place of the object.
+func isFlat(p *openapi3.SchemaRef) bool { return p != nil && hints(p.Value)["flatten"] == true }
+
+// spliced are the members of a flattened object as attributes of the noun: on
+// the wire, and in Go, they stand one level deeper.
+func (a *attribute) spliced() []*attribute {
+	inside := func(outer, inner goField) goField {
+		if outer.Name == "" || inner.Name == "" {
+			return goField{}
+		}
+		return goField{Name: outer.Name + "." + inner.Name, Type: inner.Type}
+	}
+	for _, f := range a.Fields {
+		f.Within = a.Wire
+		f.Create, f.Update, f.Object = inside(a.Create, f.Create), inside(a.Update, f.Update), inside(a.Object, f.Object)
+	}
+	return a.Fields
 }
 
 func cmpOr(a, b string) string {
@@ -242,7 +267,7 @@ func (m *model) object(r *reporter, a *attribute, in, back *openapi3.SchemaRef) 
 		sub.create = name
 		sub.update = name
 		a.CreateType, a.UpdateType = name, name
-		a.OneOf, a.AtMostOneOf = eitherSets(in.Value)
+		a.OneOf, a.AtMostOneOf, a.AtLeastOneOf = eitherSets(in.Value)
 	}
 	if back != nil {
 		backSchema = back.Value

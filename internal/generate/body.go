@@ -122,6 +122,9 @@ func (m *model) newBody(name string, s *openapi3.Schema, all map[string]*openapi
 			b.eitherOr(rule, set, m.types.fields[name])
 		}
 	}
+	for _, set := range leastSets(s) {
+		b.eitherOr("minProperties", set, m.types.fields[name])
+	}
 	return b
 }
 
@@ -254,7 +257,7 @@ func (b *body) eitherOr(rule string, set []string, fields map[string]goField) {
 			given = append(given, fmt.Sprintf("r.%s != nil", f.Name))
 		}
 	}
-	call := map[string]string{"oneOf": "exactlyOne", "atMostOneOf": "atMostOne"}[rule]
+	call := map[string]string{"oneOf": "exactlyOne", "atMostOneOf": "atMostOne", "minProperties": "atLeastOne"}[rule]
 	b.Checks = append(b.Checks, fmt.Sprintf("f.%s(at, %#v, %s)", call, set, strings.Join(given, ", ")))
 }
 

@@ -24,7 +24,7 @@ type conformance struct {
 // trial is one attribute: values that are right and values that are wrong, as HCL.
 type trial struct {
 	Name, Default                                            string
-	Required, Immutable, OptIn, WriteOnly, Chosen, Synthetic bool
+	Required, Immutable, OptIn, WriteOnly, Chosen, Synthetic, Only bool
 	Values, Invalid, Excludes                                []string
 }
 
@@ -71,6 +71,10 @@ func (m *model) conformance(n *noun) conformance {
 				t.Required = slices.Contains(firsts(n.OneOf), a.Name)
 			}
 		}
+		for _, set := range n.AtLeastOneOf {
+			t.Only = t.Only || set[0] == a.Name
+			t.Required = t.Required || set[0] == a.Name
+		}
 		c.Attributes = append(c.Attributes, t)
 	}
 	c.Setup, c.Needs = refs.hcl(), refs.adopted
@@ -83,11 +87,20 @@ func (m *model) conformance(n *noun) conformance {
 // object that the server takes. The value is empty for null: what does not go
 // together with the rest.
 func (n *noun) exampleValue(a *attribute) (value string, given bool) {
+	if a.Within != "" {
+		return "", false
+	}
 	v, given := n.Example[a.Wire]
 	if !given || v == nil {
 		return "", given
 	}
 	return literal(v), true
+}
+
+// chosen reports an attribute that a smallest object sets although it is not
+// required: the first of those of which one is needed.
+func (n *noun) chosen(a *attribute) bool {
+	return slices.Contains(firsts(n.OneOf), a.Name) || slices.Contains(firsts(n.AtLeastOneOf), a.Name)
 }
 
 func firsts(sets [][]string) []string {
@@ -166,7 +179,7 @@ func (r *references) block(n *noun, i int) string {
 	fmt.Fprintf(&b, "resource %q \"ref%d\" {\n", n.Type, i)
 	for _, a := range n.Resource {
 		given, needed := n.exampleValue(a)
-		if !needed && a.Mode != required && !slices.Contains(firsts(n.OneOf), a.Name) || needed && given == "" {
+		if !needed && a.Mode != required && !n.chosen(a) || needed && given == "" {
 			continue
 		}
 		value := cmpOr(given, pick(a.values(r, ""), i-1))
@@ -285,6 +298,7 @@ func (a *attribute) objectValue(r *references, full bool) string {
 				use = full && i == len(set)-1
 			}
 		}
+		use = use || slices.Contains(firsts(a.AtLeastOneOf), f.Name)
 		if !use {
 			continue
 		}

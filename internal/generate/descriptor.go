@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -24,6 +25,9 @@ func (p *nounPage) descriptor() {
 		p.f("},")
 	}
 	p.f("OneOf: %#v,\nAtMostOneOf: %#v,", p.OneOf, p.AtMostOneOf)
+	if len(p.AtLeastOneOf) > 0 {
+		p.f("AtLeastOneOf: %#v,", p.AtLeastOneOf)
+	}
 	fields := p.Resource
 	if p.Kind == kindRendered {
 		fields = p.Data
@@ -249,8 +253,15 @@ func (a *attribute) ephemeralDefault() string {
 func fieldTree(list []*attribute) string {
 	var b strings.Builder
 	b.WriteString("[]Field{\n")
+	flat := map[string][]*attribute{}
 	for _, a := range list {
 		if a.Wire == "" || a.Synthetic {
+			continue
+		}
+		if a.Within != "" {
+			inner := *a
+			inner.Within = ""
+			flat[a.Within] = append(flat[a.Within], &inner)
 			continue
 		}
 		kind, of := "scalar", a
@@ -271,6 +282,9 @@ func fieldTree(list []*attribute) string {
 			fmt.Fprintf(&b, ", Fields: %s", fieldTree(of.Fields))
 		}
 		b.WriteString("},\n")
+	}
+	for _, wire := range slices.Sorted(maps.Keys(flat)) {
+		fmt.Fprintf(&b, "{Wire: %q, Kind: \"flat\", Fields: %s},\n", wire, fieldTree(flat[wire]))
 	}
 	b.WriteString("}")
 	return b.String()

@@ -153,7 +153,7 @@ func (m *model) dataPage(n *noun) string {
 func (m *model) renderedArguments(b *strings.Builder, n *noun) {
 	refs := &references{model: m, self: n, example: true}
 	for _, a := range n.Data {
-		needed := a.Mode == required || slices.Contains(firsts(n.OneOf), a.Name)
+		needed := a.Mode == required || n.chosen(a)
 		switch {
 		case a.Mode == computed:
 		case a.schema != nil && a.schema.Example != nil:
@@ -298,7 +298,7 @@ func (m *model) example(n *noun, full bool) string {
 		}
 		given, chosen := n.exampleValue(a)
 		excluded = excluded || chosen && given == ""
-		needed := a.Mode == required || chosen || slices.Contains(firsts(n.OneOf), a.Name)
+		needed := a.Mode == required || chosen || n.chosen(a)
 		if a.Mode == computed || a.Synthetic || a.WriteOnly || excluded || a.Wire == "revoked" || !needed && !full {
 			continue
 		}

@@ -326,6 +326,11 @@ func (f *fixture) object(at string, s *openapi3.Schema, body map[string]any, fau
 			out[wire] = nil
 		}
 	}
+	for _, set := range leastSets(s) {
+		if !slices.ContainsFunc(set, func(wire string) bool { return out[wire] != nil }) {
+			*faults = append(*faults, map[string]any{"field": strings.TrimSuffix(at, "."), "detail": "at least one of " + strings.Join(set, ", ")})
+		}
+	}
 	for _, set := range stringLists(hints(s)["oneOf"]) {
 		n := 0
 		for _, wire := range set {

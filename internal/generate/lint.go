@@ -70,9 +70,6 @@ func (l *linter) vocabulary() {
 			continue
 		}
 		for _, key := range l.doc.keys(pointer) {
-			if key == "flatten" {
-				l.add(pointer+"/"+key, "R12", "flatten cannot be generated yet: leave it out, the object then has its own level in Terraform")
-			}
 			if !slices.Contains(known, key) {
 				l.add(pointer+"/"+key, "R12", "%s is no word of %s; known are %s", key, pointer[strings.LastIndexByte(pointer, '/')+1:], strings.Join(known, ", "))
 			}
@@ -202,7 +199,13 @@ func (l *linter) component(name string, s *openapi3.Schema) {
 			l.add(here+"/x-terraform/references", "noun", "%s.%s refers to %s, which is no noun of the contract", name, wire, noun)
 		}
 	}
-	for rule, sets := range map[string][][]string{"oneOf": stringLists(hints(s)["oneOf"]), "atMostOneOf": stringLists(hints(s)["atMostOneOf"])} {
+	l.flattened(at, name, s)
+	if s.MinProps > 1 {
+		l.add(at+"/minProperties", "R1", "%s wants %d properties: only minProperties: 1 is known, at least one of them all", name, s.MinProps)
+	}
+	for rule, sets := range map[string][][]string{
+		"oneOf": stringLists(hints(s)["oneOf"]), "atMostOneOf": stringLists(hints(s)["atMostOneOf"]), "minProperties": leastSets(s),
+	} {
 		for _, set := range sets {
 			for _, wire := range set {
 				if s.Properties[wire] == nil {

@@ -53,6 +53,51 @@ func (l *linter) nouns() {
 	}
 }
 
+// flattened is what holds for objects whose members stand in their place: the
+// object must be there always, and its members need names of their own.
+func (l *linter) flattened(at, name string, s *openapi3.Schema) {
+	if hints(s)["flatten"] == true && (!schemaIs(s, "object") || len(s.Properties) == 0) {
+		l.add(at+"/x-terraform/flatten", "R12", "%s is no object with properties: there is nothing to flatten", name)
+	}
+	for _, wire := range slices.Sorted(maps.Keys(s.Properties)) {
+		p := s.Properties[wire]
+		here := at + "/properties/" + escapePointer(wire)
+		if l.doc.has(here + "/x-terraform/flatten") {
+			l.add(here+"/x-terraform/flatten", "R12", "%s.%s: flatten stands on the component of the object", name, wire)
+			continue
+		}
+		inner := notNull(p)
+		if inner.Value.Items != nil {
+			inner = notNull(inner.Value.Items)
+		}
+		switch {
+		case !isFlat(inner):
+			continue
+		case p.Ref == "" || !slices.Contains(s.Required, wire):
+			l.add(here, "R1", "%s.%s is flattened: make it required, neither null nor in a collection, so that its members have a place on the wire", name, wire)
+		case !l.topLevel(name):
+			l.add(here, "R12", "%s.%s is flattened: that works at the top of a noun only", name, wire)
+		}
+		for _, member := range slices.Sorted(maps.Keys(inner.Value.Properties)) {
+			if s.Properties[member] != nil {
+				l.add(here, "R12", "%s of %s.%s would stand beside %s.%s: name one of them differently", member, name, wire, name, member)
+			}
+		}
+	}
+}
+
+// topLevel reports whether a schema is a noun, or the body of its creation or change.
+func (l *linter) topLevel(name string) bool {
+	for object, s := range l.doc.spec.Components.Schemas {
+		if ext, ok := s.Value.Extensions["x-terraform-resource"].(map[string]any); ok {
+			if n := l.noun(object, s.Value, ext); object == name || n.create == name || n.update == name {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // placed refuses a noun that does not say what it is called and where it is.
 func (l *linter) placed(object string, ext map[string]any) bool {
 	at := "/components/schemas/" + object + "/x-terraform-resource"

@@ -46,6 +46,7 @@ type noun struct {
 	WriteOnly      []*attribute // secret: write
 	OneOf          [][]string
 	AtMostOneOf    [][]string
+	AtLeastOneOf   [][]string
 	Example        map[string]any // see exampleValue
 	Revision       bool
 	Shared         []goField // fields of CreateObject that Object has too
@@ -208,7 +209,13 @@ func (m *model) attributes(r *reporter, n *noun) {
 		tree = m.tree(r, "/components/schemas/", side{update, "", n.UpdateBody}, n.schema, n.Object)
 	}
 	if request != nil {
-		n.OneOf, n.AtMostOneOf = eitherSets(request)
+		n.OneOf, n.AtMostOneOf, n.AtLeastOneOf = eitherSets(request)
+		for _, wire := range slices.Sorted(maps.Keys(request.Properties)) {
+			if p := request.Properties[wire]; isFlat(p) {
+				one, most, least := eitherSets(p.Value)
+				n.OneOf, n.AtMostOneOf, n.AtLeastOneOf = append(n.OneOf, one...), append(n.AtMostOneOf, most...), append(n.AtLeastOneOf, least...)
+			}
+		}
 		n.Example, _ = request.Example.(map[string]any)
 	}
 	n.Data = n.dataAttributes(tree)
@@ -385,7 +392,7 @@ func bodySchema(o *operation) *openapi3.Schema {
 	return nil
 }
 
-func eitherSets(s *openapi3.Schema) (oneOf, atMost [][]string) {
+func eitherSets(s *openapi3.Schema) (oneOf, atMost, atLeast [][]string) {
 	name := func(sets [][]string) [][]string {
 		for _, set := range sets {
 			for i, wire := range set {
@@ -394,7 +401,15 @@ func eitherSets(s *openapi3.Schema) (oneOf, atMost [][]string) {
 		}
 		return sets
 	}
-	return name(stringLists(hints(s)["oneOf"])), name(stringLists(hints(s)["atMostOneOf"]))
+	return name(stringLists(hints(s)["oneOf"])), name(stringLists(hints(s)["atMostOneOf"])), name(leastSets(s))
+}
+
+// leastSets are the properties of which minProperties wants one.
+func leastSets(s *openapi3.Schema) [][]string {
+	if s.MinProps == 0 {
+		return nil
+	}
+	return [][]string{slices.Sorted(maps.Keys(s.Properties))}
 }
 
 func attributeName(wire string, p *openapi3.SchemaRef) string {

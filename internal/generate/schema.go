@@ -160,7 +160,7 @@ func (a *attribute) members(f flavour, top bool) string {
 }
 
 func (a *attribute) objectValidators() string {
-	if len(a.OneOf)+len(a.AtMostOneOf) == 0 || a.Mode == computed && a.CreateType == "" || strings.HasSuffix(a.Struct, "Data") {
+	if len(a.OneOf)+len(a.AtMostOneOf)+len(a.AtLeastOneOf) == 0 || a.Mode == computed && a.CreateType == "" || strings.HasSuffix(a.Struct, "Data") {
 		return ""
 	}
 	var parts []string
@@ -169,6 +169,9 @@ func (a *attribute) objectValidators() string {
 	}
 	for _, set := range a.AtMostOneOf {
 		parts = append(parts, fmt.Sprintf("either{names: %#v}", set))
+	}
+	for _, set := range a.AtLeastOneOf {
+		parts = append(parts, fmt.Sprintf("either{names: %#v, least: 1, several: true}", set))
 	}
 	return "Validators: []validator.Object{" + strings.Join(parts, ", ") + "},\n"
 }

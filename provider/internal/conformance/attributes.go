@@ -182,7 +182,8 @@ func (s *subject) testRefusals(t *testing.T) {
 	}
 }
 
-// wire is the name of an attribute in the API.
+// wire is the name of an attribute in the API, behind that of the object that
+// holds it where Terraform has no such level.
 func (s *subject) wire(attribute string) string {
 	for _, n := range terraform.Nouns {
 		if n.Name != s.Noun {
@@ -191,6 +192,11 @@ func (s *subject) wire(attribute string) string {
 		for _, f := range n.Fields {
 			if f.Name == attribute {
 				return f.Wire
+			}
+			for _, inner := range f.Fields {
+				if f.Kind == "flat" && inner.Name == attribute {
+					return f.Wire + "." + inner.Wire
+				}
 			}
 		}
 	}
@@ -213,6 +219,11 @@ func (s *subject) invalid() (list []instance, says []string) {
 				delete(with, other)
 			}
 			add(with, a.Name)
+		}
+		if a.Only {
+			none := s.minimal()
+			delete(none, a.Name)
+			add(none, "Wrong combination")
 		}
 		if len(a.Excludes) > 0 {
 			both := s.minimal()

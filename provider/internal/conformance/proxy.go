@@ -91,27 +91,51 @@ func (p *proxy) lastPut() func() {
 func (p *proxy) lastWrite(collection, member string) (request, bool) {
 	for _, r := range slices.Backward(p.since(0)) {
 		path, _, _ := strings.Cut(r.uri, "?")
-		var body map[string]any
+		var body map[string]json.RawMessage
 		if r.method == http.MethodGet || r.method == http.MethodDelete || !sameFolder(collection, path) || json.Unmarshal(r.body, &body) != nil {
 			continue
 		}
-		if _, ok := body[member]; ok || member == "" {
+		if member == "" || holds(body, member) {
 			return r, true
 		}
 	}
 	return request{}, false
 }
 
+// holds reports whether a body has the member, as name or as outer.inner.
+func holds(body map[string]json.RawMessage, member string) bool {
+	outer, inner, deeper := strings.Cut(member, ".")
+	value, ok := body[outer]
+	if !ok || !deeper {
+		return ok
+	}
+	var nested map[string]json.RawMessage
+	return json.Unmarshal(value, &nested) == nil && holds(nested, inner)
+}
+
+// replaced is a body with another value of the member.
+func replaced(raw []byte, member, literal string) ([]byte, error) {
+	var body map[string]json.RawMessage
+	if err := json.Unmarshal(raw, &body); err != nil {
+		return nil, err
+	}
+	value := json.RawMessage(literal)
+	outer, inner, deeper := strings.Cut(member, ".")
+	if deeper {
+		var err error
+		if value, err = replaced(body[outer], inner, literal); err != nil {
+			return nil, err
+		}
+	}
+	body[outer] = value
+	return json.Marshal(body)
+}
+
 // refused sends a write again, to the same place or for one more object, with
 // a wrong value, which is an HCL and so a JSON literal.
 func (p *proxy) refused(t *testing.T, r request, member, literal string) (status int, fields []string) {
 	t.Helper()
-	var body map[string]json.RawMessage
-	if err := json.Unmarshal(r.body, &body); err != nil {
-		t.Fatal(err)
-	}
-	body[member] = json.RawMessage(literal)
-	raw, err := json.Marshal(body)
+	raw, err := replaced(r.body, member, literal)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -19,7 +19,13 @@ func (r *nounResource) drift(ctx context.Context, before tfsdk.State, object any
 func (r *nounResource) wireAttributes() []string {
 	var names []string
 	for _, f := range r.noun.Fields {
-		names = append(names, f.Name)
+		if f.Kind != "flat" {
+			names = append(names, f.Name)
+			continue
+		}
+		for _, inner := range f.Fields {
+			names = append(names, inner.Name)
+		}
 	}
 	return names
 }

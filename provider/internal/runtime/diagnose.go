@@ -92,7 +92,9 @@ func attributePath(ctx context.Context, fields []terraform.Field, field string, 
 			return at, field
 		}
 		f := fields[i]
-		at = at.AtName(f.Name)
+		if f.Kind != "flat" {
+			at = at.AtName(f.Name)
+		}
 		switch {
 		case index < 0:
 		case f.Kind == "list":

@@ -31,15 +31,26 @@ func (r *nounResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanRe
 // of which is.
 func (r *nounResource) ValidateConfig(ctx context.Context, req resource.ValidateConfigRequest, resp *resource.ValidateConfigResponse) {
 	for _, set := range r.noun.OneOf {
-		limit(ctx, req.Config, set, 1, &resp.Diagnostics)
+		limit(ctx, req.Config, set, exactlyOne, &resp.Diagnostics)
 	}
 	for _, set := range r.noun.AtMostOneOf {
-		limit(ctx, req.Config, set, 0, &resp.Diagnostics)
+		limit(ctx, req.Config, set, atMostOne, &resp.Diagnostics)
+	}
+	for _, set := range r.noun.AtLeastOneOf {
+		limit(ctx, req.Config, set, atLeastOne, &resp.Diagnostics)
 	}
 }
 
-// limit allows at most one of the attributes, and at least so many.
-func limit(ctx context.Context, config tfsdk.Config, names []string, least int, d *diag.Diagnostics) {
+// How many of some attributes may be set.
+const (
+	exactlyOne = "exactly one"
+	atMostOne  = "at most one"
+	atLeastOne = "at least one"
+)
+
+// limit refuses another number of set attributes than allowed. While one is
+// unknown nothing is refused.
+func limit(ctx context.Context, config tfsdk.Config, names []string, allowed string, d *diag.Diagnostics) {
 	set := 0
 	for _, name := range names {
 		var v attr.Value
@@ -51,11 +62,7 @@ func limit(ctx context.Context, config tfsdk.Config, names []string, least int, 
 			set++
 		}
 	}
-	if set > 1 || set < least {
-		kind := "at most"
-		if least > 0 {
-			kind = "exactly"
-		}
-		d.AddAttributeError(path.Root(names[0]), "Wrong combination of attributes", fmt.Sprintf("Set %s one of %s; %d are set.", kind, strings.Join(names, ", "), set))
+	if set > 1 && allowed != atLeastOne || set < 1 && allowed != atMostOne {
+		d.AddAttributeError(path.Root(names[0]), "Wrong combination of attributes", fmt.Sprintf("Set %s of %s; %d are set.", allowed, strings.Join(names, ", "), set))
 	}
 }

@@ -38,10 +38,13 @@ func (s *renderedSource) Configure(_ context.Context, req datasource.ConfigureRe
 // of which is.
 func (s *renderedSource) ValidateConfig(ctx context.Context, req datasource.ValidateConfigRequest, resp *datasource.ValidateConfigResponse) {
 	for _, set := range s.noun.OneOf {
-		limit(ctx, req.Config, set, 1, &resp.Diagnostics)
+		limit(ctx, req.Config, set, exactlyOne, &resp.Diagnostics)
 	}
 	for _, set := range s.noun.AtMostOneOf {
-		limit(ctx, req.Config, set, 0, &resp.Diagnostics)
+		limit(ctx, req.Config, set, atMostOne, &resp.Diagnostics)
+	}
+	for _, set := range s.noun.AtLeastOneOf {
+		limit(ctx, req.Config, set, atLeastOne, &resp.Diagnostics)
 	}
 }
 
