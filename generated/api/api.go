@@ -2462,9 +2462,6 @@ type SelfView struct {
 	// DnsDomain The domain below which peers have their names.
 	DnsDomain string `json:"dns_domain"`
 
-	// DnsManaged Whether the machine lets its names be resolved by the network; false where the DNS settings of the account disable that.
-	DnsManaged bool `json:"dns_managed"`
-
 	// Id The id of the peer.
 	Id string `json:"id"`
 
@@ -2473,6 +2470,9 @@ type SelfView struct {
 
 	// Ipv6 The IPv6 overlay address.
 	Ipv6 string `json:"ipv6"`
+
+	// KeepsDns Whether the machine keeps the DNS that it has, as the DNS settings of the account say; it gets no zones and no nameservers then.
+	KeepsDns bool `json:"keeps_dns"`
 
 	// Key The WireGuard public key that the server knows.
 	Key string `json:"key"`
@@ -3093,6 +3093,12 @@ type UpdateNameserverGroupParams struct {
 	IfMatch *IfMatch `json:"If-Match,omitempty"`
 }
 
+// ResetDnsSettingsParams defines parameters for ResetDnsSettings.
+type ResetDnsSettingsParams struct {
+	// IfMatch The ETag of the object as the caller knows it; 412 when the object changed since (RFC 9110, section 13.1.1). Absent, the last write wins.
+	IfMatch *IfMatch `json:"If-Match,omitempty"`
+}
+
 // PatchDnsSettingsParams defines parameters for PatchDnsSettings.
 type PatchDnsSettingsParams struct {
 	// IfMatch The ETag of the object as the caller knows it; 412 when the object changed since (RFC 9110, section 13.1.1). Absent, the last write wins.
@@ -3109,6 +3115,9 @@ type UpdateDnsSettingsParams struct {
 type ListDnsZonesParams struct {
 	// Name Only the objects with exactly this name.
 	Name *Name `form:"name,omitempty" json:"name,omitempty"`
+
+	// Domain Only the zone of this domain.
+	Domain *string `form:"domain,omitempty" json:"domain,omitempty"`
 
 	// Ids Only the objects with these ids, separated by commas, at most 200.
 	Ids *Ids `form:"ids,omitempty" json:"ids,omitempty"`
@@ -3853,6 +3862,9 @@ type ServerInterface interface {
 	// UpdateNameserverGroup Replace a nameserver group.
 	// (PUT /api/dns/nameservers/{nameserver_group_id})
 	UpdateNameserverGroup(w http.ResponseWriter, r *http.Request, nameserverGroupId NameserverGroupId, params UpdateNameserverGroupParams)
+	// ResetDnsSettings Reset the DNS settings.
+	// (DELETE /api/dns/settings)
+	ResetDnsSettings(w http.ResponseWriter, r *http.Request, params ResetDnsSettingsParams)
 	// GetDnsSettings Read the DNS settings.
 	// (GET /api/dns/settings)
 	GetDnsSettings(w http.ResponseWriter, r *http.Request)
@@ -4549,6 +4561,47 @@ func (siw *ServerInterfaceWrapper) UpdateNameserverGroup(w http.ResponseWriter, 
 	handler.ServeHTTP(w, r)
 }
 
+// ResetDnsSettings operation middleware
+func (siw *ServerInterfaceWrapper) ResetDnsSettings(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ResetDnsSettingsParams
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "If-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
+		var IfMatch IfMatch
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "If-Match", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "If-Match", Err: err})
+			return
+		}
+
+		params.IfMatch = &IfMatch
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ResetDnsSettings(w, r, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
 // GetDnsSettings operation middleware
 func (siw *ServerInterfaceWrapper) GetDnsSettings(w http.ResponseWriter, r *http.Request) {
 
@@ -4663,6 +4716,19 @@ func (siw *ServerInterfaceWrapper) ListDnsZones(w http.ResponseWriter, r *http.R
 			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "name"})
 		} else {
 			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "name", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "domain" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "domain", r.URL.Query(), &params.Domain, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "domain"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "domain", Err: err})
 		}
 		return
 	}
@@ -7176,6 +7242,7 @@ func HandlerWithOptions(si ServerInterface, options StdHTTPServerOptions) http.H
 	m.HandleFunc(http.MethodDelete+" "+options.BaseURL+"/api/dns/nameservers/{nameserver_group_id}", wrapper.DeleteNameserverGroup)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/dns/nameservers/{nameserver_group_id}", wrapper.GetNameserverGroup)
 	m.HandleFunc(http.MethodPut+" "+options.BaseURL+"/api/dns/nameservers/{nameserver_group_id}", wrapper.UpdateNameserverGroup)
+	m.HandleFunc(http.MethodDelete+" "+options.BaseURL+"/api/dns/settings", wrapper.ResetDnsSettings)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/dns/settings", wrapper.GetDnsSettings)
 	m.HandleFunc(http.MethodPatch+" "+options.BaseURL+"/api/dns/settings", wrapper.PatchDnsSettings)
 	m.HandleFunc(http.MethodPut+" "+options.BaseURL+"/api/dns/settings", wrapper.UpdateDnsSettings)
@@ -7621,6 +7688,28 @@ type UpdateNameserverGroupResponseObject interface {
 type UpdateNameserverGroup200JSONResponse NameserverGroup
 
 func (response UpdateNameserverGroup200JSONResponse) VisitUpdateNameserverGroupResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ResetDnsSettingsRequestObject struct {
+	Params ResetDnsSettingsParams
+}
+
+type ResetDnsSettingsResponseObject interface {
+	VisitResetDnsSettingsResponse(w http.ResponseWriter) error
+}
+
+type ResetDnsSettings200JSONResponse Empty
+
+func (response ResetDnsSettings200JSONResponse) VisitResetDnsSettingsResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response); err != nil {
@@ -9098,6 +9187,9 @@ type StrictServerInterface interface {
 	// UpdateNameserverGroup Replace a nameserver group.
 	// (PUT /api/dns/nameservers/{nameserver_group_id})
 	UpdateNameserverGroup(ctx context.Context, request UpdateNameserverGroupRequestObject) (UpdateNameserverGroupResponseObject, error)
+	// ResetDnsSettings Reset the DNS settings.
+	// (DELETE /api/dns/settings)
+	ResetDnsSettings(ctx context.Context, request ResetDnsSettingsRequestObject) (ResetDnsSettingsResponseObject, error)
 	// GetDnsSettings Read the DNS settings.
 	// (GET /api/dns/settings)
 	GetDnsSettings(ctx context.Context, request GetDnsSettingsRequestObject) (GetDnsSettingsResponseObject, error)
@@ -9777,6 +9869,32 @@ func (sh *strictHandler) UpdateNameserverGroup(w http.ResponseWriter, r *http.Re
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(UpdateNameserverGroupResponseObject); ok {
 		if err := validResponse.VisitUpdateNameserverGroupResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ResetDnsSettings operation middleware
+func (sh *strictHandler) ResetDnsSettings(w http.ResponseWriter, r *http.Request, params ResetDnsSettingsParams) {
+	var request ResetDnsSettingsRequestObject
+
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.ResetDnsSettings(ctx, request.(ResetDnsSettingsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ResetDnsSettings")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(ResetDnsSettingsResponseObject); ok {
+		if err := validResponse.VisitResetDnsSettingsResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {

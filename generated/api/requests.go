@@ -1438,6 +1438,10 @@ func (r ListDnsZonesParams) Validate() []FieldError {
 		v := *r.Name
 		f.length(at+"name", string(v), 0, 255)
 	}
+	if r.Domain != nil {
+		v := *r.Domain
+		f.length(at+"domain", string(v), 0, 253)
+	}
 	if r.Ids != nil {
 		v := *r.Ids
 		f.items(at+"ids", len(v), 0, 200)
@@ -1719,6 +1723,14 @@ func (r PutTerraformStateParams) Validate() []FieldError {
 		v := *r.ID
 		f.length(at+"ID", string(v), 0, 128)
 	}
+	return f.list
+}
+
+// Validate compares the query parameters with their rules in the contract;
+// nil means that all obey.
+func (r ResetDnsSettingsParams) Validate() []FieldError {
+	const at = ""
+	f := &faults{}
 	return f.list
 }
 

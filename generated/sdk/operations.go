@@ -570,6 +570,8 @@ func (c *Client) DnsRecords(ctx context.Context, zoneID string, o ListDnsRecords
 type ListDnsZonesOptions struct {
 	// Only the objects with exactly this name.
 	Name string
+	// Only the zone of this domain.
+	Domain string
 	// Only the objects with these ids, separated by commas, at most 200.
 	Ids []string
 	// The size of a page, 1 to 1000. Without it the answer is the whole list.
@@ -579,6 +581,9 @@ type ListDnsZonesOptions struct {
 func (o ListDnsZonesOptions) query(q url.Values) {
 	if o.Name != "" {
 		q.Set("name", o.Name)
+	}
+	if o.Domain != "" {
+		q.Set("domain", o.Domain)
 	}
 	if len(o.Ids) > 0 {
 		q.Set("ids", strings.Join(o.Ids, ","))
@@ -1052,6 +1057,13 @@ func (c *Client) RenderCloudInit(ctx context.Context, body api.CloudInitRequest,
 func (c *Client) ReportAgent(ctx context.Context, body api.StatusReport, opts ...CallOption) error {
 	call := newCall("POST", "/agent/v1/status", opts)
 	call.body = body
+	return c.do(ctx, call, nil)
+}
+
+// ResetDnsSettings puts the DNS settings back to those of a new account, so that they name no group
+// any more.
+func (c *Client) ResetDnsSettings(ctx context.Context, opts ...CallOption) error {
+	call := newCall("DELETE", "/api/dns/settings", opts)
 	return c.do(ctx, call, nil)
 }
 

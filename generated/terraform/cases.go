@@ -58,7 +58,7 @@ var Cases = []Case{
 			{Name: "name", Required: true, Values: []string{"\"db.one.example.org\""}, Invalid: []string{"\"\"", "\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\"", "\"a.*.example.org\""}},
 			{Name: "ttl", Default: "300", Values: []string{"61", "62", "60"}, Invalid: []string{"59", "86401"}},
 			{Name: "type", Required: true, Values: []string{"\"A\""}, Invalid: []string{"\"no such value!\""}},
-			{Name: "zone_id", Required: true, Immutable: true, Values: []string{"wattle_dns_zone.ref1.id", "wattle_dns_zone.ref2.id"}},
+			{Name: "zone_id", Required: true, Immutable: true, Values: []string{"wattle_dns_zone.ref1.id"}},
 		},
 	},
 	{
@@ -74,7 +74,7 @@ var Cases = []Case{
 	{
 		Noun: "dns_zone", Type: "wattle_dns_zone", Plural: "dns_zones", Key: "id", Path: "/api/dns/zones",
 		Kind:   Collection,
-		Lookup: []string{"name"}, Parents: []string{},
+		Lookup: []string{"name", "domain"}, Parents: []string{},
 		Setup: "resource \"wattle_group\" \"ref1\" {\n  name = \"ref1\"\n}\n\nresource \"wattle_group\" \"ref2\" {\n  name = \"ref2\"\n}\n",
 		Needs: []string(nil),
 		Attributes: []Trial{

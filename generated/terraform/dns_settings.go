@@ -116,6 +116,9 @@ var nounDnsSettings = &Noun{
 		}
 		return found(c.UpdateDnsSettings(ctx, body, opts...))
 	},
+	Delete: func(ctx context.Context, c *sdk.Client, ids []string, opts ...sdk.CallOption) error {
+		return c.ResetDnsSettings(ctx, opts...)
+	},
 	FlattenData: func(ctx context.Context, object, model any, d *diag.Diagnostics) {
 		flattenDnsSettingsData(ctx, object.(*api.DnsSettings), model.(*DnsSettingsDataModel), d)
 	},

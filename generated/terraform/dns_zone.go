@@ -177,8 +177,10 @@ func dataSchemaOfDnsZone() datasource.Schema {
 				ElementType:         types.StringType,
 			},
 			"domain": datasource.StringAttribute{
+				Optional:            true,
 				Computed:            true,
-				MarkdownDescription: "The domain that the records of the zone lie in; unique in the account and not the domain of the peers. Lower case and without a dot at the end.",
+				MarkdownDescription: "The domain that the records of the zone lie in; unique in the account and not the domain of the peers. Lower case and without a dot at the end. At most 253 characters.",
+				Validators:          []validator.String{stringvalidator.UTF8LengthBetween(1, 253), spelled("domain")},
 			},
 			"enable_search_domain": datasource.BoolAttribute{
 				Computed:            true,
@@ -239,8 +241,9 @@ func listSchemaOfDnsZone() datasource.Schema {
 	return datasource.Schema{
 		MarkdownDescription: "Lists dns zones. A DNS zone is a domain whose records the machines of some groups know.",
 		Attributes: map[string]datasource.Attribute{
-			"name": datasource.StringAttribute{Optional: true, MarkdownDescription: "Only the objects with exactly this name."},
-			"ids":  datasource.SetAttribute{Optional: true, ElementType: types.StringType, MarkdownDescription: "Only the objects with these ids, separated by commas, at most 200."},
+			"name":   datasource.StringAttribute{Optional: true, MarkdownDescription: "Only the objects with exactly this name."},
+			"domain": datasource.StringAttribute{Optional: true, MarkdownDescription: "Only the zone of this domain."},
+			"ids":    datasource.SetAttribute{Optional: true, ElementType: types.StringType, MarkdownDescription: "Only the objects with these ids, separated by commas, at most 200."},
 			"dns_zones": datasource.ListNestedAttribute{Computed: true, MarkdownDescription: "What was found, in the order of creation.", NestedObject: datasource.NestedAttributeObject{Attributes: map[string]datasource.Attribute{
 				"distribution_groups": datasource.SetAttribute{
 					Computed:            true,
@@ -324,7 +327,7 @@ var nounDnsZone = &Noun{
 	Kind:        Collection,
 	Parents:     []string{},
 	Key:         "id",
-	Lookup:      []string{"name"},
+	Lookup:      []string{"name", "domain"},
 	OneOf:       [][]string(nil),
 	AtMostOneOf: [][]string(nil),
 	Fields: []Field{
@@ -342,6 +345,7 @@ var nounDnsZone = &Noun{
 	ListSchema: listSchemaOfDnsZone,
 	Filters: []Filter{
 		{Name: "name", Wire: "name", Type: "string"},
+		{Name: "domain", Wire: "domain", Type: "string"},
 		{Name: "ids", Wire: "ids", Type: "set"},
 	},
 	Schema:   schemaOfDnsZone,

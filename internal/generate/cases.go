@@ -23,9 +23,9 @@ type conformance struct {
 
 // trial is one attribute: values that are right and values that are wrong, as HCL.
 type trial struct {
-	Name, Default                                            string
+	Name, Default                                                  string
 	Required, Immutable, OptIn, WriteOnly, Chosen, Synthetic, Only bool
-	Values, Invalid, Excludes                                []string
+	Values, Invalid, Excludes                                      []string
 }
 
 // emitCases writes the conformance cases: data, derived from type, enum,
@@ -59,6 +59,9 @@ func (m *model) conformance(n *noun) conformance {
 		}
 		t.Values = a.values(refs, t.Default)
 		t.Invalid = a.invalid()
+		if a.Parent && n.Example != nil {
+			t.Values = t.Values[:1] // the example fits this parent
+		}
 		if value, given := n.exampleValue(a); given {
 			t.Default, t.Required, t.Values = "", value != "", nil
 			if t.Required {

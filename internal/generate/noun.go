@@ -125,7 +125,8 @@ func (m *model) findOperations(r *reporter, n *noun) bool {
 	switch n.Kind {
 	case kindSingleton:
 		want["GET "+n.Path], want[singletonUpdate(m.doc.spec.Paths.Value(n.Path))+" "+n.Path] = &n.Read, &n.Update
-		forbidden = []string{"POST " + n.Path, "DELETE " + n.Path}
+		n.Delete = at(n.Path, http.MethodDelete) // back to the defaults, where the contract has it
+		forbidden = []string{"POST " + n.Path}
 	case kindRendered:
 		want["POST "+n.Path] = &n.Create
 		forbidden = []string{"GET " + n.Path, "PUT " + n.Path, "PATCH " + n.Path, "DELETE " + n.Path}

@@ -44,6 +44,7 @@ func (f *fit) check(c Change) error {
 	case MembersRemove:
 		return f.members(c.Group, nil)
 	case PolicyPut, PolicyRemove, SettingsPut:
+	case ZonePut, ZoneRemove, RecordPut, RecordRemove, NameserverPut, NameserverRemove, DNSSettingsPut:
 	case ResourcePut, ResourceRemove, RouterPut, RouterRemove, RoutePut, RouteRemove:
 	default:
 		return fmt.Errorf("unknown kind of change")

@@ -30,6 +30,7 @@ type account struct {
 	groups   ordered[group]
 	policies ordered[object[policyBody]]
 	peers    ordered[store.Peer]
+	dns      dnsMemory
 	members  map[string]map[string]int64 // group -> peer -> position
 	groupsOf map[string]map[string]bool  // peer -> groups
 	behind   bool                        // the engine refused a change and could not be rebuilt

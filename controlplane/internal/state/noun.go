@@ -27,6 +27,9 @@ type noun[B, A any] struct {
 	creating, changing, deleting string
 	// in is where an account keeps the objects in memory.
 	in func(*account) *ordered[object[B]]
+	// within is where an account keeps the objects that are part of one parent once
+	// more, so that they are listed without a search; nil for nouns without parents.
+	within func(a *account, parent string) *ordered[object[B]]
 	// unique is the value that only one object of the account may have, and the
 	// field it comes from; nil when none has to be.
 	unique func(name string, body B) (field, value string)
@@ -66,6 +69,7 @@ type keptNoun interface {
 // named by others comes before them.
 var kinds = []keptNoun{
 	policies,
+	dnsSettings, dnsZones, dnsRecords, nameserverGroups,
 }
 
 func nounOf(kind string) (keptNoun, bool) {
@@ -84,11 +88,19 @@ func (n *noun[B, A]) apply(a *account, row store.Object, remove bool) ([]netmap.
 		return nil, err
 	}
 	tell := n.compiled
+	places := []*ordered[object[B]]{n.in(a)}
+	if n.within != nil {
+		places = append(places, n.within(a, n.parent(o.Body)))
+	}
 	if remove {
-		n.in(a).remove(o.ID, o.Seq)
 		tell = n.gone
-	} else {
-		n.in(a).put(o.ID, o.Seq, o)
+	}
+	for _, place := range places {
+		if remove {
+			place.remove(o.ID, o.Seq)
+		} else {
+			place.put(o.ID, o.Seq, o)
+		}
 	}
 	if tell == nil {
 		return nil, nil
@@ -233,27 +245,32 @@ func (n *noun[B, A]) update(
 		if err != nil {
 			return err
 		}
-		text, err := json.Marshal(body)
-		if err != nil {
-			return err
-		}
-		if row.Name == name && row.Body == string(text) {
-			return errUnchanged
-		}
-		if row.NameKey, err = n.free(w, id, name, body); err != nil {
-			return err
-		}
-		row.Name, row.Body, row.Version = name, string(text), row.Version+1
-		w.change(change{Object: &row})
-		if err := store.Objects.Update(w.ctx, w.tx, &row); err != nil {
-			return err
-		}
-		if err := n.setRefs(w, id, body); err != nil {
+		if err := n.replace(w, row, name, body); err != nil {
 			return err
 		}
 		return w.note(n.kind+".update", id, name, audited[B]{had.Name, had.Body}, audited[B]{name, body})
 	}, func(a *account) { answer = n.show(a, n.in(a).byID[id]) })
 	return answer, err
+}
+
+// replace writes what is kept of an object anew; errUnchanged when that is what is kept already.
+func (n *noun[B, A]) replace(w *write, row store.Object, name string, body B) error {
+	text, err := json.Marshal(body)
+	if err != nil {
+		return err
+	}
+	if row.Name == name && row.Body == string(text) {
+		return errUnchanged
+	}
+	if row.NameKey, err = n.free(w, row.ID, name, body); err != nil {
+		return err
+	}
+	row.Name, row.Body, row.Version = name, string(text), row.Version+1
+	w.change(change{Object: &row})
+	if err := store.Objects.Update(w.ctx, w.tx, &row); err != nil {
+		return err
+	}
+	return n.setRefs(w, row.ID, body)
 }
 
 // find reads an object inside the transaction, at the version that the caller

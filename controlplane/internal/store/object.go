@@ -13,6 +13,7 @@ import (
 const (
 	KindGroup    = "group"
 	KindPolicy   = "policy"
+	KindDNSZone  = "dns-zone"
 	KindSetupKey = "setup-key"
 	KindPeer     = "peer"
 	KindUser     = "user"
