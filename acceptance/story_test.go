@@ -22,15 +22,18 @@ import (
 // command is what testscript calls for a command of ours.
 type command = func(ts *testscript.TestScript, neg bool, args []string)
 
-func TestStories(t *testing.T) {
+func TestStories(t *testing.T) { runStories(t, "testdata/stories") }
+
+// runStories runs every script of a folder.
+func runStories(t *testing.T, dir string) {
 	testscript.Run(t, testscript.Params{
-		Dir:                 "testdata/stories",
+		Dir:                 dir,
 		Setup:               setup,
 		Condition:           condition,
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Cmds: map[string]command{
-			"host": with(host), "router": with(router), "block": with(block), "unblock": with(unblock), "cut": with(cut), "mend": with(mend),
+			"host": with(host), "router": with(router), "access": with(access), "wan": with(wan), "block": with(block), "unblock": with(unblock), "cut": with(cut), "mend": with(mend),
 			"serve": with(serve), "daemon": with(daemon), "join": with(join),
 			"on": with(on), "start": with(start), "end": with(end), "crash": with(crash), "restart": with(restart),
 			"exits": with(exits), "eventually": with(eventually),
@@ -44,8 +47,9 @@ func TestStories(t *testing.T) {
 type story struct {
 	t         testing.TB
 	lab       *lab.Lab
-	work      string // the script's folder
-	sockets   string // a folder with a short name: socket paths are limited
+	networks  map[string]lab.Network // what access and wan made
+	work      string                 // the script's folder
+	sockets   string                 // a folder with a short name: socket paths are limited
 	processes map[string]*process
 	flows     map[string]*flow
 	profile   profile
@@ -84,6 +88,7 @@ func setup(env *testscript.Env) error {
 	s := &story{
 		t:         t,
 		lab:       lab.New(t),
+		networks:  make(map[string]lab.Network),
 		work:      env.WorkDir,
 		processes: make(map[string]*process),
 		flows:     make(map[string]*flow),

@@ -3,7 +3,10 @@
 package acceptance
 
 import (
+	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -21,9 +24,12 @@ func (s *story) at(ts *testscript.TestScript, args []string) ([]string, lab.Netw
 	if args[i+1] == "internet" {
 		return args[:i], s.lab.Internet()
 	}
+	if network, ok := s.networks[args[i+1]]; ok {
+		return args[:i], network
+	}
 	r, ok := s.lab.FindRouter(args[i+1])
 	if !ok {
-		ts.Fatalf("no router is named %s", args[i+1])
+		ts.Fatalf("no network is named %s", args[i+1])
 	}
 	return args[:i], r
 }
@@ -44,6 +50,64 @@ func router(s *story, ts *testscript.TestScript, neg bool, args []string) {
 	usage(ts, len(args) == 2, "router NAME KIND [at NETWORK]")
 	_, err := s.lab.Router(args[0], lab.NAT(args[1]), network)
 	ts.Check(err)
+}
+
+// access puts the routers of a kind of access on the internet.
+func access(s *story, ts *testscript.TestScript, neg bool, args []string) {
+	positive(ts, neg)
+	usage(ts, len(args) == 2, "access NAME SIDE")
+	i := slices.IndexFunc(lab.Sides, func(side lab.Side) bool { return side.Name == args[1] })
+	if i < 0 {
+		ts.Fatalf("no kind of access is named %s", args[1])
+	}
+	network, err := lab.Sides[i].Build(s.lab, args[0])
+	ts.Check(err)
+	s.networks[args[0]] = network
+}
+
+// wan makes a long way, or gives an existing one another line.
+func wan(s *story, ts *testscript.TestScript, neg bool, args []string) {
+	positive(ts, neg)
+	args, network := s.at(ts, args)
+	usage(ts, len(args) > 0, "wan NAME [delay=40ms] [jitter=5ms] [loss=0.02] [burst=3] [rate=10000000] [queue=100ms] [reorder] [at NETWORK]")
+	line, err := parseLine(args[1:])
+	ts.Check(err)
+	if w, ok := s.lab.FindWAN(args[0]); ok {
+		w.Set(line)
+		s.changed = time.Now()
+		return
+	}
+	w, err := s.lab.WAN(args[0], line, network)
+	ts.Check(err)
+	s.networks[args[0]] = w
+}
+
+func parseLine(args []string) (line lab.Line, err error) {
+	for _, arg := range args {
+		name, value, _ := strings.Cut(arg, "=")
+		switch name {
+		case "delay":
+			line.Delay, err = time.ParseDuration(value)
+		case "jitter":
+			line.Jitter, err = time.ParseDuration(value)
+		case "queue":
+			line.Queue, err = time.ParseDuration(value)
+		case "loss":
+			line.Loss, err = strconv.ParseFloat(value, 64)
+		case "burst":
+			line.Burst, err = strconv.ParseFloat(value, 64)
+		case "rate":
+			line.Rate, err = strconv.ParseInt(value, 10, 64)
+		case "reorder":
+			line.Reorder = true
+		default:
+			return line, fmt.Errorf("a line has no %q", name)
+		}
+		if err != nil {
+			return line, fmt.Errorf("%s: %w", arg, err)
+		}
+	}
+	return line, nil
 }
 
 func block(s *story, ts *testscript.TestScript, neg bool, args []string) {

@@ -33,6 +33,13 @@ var program = sync.OnceValues(func() (folder string, err error) {
 })
 
 func TestMain(m *testing.M) {
+	if name := standInName(); name != "" {
+		if err := serveStandIn(name); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	code := m.Run()
 	if built {
 		if folder, err := program(); err == nil {
@@ -94,27 +101,6 @@ func (c *command) run(t *testing.T, allowed int, arguments ...string) string {
 		t.Fatalf("terraform %s: %v, want status %d\n%s", strings.Join(arguments, " "), err, allowed, out)
 	}
 	return string(out)
-}
-
-// TestPoliciesAsModule applies the example, plans nothing, and destroys it.
-func TestPoliciesAsModule(t *testing.T) {
-	plane := controlplanetest.New(t)
-	c := newCommand(t, plane, plane.URL)
-	if err := os.CopyFS(c.folder, os.DirFS("../examples/policies-as-module")); err != nil {
-		t.Fatal(err)
-	}
-	c.run(t, 0, "get") // init would ask a registry for the provider
-	c.run(t, 0, "apply", "-auto-approve", "-input=false")
-	c.run(t, 0, "plan", "-detailed-exitcode", "-input=false")
-	policies, err := plane.Client.ListPolicies(t.Context(), sdk.ListPoliciesOptions{Name: "web to databases"})
-	if err != nil || len(policies) != 1 || len(policies[0].Rules) != 1 || policies[0].Rules[0].Bidirectional {
-		t.Errorf("policies %+v, %v", policies, err)
-	}
-	c.run(t, 0, "destroy", "-auto-approve", "-input=false")
-	groups, err := plane.Client.ListGroups(t.Context(), sdk.ListGroupsOptions{})
-	if err != nil || len(groups) != 1 {
-		t.Errorf("%d groups are left, %v", len(groups), err)
-	}
 }
 
 const secretsConfig = `

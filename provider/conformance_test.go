@@ -22,10 +22,11 @@ func TestConformance(t *testing.T) {
 			Existing: map[string][]string{},
 			// A revoked key stays revoked: a new one is made instead.
 			OneWay: []string{"setup_key.revoked"},
-			Values: map[string][]string{"peer.ip": addresses(t, plane)},
+			Values: map[string][]string{},
 		}
 		if slices.Contains(needs, "peer") {
-			for range 6 { // one for each attribute of a peer, and one more
+			s.Values["peer.ip"], s.Values["peer.ipv6"] = addresses(t, plane)
+			for range 8 { // one for each attribute of a peer, and one more
 				s.Existing["peer"] = append(s.Existing["peer"], controlplanetest.NewMachine(t, plane).PeerID)
 			}
 		}
@@ -33,19 +34,22 @@ func TestConformance(t *testing.T) {
 	})
 }
 
-// addresses are two free addresses inside the account's range, as HCL.
-func addresses(t *testing.T, plane *controlplanetest.Server) []string {
+// addresses are two free addresses of each family inside the account's ranges, as HCL.
+func addresses(t *testing.T, plane *controlplanetest.Server) (v4, v6 []string) {
 	t.Helper()
 	settings, err := plane.Client.GetAccountSettings(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	network, err := netip.ParsePrefix(settings.NetworkRange)
-	if err != nil {
-		t.Fatal(err)
+	two := func(network string) []string {
+		prefix, err := netip.ParsePrefix(network)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := prefix.Addr().AsSlice()
+		b[len(b)-1] = 201
+		first, _ := netip.AddrFromSlice(b)
+		return []string{strconv.Quote(first.String()), strconv.Quote(first.Next().String())}
 	}
-	b := network.Addr().As4()
-	b[3] = 201
-	first := netip.AddrFrom4(b)
-	return []string{strconv.Quote(first.String()), strconv.Quote(first.Next().String())}
+	return two(settings.NetworkRange), two(settings.NetworkRangeV6)
 }

@@ -25,7 +25,7 @@ type config struct {
 	dir       string // a folder for files, removed at the end
 }
 
-// benchmarks lists the groups of figures in the order in which they run.
+// benchmarks lists the groups of figures in the order in which they run; net/ are those of the data plane.
 var benchmarks = []struct {
 	name string
 	run  func(context.Context, config) error
@@ -34,8 +34,10 @@ var benchmarks = []struct {
 	{"idle", idle},
 	{"join", join},
 	{"terraform", terraform},
-	{"first_ping", firstPing},
-	{"direct_tcp", directTCP},
+	{"net/first_ping", firstPing},
+	{"net/direct_tcp", directTCP},
+	{"net/relay_tcp", relayTCP},
+	{"net/nat_matrix", natMatrix},
 }
 
 func main() {
@@ -85,7 +87,7 @@ func run(c config, only string) error {
 			continue
 		}
 		c.dir = filepath.Join(root, b.name)
-		if err := os.Mkdir(c.dir, 0o700); err != nil {
+		if err := os.MkdirAll(c.dir, 0o700); err != nil {
 			return fmt.Errorf("make the folder of %s: %w", b.name, err)
 		}
 		if err := b.run(ctx, c); err != nil {

@@ -19,6 +19,7 @@ import (
 //
 //	bench sink ADDRESS             accepts one connection after another and throws away what comes
 //	bench source ADDRESS DURATION  sends for that long and prints the bytes that the other end has read, a second
+//	bench pion ADDRESS SECRET      is a TURN server to compare with
 //
 // The sink answers each connection with the number of bytes it read, so what sits in buffers is not counted.
 func role(args []string) (bool, error) {
@@ -31,6 +32,8 @@ func role(args []string) (bool, error) {
 			return true, fmt.Errorf("source: %w", err)
 		}
 		return true, source(args[1], length)
+	case len(args) == 3 && args[0] == "pion":
+		return true, pionServer(args[1], args[2])
 	case len(args) > 0:
 		flag.Usage()
 		return true, errors.New("unknown arguments " + strings.Join(args, " "))

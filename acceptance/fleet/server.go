@@ -10,14 +10,15 @@ import (
 	"strings"
 )
 
-// ServerConfig says where a control plane runs. All fields are required.
+// ServerConfig says where a control plane runs. All fields but Flags are required.
 type ServerConfig struct {
 	Bin     string // folder of the built programs
 	Dir     string // folder for the server's files; made if need be
 	On      Place
-	Address string // IP address that the machines reach it at
-	Port    string // of the API
-	Relay   string // port of the embedded relay
+	Address string   // IP address that the machines reach it at
+	Port    string   // of the API
+	Relay   string   // port of the embedded relay
+	Flags   []string // more flags of `wattle-server up`
 }
 
 // A Server is a running control plane.
@@ -54,14 +55,16 @@ func (s *Server) Start(ctx context.Context) error {
 	if err := os.Remove(log); err != nil && !os.IsNotExist(err) {
 		return fmt.Errorf("remove the old log: %w", err)
 	}
-	p, err := start(c.On.Command(ctx, filepath.Join(c.Bin, "wattle-server"), "up",
+	args := append([]string{
+		"up",
 		"--data-dir", filepath.Join(c.Dir, "data"),
 		"--listen", net.JoinHostPort(c.Address, c.Port),
 		"--public-url", s.URL,
 		"--credentials", s.Profile,
 		"--relay-listen", net.JoinHostPort(c.Address, c.Relay),
 		"--relay-address", c.Address,
-	), log)
+	}, c.Flags...)
+	p, err := start(c.On.Command(ctx, filepath.Join(c.Bin, "wattle-server"), args...), log)
 	if err != nil {
 		return err
 	}

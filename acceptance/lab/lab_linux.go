@@ -38,6 +38,7 @@ type Lab struct {
 	lans     int
 	hosts    map[string]*Host
 	routers  map[string]*Router
+	wans     map[string]*WAN
 }
 
 // A Network is what hosts and routers are attached to: the Internet or a LAN.
@@ -86,6 +87,7 @@ func Open() (*Lab, error) {
 		prefix:  fmt.Sprintf("lab%d-", labs.Add(1)),
 		hosts:   make(map[string]*Host),
 		routers: make(map[string]*Router),
+		wans:    make(map[string]*WAN),
 	}
 	core, err := l.namespace("core")
 	if err != nil {
@@ -104,6 +106,10 @@ func (l *Lab) Close() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var errs []error
+	for name, w := range l.wans {
+		errs = append(errs, w.close())
+		delete(l.wans, name)
+	}
 	for name, h := range l.hosts {
 		errs = append(errs, tool("", "ip", "netns", "delete", h.namespace), h.forgetName())
 		delete(l.hosts, name)

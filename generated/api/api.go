@@ -909,17 +909,29 @@ func (e ZoneRecordType) Valid() bool {
 
 // AccessiblePeer A peer that another one may reach.
 type AccessiblePeer struct {
+	// CityName The city of its address; empty when unknown.
+	CityName string `json:"city_name"`
+
 	// Connected Whether its agent holds a stream now.
 	Connected bool `json:"connected"`
 
+	// CountryCode The country of its address; empty when unknown.
+	CountryCode string `json:"country_code"`
+
 	// DnsLabel The full DNS name.
 	DnsLabel string `json:"dns_label"`
+
+	// GeonameId The number of that place; 0 when unknown.
+	GeonameId int `json:"geoname_id"`
 
 	// Id The id of the peer.
 	Id string `json:"id"`
 
 	// Ip The IPv4 overlay address.
 	Ip string `json:"ip"`
+
+	// Ipv6 The IPv6 overlay address.
+	Ipv6 string `json:"ipv6"`
 
 	// LastSeen When its agent was seen last.
 	LastSeen time.Time `json:"last_seen"`
@@ -929,6 +941,9 @@ type AccessiblePeer struct {
 
 	// Os The operating system.
 	Os string `json:"os"`
+
+	// UserId The id of the person who enrolled it; empty when a setup key did.
+	UserId string `json:"user_id"`
 }
 
 // Account An account holds one network.
@@ -969,25 +984,25 @@ type AccountRequest struct {
 
 // AccountSettings The settings of the account as one flat object.
 type AccountSettings struct {
-	// AutoUpdateVersion The version to which agents update themselves; not available yet.
+	// AutoUpdateVersion The version to which agents update themselves: `disabled`, `latest` or a version such as 1.2.3. It is kept and has no effect yet.
 	AutoUpdateVersion string `json:"auto_update_version"`
 
 	// DnsDomain The domain below which peers have their names.
 	DnsDomain string `json:"dns_domain"`
 
-	// GroupsPropagationEnabled Whether a person's groups reach machines that the person has enrolled already; not available yet.
+	// GroupsPropagationEnabled Whether a change of a person's groups reaches the machines that the person has enrolled already. It is kept and has no effect yet.
 	GroupsPropagationEnabled bool `json:"groups_propagation_enabled"`
 
-	// JwtAllowGroups The groups of the claim of which a person must have one; not available yet.
+	// JwtAllowGroups The names of groups of the claim of which a person must have one; empty lets everybody in. It is kept and has no effect yet.
 	JwtAllowGroups []string `json:"jwt_allow_groups"`
 
-	// JwtGroupsClaimName The claim that names the groups; not available yet.
+	// JwtGroupsClaimName The claim that names the groups; empty means `groups`. It is kept and has no effect yet.
 	JwtGroupsClaimName string `json:"jwt_groups_claim_name"`
 
-	// JwtGroupsEnabled Whether groups come from a claim of the login; not available yet.
+	// JwtGroupsEnabled Whether people get groups from a claim of their login. It is kept and has no effect yet.
 	JwtGroupsEnabled bool `json:"jwt_groups_enabled"`
 
-	// LazyConnectionEnabled Whether machines connect when traffic comes; not available yet.
+	// LazyConnectionEnabled Whether machines connect only when there is traffic. It is kept and has no effect yet.
 	LazyConnectionEnabled bool `json:"lazy_connection_enabled"`
 
 	// NetworkRange The IPv4 range of overlay addresses in CIDR form.
@@ -996,43 +1011,43 @@ type AccountSettings struct {
 	// NetworkRangeV6 The IPv6 range of overlay addresses in CIDR form (RFC 4193).
 	NetworkRangeV6 string `json:"network_range_v6"`
 
-	// NetworkTrafficLogsEnabled Whether machines report the flows they carry; not available yet.
+	// NetworkTrafficLogsEnabled Whether machines report the flows that they carry. It is kept and has no effect yet.
 	NetworkTrafficLogsEnabled bool `json:"network_traffic_logs_enabled"`
 
-	// NetworkTrafficLogsGroups The groups whose machines report flows; not available yet.
+	// NetworkTrafficLogsGroups The ids of the groups whose machines report flows; empty means every machine. It is kept and has no effect yet.
 	NetworkTrafficLogsGroups []string `json:"network_traffic_logs_groups"`
 
-	// NetworkTrafficPacketCounterEnabled Whether the reports count packets; not available yet.
+	// NetworkTrafficPacketCounterEnabled Whether the reports of flows count packets and bytes. It is kept and has no effect yet.
 	NetworkTrafficPacketCounterEnabled bool `json:"network_traffic_packet_counter_enabled"`
 
 	// PeerApprovalEnabled Whether a new peer waits until somebody approves it.
 	PeerApprovalEnabled bool `json:"peer_approval_enabled"`
 
-	// PeerExposeEnabled Whether machines may publish services; not available yet.
+	// PeerExposeEnabled Whether machines of `peer_expose_groups` may publish services; needs at least one such group. It is kept and has no effect yet.
 	PeerExposeEnabled bool `json:"peer_expose_enabled"`
 
-	// PeerExposeGroups The groups whose machines may publish services; not available yet.
+	// PeerExposeGroups The ids of the groups whose machines may publish services. It is kept and has no effect yet.
 	PeerExposeGroups []string `json:"peer_expose_groups"`
 
-	// PeerInactivityExpiration After how many seconds of inactivity a login ends; not available yet.
+	// PeerInactivityExpiration After how many seconds of absence a machine of a person needs a new login; at least 1. It is kept and has no effect yet.
 	PeerInactivityExpiration int `json:"peer_inactivity_expiration"`
 
-	// PeerInactivityExpirationEnabled Whether inactivity ends the logins of people; not available yet.
+	// PeerInactivityExpirationEnabled Whether a machine of a person that was away for `peer_inactivity_expiration` needs a new login. It is kept and has no effect yet.
 	PeerInactivityExpirationEnabled bool `json:"peer_inactivity_expiration_enabled"`
 
-	// PeerLoginExpiration After how many seconds a login ends; not available yet.
+	// PeerLoginExpiration After how many seconds a login of a person ends, 3600 (an hour) to 15552000 (180 days). It is kept and has no effect yet.
 	PeerLoginExpiration int `json:"peer_login_expiration"`
 
-	// PeerLoginExpirationEnabled Whether the logins of people end after a time; not available yet.
+	// PeerLoginExpirationEnabled Whether the logins of people end after `peer_login_expiration`, so that their machines need a new one. It is kept and has no effect yet.
 	PeerLoginExpirationEnabled bool `json:"peer_login_expiration_enabled"`
 
-	// RegularUsersViewBlocked Whether users of the role `user` see nothing but their own; always so at present.
+	// RegularUsersViewBlocked Whether people with the role `user` see nothing but their own in the dashboard. It is kept and has no effect yet.
 	RegularUsersViewBlocked bool `json:"regular_users_view_blocked"`
 
-	// RoutingPeerDnsResolutionEnabled Whether routing peers resolve the domains of resources; not available yet.
+	// RoutingPeerDnsResolutionEnabled Whether routing peers resolve the domains of resources. It is kept and has no effect yet.
 	RoutingPeerDnsResolutionEnabled bool `json:"routing_peer_dns_resolution_enabled"`
 
-	// UserApprovalRequired Whether people wait for approval after the first login; not available yet.
+	// UserApprovalRequired Whether people wait for approval after their first login. It is kept and has no effect yet.
 	UserApprovalRequired bool `json:"user_approval_required"`
 
 	// Version Counts the changes of the account; the ETag.
@@ -1041,67 +1056,67 @@ type AccountSettings struct {
 
 // AccountSettingsRequest The settings to change; what is absent stays as it is.
 type AccountSettingsRequest struct {
-	// AutoUpdateVersion The version to which agents update themselves; not available yet.
+	// AutoUpdateVersion The version to which agents update themselves: `disabled`, `latest` or a version such as 1.2.3. It is kept and has no effect yet.
 	AutoUpdateVersion *string `json:"auto_update_version,omitempty"`
 
 	// DnsDomain The domain below which peers have their names, such as `wattle.internal`. Lower case and without a dot at the end.
 	DnsDomain *string `json:"dns_domain,omitempty"`
 
-	// GroupsPropagationEnabled Whether a person's groups reach machines that the person has enrolled already; not available yet.
+	// GroupsPropagationEnabled Whether a change of a person's groups reaches the machines that the person has enrolled already. It is kept and has no effect yet.
 	GroupsPropagationEnabled *bool `json:"groups_propagation_enabled,omitempty"`
 
-	// JwtAllowGroups The groups of the claim of which a person must have one; not available yet.
+	// JwtAllowGroups The names of groups of the claim of which a person must have one; empty lets everybody in. It is kept and has no effect yet.
 	JwtAllowGroups *[]string `json:"jwt_allow_groups,omitempty"`
 
-	// JwtGroupsClaimName The claim that names the groups; not available yet.
+	// JwtGroupsClaimName The claim that names the groups; empty means `groups`. It is kept and has no effect yet.
 	JwtGroupsClaimName *string `json:"jwt_groups_claim_name,omitempty"`
 
-	// JwtGroupsEnabled Whether groups come from a claim of the login; not available yet.
+	// JwtGroupsEnabled Whether people get groups from a claim of their login. It is kept and has no effect yet.
 	JwtGroupsEnabled *bool `json:"jwt_groups_enabled,omitempty"`
 
-	// LazyConnectionEnabled Whether machines connect when traffic comes; not available yet.
+	// LazyConnectionEnabled Whether machines connect only when there is traffic. It is kept and has no effect yet.
 	LazyConnectionEnabled *bool `json:"lazy_connection_enabled,omitempty"`
 
-	// NetworkRange The IPv4 range of overlay addresses in CIDR form, /8 to /24, private or from 100.64.0.0/10 (RFC 6598). It can be changed while no peer is enrolled.
+	// NetworkRange The IPv4 range of overlay addresses in CIDR form, /8 to /24, private or from 100.64.0.0/10 (RFC 6598). Every peer keeps its place in the range, so a new one must be large enough for the peers that are there.
 	NetworkRange *string `json:"network_range,omitempty"`
 
-	// NetworkTrafficLogsEnabled Whether machines report the flows they carry; not available yet.
+	// NetworkTrafficLogsEnabled Whether machines report the flows that they carry. It is kept and has no effect yet.
 	NetworkTrafficLogsEnabled *bool `json:"network_traffic_logs_enabled,omitempty"`
 
-	// NetworkTrafficLogsGroups The groups whose machines report flows; not available yet.
+	// NetworkTrafficLogsGroups The ids of the groups whose machines report flows; empty means every machine. It is kept and has no effect yet.
 	NetworkTrafficLogsGroups *[]string `json:"network_traffic_logs_groups,omitempty"`
 
-	// NetworkTrafficPacketCounterEnabled Whether the reports count packets; not available yet.
+	// NetworkTrafficPacketCounterEnabled Whether the reports of flows count packets and bytes. It is kept and has no effect yet.
 	NetworkTrafficPacketCounterEnabled *bool `json:"network_traffic_packet_counter_enabled,omitempty"`
 
 	// PeerApprovalEnabled Whether a new peer waits until somebody approves it; until then it reaches nobody.
 	PeerApprovalEnabled *bool `json:"peer_approval_enabled,omitempty"`
 
-	// PeerExposeEnabled Whether machines may publish services; not available yet.
+	// PeerExposeEnabled Whether machines of `peer_expose_groups` may publish services; needs at least one such group. It is kept and has no effect yet.
 	PeerExposeEnabled *bool `json:"peer_expose_enabled,omitempty"`
 
-	// PeerExposeGroups The groups whose machines may publish services; not available yet.
+	// PeerExposeGroups The ids of the groups whose machines may publish services. It is kept and has no effect yet.
 	PeerExposeGroups *[]string `json:"peer_expose_groups,omitempty"`
 
-	// PeerInactivityExpiration After how many seconds of inactivity a login ends; not available yet.
+	// PeerInactivityExpiration After how many seconds of absence a machine of a person needs a new login; at least 1. It is kept and has no effect yet.
 	PeerInactivityExpiration *int `json:"peer_inactivity_expiration,omitempty"`
 
-	// PeerInactivityExpirationEnabled Whether inactivity ends the logins of people; not available yet.
+	// PeerInactivityExpirationEnabled Whether a machine of a person that was away for `peer_inactivity_expiration` needs a new login. It is kept and has no effect yet.
 	PeerInactivityExpirationEnabled *bool `json:"peer_inactivity_expiration_enabled,omitempty"`
 
-	// PeerLoginExpiration After how many seconds a login ends; not available yet.
+	// PeerLoginExpiration After how many seconds a login of a person ends, 3600 (an hour) to 15552000 (180 days). It is kept and has no effect yet.
 	PeerLoginExpiration *int `json:"peer_login_expiration,omitempty"`
 
-	// PeerLoginExpirationEnabled Whether the logins of people end after a time; not available yet.
+	// PeerLoginExpirationEnabled Whether the logins of people end after `peer_login_expiration`, so that their machines need a new one. It is kept and has no effect yet.
 	PeerLoginExpirationEnabled *bool `json:"peer_login_expiration_enabled,omitempty"`
 
-	// RegularUsersViewBlocked Whether users of the role `user` see nothing but their own; always so at present.
+	// RegularUsersViewBlocked Whether people with the role `user` see nothing but their own in the dashboard. It is kept and has no effect yet.
 	RegularUsersViewBlocked *bool `json:"regular_users_view_blocked,omitempty"`
 
-	// RoutingPeerDnsResolutionEnabled Whether routing peers resolve the domains of resources; not available yet.
+	// RoutingPeerDnsResolutionEnabled Whether routing peers resolve the domains of resources. It is kept and has no effect yet.
 	RoutingPeerDnsResolutionEnabled *bool `json:"routing_peer_dns_resolution_enabled,omitempty"`
 
-	// UserApprovalRequired Whether people wait for approval after the first login; not available yet.
+	// UserApprovalRequired Whether people wait for approval after their first login. It is kept and has no effect yet.
 	UserApprovalRequired *bool `json:"user_approval_required,omitempty"`
 }
 
@@ -1496,6 +1511,9 @@ type Empty = map[string]interface{}
 
 // EnrollRequest A machine that wants to become a peer. The machine key signs `proof`, so nobody enrols another machine's key.
 type EnrollRequest struct {
+	// ExtraDnsLabels Further DNS labels for the machine, in lower-case letters, digits and inner hyphens (RFC 1035, section 2.3.1). The setup key must allow them, and no other peer may have one.
+	ExtraDnsLabels *[]string `json:"extra_dns_labels,omitempty"`
+
 	// Facts What a machine tells about itself.
 	Facts MachineFacts `json:"facts"`
 
@@ -1832,7 +1850,7 @@ type NameserverView struct {
 
 // NestedSettings The settings of an account in the form that older clients know.
 type NestedSettings struct {
-	// AutoUpdateVersion The version to which agents update themselves; not available yet.
+	// AutoUpdateVersion The version to which agents update themselves: `disabled`, `latest` or a version such as 1.2.3. It is kept and has no effect yet.
 	AutoUpdateVersion string `json:"auto_update_version"`
 
 	// DnsDomain The domain below which peers have their names.
@@ -1841,88 +1859,88 @@ type NestedSettings struct {
 	// Extra Further settings in the form that older clients know.
 	Extra NestedSettingsExtra `json:"extra"`
 
-	// GroupsPropagationEnabled Whether a person's groups reach machines that the person has enrolled already; not available yet.
+	// GroupsPropagationEnabled Whether a change of a person's groups reaches the machines that the person has enrolled already. It is kept and has no effect yet.
 	GroupsPropagationEnabled bool `json:"groups_propagation_enabled"`
 
-	// JwtAllowGroups The groups of the claim of which a person must have one; not available yet.
+	// JwtAllowGroups The names of groups of the claim of which a person must have one; empty lets everybody in. It is kept and has no effect yet.
 	JwtAllowGroups []string `json:"jwt_allow_groups"`
 
-	// JwtGroupsClaimName The claim that names the groups; not available yet.
+	// JwtGroupsClaimName The claim that names the groups; empty means `groups`. It is kept and has no effect yet.
 	JwtGroupsClaimName string `json:"jwt_groups_claim_name"`
 
-	// JwtGroupsEnabled Whether groups come from a claim of the login; not available yet.
+	// JwtGroupsEnabled Whether people get groups from a claim of their login. It is kept and has no effect yet.
 	JwtGroupsEnabled bool `json:"jwt_groups_enabled"`
 
-	// LazyConnectionEnabled Whether machines connect when traffic comes; not available yet.
+	// LazyConnectionEnabled Whether machines connect only when there is traffic. It is kept and has no effect yet.
 	LazyConnectionEnabled bool `json:"lazy_connection_enabled"`
 
 	// NetworkRange The IPv4 range of overlay addresses in CIDR form.
 	NetworkRange string `json:"network_range"`
 
-	// PeerExposeEnabled Whether machines may publish services; not available yet.
+	// PeerExposeEnabled Whether machines of `peer_expose_groups` may publish services; needs at least one such group. It is kept and has no effect yet.
 	PeerExposeEnabled bool `json:"peer_expose_enabled"`
 
-	// PeerExposeGroups The groups whose machines may publish services; not available yet.
+	// PeerExposeGroups The ids of the groups whose machines may publish services. It is kept and has no effect yet.
 	PeerExposeGroups []string `json:"peer_expose_groups"`
 
-	// PeerInactivityExpiration After how many seconds of inactivity a login ends; not available yet.
+	// PeerInactivityExpiration After how many seconds of absence a machine of a person needs a new login; at least 1. It is kept and has no effect yet.
 	PeerInactivityExpiration int `json:"peer_inactivity_expiration"`
 
-	// PeerInactivityExpirationEnabled Whether inactivity ends the logins of people; not available yet.
+	// PeerInactivityExpirationEnabled Whether a machine of a person that was away for `peer_inactivity_expiration` needs a new login. It is kept and has no effect yet.
 	PeerInactivityExpirationEnabled bool `json:"peer_inactivity_expiration_enabled"`
 
-	// PeerLoginExpiration After how many seconds a login ends; not available yet.
+	// PeerLoginExpiration After how many seconds a login of a person ends, 3600 (an hour) to 15552000 (180 days). It is kept and has no effect yet.
 	PeerLoginExpiration int `json:"peer_login_expiration"`
 
-	// PeerLoginExpirationEnabled Whether the logins of people end after a time; not available yet.
+	// PeerLoginExpirationEnabled Whether the logins of people end after `peer_login_expiration`, so that their machines need a new one. It is kept and has no effect yet.
 	PeerLoginExpirationEnabled bool `json:"peer_login_expiration_enabled"`
 
-	// RegularUsersViewBlocked Whether users of the role `user` see nothing but their own; always so at present.
+	// RegularUsersViewBlocked Whether people with the role `user` see nothing but their own in the dashboard. It is kept and has no effect yet.
 	RegularUsersViewBlocked bool `json:"regular_users_view_blocked"`
 
-	// RoutingPeerDnsResolutionEnabled Whether routing peers resolve the domains of resources; not available yet.
+	// RoutingPeerDnsResolutionEnabled Whether routing peers resolve the domains of resources. It is kept and has no effect yet.
 	RoutingPeerDnsResolutionEnabled bool `json:"routing_peer_dns_resolution_enabled"`
 }
 
 // NestedSettingsExtra Further settings in the form that older clients know.
 type NestedSettingsExtra struct {
-	// NetworkTrafficLogsEnabled Whether machines report the flows they carry; not available yet.
+	// NetworkTrafficLogsEnabled Whether machines report the flows that they carry. It is kept and has no effect yet.
 	NetworkTrafficLogsEnabled bool `json:"network_traffic_logs_enabled"`
 
-	// NetworkTrafficLogsGroups The groups whose machines report flows; not available yet.
+	// NetworkTrafficLogsGroups The ids of the groups whose machines report flows; empty means every machine. It is kept and has no effect yet.
 	NetworkTrafficLogsGroups []string `json:"network_traffic_logs_groups"`
 
-	// NetworkTrafficPacketCounterEnabled Whether the reports count packets; not available yet.
+	// NetworkTrafficPacketCounterEnabled Whether the reports of flows count packets and bytes. It is kept and has no effect yet.
 	NetworkTrafficPacketCounterEnabled bool `json:"network_traffic_packet_counter_enabled"`
 
 	// PeerApprovalEnabled Whether a new peer waits until somebody approves it.
 	PeerApprovalEnabled bool `json:"peer_approval_enabled"`
 
-	// UserApprovalRequired Whether people wait for approval after the first login; not available yet.
+	// UserApprovalRequired Whether people wait for approval after their first login. It is kept and has no effect yet.
 	UserApprovalRequired bool `json:"user_approval_required"`
 }
 
 // NestedSettingsExtraRequest Further settings to change in the form that older clients know.
 type NestedSettingsExtraRequest struct {
-	// NetworkTrafficLogsEnabled Whether machines report the flows they carry; not available yet.
+	// NetworkTrafficLogsEnabled Whether machines report the flows that they carry. It is kept and has no effect yet.
 	NetworkTrafficLogsEnabled *bool `json:"network_traffic_logs_enabled,omitempty"`
 
-	// NetworkTrafficLogsGroups The groups whose machines report flows; not available yet.
+	// NetworkTrafficLogsGroups The ids of the groups whose machines report flows; empty means every machine. It is kept and has no effect yet.
 	NetworkTrafficLogsGroups *[]string `json:"network_traffic_logs_groups,omitempty"`
 
-	// NetworkTrafficPacketCounterEnabled Whether the reports count packets; not available yet.
+	// NetworkTrafficPacketCounterEnabled Whether the reports of flows count packets and bytes. It is kept and has no effect yet.
 	NetworkTrafficPacketCounterEnabled *bool `json:"network_traffic_packet_counter_enabled,omitempty"`
 
 	// PeerApprovalEnabled Whether a new peer waits until somebody approves it.
 	PeerApprovalEnabled *bool `json:"peer_approval_enabled,omitempty"`
 
-	// UserApprovalRequired Whether people wait for approval after the first login; not available yet.
+	// UserApprovalRequired Whether people wait for approval after their first login. It is kept and has no effect yet.
 	UserApprovalRequired *bool `json:"user_approval_required,omitempty"`
 }
 
 // NestedSettingsRequest Settings to change in the form that older clients know; what is absent or null stays as it is.
 type NestedSettingsRequest struct {
-	// AutoUpdateVersion The version to which agents update themselves; not available yet.
+	// AutoUpdateVersion The version to which agents update themselves: `disabled`, `latest` or a version such as 1.2.3. It is kept and has no effect yet.
 	AutoUpdateVersion *string `json:"auto_update_version,omitempty"`
 
 	// DnsDomain The domain below which peers have their names.
@@ -1931,46 +1949,46 @@ type NestedSettingsRequest struct {
 	// Extra Further settings to change in the form that older clients know.
 	Extra *NestedSettingsExtraRequest `json:"extra,omitempty"`
 
-	// GroupsPropagationEnabled Whether a person's groups reach machines that the person has enrolled already; not available yet.
+	// GroupsPropagationEnabled Whether a change of a person's groups reaches the machines that the person has enrolled already. It is kept and has no effect yet.
 	GroupsPropagationEnabled *bool `json:"groups_propagation_enabled,omitempty"`
 
-	// JwtAllowGroups The groups of the claim of which a person must have one; not available yet.
+	// JwtAllowGroups The names of groups of the claim of which a person must have one; empty lets everybody in. It is kept and has no effect yet.
 	JwtAllowGroups *[]string `json:"jwt_allow_groups,omitempty"`
 
-	// JwtGroupsClaimName The claim that names the groups; not available yet.
+	// JwtGroupsClaimName The claim that names the groups; empty means `groups`. It is kept and has no effect yet.
 	JwtGroupsClaimName *string `json:"jwt_groups_claim_name,omitempty"`
 
-	// JwtGroupsEnabled Whether groups come from a claim of the login; not available yet.
+	// JwtGroupsEnabled Whether people get groups from a claim of their login. It is kept and has no effect yet.
 	JwtGroupsEnabled *bool `json:"jwt_groups_enabled,omitempty"`
 
-	// LazyConnectionEnabled Whether machines connect when traffic comes; not available yet.
+	// LazyConnectionEnabled Whether machines connect only when there is traffic. It is kept and has no effect yet.
 	LazyConnectionEnabled *bool `json:"lazy_connection_enabled,omitempty"`
 
 	// NetworkRange The IPv4 range of overlay addresses in CIDR form.
 	NetworkRange *string `json:"network_range,omitempty"`
 
-	// PeerExposeEnabled Whether machines may publish services; not available yet.
+	// PeerExposeEnabled Whether machines of `peer_expose_groups` may publish services; needs at least one such group. It is kept and has no effect yet.
 	PeerExposeEnabled *bool `json:"peer_expose_enabled,omitempty"`
 
-	// PeerExposeGroups The groups whose machines may publish services; not available yet.
+	// PeerExposeGroups The ids of the groups whose machines may publish services. It is kept and has no effect yet.
 	PeerExposeGroups *[]string `json:"peer_expose_groups,omitempty"`
 
-	// PeerInactivityExpiration After how many seconds of inactivity a login ends; not available yet.
+	// PeerInactivityExpiration After how many seconds of absence a machine of a person needs a new login; at least 1. It is kept and has no effect yet.
 	PeerInactivityExpiration *int `json:"peer_inactivity_expiration,omitempty"`
 
-	// PeerInactivityExpirationEnabled Whether inactivity ends the logins of people; not available yet.
+	// PeerInactivityExpirationEnabled Whether a machine of a person that was away for `peer_inactivity_expiration` needs a new login. It is kept and has no effect yet.
 	PeerInactivityExpirationEnabled *bool `json:"peer_inactivity_expiration_enabled,omitempty"`
 
-	// PeerLoginExpiration After how many seconds a login ends; not available yet.
+	// PeerLoginExpiration After how many seconds a login of a person ends, 3600 (an hour) to 15552000 (180 days). It is kept and has no effect yet.
 	PeerLoginExpiration *int `json:"peer_login_expiration,omitempty"`
 
-	// PeerLoginExpirationEnabled Whether the logins of people end after a time; not available yet.
+	// PeerLoginExpirationEnabled Whether the logins of people end after `peer_login_expiration`, so that their machines need a new one. It is kept and has no effect yet.
 	PeerLoginExpirationEnabled *bool `json:"peer_login_expiration_enabled,omitempty"`
 
-	// RegularUsersViewBlocked Whether users of the role `user` see nothing but their own; always so at present.
+	// RegularUsersViewBlocked Whether people with the role `user` see nothing but their own in the dashboard. It is kept and has no effect yet.
 	RegularUsersViewBlocked *bool `json:"regular_users_view_blocked,omitempty"`
 
-	// RoutingPeerDnsResolutionEnabled Whether routing peers resolve the domains of resources; not available yet.
+	// RoutingPeerDnsResolutionEnabled Whether routing peers resolve the domains of resources. It is kept and has no effect yet.
 	RoutingPeerDnsResolutionEnabled *bool `json:"routing_peer_dns_resolution_enabled,omitempty"`
 }
 
@@ -2021,7 +2039,7 @@ type Peer struct {
 	// Ephemeral Whether the peer is removed when it stays away.
 	Ephemeral bool `json:"ephemeral"`
 
-	// ExtraDnsLabels Further DNS names.
+	// ExtraDnsLabels The further DNS labels that the machine asked for when it enrolled; each is a name below the domain of the account.
 	ExtraDnsLabels []string `json:"extra_dns_labels"`
 
 	// GeonameId The number of that place; 0 when unknown.
@@ -2036,7 +2054,7 @@ type Peer struct {
 	// Id The id of the peer.
 	Id string `json:"id"`
 
-	// InactivityExpirationEnabled Whether inactivity ends the login of its person.
+	// InactivityExpirationEnabled Whether inactivity ends the login of its person; never for a machine that enrolled by setup key.
 	InactivityExpirationEnabled bool `json:"inactivity_expiration_enabled"`
 
 	// Ip The IPv4 overlay address.
@@ -2075,7 +2093,7 @@ type Peer struct {
 	// SetupKeyId The id of the setup key with which it enrolled; null when a person enrolled it.
 	SetupKeyId nullable.Nullable[string] `json:"setup_key_id"`
 
-	// SshEnabled Whether its SSH server is on.
+	// SshEnabled Whether the SSH server of its agent may run.
 	SshEnabled bool `json:"ssh_enabled"`
 
 	// UiVersion The version of the desktop program; empty when there is none.
@@ -2090,6 +2108,9 @@ type Peer struct {
 
 // PeerEntry What a peer is told about another one.
 type PeerEntry struct {
+	// Aliases Its further DNS labels; absent when it has none.
+	Aliases []string `json:"aliases,omitempty"`
+
 	// Id The id of the peer; the address of signals.
 	Id string `json:"id"`
 
@@ -2123,19 +2144,22 @@ type PeerRequest struct {
 	// ApprovalRequired Whether the peer waits for approval; false approves it.
 	ApprovalRequired *bool `json:"approval_required,omitempty"`
 
-	// InactivityExpirationEnabled Whether inactivity ends the login of its person; only for a machine that a person enrolled.
+	// InactivityExpirationEnabled Whether inactivity ends the login of its person; only for a machine that a person enrolled. It is kept and has no effect yet.
 	InactivityExpirationEnabled *bool `json:"inactivity_expiration_enabled,omitempty"`
 
 	// Ip The IPv4 overlay address, inside the range of the account and not taken.
 	Ip *string `json:"ip,omitempty"`
 
-	// LoginExpirationEnabled Whether the login of its person ends after a time; only for a machine that a person enrolled.
+	// Ipv6 The IPv6 overlay address, inside the range of the account and not taken.
+	Ipv6 *string `json:"ipv6,omitempty"`
+
+	// LoginExpirationEnabled Whether the login of its person ends after a time; only for a machine that a person enrolled. It is kept and has no effect yet.
 	LoginExpirationEnabled *bool `json:"login_expiration_enabled,omitempty"`
 
 	// Name The name of the peer; its DNS name follows.
 	Name *string `json:"name,omitempty"`
 
-	// SshEnabled Whether its SSH server is on; not available yet.
+	// SshEnabled Whether the SSH server of its agent may run. It is kept and has no effect yet.
 	SshEnabled *bool `json:"ssh_enabled,omitempty"`
 }
 
@@ -2456,6 +2480,9 @@ type RuleResourceType string
 
 // SelfView What a peer knows about itself.
 type SelfView struct {
+	// Aliases Its further DNS labels; absent when it has none.
+	Aliases []string `json:"aliases,omitempty"`
+
 	// Approved Whether the peer takes part; one that does not sees nobody.
 	Approved bool `json:"approved"`
 

@@ -77,6 +77,11 @@ func (r AccountSettingsRequest) Validate() []FieldError {
 }
 
 func (r AccountSettingsRequest) validate(at string, f *faults) {
+	if r.AutoUpdateVersion != nil {
+		v := *r.AutoUpdateVersion
+		f.length(at+"auto_update_version", string(v), 0, 64)
+		f.pattern(at+"auto_update_version", string(v), "^([0-9]+\\.[0-9]+\\.[0-9]+|latest|disabled)$")
+	}
 	if r.DnsDomain != nil {
 		v := *r.DnsDomain
 		f.length(at+"dns_domain", string(v), 1, 200)
@@ -88,8 +93,12 @@ func (r AccountSettingsRequest) validate(at string, f *faults) {
 		unique(f, at+"jwt_allow_groups", v)
 		for i0, v := range v {
 			at := element(at+"jwt_allow_groups", i0)
-			f.length(at, string(v), 0, 255)
+			f.length(at, string(v), 1, 255)
 		}
+	}
+	if r.JwtGroupsClaimName != nil {
+		v := *r.JwtGroupsClaimName
+		f.length(at+"jwt_groups_claim_name", string(v), 0, 255)
 	}
 	if r.NetworkRange != nil {
 		v := *r.NetworkRange
@@ -102,7 +111,7 @@ func (r AccountSettingsRequest) validate(at string, f *faults) {
 		unique(f, at+"network_traffic_logs_groups", v)
 		for i0, v := range v {
 			at := element(at+"network_traffic_logs_groups", i0)
-			f.length(at, string(v), 0, 255)
+			f.length(at, string(v), 1, 255)
 		}
 	}
 	if r.PeerExposeGroups != nil {
@@ -111,8 +120,18 @@ func (r AccountSettingsRequest) validate(at string, f *faults) {
 		unique(f, at+"peer_expose_groups", v)
 		for i0, v := range v {
 			at := element(at+"peer_expose_groups", i0)
-			f.length(at, string(v), 0, 255)
+			f.length(at, string(v), 1, 255)
 		}
+	}
+	if r.PeerInactivityExpiration != nil {
+		v := *r.PeerInactivityExpiration
+		f.atLeast(at+"peer_inactivity_expiration", float64(v), 1)
+		f.atMost(at+"peer_inactivity_expiration", float64(v), 3153600000)
+	}
+	if r.PeerLoginExpiration != nil {
+		v := *r.PeerLoginExpiration
+		f.atLeast(at+"peer_login_expiration", float64(v), 3600)
+		f.atMost(at+"peer_login_expiration", float64(v), 15552000)
 	}
 }
 
@@ -327,6 +346,16 @@ func (r EnrollRequest) Validate() []FieldError {
 }
 
 func (r EnrollRequest) validate(at string, f *faults) {
+	if r.ExtraDnsLabels != nil {
+		v := *r.ExtraDnsLabels
+		f.items(at+"extra_dns_labels", len(v), 0, 32)
+		unique(f, at+"extra_dns_labels", v)
+		for i0, v := range v {
+			at := element(at+"extra_dns_labels", i0)
+			f.length(at, string(v), 1, 63)
+			f.pattern(at, string(v), "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$")
+		}
+	}
 	{
 		v := r.Facts
 		v.validate(at+"facts"+".", f)
@@ -353,6 +382,10 @@ func (r EnrollRequest) validate(at string, f *faults) {
 // or null, and null where an empty value means that a member is not used. It
 // comes before Validate.
 func (r *EnrollRequest) ApplyDefaults() {
+	if r.ExtraDnsLabels == nil {
+		v := []string{}
+		r.ExtraDnsLabels = &v
+	}
 	r.Facts.ApplyDefaults()
 }
 
@@ -599,7 +632,7 @@ func (r NestedSettingsExtraRequest) validate(at string, f *faults) {
 		unique(f, at+"network_traffic_logs_groups", v)
 		for i0, v := range v {
 			at := element(at+"network_traffic_logs_groups", i0)
-			f.length(at, string(v), 0, 255)
+			f.length(at, string(v), 1, 255)
 		}
 	}
 }
@@ -619,6 +652,11 @@ func (r NestedSettingsRequest) Validate() []FieldError {
 }
 
 func (r NestedSettingsRequest) validate(at string, f *faults) {
+	if r.AutoUpdateVersion != nil {
+		v := *r.AutoUpdateVersion
+		f.length(at+"auto_update_version", string(v), 0, 64)
+		f.pattern(at+"auto_update_version", string(v), "^([0-9]+\\.[0-9]+\\.[0-9]+|latest|disabled)$")
+	}
 	if r.Extra != nil {
 		v := *r.Extra
 		v.validate(at+"extra"+".", f)
@@ -629,8 +667,12 @@ func (r NestedSettingsRequest) validate(at string, f *faults) {
 		unique(f, at+"jwt_allow_groups", v)
 		for i0, v := range v {
 			at := element(at+"jwt_allow_groups", i0)
-			f.length(at, string(v), 0, 255)
+			f.length(at, string(v), 1, 255)
 		}
+	}
+	if r.JwtGroupsClaimName != nil {
+		v := *r.JwtGroupsClaimName
+		f.length(at+"jwt_groups_claim_name", string(v), 0, 255)
 	}
 	if r.PeerExposeGroups != nil {
 		v := *r.PeerExposeGroups
@@ -638,8 +680,18 @@ func (r NestedSettingsRequest) validate(at string, f *faults) {
 		unique(f, at+"peer_expose_groups", v)
 		for i0, v := range v {
 			at := element(at+"peer_expose_groups", i0)
-			f.length(at, string(v), 0, 255)
+			f.length(at, string(v), 1, 255)
 		}
+	}
+	if r.PeerInactivityExpiration != nil {
+		v := *r.PeerInactivityExpiration
+		f.atLeast(at+"peer_inactivity_expiration", float64(v), 1)
+		f.atMost(at+"peer_inactivity_expiration", float64(v), 3153600000)
+	}
+	if r.PeerLoginExpiration != nil {
+		v := *r.PeerLoginExpiration
+		f.atLeast(at+"peer_login_expiration", float64(v), 3600)
+		f.atMost(at+"peer_login_expiration", float64(v), 15552000)
 	}
 }
 
@@ -682,6 +734,10 @@ func (r PeerRequest) validate(at string, f *faults) {
 	if r.Ip != nil {
 		v := *r.Ip
 		f.format(at+"ip", string(v), "ipv4")
+	}
+	if r.Ipv6 != nil {
+		v := *r.Ipv6
+		f.format(at+"ipv6", string(v), "ipv6")
 	}
 	if r.Name != nil {
 		v := *r.Name

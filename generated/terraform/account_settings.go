@@ -4,6 +4,8 @@ package terraform
 
 import (
 	"context"
+	"github.com/hashicorp/terraform-plugin-framework-validators/int64validator"
+	"github.com/hashicorp/terraform-plugin-framework-validators/setvalidator"
 	"github.com/hashicorp/terraform-plugin-framework-validators/stringvalidator"
 	"github.com/hashicorp/terraform-plugin-framework/attr"
 	datasource "github.com/hashicorp/terraform-plugin-framework/datasource/schema"
@@ -15,15 +17,34 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/types"
 	"github.com/wattlenet/wattle/generated/api"
 	"github.com/wattlenet/wattle/generated/sdk"
+	"regexp"
 	"strconv"
 )
 
 // AccountSettingsModel is what Terraform holds.
 type AccountSettingsModel struct {
-	DnsDomain           types.String `tfsdk:"dns_domain"`
-	NetworkRange        types.String `tfsdk:"network_range"`
-	NetworkRangeV6      types.String `tfsdk:"network_range_v6"`
-	PeerApprovalEnabled types.Bool   `tfsdk:"peer_approval_enabled"`
+	AutoUpdateVersion                  types.String `tfsdk:"auto_update_version"`
+	DnsDomain                          types.String `tfsdk:"dns_domain"`
+	GroupsPropagationEnabled           types.Bool   `tfsdk:"groups_propagation_enabled"`
+	JwtAllowGroups                     types.Set    `tfsdk:"jwt_allow_groups"`
+	JwtGroupsClaimName                 types.String `tfsdk:"jwt_groups_claim_name"`
+	JwtGroupsEnabled                   types.Bool   `tfsdk:"jwt_groups_enabled"`
+	LazyConnectionEnabled              types.Bool   `tfsdk:"lazy_connection_enabled"`
+	NetworkRange                       types.String `tfsdk:"network_range"`
+	NetworkRangeV6                     types.String `tfsdk:"network_range_v6"`
+	NetworkTrafficLogsEnabled          types.Bool   `tfsdk:"network_traffic_logs_enabled"`
+	NetworkTrafficLogsGroups           types.Set    `tfsdk:"network_traffic_logs_groups"`
+	NetworkTrafficPacketCounterEnabled types.Bool   `tfsdk:"network_traffic_packet_counter_enabled"`
+	PeerApprovalEnabled                types.Bool   `tfsdk:"peer_approval_enabled"`
+	PeerExposeEnabled                  types.Bool   `tfsdk:"peer_expose_enabled"`
+	PeerExposeGroups                   types.Set    `tfsdk:"peer_expose_groups"`
+	PeerInactivityExpiration           types.Int64  `tfsdk:"peer_inactivity_expiration"`
+	PeerInactivityExpirationEnabled    types.Bool   `tfsdk:"peer_inactivity_expiration_enabled"`
+	PeerLoginExpiration                types.Int64  `tfsdk:"peer_login_expiration"`
+	PeerLoginExpirationEnabled         types.Bool   `tfsdk:"peer_login_expiration_enabled"`
+	RegularUsersViewBlocked            types.Bool   `tfsdk:"regular_users_view_blocked"`
+	RoutingPeerDnsResolutionEnabled    types.Bool   `tfsdk:"routing_peer_dns_resolution_enabled"`
+	UserApprovalRequired               types.Bool   `tfsdk:"user_approval_required"`
 }
 
 func schemaOfAccountSettings() schema.Schema {
@@ -31,14 +52,42 @@ func schemaOfAccountSettings() schema.Schema {
 		Version:             0,
 		MarkdownDescription: "The settings of the account as one flat object.",
 		Attributes: map[string]schema.Attribute{
+			"auto_update_version": schema.StringAttribute{
+				Optional:            true,
+				MarkdownDescription: "The version to which agents update themselves: `disabled`, `latest` or a version such as 1.2.3. It is kept and has no effect yet. At most 64 characters. Unset means that Terraform leaves it alone.",
+				Validators:          []validator.String{stringvalidator.UTF8LengthBetween(0, 64), stringvalidator.RegexMatches(regexp.MustCompile("^([0-9]+\\.[0-9]+\\.[0-9]+|latest|disabled)$"), "")},
+			},
 			"dns_domain": schema.StringAttribute{
 				Optional:            true,
 				MarkdownDescription: "The domain below which peers have their names, such as `wattle.internal`. Lower case and without a dot at the end. At most 200 characters. Unset means that Terraform leaves it alone.",
 				Validators:          []validator.String{stringvalidator.UTF8LengthBetween(1, 200), spelled("hostname")},
 			},
+			"groups_propagation_enabled": schema.BoolAttribute{
+				Optional:            true,
+				MarkdownDescription: "Whether a change of a person's groups reaches the machines that the person has enrolled already. It is kept and has no effect yet. Unset means that Terraform leaves it alone.",
+			},
+			"jwt_allow_groups": schema.SetAttribute{
+				Optional:            true,
+				MarkdownDescription: "The names of groups of the claim of which a person must have one; empty lets everybody in. It is kept and has no effect yet. At most 256 elements. Unset means that Terraform leaves it alone.",
+				ElementType:         types.StringType,
+				Validators:          []validator.Set{setvalidator.SizeAtMost(256), setvalidator.ValueStringsAre(stringvalidator.UTF8LengthBetween(1, 255))},
+			},
+			"jwt_groups_claim_name": schema.StringAttribute{
+				Optional:            true,
+				MarkdownDescription: "The claim that names the groups; empty means `groups`. It is kept and has no effect yet. At most 255 characters. Unset means that Terraform leaves it alone.",
+				Validators:          []validator.String{stringvalidator.UTF8LengthBetween(0, 255)},
+			},
+			"jwt_groups_enabled": schema.BoolAttribute{
+				Optional:            true,
+				MarkdownDescription: "Whether people get groups from a claim of their login. It is kept and has no effect yet. Unset means that Terraform leaves it alone.",
+			},
+			"lazy_connection_enabled": schema.BoolAttribute{
+				Optional:            true,
+				MarkdownDescription: "Whether machines connect only when there is traffic. It is kept and has no effect yet. Unset means that Terraform leaves it alone.",
+			},
 			"network_range": schema.StringAttribute{
 				Optional:            true,
-				MarkdownDescription: "The IPv4 range of overlay addresses in CIDR form, /8 to /24, private or from 100.64.0.0/10 (RFC 6598). It can be changed while no peer is enrolled. At most 18 characters. Unset means that Terraform leaves it alone.",
+				MarkdownDescription: "The IPv4 range of overlay addresses in CIDR form, /8 to /24, private or from 100.64.0.0/10 (RFC 6598). Every peer keeps its place in the range, so a new one must be large enough for the peers that are there. At most 18 characters. Unset means that Terraform leaves it alone.",
 				Validators:          []validator.String{stringvalidator.UTF8LengthBetween(0, 18), spelled("cidr")},
 			},
 			"network_range_v6": schema.StringAttribute{
@@ -46,9 +95,63 @@ func schemaOfAccountSettings() schema.Schema {
 				MarkdownDescription: "The IPv6 range of overlay addresses in CIDR form (RFC 4193).",
 				PlanModifiers:       []planmodifier.String{stringplanmodifier.UseStateForUnknown()},
 			},
+			"network_traffic_logs_enabled": schema.BoolAttribute{
+				Optional:            true,
+				MarkdownDescription: "Whether machines report the flows that they carry. It is kept and has no effect yet. Unset means that Terraform leaves it alone.",
+			},
+			"network_traffic_logs_groups": schema.SetAttribute{
+				Optional:            true,
+				MarkdownDescription: "The ids of the groups whose machines report flows; empty means every machine. It is kept and has no effect yet. At most 256 elements. Refers to a [group](group.md). Unset means that Terraform leaves it alone.",
+				ElementType:         types.StringType,
+				Validators:          []validator.Set{setvalidator.SizeAtMost(256), setvalidator.ValueStringsAre(stringvalidator.UTF8LengthBetween(1, 255))},
+			},
+			"network_traffic_packet_counter_enabled": schema.BoolAttribute{
+				Optional:            true,
+				MarkdownDescription: "Whether the reports of flows count packets and bytes. It is kept and has no effect yet. Unset means that Terraform leaves it alone.",
+			},
 			"peer_approval_enabled": schema.BoolAttribute{
 				Optional:            true,
 				MarkdownDescription: "Whether a new peer waits until somebody approves it; until then it reaches nobody. Unset means that Terraform leaves it alone.",
+			},
+			"peer_expose_enabled": schema.BoolAttribute{
+				Optional:            true,
+				MarkdownDescription: "Whether machines of `peer_expose_groups` may publish services; needs at least one such group. It is kept and has no effect yet. Unset means that Terraform leaves it alone.",
+			},
+			"peer_expose_groups": schema.SetAttribute{
+				Optional:            true,
+				MarkdownDescription: "The ids of the groups whose machines may publish services. It is kept and has no effect yet. At most 256 elements. Refers to a [group](group.md). Unset means that Terraform leaves it alone.",
+				ElementType:         types.StringType,
+				Validators:          []validator.Set{setvalidator.SizeAtMost(256), setvalidator.ValueStringsAre(stringvalidator.UTF8LengthBetween(1, 255))},
+			},
+			"peer_inactivity_expiration": schema.Int64Attribute{
+				Optional:            true,
+				MarkdownDescription: "After how many seconds of absence a machine of a person needs a new login; at least 1. It is kept and has no effect yet. From 1 to 3153600000. Unset means that Terraform leaves it alone.",
+				Validators:          []validator.Int64{int64validator.AtLeast(1), int64validator.AtMost(3153600000)},
+			},
+			"peer_inactivity_expiration_enabled": schema.BoolAttribute{
+				Optional:            true,
+				MarkdownDescription: "Whether a machine of a person that was away for `peer_inactivity_expiration` needs a new login. It is kept and has no effect yet. Unset means that Terraform leaves it alone.",
+			},
+			"peer_login_expiration": schema.Int64Attribute{
+				Optional:            true,
+				MarkdownDescription: "After how many seconds a login of a person ends, 3600 (an hour) to 15552000 (180 days). It is kept and has no effect yet. From 3600 to 15552000. Unset means that Terraform leaves it alone.",
+				Validators:          []validator.Int64{int64validator.AtLeast(3600), int64validator.AtMost(15552000)},
+			},
+			"peer_login_expiration_enabled": schema.BoolAttribute{
+				Optional:            true,
+				MarkdownDescription: "Whether the logins of people end after `peer_login_expiration`, so that their machines need a new one. It is kept and has no effect yet. Unset means that Terraform leaves it alone.",
+			},
+			"regular_users_view_blocked": schema.BoolAttribute{
+				Optional:            true,
+				MarkdownDescription: "Whether people with the role `user` see nothing but their own in the dashboard. It is kept and has no effect yet. Unset means that Terraform leaves it alone.",
+			},
+			"routing_peer_dns_resolution_enabled": schema.BoolAttribute{
+				Optional:            true,
+				MarkdownDescription: "Whether routing peers resolve the domains of resources. It is kept and has no effect yet. Unset means that Terraform leaves it alone.",
+			},
+			"user_approval_required": schema.BoolAttribute{
+				Optional:            true,
+				MarkdownDescription: "Whether people wait for approval after their first login. It is kept and has no effect yet. Unset means that Terraform leaves it alone.",
 			},
 		},
 	}
@@ -57,32 +160,158 @@ func schemaOfAccountSettings() schema.Schema {
 func expandAccountSettingsUpdate(ctx context.Context, m *AccountSettingsModel, d *diag.Diagnostics) api.AccountSettingsRequest {
 	_, _ = ctx, d
 	var out api.AccountSettingsRequest
+	if !m.AutoUpdateVersion.IsNull() && !m.AutoUpdateVersion.IsUnknown() {
+		v := m.AutoUpdateVersion.ValueString()
+		out.AutoUpdateVersion = &v
+	}
 	if !m.DnsDomain.IsNull() && !m.DnsDomain.IsUnknown() {
 		v := m.DnsDomain.ValueString()
 		out.DnsDomain = &v
+	}
+	if !m.GroupsPropagationEnabled.IsNull() && !m.GroupsPropagationEnabled.IsUnknown() {
+		v := m.GroupsPropagationEnabled.ValueBool()
+		out.GroupsPropagationEnabled = &v
+	}
+	if !m.JwtAllowGroups.IsNull() && !m.JwtAllowGroups.IsUnknown() {
+		v := texts[string](m.JwtAllowGroups)
+		out.JwtAllowGroups = &v
+	}
+	if !m.JwtGroupsClaimName.IsNull() && !m.JwtGroupsClaimName.IsUnknown() {
+		v := m.JwtGroupsClaimName.ValueString()
+		out.JwtGroupsClaimName = &v
+	}
+	if !m.JwtGroupsEnabled.IsNull() && !m.JwtGroupsEnabled.IsUnknown() {
+		v := m.JwtGroupsEnabled.ValueBool()
+		out.JwtGroupsEnabled = &v
+	}
+	if !m.LazyConnectionEnabled.IsNull() && !m.LazyConnectionEnabled.IsUnknown() {
+		v := m.LazyConnectionEnabled.ValueBool()
+		out.LazyConnectionEnabled = &v
 	}
 	if !m.NetworkRange.IsNull() && !m.NetworkRange.IsUnknown() {
 		v := m.NetworkRange.ValueString()
 		out.NetworkRange = &v
 	}
+	if !m.NetworkTrafficLogsEnabled.IsNull() && !m.NetworkTrafficLogsEnabled.IsUnknown() {
+		v := m.NetworkTrafficLogsEnabled.ValueBool()
+		out.NetworkTrafficLogsEnabled = &v
+	}
+	if !m.NetworkTrafficLogsGroups.IsNull() && !m.NetworkTrafficLogsGroups.IsUnknown() {
+		v := texts[string](m.NetworkTrafficLogsGroups)
+		out.NetworkTrafficLogsGroups = &v
+	}
+	if !m.NetworkTrafficPacketCounterEnabled.IsNull() && !m.NetworkTrafficPacketCounterEnabled.IsUnknown() {
+		v := m.NetworkTrafficPacketCounterEnabled.ValueBool()
+		out.NetworkTrafficPacketCounterEnabled = &v
+	}
 	if !m.PeerApprovalEnabled.IsNull() && !m.PeerApprovalEnabled.IsUnknown() {
 		v := m.PeerApprovalEnabled.ValueBool()
 		out.PeerApprovalEnabled = &v
+	}
+	if !m.PeerExposeEnabled.IsNull() && !m.PeerExposeEnabled.IsUnknown() {
+		v := m.PeerExposeEnabled.ValueBool()
+		out.PeerExposeEnabled = &v
+	}
+	if !m.PeerExposeGroups.IsNull() && !m.PeerExposeGroups.IsUnknown() {
+		v := texts[string](m.PeerExposeGroups)
+		out.PeerExposeGroups = &v
+	}
+	if !m.PeerInactivityExpiration.IsNull() && !m.PeerInactivityExpiration.IsUnknown() {
+		v := int(m.PeerInactivityExpiration.ValueInt64())
+		out.PeerInactivityExpiration = &v
+	}
+	if !m.PeerInactivityExpirationEnabled.IsNull() && !m.PeerInactivityExpirationEnabled.IsUnknown() {
+		v := m.PeerInactivityExpirationEnabled.ValueBool()
+		out.PeerInactivityExpirationEnabled = &v
+	}
+	if !m.PeerLoginExpiration.IsNull() && !m.PeerLoginExpiration.IsUnknown() {
+		v := int(m.PeerLoginExpiration.ValueInt64())
+		out.PeerLoginExpiration = &v
+	}
+	if !m.PeerLoginExpirationEnabled.IsNull() && !m.PeerLoginExpirationEnabled.IsUnknown() {
+		v := m.PeerLoginExpirationEnabled.ValueBool()
+		out.PeerLoginExpirationEnabled = &v
+	}
+	if !m.RegularUsersViewBlocked.IsNull() && !m.RegularUsersViewBlocked.IsUnknown() {
+		v := m.RegularUsersViewBlocked.ValueBool()
+		out.RegularUsersViewBlocked = &v
+	}
+	if !m.RoutingPeerDnsResolutionEnabled.IsNull() && !m.RoutingPeerDnsResolutionEnabled.IsUnknown() {
+		v := m.RoutingPeerDnsResolutionEnabled.ValueBool()
+		out.RoutingPeerDnsResolutionEnabled = &v
+	}
+	if !m.UserApprovalRequired.IsNull() && !m.UserApprovalRequired.IsUnknown() {
+		v := m.UserApprovalRequired.ValueBool()
+		out.UserApprovalRequired = &v
 	}
 	return out
 }
 
 func flattenAccountSettings(ctx context.Context, o *api.AccountSettings, m *AccountSettingsModel, d *diag.Diagnostics) {
 	_, _ = ctx, d
+	if !m.AutoUpdateVersion.IsNull() {
+		m.AutoUpdateVersion = types.StringValue(o.AutoUpdateVersion)
+	}
 	if !m.DnsDomain.IsNull() {
 		m.DnsDomain = types.StringValue(o.DnsDomain)
+	}
+	if !m.GroupsPropagationEnabled.IsNull() {
+		m.GroupsPropagationEnabled = types.BoolValue(o.GroupsPropagationEnabled)
+	}
+	if !m.JwtAllowGroups.IsNull() {
+		m.JwtAllowGroups = types.SetValueMust(types.StringType, textValues(o.JwtAllowGroups, plain[string]))
+	}
+	if !m.JwtGroupsClaimName.IsNull() {
+		m.JwtGroupsClaimName = types.StringValue(o.JwtGroupsClaimName)
+	}
+	if !m.JwtGroupsEnabled.IsNull() {
+		m.JwtGroupsEnabled = types.BoolValue(o.JwtGroupsEnabled)
+	}
+	if !m.LazyConnectionEnabled.IsNull() {
+		m.LazyConnectionEnabled = types.BoolValue(o.LazyConnectionEnabled)
 	}
 	if !m.NetworkRange.IsNull() {
 		m.NetworkRange = types.StringValue(o.NetworkRange)
 	}
 	m.NetworkRangeV6 = types.StringValue(o.NetworkRangeV6)
+	if !m.NetworkTrafficLogsEnabled.IsNull() {
+		m.NetworkTrafficLogsEnabled = types.BoolValue(o.NetworkTrafficLogsEnabled)
+	}
+	if !m.NetworkTrafficLogsGroups.IsNull() {
+		m.NetworkTrafficLogsGroups = types.SetValueMust(types.StringType, textValues(o.NetworkTrafficLogsGroups, plain[string]))
+	}
+	if !m.NetworkTrafficPacketCounterEnabled.IsNull() {
+		m.NetworkTrafficPacketCounterEnabled = types.BoolValue(o.NetworkTrafficPacketCounterEnabled)
+	}
 	if !m.PeerApprovalEnabled.IsNull() {
 		m.PeerApprovalEnabled = types.BoolValue(o.PeerApprovalEnabled)
+	}
+	if !m.PeerExposeEnabled.IsNull() {
+		m.PeerExposeEnabled = types.BoolValue(o.PeerExposeEnabled)
+	}
+	if !m.PeerExposeGroups.IsNull() {
+		m.PeerExposeGroups = types.SetValueMust(types.StringType, textValues(o.PeerExposeGroups, plain[string]))
+	}
+	if !m.PeerInactivityExpiration.IsNull() {
+		m.PeerInactivityExpiration = types.Int64Value(int64(o.PeerInactivityExpiration))
+	}
+	if !m.PeerInactivityExpirationEnabled.IsNull() {
+		m.PeerInactivityExpirationEnabled = types.BoolValue(o.PeerInactivityExpirationEnabled)
+	}
+	if !m.PeerLoginExpiration.IsNull() {
+		m.PeerLoginExpiration = types.Int64Value(int64(o.PeerLoginExpiration))
+	}
+	if !m.PeerLoginExpirationEnabled.IsNull() {
+		m.PeerLoginExpirationEnabled = types.BoolValue(o.PeerLoginExpirationEnabled)
+	}
+	if !m.RegularUsersViewBlocked.IsNull() {
+		m.RegularUsersViewBlocked = types.BoolValue(o.RegularUsersViewBlocked)
+	}
+	if !m.RoutingPeerDnsResolutionEnabled.IsNull() {
+		m.RoutingPeerDnsResolutionEnabled = types.BoolValue(o.RoutingPeerDnsResolutionEnabled)
+	}
+	if !m.UserApprovalRequired.IsNull() {
+		m.UserApprovalRequired = types.BoolValue(o.UserApprovalRequired)
 	}
 }
 
@@ -145,7 +374,7 @@ func dataSchemaOfAccountSettings() datasource.Schema {
 		Attributes: map[string]datasource.Attribute{
 			"auto_update_version": datasource.StringAttribute{
 				Computed:            true,
-				MarkdownDescription: "The version to which agents update themselves; not available yet.",
+				MarkdownDescription: "The version to which agents update themselves: `disabled`, `latest` or a version such as 1.2.3. It is kept and has no effect yet.",
 			},
 			"dns_domain": datasource.StringAttribute{
 				Computed:            true,
@@ -153,28 +382,28 @@ func dataSchemaOfAccountSettings() datasource.Schema {
 			},
 			"groups_propagation_enabled": datasource.BoolAttribute{
 				Computed:            true,
-				MarkdownDescription: "Whether a person's groups reach machines that the person has enrolled already; not available yet.",
+				MarkdownDescription: "Whether a change of a person's groups reaches the machines that the person has enrolled already. It is kept and has no effect yet.",
 			},
 			"jwt_allow_groups": datasource.SetAttribute{
 				Computed:            true,
-				MarkdownDescription: "The groups of the claim of which a person must have one; not available yet.",
+				MarkdownDescription: "The names of groups of the claim of which a person must have one; empty lets everybody in. It is kept and has no effect yet.",
 				ElementType:         types.StringType,
 			},
 			"jwt_groups_claim_name": datasource.StringAttribute{
 				Computed:            true,
-				MarkdownDescription: "The claim that names the groups; not available yet.",
+				MarkdownDescription: "The claim that names the groups; empty means `groups`. It is kept and has no effect yet.",
 			},
 			"jwt_groups_enabled": datasource.BoolAttribute{
 				Computed:            true,
-				MarkdownDescription: "Whether groups come from a claim of the login; not available yet.",
+				MarkdownDescription: "Whether people get groups from a claim of their login. It is kept and has no effect yet.",
 			},
 			"lazy_connection_enabled": datasource.BoolAttribute{
 				Computed:            true,
-				MarkdownDescription: "Whether machines connect when traffic comes; not available yet.",
+				MarkdownDescription: "Whether machines connect only when there is traffic. It is kept and has no effect yet.",
 			},
 			"network_range": datasource.StringAttribute{
 				Computed:            true,
-				MarkdownDescription: "The IPv4 range of overlay addresses in CIDR form, /8 to /24, private or from 100.64.0.0/10 (RFC 6598). It can be changed while no peer is enrolled.",
+				MarkdownDescription: "The IPv4 range of overlay addresses in CIDR form, /8 to /24, private or from 100.64.0.0/10 (RFC 6598). Every peer keeps its place in the range, so a new one must be large enough for the peers that are there.",
 			},
 			"network_range_v6": datasource.StringAttribute{
 				Computed:            true,
@@ -182,16 +411,16 @@ func dataSchemaOfAccountSettings() datasource.Schema {
 			},
 			"network_traffic_logs_enabled": datasource.BoolAttribute{
 				Computed:            true,
-				MarkdownDescription: "Whether machines report the flows they carry; not available yet.",
+				MarkdownDescription: "Whether machines report the flows that they carry. It is kept and has no effect yet.",
 			},
 			"network_traffic_logs_groups": datasource.SetAttribute{
 				Computed:            true,
-				MarkdownDescription: "The groups whose machines report flows; not available yet.",
+				MarkdownDescription: "The ids of the groups whose machines report flows; empty means every machine. It is kept and has no effect yet. Refers to a [group](group.md).",
 				ElementType:         types.StringType,
 			},
 			"network_traffic_packet_counter_enabled": datasource.BoolAttribute{
 				Computed:            true,
-				MarkdownDescription: "Whether the reports count packets; not available yet.",
+				MarkdownDescription: "Whether the reports of flows count packets and bytes. It is kept and has no effect yet.",
 			},
 			"peer_approval_enabled": datasource.BoolAttribute{
 				Computed:            true,
@@ -199,40 +428,40 @@ func dataSchemaOfAccountSettings() datasource.Schema {
 			},
 			"peer_expose_enabled": datasource.BoolAttribute{
 				Computed:            true,
-				MarkdownDescription: "Whether machines may publish services; not available yet.",
+				MarkdownDescription: "Whether machines of `peer_expose_groups` may publish services; needs at least one such group. It is kept and has no effect yet.",
 			},
 			"peer_expose_groups": datasource.SetAttribute{
 				Computed:            true,
-				MarkdownDescription: "The groups whose machines may publish services; not available yet.",
+				MarkdownDescription: "The ids of the groups whose machines may publish services. It is kept and has no effect yet. Refers to a [group](group.md).",
 				ElementType:         types.StringType,
 			},
 			"peer_inactivity_expiration": datasource.Int64Attribute{
 				Computed:            true,
-				MarkdownDescription: "After how many seconds of inactivity a login ends; not available yet.",
+				MarkdownDescription: "After how many seconds of absence a machine of a person needs a new login; at least 1. It is kept and has no effect yet.",
 			},
 			"peer_inactivity_expiration_enabled": datasource.BoolAttribute{
 				Computed:            true,
-				MarkdownDescription: "Whether inactivity ends the logins of people; not available yet.",
+				MarkdownDescription: "Whether a machine of a person that was away for `peer_inactivity_expiration` needs a new login. It is kept and has no effect yet.",
 			},
 			"peer_login_expiration": datasource.Int64Attribute{
 				Computed:            true,
-				MarkdownDescription: "After how many seconds a login ends; not available yet.",
+				MarkdownDescription: "After how many seconds a login of a person ends, 3600 (an hour) to 15552000 (180 days). It is kept and has no effect yet.",
 			},
 			"peer_login_expiration_enabled": datasource.BoolAttribute{
 				Computed:            true,
-				MarkdownDescription: "Whether the logins of people end after a time; not available yet.",
+				MarkdownDescription: "Whether the logins of people end after `peer_login_expiration`, so that their machines need a new one. It is kept and has no effect yet.",
 			},
 			"regular_users_view_blocked": datasource.BoolAttribute{
 				Computed:            true,
-				MarkdownDescription: "Whether users of the role `user` see nothing but their own; always so at present.",
+				MarkdownDescription: "Whether people with the role `user` see nothing but their own in the dashboard. It is kept and has no effect yet.",
 			},
 			"routing_peer_dns_resolution_enabled": datasource.BoolAttribute{
 				Computed:            true,
-				MarkdownDescription: "Whether routing peers resolve the domains of resources; not available yet.",
+				MarkdownDescription: "Whether routing peers resolve the domains of resources. It is kept and has no effect yet.",
 			},
 			"user_approval_required": datasource.BoolAttribute{
 				Computed:            true,
-				MarkdownDescription: "Whether people wait for approval after the first login; not available yet.",
+				MarkdownDescription: "Whether people wait for approval after their first login. It is kept and has no effect yet.",
 			},
 			"version": datasource.Int64Attribute{
 				Computed:            true,
@@ -281,12 +510,30 @@ var nounAccountSettings = &Noun{
 	OneOf:       [][]string(nil),
 	AtMostOneOf: [][]string(nil),
 	Fields: []Field{
+		{Wire: "auto_update_version", Name: "auto_update_version", Kind: "scalar"},
 		{Wire: "dns_domain", Name: "dns_domain", Kind: "scalar"},
+		{Wire: "groups_propagation_enabled", Name: "groups_propagation_enabled", Kind: "scalar"},
+		{Wire: "jwt_allow_groups", Name: "jwt_allow_groups", Kind: "set"},
+		{Wire: "jwt_groups_claim_name", Name: "jwt_groups_claim_name", Kind: "scalar"},
+		{Wire: "jwt_groups_enabled", Name: "jwt_groups_enabled", Kind: "scalar"},
+		{Wire: "lazy_connection_enabled", Name: "lazy_connection_enabled", Kind: "scalar"},
 		{Wire: "network_range", Name: "network_range", Kind: "scalar"},
 		{Wire: "network_range_v6", Name: "network_range_v6", Kind: "scalar"},
+		{Wire: "network_traffic_logs_enabled", Name: "network_traffic_logs_enabled", Kind: "scalar"},
+		{Wire: "network_traffic_logs_groups", Name: "network_traffic_logs_groups", Kind: "set"},
+		{Wire: "network_traffic_packet_counter_enabled", Name: "network_traffic_packet_counter_enabled", Kind: "scalar"},
 		{Wire: "peer_approval_enabled", Name: "peer_approval_enabled", Kind: "scalar"},
+		{Wire: "peer_expose_enabled", Name: "peer_expose_enabled", Kind: "scalar"},
+		{Wire: "peer_expose_groups", Name: "peer_expose_groups", Kind: "set"},
+		{Wire: "peer_inactivity_expiration", Name: "peer_inactivity_expiration", Kind: "scalar"},
+		{Wire: "peer_inactivity_expiration_enabled", Name: "peer_inactivity_expiration_enabled", Kind: "scalar"},
+		{Wire: "peer_login_expiration", Name: "peer_login_expiration", Kind: "scalar"},
+		{Wire: "peer_login_expiration_enabled", Name: "peer_login_expiration_enabled", Kind: "scalar"},
+		{Wire: "regular_users_view_blocked", Name: "regular_users_view_blocked", Kind: "scalar"},
+		{Wire: "routing_peer_dns_resolution_enabled", Name: "routing_peer_dns_resolution_enabled", Kind: "scalar"},
+		{Wire: "user_approval_required", Name: "user_approval_required", Kind: "scalar"},
 	},
-	OptIn:      []string{"dns_domain", "network_range", "peer_approval_enabled"},
+	OptIn:      []string{"auto_update_version", "dns_domain", "groups_propagation_enabled", "jwt_allow_groups", "jwt_groups_claim_name", "jwt_groups_enabled", "lazy_connection_enabled", "network_range", "network_traffic_logs_enabled", "network_traffic_logs_groups", "network_traffic_packet_counter_enabled", "peer_approval_enabled", "peer_expose_enabled", "peer_expose_groups", "peer_inactivity_expiration", "peer_inactivity_expiration_enabled", "peer_login_expiration", "peer_login_expiration_enabled", "regular_users_view_blocked", "routing_peer_dns_resolution_enabled", "user_approval_required"},
 	Synthetic:  map[string]any{},
 	DataSchema: dataSchemaOfAccountSettings,
 	NewData:    func() any { return new(AccountSettingsDataModel) },

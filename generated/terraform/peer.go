@@ -23,16 +23,19 @@ import (
 
 // PeerModel is what Terraform holds.
 type PeerModel struct {
-	ApprovalRequired    types.Bool   `tfsdk:"approval_required"`
-	CreatedAt           types.String `tfsdk:"created_at"`
-	DeregisterOnDestroy types.Bool   `tfsdk:"deregister_on_destroy"`
-	Ephemeral           types.Bool   `tfsdk:"ephemeral"`
-	Id                  types.String `tfsdk:"id"`
-	Ip                  types.String `tfsdk:"ip"`
-	Ipv6                types.String `tfsdk:"ipv6"`
-	Name                types.String `tfsdk:"name"`
-	SetupKeyId          types.String `tfsdk:"setup_key_id"`
-	UserId              types.String `tfsdk:"user_id"`
+	ApprovalRequired            types.Bool   `tfsdk:"approval_required"`
+	CreatedAt                   types.String `tfsdk:"created_at"`
+	DeregisterOnDestroy         types.Bool   `tfsdk:"deregister_on_destroy"`
+	Ephemeral                   types.Bool   `tfsdk:"ephemeral"`
+	Id                          types.String `tfsdk:"id"`
+	InactivityExpirationEnabled types.Bool   `tfsdk:"inactivity_expiration_enabled"`
+	Ip                          types.String `tfsdk:"ip"`
+	Ipv6                        types.String `tfsdk:"ipv6"`
+	LoginExpirationEnabled      types.Bool   `tfsdk:"login_expiration_enabled"`
+	Name                        types.String `tfsdk:"name"`
+	SetupKeyId                  types.String `tfsdk:"setup_key_id"`
+	SshEnabled                  types.Bool   `tfsdk:"ssh_enabled"`
+	UserId                      types.String `tfsdk:"user_id"`
 }
 
 func schemaOfPeer() schema.Schema {
@@ -65,15 +68,23 @@ func schemaOfPeer() schema.Schema {
 				MarkdownDescription: "The id of the peer. Refers to a [peer](peer.md). Forces replacement.",
 				PlanModifiers:       []planmodifier.String{stringplanmodifier.RequiresReplace()},
 			},
+			"inactivity_expiration_enabled": schema.BoolAttribute{
+				Optional:            true,
+				MarkdownDescription: "Whether inactivity ends the login of its person; only for a machine that a person enrolled. It is kept and has no effect yet. Unset means that Terraform leaves it alone.",
+			},
 			"ip": schema.StringAttribute{
 				Optional:            true,
 				MarkdownDescription: "The IPv4 overlay address, inside the range of the account and not taken. Unset means that Terraform leaves it alone.",
 				Validators:          []validator.String{spelled("ipv4")},
 			},
 			"ipv6": schema.StringAttribute{
-				Computed:            true,
-				MarkdownDescription: "The IPv6 overlay address.",
-				PlanModifiers:       []planmodifier.String{stringplanmodifier.UseStateForUnknown()},
+				Optional:            true,
+				MarkdownDescription: "The IPv6 overlay address, inside the range of the account and not taken. Unset means that Terraform leaves it alone.",
+				Validators:          []validator.String{spelled("ipv6")},
+			},
+			"login_expiration_enabled": schema.BoolAttribute{
+				Optional:            true,
+				MarkdownDescription: "Whether the login of its person ends after a time; only for a machine that a person enrolled. It is kept and has no effect yet. Unset means that Terraform leaves it alone.",
 			},
 			"name": schema.StringAttribute{
 				Optional:            true,
@@ -84,6 +95,10 @@ func schemaOfPeer() schema.Schema {
 				Computed:            true,
 				MarkdownDescription: "The id of the setup key with which it enrolled; null when a person enrolled it.",
 				PlanModifiers:       []planmodifier.String{stringplanmodifier.UseStateForUnknown()},
+			},
+			"ssh_enabled": schema.BoolAttribute{
+				Optional:            true,
+				MarkdownDescription: "Whether the SSH server of its agent may run. It is kept and has no effect yet. Unset means that Terraform leaves it alone.",
 			},
 			"user_id": schema.StringAttribute{
 				Computed:            true,
@@ -101,13 +116,29 @@ func expandPeerUpdate(ctx context.Context, m *PeerModel, d *diag.Diagnostics) ap
 		v := m.ApprovalRequired.ValueBool()
 		out.ApprovalRequired = &v
 	}
+	if !m.InactivityExpirationEnabled.IsNull() && !m.InactivityExpirationEnabled.IsUnknown() {
+		v := m.InactivityExpirationEnabled.ValueBool()
+		out.InactivityExpirationEnabled = &v
+	}
 	if !m.Ip.IsNull() && !m.Ip.IsUnknown() {
 		v := m.Ip.ValueString()
 		out.Ip = &v
 	}
+	if !m.Ipv6.IsNull() && !m.Ipv6.IsUnknown() {
+		v := m.Ipv6.ValueString()
+		out.Ipv6 = &v
+	}
+	if !m.LoginExpirationEnabled.IsNull() && !m.LoginExpirationEnabled.IsUnknown() {
+		v := m.LoginExpirationEnabled.ValueBool()
+		out.LoginExpirationEnabled = &v
+	}
 	if !m.Name.IsNull() && !m.Name.IsUnknown() {
 		v := m.Name.ValueString()
 		out.Name = &v
+	}
+	if !m.SshEnabled.IsNull() && !m.SshEnabled.IsUnknown() {
+		v := m.SshEnabled.ValueBool()
+		out.SshEnabled = &v
 	}
 	return out
 }
@@ -120,10 +151,18 @@ func flattenPeer(ctx context.Context, o *api.Peer, m *PeerModel, d *diag.Diagnos
 	m.CreatedAt = timeValue(o.CreatedAt)
 	m.Ephemeral = types.BoolValue(o.Ephemeral)
 	m.Id = types.StringValue(o.Id)
+	if !m.InactivityExpirationEnabled.IsNull() {
+		m.InactivityExpirationEnabled = types.BoolValue(o.InactivityExpirationEnabled)
+	}
 	if !m.Ip.IsNull() {
 		m.Ip = types.StringValue(o.Ip)
 	}
-	m.Ipv6 = types.StringValue(o.Ipv6)
+	if !m.Ipv6.IsNull() {
+		m.Ipv6 = types.StringValue(o.Ipv6)
+	}
+	if !m.LoginExpirationEnabled.IsNull() {
+		m.LoginExpirationEnabled = types.BoolValue(o.LoginExpirationEnabled)
+	}
 	if !m.Name.IsNull() {
 		m.Name = types.StringValue(o.Name)
 	}
@@ -131,6 +170,9 @@ func flattenPeer(ctx context.Context, o *api.Peer, m *PeerModel, d *diag.Diagnos
 		m.SetupKeyId = types.StringValue(v)
 	} else {
 		m.SetupKeyId = types.StringNull()
+	}
+	if !m.SshEnabled.IsNull() {
+		m.SshEnabled = types.BoolValue(o.SshEnabled)
 	}
 	m.UserId = types.StringValue(o.UserId)
 }
@@ -246,7 +288,7 @@ func dataSchemaOfPeer() datasource.Schema {
 			},
 			"extra_dns_labels": datasource.SetAttribute{
 				Computed:            true,
-				MarkdownDescription: "Further DNS names.",
+				MarkdownDescription: "The further DNS labels that the machine asked for when it enrolled; each is a name below the domain of the account.",
 				ElementType:         types.StringType,
 			},
 			"geoname_id": datasource.Int64Attribute{
@@ -269,7 +311,7 @@ func dataSchemaOfPeer() datasource.Schema {
 			},
 			"inactivity_expiration_enabled": datasource.BoolAttribute{
 				Computed:            true,
-				MarkdownDescription: "Whether inactivity ends the login of its person; only for a machine that a person enrolled.",
+				MarkdownDescription: "Whether inactivity ends the login of its person; only for a machine that a person enrolled. It is kept and has no effect yet.",
 			},
 			"ip": datasource.StringAttribute{
 				Optional:            true,
@@ -279,7 +321,7 @@ func dataSchemaOfPeer() datasource.Schema {
 			},
 			"ipv6": datasource.StringAttribute{
 				Computed:            true,
-				MarkdownDescription: "The IPv6 overlay address.",
+				MarkdownDescription: "The IPv6 overlay address, inside the range of the account and not taken.",
 			},
 			"kernel_version": datasource.StringAttribute{
 				Computed:            true,
@@ -295,7 +337,7 @@ func dataSchemaOfPeer() datasource.Schema {
 			},
 			"login_expiration_enabled": datasource.BoolAttribute{
 				Computed:            true,
-				MarkdownDescription: "Whether the login of its person ends after a time; only for a machine that a person enrolled.",
+				MarkdownDescription: "Whether the login of its person ends after a time; only for a machine that a person enrolled. It is kept and has no effect yet.",
 			},
 			"login_expired": datasource.BoolAttribute{
 				Computed:            true,
@@ -325,7 +367,7 @@ func dataSchemaOfPeer() datasource.Schema {
 			},
 			"ssh_enabled": datasource.BoolAttribute{
 				Computed:            true,
-				MarkdownDescription: "Whether its SSH server is on; not available yet.",
+				MarkdownDescription: "Whether the SSH server of its agent may run. It is kept and has no effect yet.",
 			},
 			"ui_version": datasource.StringAttribute{
 				Computed:            true,
@@ -391,7 +433,7 @@ func listSchemaOfPeer() datasource.Schema {
 				},
 				"extra_dns_labels": datasource.SetAttribute{
 					Computed:            true,
-					MarkdownDescription: "Further DNS names.",
+					MarkdownDescription: "The further DNS labels that the machine asked for when it enrolled; each is a name below the domain of the account.",
 					ElementType:         types.StringType,
 				},
 				"geoname_id": datasource.Int64Attribute{
@@ -413,7 +455,7 @@ func listSchemaOfPeer() datasource.Schema {
 				},
 				"inactivity_expiration_enabled": datasource.BoolAttribute{
 					Computed:            true,
-					MarkdownDescription: "Whether inactivity ends the login of its person; only for a machine that a person enrolled.",
+					MarkdownDescription: "Whether inactivity ends the login of its person; only for a machine that a person enrolled. It is kept and has no effect yet.",
 				},
 				"ip": datasource.StringAttribute{
 					Computed:            true,
@@ -421,7 +463,7 @@ func listSchemaOfPeer() datasource.Schema {
 				},
 				"ipv6": datasource.StringAttribute{
 					Computed:            true,
-					MarkdownDescription: "The IPv6 overlay address.",
+					MarkdownDescription: "The IPv6 overlay address, inside the range of the account and not taken.",
 				},
 				"kernel_version": datasource.StringAttribute{
 					Computed:            true,
@@ -437,7 +479,7 @@ func listSchemaOfPeer() datasource.Schema {
 				},
 				"login_expiration_enabled": datasource.BoolAttribute{
 					Computed:            true,
-					MarkdownDescription: "Whether the login of its person ends after a time; only for a machine that a person enrolled.",
+					MarkdownDescription: "Whether the login of its person ends after a time; only for a machine that a person enrolled. It is kept and has no effect yet.",
 				},
 				"login_expired": datasource.BoolAttribute{
 					Computed:            true,
@@ -465,7 +507,7 @@ func listSchemaOfPeer() datasource.Schema {
 				},
 				"ssh_enabled": datasource.BoolAttribute{
 					Computed:            true,
-					MarkdownDescription: "Whether its SSH server is on; not available yet.",
+					MarkdownDescription: "Whether the SSH server of its agent may run. It is kept and has no effect yet.",
 				},
 				"ui_version": datasource.StringAttribute{
 					Computed:            true,
@@ -544,13 +586,16 @@ var nounPeer = &Noun{
 		{Wire: "created_at", Name: "created_at", Kind: "scalar"},
 		{Wire: "ephemeral", Name: "ephemeral", Kind: "scalar"},
 		{Wire: "id", Name: "id", Kind: "scalar"},
+		{Wire: "inactivity_expiration_enabled", Name: "inactivity_expiration_enabled", Kind: "scalar"},
 		{Wire: "ip", Name: "ip", Kind: "scalar"},
 		{Wire: "ipv6", Name: "ipv6", Kind: "scalar"},
+		{Wire: "login_expiration_enabled", Name: "login_expiration_enabled", Kind: "scalar"},
 		{Wire: "name", Name: "name", Kind: "scalar"},
 		{Wire: "setup_key_id", Name: "setup_key_id", Kind: "scalar"},
+		{Wire: "ssh_enabled", Name: "ssh_enabled", Kind: "scalar"},
 		{Wire: "user_id", Name: "user_id", Kind: "scalar"},
 	},
-	OptIn: []string{"approval_required", "ip", "name"},
+	OptIn: []string{"approval_required", "inactivity_expiration_enabled", "ip", "ipv6", "login_expiration_enabled", "name", "ssh_enabled"},
 	Synthetic: map[string]any{
 		"deregister_on_destroy": false,
 	},

@@ -51,7 +51,7 @@ func ParseDigest(text string) (Digest, error) {
 
 // HashPeer is the hash of a peer entry.
 func HashPeer(p api.PeerEntry) Digest {
-	return newItem('p').number(p.N).text(p.Id, p.Key, p.Name, p.Ip, p.Ipv6).sum()
+	return newItem('p').number(p.N).text(p.Id, p.Key, p.Name, p.Ip, p.Ipv6).text(p.Aliases...).sum()
 }
 
 // HashMember is the hash of one member of a set.
@@ -82,7 +82,7 @@ func HashSelf(s api.SelfView) Digest {
 		approved = 1
 	}
 	return newItem('o').number(s.N).number(approved).
-		text(s.Id, s.Name, s.Key, s.Ip, s.Ipv6, s.Network, s.NetworkV6, s.DnsDomain).sum()
+		text(s.Id, s.Name, s.Key, s.Ip, s.Ipv6, s.Network, s.NetworkV6, s.DnsDomain).text(s.Aliases...).sum()
 }
 
 // An item collects the bytes under a hash. The array keeps most items off the heap.

@@ -17,6 +17,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 
 	"github.com/RoaringBitmap/roaring"
@@ -78,10 +79,12 @@ func (m *Map) Equal(o *Map) bool {
 
 // SameContent reports whether both maps hold the same content, at whatever serial.
 func (m *Map) SameContent(o *Map) bool {
-	return m.Self == o.Self && m.digest == o.digest && maps.Equal(m.Peers, o.Peers) &&
+	return reflect.DeepEqual(m.Self, o.Self) && m.digest == o.digest && maps.EqualFunc(m.Peers, o.Peers, equalPeers) &&
 		maps.EqualFunc(m.Rules, o.Rules, equalRules) &&
 		maps.EqualFunc(m.Sets, o.Sets, func(a, b *roaring.Bitmap) bool { return a.Equals(b) })
 }
+
+func equalPeers(a, b api.PeerEntry) bool { return reflect.DeepEqual(a, b) }
 
 func equalRules(a, b api.CompiledRule) bool {
 	return a.Id == b.Id && a.Direction == b.Direction && a.Source == b.Source && a.Destination == b.Destination &&

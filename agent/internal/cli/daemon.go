@@ -13,6 +13,7 @@ import (
 	"github.com/wattlenet/wattle/agent/internal/engine"
 	"github.com/wattlenet/wattle/agent/internal/identity"
 	"github.com/wattlenet/wattle/agent/internal/local"
+	"github.com/wattlenet/wattle/agent/internal/service"
 	"github.com/wattlenet/wattle/agent/internal/tunnel"
 	"github.com/wattlenet/wattle/internal/program"
 )
@@ -111,6 +112,15 @@ func runDaemon(ctx context.Context, socket string, f daemonFlags) (err error) {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return agent.Run(ctx) })
 	group.Go(func() error { return server.Serve(ctx) })
+	// An answer to status passes through everything that could hang.
+	group.Go(func() error { return service.Watch(ctx, func(ctx context.Context) { agent.Status(ctx) }) })
+	group.Go(func() error {
+		<-ctx.Done()
+		return service.Stopping()
+	})
+	if err := service.Ready(); err != nil {
+		logger.Warn("the service manager does not know that the daemon is ready", "error", err)
+	}
 	if err := group.Wait(); err != nil {
 		return fmt.Errorf("daemon: %w", err)
 	}

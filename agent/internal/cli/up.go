@@ -20,6 +20,7 @@ const maxSetupKey = 4 << 10
 
 func newUp(a *app) *cobra.Command {
 	var url, key, keyFile, pin string
+	var labels []string
 	var insecure bool
 	var timeout time.Duration
 	command := &cobra.Command{
@@ -41,7 +42,7 @@ func newUp(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			request := local.UpRequest{ManagementURL: url, SetupKey: secret, CAPin: pin, InsecureHTTP: insecure, TimeoutSeconds: timeout.Seconds()}
+			request := local.UpRequest{ManagementURL: url, SetupKey: secret, CAPin: pin, ExtraDNSLabels: labels, InsecureHTTP: insecure, TimeoutSeconds: timeout.Seconds()}
 			if err := a.client().Up(command.Context(), request); err != nil {
 				return exit(err)
 			}
@@ -53,6 +54,7 @@ func newUp(a *app) *cobra.Command {
 	flags.StringVar(&key, "setup-key", "", "setup key; better give it in a file")
 	flags.StringVar(&keyFile, "setup-key-file", "", "file that holds the setup key; - reads it from stdin")
 	flags.StringVar(&pin, "ca-pin", "", "pin of the control plane's certificate authority: sha256: and 64 hexadecimal digits")
+	flags.StringSliceVar(&labels, "extra-dns-labels", nil, "further DNS names for this machine, as labels with commas between; the setup key must allow them")
 	flags.BoolVar(&insecure, "insecure-http", false, "take a management URL that begins with http: and is not on this machine")
 	flags.DurationVar(&timeout, "timeout", 60*time.Second, "how long to wait until the machine is usable")
 	return command

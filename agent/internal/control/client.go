@@ -131,17 +131,18 @@ type proof struct {
 	SetupKeySHA256 string `json:"setup_key_sha256"`
 }
 
-// Enroll turns a setup key into a peer. The same call again answers with the
-// same peer. A clock that is off costs one more attempt.
-func (c *Client) Enroll(ctx context.Context, setupKey string, facts api.MachineFacts) (*api.EnrollResult, error) {
-	result, err := c.enroll(ctx, setupKey, facts)
+// Enroll turns a setup key into a peer, with further DNS labels if the key
+// allows them. The same call again answers with the same peer. A clock that is
+// off costs one more attempt.
+func (c *Client) Enroll(ctx context.Context, setupKey string, labels []string, facts api.MachineFacts) (*api.EnrollResult, error) {
+	result, err := c.enroll(ctx, setupKey, labels, facts)
 	if sdk.IsClockSkew(err) && c.ClockOffset() != 0 {
-		return c.enroll(ctx, setupKey, facts)
+		return c.enroll(ctx, setupKey, labels, facts)
 	}
 	return result, err
 }
 
-func (c *Client) enroll(ctx context.Context, setupKey string, facts api.MachineFacts) (*api.EnrollResult, error) {
+func (c *Client) enroll(ctx context.Context, setupKey string, labels []string, facts api.MachineFacts) (*api.EnrollResult, error) {
 	sum := sha256.Sum256([]byte(setupKey))
 	p := proof{
 		MachineKey:     c.identity.MachineKey.Public(),
@@ -153,9 +154,11 @@ func (c *Client) enroll(ctx context.Context, setupKey string, facts api.MachineF
 	if err != nil {
 		return nil, err
 	}
-	return c.api.EnrollAgent(ctx, api.EnrollRequest{
-		SetupKey: setupKey, MachineKey: p.MachineKey, WireguardKey: p.WireGuardKey, Proof: signed, Facts: facts,
-	})
+	request := api.EnrollRequest{SetupKey: setupKey, MachineKey: p.MachineKey, WireguardKey: p.WireGuardKey, Proof: signed, Facts: facts}
+	if len(labels) > 0 {
+		request.ExtraDnsLabels = &labels
+	}
+	return c.api.EnrollAgent(ctx, request)
 }
 
 // Withdraw deletes this peer. A clock that is off costs one more attempt.

@@ -49,6 +49,10 @@ type Config struct {
 // A Host is one name.
 type Host struct {
 	Name string // one label
+
+	// Aliases are further labels of the same addresses. The reverse name is Name.
+	Aliases []string
+
 	IPv4 netip.Addr
 	IPv6 netip.Addr
 }

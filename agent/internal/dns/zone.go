@@ -28,7 +28,9 @@ func newZone(c Config) *zone {
 		names:    make(map[netip.Addr]Host, 2*len(c.Hosts)),
 	}
 	for _, host := range c.Hosts {
-		z.hosts[strings.ToLower(host.Name)] = host
+		for _, label := range append([]string{host.Name}, host.Aliases...) {
+			z.hosts[strings.ToLower(label)] = host
+		}
 		for _, addr := range []netip.Addr{host.IPv4, host.IPv6} {
 			if addr.IsValid() {
 				z.names[addr] = host

@@ -12,7 +12,7 @@ var home = Config{
 	Domain:   "mesh.example",
 	Networks: []netip.Prefix{netip.MustParsePrefix("100.64.0.0/16"), netip.MustParsePrefix("fd00:1::/64")},
 	Hosts: []Host{
-		{Name: "web-1", IPv4: netip.MustParseAddr("100.64.0.1"), IPv6: netip.MustParseAddr("fd00:1::1")},
+		{Name: "web-1", Aliases: []string{"shop"}, IPv4: netip.MustParseAddr("100.64.0.1"), IPv6: netip.MustParseAddr("fd00:1::1")},
 		{Name: "old", IPv4: netip.MustParseAddr("100.64.0.2")},
 	},
 }
@@ -32,6 +32,7 @@ func TestAnswers(t *testing.T) {
 		{"web-1.", dns.TypeA, dns.RcodeSuccess, []string{"web-1.\t30\tIN\tA\t100.64.0.1"}, false},
 		{"old.mesh.example.", dns.TypeAAAA, dns.RcodeSuccess, nil, true},
 		{"web-1.mesh.example.", dns.TypeMX, dns.RcodeSuccess, nil, true},
+		{"shop.mesh.example.", dns.TypeA, dns.RcodeSuccess, []string{"shop.mesh.example.\t30\tIN\tA\t100.64.0.1"}, false},
 		{"web-2.mesh.example.", dns.TypeA, dns.RcodeNameError, nil, true},
 		{"a.web-1.mesh.example.", dns.TypeA, dns.RcodeNameError, nil, true},
 		{"mesh.example.", dns.TypeA, dns.RcodeSuccess, nil, true},

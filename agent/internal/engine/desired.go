@@ -150,9 +150,9 @@ func (d *desired) networks() []netip.Prefix {
 
 func (d *desired) planDNS() {
 	d.dns = dns.Config{Domain: d.self.view.DnsDomain, Networks: d.networks()}
-	d.dns.Hosts = append(d.dns.Hosts, dns.Host{Name: d.self.view.Name, IPv4: d.self.ipv4.Addr(), IPv6: d.self.ipv6.Addr()})
+	d.dns.Hosts = append(d.dns.Hosts, dns.Host{Name: d.self.view.Name, Aliases: d.self.view.Aliases, IPv4: d.self.ipv4.Addr(), IPv6: d.self.ipv6.Addr()})
 	for _, p := range d.peers {
-		d.dns.Hosts = append(d.dns.Hosts, dns.Host{Name: p.entry.Name, IPv4: p.ipv4, IPv6: p.ipv6})
+		d.dns.Hosts = append(d.dns.Hosts, dns.Host{Name: p.entry.Name, Aliases: p.entry.Aliases, IPv4: p.ipv4, IPv6: p.ipv6})
 	}
 	for _, address := range d.tunnel.Addresses {
 		d.dns.Addresses = append(d.dns.Addresses, address.Addr())

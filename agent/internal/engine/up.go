@@ -168,7 +168,7 @@ func (e *Engine) enrol(ctx context.Context, request local.UpRequest) error {
 	if err != nil {
 		return openError(err)
 	}
-	result, err := client.Enroll(ctx, request.SetupKey, control.Facts(e.config.Version, e.config.Hostname))
+	result, err := client.Enroll(ctx, request.SetupKey, request.ExtraDNSLabels, control.Facts(e.config.Version, e.config.Hostname))
 	if err != nil {
 		client.Close()
 		return errors.Join(explain(err, mine.ManagementURL, client.ClockOffset()), machine.close())

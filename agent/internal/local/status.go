@@ -115,11 +115,12 @@ type Peer struct {
 
 // UpRequest connects the machine.
 type UpRequest struct {
-	ManagementURL  string  `json:"management_url,omitempty"`
-	SetupKey       string  `json:"setup_key,omitempty"`
-	CAPin          string  `json:"ca_pin,omitempty"`
-	InsecureHTTP   bool    `json:"insecure_http,omitempty"`   // take an http: URL beyond this machine
-	TimeoutSeconds float64 `json:"timeout_seconds,omitempty"` // 0: 60 s
+	ManagementURL  string   `json:"management_url,omitempty"`
+	SetupKey       string   `json:"setup_key,omitempty"`
+	CAPin          string   `json:"ca_pin,omitempty"`
+	ExtraDNSLabels []string `json:"extra_dns_labels,omitempty"` // asked for at enrolment
+	InsecureHTTP   bool     `json:"insecure_http,omitempty"`    // take an http: URL beyond this machine
+	TimeoutSeconds float64  `json:"timeout_seconds,omitempty"`  // 0: 60 s
 }
 
 // LogoutRequest forgets the machine's identity.

@@ -13,6 +13,8 @@ import (
 	"path"
 	"strings"
 	"text/template"
+
+	"github.com/wattlenet/wattle/internal/unit"
 )
 
 // The ways by which the agent comes onto the machine.
@@ -54,7 +56,7 @@ type Config struct {
 var userData string
 
 var page = template.Must(template.New("user data").Funcs(template.FuncMap{
-	"yaml": inYAML, "shell": inShell,
+	"yaml": inYAML, "shell": inShell, "indent": indent,
 }).Parse(userData))
 
 // Render returns the user data. Equal configurations render equal bytes.
@@ -63,7 +65,9 @@ func Render(c Config) (string, error) {
 		Config
 		KeyFile string
 		Kind    string // of the package: deb, rpm or apk
-	}{Config: c, KeyFile: c.SetupKeyFile}
+
+		Unit, UnitUser string
+	}{Config: c, KeyFile: c.SetupKeyFile, Unit: unit.Agent, UnitUser: unit.AgentUser}
 	if values.KeyFile == "" {
 		values.KeyFile = keyFile
 	}
@@ -92,6 +96,12 @@ func PackageKind(address string) (kind string, ok bool) {
 func inYAML(text string) (string, error) {
 	quoted, err := json.Marshal(text)
 	return string(quoted), err
+}
+
+// indent moves every line of a text to the right, for a block of YAML.
+func indent(columns int, text string) string {
+	pad := strings.Repeat(" ", columns)
+	return pad + strings.ReplaceAll(strings.TrimSpace(text), "\n", "\n"+pad)
 }
 
 // inShell writes a text as one word of a shell.

@@ -87,7 +87,7 @@ func TestScript(t *testing.T) {
 	}{
 		"binary": {
 			Config{Install: Binary, AgentURL: "https://downloads.example/wattle?a=1&b='", AgentSHA256: hash, SetupKey: "wtk_x", CAPin: "sha256:aa"},
-			[]string{"curl https://downloads.example/wattle?a=1&b='", "systemctl enable --now wattle.service", "wattle up --management-url https://a.example --ca-pin sha256:aa --setup-key-file KEY --timeout 120s"},
+			[]string{"curl https://downloads.example/wattle?a=1&b='", "systemd-sysusers wattle.conf", "systemctl enable --now wattle.service", "wattle up --management-url https://a.example --ca-pin sha256:aa --setup-key-file KEY --timeout 120s"},
 			false,
 		},
 		"deb":            {Config{Install: Package, AgentURL: "https://downloads.example/wattle.deb", AgentSHA256: hash, SetupKey: "wtk_x"}, []string{"dpkg -i", ".deb", "wattle up"}, false},
@@ -126,7 +126,7 @@ func runScript(t *testing.T, script string) (out, key string, err error) {
 	key = filepath.Join(folder, "setup-key")
 	note := "#!/bin/sh\necho \"${0##*/} $*\"\n"
 	for name, text := range map[string]string{
-		"systemctl": note, "dpkg": note, "rpm": note, "apk": note, "install": note, "sleep": "#!/bin/sh\n",
+		"systemctl": note, "systemd-sysusers": note, "dpkg": note, "rpm": note, "apk": note, "install": note, "sleep": "#!/bin/sh\n",
 		"curl": "#!/bin/sh\nwhile [ $# -gt 1 ]; do [ \"$1\" = -o ] && file=$2; shift; done\nprintf 'hello world' >\"$file\"\necho \"curl $1\"\n",
 		// The daemon does not answer at the first attempt.
 		"wattle": "#!/bin/sh\necho \"wattle $*\"\n[ -e " + folder + "/tried ] && exit 0\ntouch " + folder + "/tried\nexit 3\n",

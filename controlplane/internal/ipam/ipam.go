@@ -78,6 +78,31 @@ func (p Pool) Usable(a netip.Addr) string {
 	return ""
 }
 
+// Usable6 is Usable for the IPv6 address of a peer.
+func (p Pool) Usable6(a netip.Addr) string {
+	switch {
+	case !a.Is6() || !p.V6.Contains(a):
+		return fmt.Sprintf("must lie inside the network range %s", p.V6)
+	case a == p.V6.Addr():
+		return fmt.Sprintf("must not be the first address of the network range %s", p.V6)
+	}
+	return ""
+}
+
+// Place returns the number of an IPv4 address in the range: that of the first
+// address is 0.
+func (p Pool) Place(a netip.Addr) uint32 {
+	first, four := p.V4.Addr().As4(), a.As4()
+	return binary.BigEndian.Uint32(four[:]) - binary.BigEndian.Uint32(first[:])
+}
+
+// At returns the IPv4 address with a number in the range; ErrPoolExhausted when
+// the range ends before it.
+func (p Pool) At(place uint32) (netip.Addr, error) {
+	v4, _, err := p.Addresses(place)
+	return v4, err
+}
+
 func last(p netip.Prefix) netip.Addr {
 	four := p.Addr().As4()
 	binary.BigEndian.PutUint32(four[:], binary.BigEndian.Uint32(four[:])|(1<<(32-p.Bits())-1))

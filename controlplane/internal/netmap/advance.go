@@ -221,12 +221,11 @@ func (b *batch) between(from, to *class) []*op {
 func (b *batch) tellSelves() {
 	for p := range b.selves {
 		self := selfOf(p.Peer, b.e.settings)
-		if self == p.self {
+		known, before, hash := p.self.Id != "", p.selfHash, mapstate.HashSelf(self)
+		if known && hash == before {
 			continue
 		}
-		known := p.self.Id != ""
-		before := p.selfHash
-		p.self, p.selfHash = self, mapstate.HashSelf(self)
+		p.self, p.selfHash = self, hash
 		if !known {
 			continue
 		}

@@ -125,9 +125,10 @@ func (b *batch) putPeer(want Peer) {
 		b.regroup[p] = struct{}{}
 		p.Approved = !want.Approved // so that approval below is a change
 	}
-	if entry := entryOf(want); entry != p.entry {
+	entry := entryOf(want)
+	if hash := mapstate.HashPeer(entry); hash != p.hash {
 		b.noteEntry(want.Ordinal, p.hash)
-		p.entry, p.raw, p.hash = entry, marshal(entry), mapstate.HashPeer(entry)
+		p.entry, p.raw, p.hash = entry, marshal(entry), hash
 	}
 	approvalChanged := want.Approved != p.Approved
 	p.Peer = want

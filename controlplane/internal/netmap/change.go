@@ -65,6 +65,8 @@ type Peer struct {
 	Key string
 	// Name is the DNS label.
 	Name string
+	// Aliases are further DNS labels.
+	Aliases []string
 	// IP and IPv6 are the overlay addresses.
 	IP, IPv6 netip.Addr
 	// Approved says whether the peer takes part; one that does not is in no set and sees nobody.

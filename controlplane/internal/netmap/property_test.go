@@ -130,6 +130,10 @@ func (w *world) putPeer(id string) Change {
 		p = Peer{ID: id, Ordinal: n * 3000, Key: fmt.Sprintf("key%d", w.next), IPv6: netip.MustParseAddr("fd00:1::1")}
 	}
 	p.Name = fmt.Sprintf("name%d", w.random.IntN(3))
+	p.Aliases = nil
+	for i := range w.random.IntN(3) {
+		p.Aliases = append(p.Aliases, fmt.Sprintf("alias%d", i))
+	}
 	p.IP = netip.AddrFrom4([4]byte{100, 64, byte(w.random.IntN(2)), 9})
 	p.Approved = w.random.IntN(5) > 0
 	w.peers[id] = p

@@ -106,7 +106,9 @@ func TestUsersOfExistingClients(t *testing.T) {
 		{"nested settings", "GET", "/api/accounts", ``, 200, "0.settings.extra.network_traffic_logs_groups", []any{}},
 		{"nested settings", "GET", "/api/accounts", ``, 200, "0.settings.peer_login_expiration_enabled", false},
 		{"one nested setting", "PUT", "/api/accounts/" + plane.AccountID, `{"settings":{"peer_login_expiration_enabled":false,"peer_login_expiration":null}}`, 200, "settings.peer_login_expiration", 86400.0},
-		{"not yet", "PUT", "/api/accounts/" + plane.AccountID, `{"settings":{"extra":{"user_approval_required":true}}}`, 422, "errors.0.field", "settings.extra.user_approval_required"},
+		{"one deep setting", "PUT", "/api/accounts/" + plane.AccountID, `{"settings":{"extra":{"user_approval_required":true}}}`, 200, "settings.extra.user_approval_required", true},
+		{"a client that does not know it", "PUT", "/api/accounts/" + plane.AccountID, `{"settings":{"jwt_groups_enabled":true}}`, 200, "settings.extra.user_approval_required", true},
+		{"setting out of range", "PUT", "/api/accounts/" + plane.AccountID, `{"settings":{"peer_login_expiration":60}}`, 422, "errors.0.field", "settings.peer_login_expiration"},
 		{"flat settings", "GET", "/api/accounts/current/settings", ``, 200, "jwt_allow_groups", []any{}},
 	} {
 		got := ask(t, plane, test.method, test.path, test.body)

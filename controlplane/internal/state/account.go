@@ -2,7 +2,9 @@ package state
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
+	"reflect"
 
 	"github.com/wattlenet/wattle/controlplane/internal/auth"
 	"github.com/wattlenet/wattle/controlplane/internal/ipam"
@@ -61,11 +63,7 @@ func (w *write) changeSettings(req api.AccountSettingsRequest, onboarding *api.O
 	if err := checkMatch(ifMatch, "account", w.account.Version); err != nil {
 		return err
 	}
-	wrong := append(req.Validate(), notYet(req, showSettings(w.account))...)
-	for i := range wrong {
-		wrong[i].Field = field(wrong[i].Field)
-	}
-	if err := faults(wrong); err != nil {
+	if err := faults(placed(req.Validate(), field)); err != nil {
 		return err
 	}
 	was := w.account
@@ -81,43 +79,70 @@ func (w *write) changeSettings(req api.AccountSettingsRequest, onboarding *api.O
 	if onboarding != nil {
 		w.account.OnboardingFlowPending, w.account.SignupFormPending = onboarding.OnboardingFlowPending, onboarding.SignupFormPending
 	}
+	if err := w.mergeSettings(req, field); err != nil {
+		return err
+	}
 	if req.NetworkRange != nil && *req.NetworkRange != was.Network {
 		if err := w.changeRange(*req.NetworkRange, field("network_range")); err != nil {
 			return err
 		}
 	}
-	if w.account == was {
+	if reflect.DeepEqual(auditedSettings(was), auditedSettings(w.account)) {
 		return errUnchanged
 	}
 	w.account.Version++
 	w.settings = true
-	return w.note("account.update", w.account.ID, "settings", settingsAudit(was), settingsAudit(w.account))
+	return w.note("account.update", w.account.ID, settingsName, auditedSettings(was), auditedSettings(w.account))
 }
 
-// changeRange takes another network range while no peer has an address of the
-// present one. Ordinals begin anew: no retained log names a peer of the new range.
+// placed moves faults to where the form of the request has their fields.
+func placed(wrong []api.FieldError, field func(name string) string) []api.FieldError {
+	for i := range wrong {
+		wrong[i].Field = field(wrong[i].Field)
+	}
+	return wrong
+}
+
+// changeRange takes another network range. Every peer keeps its place in the
+// range, so the range has to reach as far as the last peer. The agents follow
+// the map to their new addresses.
 func (w *write) changeRange(text, field string) error {
-	network, err := netip.ParsePrefix(text)
-	if err != nil {
-		return problem.Invalid(problem.Field(field, "must be an address range such as 100.92.0.0/16, not %q", text))
-	}
-	if wrong := ipam.CheckRange(network); wrong != "" {
-		return problem.Invalid(problem.Field(field, "%s", wrong))
-	}
-	peers, err := store.CountPeers(w.ctx, w.tx, w.account.ID)
+	from, err := ipam.ParsePool(w.account.Network, w.account.NetworkV6)
 	if err != nil {
 		return err
 	}
-	if peers > 0 {
-		return problem.Invalid(problem.Field(field, "cannot be changed while %d peers are enrolled; remove them first", peers))
+	to := from
+	if to.V4, err = netip.ParsePrefix(text); err != nil {
+		return problem.Invalid(problem.Field(field, "must be an address range such as 100.92.0.0/16, not %q", text))
 	}
-	w.account.Network = network.String()
+	if wrong := ipam.CheckRange(to.V4); wrong != "" {
+		return problem.Invalid(problem.Field(field, "%s", wrong))
+	}
+	peers, err := store.AccountPeers(w.ctx, w.tx, w.account.ID)
+	if err != nil {
+		return err
+	}
+	outside := 0
+	for i := range peers {
+		address, err := netip.ParseAddr(peers[i].IP)
+		if err != nil {
+			return fmt.Errorf("address of peer %s: %w", peers[i].ID, err)
+		}
+		if address, err = to.At(from.Place(address)); err != nil {
+			outside++
+			continue
+		}
+		peers[i].IP, peers[i].Version = address.String(), peers[i].Version+1
+	}
+	if outside > 0 {
+		return problem.Invalid(problem.Field(field, "is too small: %d of the %d peers would have no address; use a shorter prefix", outside, len(peers)))
+	}
+	w.account.Network = to.V4.String()
+	for i := range peers {
+		w.change(change{Peer: &peers[i]})
+		if err := store.Peers.Update(w.ctx, w.tx, &peers[i]); err != nil {
+			return err
+		}
+	}
 	return nil
-}
-
-func settingsAudit(row store.Account) map[string]any {
-	return map[string]any{
-		"dns_domain": row.DNSDomain, "network_range": row.Network, "peer_approval_enabled": row.PeerApproval,
-		"onboarding_flow_pending": row.OnboardingFlowPending, "signup_form_pending": row.SignupFormPending,
-	}
 }

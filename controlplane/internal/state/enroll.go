@@ -1,6 +1,7 @@
 package state
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -24,6 +25,7 @@ type machineKeys struct{ machine, wireguard []byte }
 // key signed the request. The same keys again answer with the same peer and
 // count no further use; keys that belong to another peer are a conflict.
 func (s *State) Enroll(ctx context.Context, p auth.Principal, req api.EnrollRequest, remote netip.Addr) (answer api.EnrollResult, err error) {
+	req.ApplyDefaults()
 	keys, err := checkEnrolment(req)
 	if err != nil {
 		return answer, err
@@ -42,7 +44,7 @@ func (s *State) Enroll(ctx context.Context, p auth.Principal, req api.EnrollRequ
 	p = auth.Principal{Kind: auth.KindAgent, AccountID: accountID, Channel: auth.ChannelAgent, RequestID: p.RequestID}
 	var id string
 	err = s.write(ctx, p, "", func(w *write) (err error) {
-		id, err = w.enroll(sum[:], keys, req.Facts, remote)
+		id, err = w.enroll(sum[:], keys, req, remote)
 		return err
 	}, func(a *account) {
 		peer := a.peers.byID[id]
@@ -67,7 +69,7 @@ func checkEnrolment(req api.EnrollRequest) (keys machineKeys, err error) {
 	return keys, faults(req.Validate(), more...)
 }
 
-func (w *write) enroll(sum []byte, keys machineKeys, facts api.MachineFacts, remote netip.Addr) (id string, err error) {
+func (w *write) enroll(sum []byte, keys machineKeys, req api.EnrollRequest, remote netip.Addr) (id string, err error) {
 	k, err := store.FindSetupKeyBySecret(w.ctx, w.tx, sum)
 	if errors.Is(err, store.ErrNoRow) {
 		return "", errUnknownKey
@@ -88,14 +90,14 @@ func (w *write) enroll(sum []byte, keys machineKeys, facts api.MachineFacts, rem
 	}
 	k.UsedTimes, k.LastUsed = k.UsedTimes+1, w.now
 	w.change(change{SetupKey: &k})
-	peer, err := w.insertPeer(k, keys, facts)
+	peer, err := w.insertPeer(k, keys, req)
 	if err != nil {
 		return "", err
 	}
 	if err := w.joinGroups(peer.ID, k); err != nil {
 		return "", err
 	}
-	text, err := json.Marshal(facts)
+	text, err := json.Marshal(req.Facts)
 	if err != nil {
 		return "", err
 	}
@@ -128,9 +130,9 @@ func (w *write) enrolled(keys machineKeys) (id string, err error) {
 	}
 }
 
-func (w *write) insertPeer(k store.SetupKey, keys machineKeys, facts api.MachineFacts) (peer store.Peer, err error) {
+func (w *write) insertPeer(k store.SetupKey, keys machineKeys, req api.EnrollRequest) (peer store.Peer, err error) {
 	peer = store.Peer{
-		ID: newID(), AccountID: w.account.ID, Seq: w.seq(), Name: facts.Hostname, MachineKey: keys.machine, WireGuardKey: keys.wireguard,
+		ID: newID(), AccountID: w.account.ID, Seq: w.seq(), Name: req.Facts.Hostname, ExtraDNSLabels: *req.ExtraDnsLabels, MachineKey: keys.machine, WireGuardKey: keys.wireguard,
 		ApprovalRequired: w.account.PeerApproval, Ephemeral: k.Ephemeral, SetupKeyID: k.ID, CreatedAt: w.now, Version: 1,
 	}
 	if err := w.allot(&peer); err != nil {
@@ -139,11 +141,39 @@ func (w *write) insertPeer(k store.SetupKey, keys machineKeys, facts api.Machine
 	if peer.Name == "" {
 		peer.Name = fmt.Sprintf("peer-%d", peer.Ordinal)
 	}
+	if err := w.freeLabels(k, peer.ExtraDNSLabels); err != nil {
+		return peer, err
+	}
 	if peer.DNSLabel, err = w.freeLabel(peer); err != nil {
 		return peer, err
 	}
 	w.change(change{Peer: &peer})
-	return peer, store.Peers.Insert(w.ctx, w.tx, &peer)
+	if err := store.Peers.Insert(w.ctx, w.tx, &peer); err != nil {
+		return peer, err
+	}
+	return peer, store.AddLabels(w.ctx, w.tx, w.account.ID, peer.ID, peer.ExtraDNSLabels)
+}
+
+// freeLabels checks the further DNS labels that a machine asks for: the key has
+// to allow them, and nobody else may have one.
+func (w *write) freeLabels(k store.SetupKey, labels []string) error {
+	if len(labels) > 0 && !k.AllowExtraDNSLabels {
+		return problem.Invalid(problem.Field("extra_dns_labels", "the setup key allows none; leave them out, or use a key with allow_extra_dns_labels"))
+	}
+	var taken []problem.FieldError
+	for i, label := range labels {
+		holder, err := store.PeerWithLabel(w.ctx, w.tx, w.account.ID, label)
+		if err != nil {
+			return err
+		}
+		if holder != "" {
+			taken = append(taken, problem.Field(fmt.Sprintf("extra_dns_labels[%d]", i), "%s is the name of another peer", label))
+		}
+	}
+	if len(taken) == 0 {
+		return nil
+	}
+	return &problem.Problem{Kind: problem.KindConflict, Detail: "a DNS label is taken by another peer: " + taken[0].Detail, Errors: taken}
 }
 
 // allot gives a peer its ordinal and the addresses that follow from it. An
@@ -162,11 +192,15 @@ func (w *write) allot(peer *store.Peer) error {
 		if err != nil {
 			return problem.Invalid(problem.Field("", "%s", err))
 		}
-		holder, err := store.PeerWithAddress(w.ctx, w.tx, w.account.ID, v4.String())
-		if err != nil {
-			return err
+		taken := ""
+		for _, address := range []netip.Addr{v4, v6} {
+			holder, err := store.PeerWithAddress(w.ctx, w.tx, w.account.ID, address.String())
+			if err != nil {
+				return err
+			}
+			taken = cmp.Or(taken, holder)
 		}
-		if holder == "" {
+		if taken == "" {
 			peer.Ordinal, peer.IP, peer.IPv6 = ordinal, v4.String(), v6.String()
 			return nil
 		}

@@ -92,8 +92,6 @@ func TestAddressesAndLabels(t *testing.T) {
 	if c := f.enroll("c"); c.Ip != "100.99.0.4" {
 		t.Fatal(c.Ip)
 	}
-	_, err = f.UpdateAccountSettings(t.Context(), f.owner, api.AccountSettingsRequest{NetworkRange: new("10.0.0.0/16")}, "")
-	refused(t, err, problem.KindInvalid, "network_range", "3 peers are enrolled")
 }
 
 func TestFreedOrdinalsRest(t *testing.T) {

@@ -300,6 +300,14 @@ func referrers(ctx context.Context, tx *store.Tx, accountID, kind, id string) ([
 				return nil, err
 			}
 			list[i].Name = cmp.Or(u.Name, u.Email)
+		case store.KindAccount:
+			list[i].Name = settingsName
+		case store.KindInvite:
+			invite, err := store.FindInvite(ctx, tx, accountID, ref.FromID)
+			if err != nil {
+				return nil, err
+			}
+			list[i].Name = invite.Email
 		default:
 			o, err := store.FindObject(ctx, tx, accountID, ref.FromKind, ref.FromID)
 			if err != nil {

@@ -2,6 +2,7 @@ package state
 
 import (
 	"cmp"
+	"encoding/json"
 	"fmt"
 	"iter"
 	"net/netip"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/wattlenet/wattle/controlplane/internal/netmap"
 	"github.com/wattlenet/wattle/controlplane/internal/store"
+	"github.com/wattlenet/wattle/generated/api"
 )
 
 // allGroup is the name of the built-in group that holds every peer.
@@ -162,6 +164,9 @@ func (a *account) settings() ([]netmap.Change, error) {
 	v6, err6 := netip.ParsePrefix(a.row.NetworkV6)
 	if err := cmp.Or(err4, err6); err != nil {
 		return nil, fmt.Errorf("network range of account %s: %w", a.id, err)
+	}
+	if err := json.Unmarshal([]byte(a.row.Settings), new(api.AccountSettingsRequest)); err != nil {
+		return nil, fmt.Errorf("settings of account %s: %w", a.id, err)
 	}
 	return []netmap.Change{netmap.SettingsPut{Settings: netmap.Settings{Network: v4, NetworkV6: v6, DNSDomain: a.row.DNSDomain}}}, nil
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"reflect"
 	"strings"
 
 	"github.com/oapi-codegen/nullable"
@@ -26,8 +27,8 @@ func onePeer(p store.Peer) ([]netmap.Change, error) {
 		return nil, fmt.Errorf("address of peer %s: %w", p.ID, err)
 	}
 	return []netmap.Change{netmap.PeerPut{Peer: netmap.Peer{
-		ID: p.ID, Ordinal: p.Ordinal, Key: base64.StdEncoding.EncodeToString(p.WireGuardKey), Name: p.DNSLabel, IP: v4, IPv6: v6,
-		Approved: !p.ApprovalRequired,
+		ID: p.ID, Ordinal: p.Ordinal, Key: base64.StdEncoding.EncodeToString(p.WireGuardKey), Name: p.DNSLabel,
+		Aliases: append([]string(nil), p.ExtraDNSLabels...), IP: v4, IPv6: v6, Approved: !p.ApprovalRequired,
 	}}}, nil
 }
 
@@ -44,7 +45,8 @@ func (a *account) showPeer(p store.Peer) api.Peer {
 	return api.Peer{
 		Id: p.ID, Name: p.Name, Ip: p.IP, Ipv6: p.IPv6, ApprovalRequired: p.ApprovalRequired, ConnectionIp: seen.ip, Connected: seen.connected,
 		LastSeen: lastSeen, Os: seen.facts.Os, KernelVersion: seen.facts.KernelVersion, Version: seen.facts.AgentVersion, Hostname: seen.facts.Hostname,
-		DnsLabel: a.dnsName(p), ExtraDnsLabels: []string{}, Groups: a.groupReferences(a.groupIDs(p.ID)), UserId: p.UserID, Ephemeral: p.Ephemeral,
+		DnsLabel: a.dnsName(p), ExtraDnsLabels: append([]string{}, p.ExtraDNSLabels...), Groups: a.groupReferences(a.groupIDs(p.ID)), UserId: p.UserID, Ephemeral: p.Ephemeral,
+		SshEnabled: p.SSHEnabled, LoginExpirationEnabled: p.LoginExpirationEnabled, InactivityExpirationEnabled: p.InactivityExpirationEnabled,
 		LastLogin: p.CreatedAt, SetupKeyId: key, CreatedAt: p.CreatedAt, ObjectVersion: p.Version,
 	}
 }
@@ -105,7 +107,8 @@ func (s *State) ListAccessiblePeers(_ context.Context, p auth.Principal, id stri
 			if peer, ok := a.peers.get(other); ok {
 				shown := a.showPeer(peer)
 				items = append(items, api.AccessiblePeer{
-					Id: peer.ID, Name: peer.Name, Ip: peer.IP, DnsLabel: shown.DnsLabel, Os: shown.Os, Connected: shown.Connected, LastSeen: shown.LastSeen,
+					Id: peer.ID, Name: peer.Name, Ip: peer.IP, Ipv6: peer.IPv6, DnsLabel: shown.DnsLabel, UserId: peer.UserID, Os: shown.Os,
+					CountryCode: shown.CountryCode, CityName: shown.CityName, GeonameId: shown.GeonameId, Connected: shown.Connected, LastSeen: shown.LastSeen,
 				})
 			}
 		}
@@ -120,51 +123,23 @@ func sees(p auth.Principal, peer store.Peer) bool {
 	return !p.Restricted() || peer.UserID != "" && peer.UserID == p.ID
 }
 
-// checkFlags refuses what existing clients may ask for and no machine can do
-// yet. Sending the present value, as they do with every change, is no request.
-func checkFlags(peer store.Peer, req api.PeerRequest) error {
-	expiring := req.LoginExpirationEnabled != nil && *req.LoginExpirationEnabled || req.InactivityExpirationEnabled != nil && *req.InactivityExpirationEnabled
-	switch {
-	case expiring && peer.UserID == "":
-		return problem.Precondition(fmt.Sprintf("peer %q was enrolled by a setup key; only the login of a person can expire", peer.Name))
-	case expiring:
-		return problem.Invalid(problem.Field("login_expiration_enabled", "expiry of logins is not available yet; leave it off"))
-	case req.SshEnabled != nil && *req.SshEnabled:
-		return problem.Invalid(problem.Field("ssh_enabled", "the SSH server of machines is not available yet; leave it off"))
-	}
-	return nil
-}
-
-// UpdatePeer changes name, address or approval of a peer; what is absent stays.
+// UpdatePeer changes name, addresses, approval or flags of a peer; what is absent
+// stays. The map and with it the agents follow.
 func (s *State) UpdatePeer(ctx context.Context, p auth.Principal, id string, req api.PeerRequest, ifMatch string) (answer api.Peer, err error) {
 	req.ApplyDefaults()
 	err = s.write(ctx, p, api.PermissionPeersUpdate, func(w *write) error {
-		peer, err := w.peer(id, ifMatch)
+		was, err := w.peer(id, ifMatch)
 		if err != nil {
 			return err
 		}
 		if err := faults(req.Validate()); err != nil {
 			return err
 		}
-		if err := checkFlags(peer, req); err != nil {
+		peer, err := w.changedPeer(was, req)
+		if err != nil {
 			return err
 		}
-		was := peer
-		if req.Name != nil && *req.Name != peer.Name {
-			peer.Name = *req.Name
-			if peer.DNSLabel, err = w.freeLabel(peer); err != nil {
-				return err
-			}
-		}
-		if req.Ip != nil {
-			if err := w.setAddress(&peer, *req.Ip); err != nil {
-				return err
-			}
-		}
-		if req.ApprovalRequired != nil {
-			peer.ApprovalRequired = *req.ApprovalRequired
-		}
-		if peer.Name == was.Name && peer.IP == was.IP && peer.ApprovalRequired == was.ApprovalRequired {
+		if reflect.DeepEqual(peer, was) {
 			return errUnchanged
 		}
 		peer.Version++
@@ -177,6 +152,34 @@ func (s *State) UpdatePeer(ctx context.Context, p auth.Principal, id string, req
 	return answer, err
 }
 
+// changedPeer is a peer as a request wants it.
+func (w *write) changedPeer(peer store.Peer, req api.PeerRequest) (store.Peer, error) {
+	for _, flag := range []struct {
+		asked *bool
+		into  *bool
+	}{
+		{req.ApprovalRequired, &peer.ApprovalRequired},
+		{req.SshEnabled, &peer.SSHEnabled},
+		{req.LoginExpirationEnabled, &peer.LoginExpirationEnabled},
+		{req.InactivityExpirationEnabled, &peer.InactivityExpirationEnabled},
+	} {
+		if flag.asked != nil {
+			*flag.into = *flag.asked
+		}
+	}
+	if peer.UserID == "" && (peer.LoginExpirationEnabled || peer.InactivityExpirationEnabled) {
+		return peer, problem.Precondition(fmt.Sprintf("peer %q was enrolled by a setup key; only the login of a person can expire", peer.Name))
+	}
+	if req.Name != nil && *req.Name != peer.Name {
+		peer.Name = *req.Name
+		var err error
+		if peer.DNSLabel, err = w.freeLabel(peer); err != nil {
+			return peer, err
+		}
+	}
+	return peer, w.setAddresses(&peer, req)
+}
+
 func (w *write) peer(id, ifMatch string) (store.Peer, error) {
 	peer, err := store.FindPeer(w.ctx, w.tx, w.account.ID, id)
 	if peer, err = found(peer, err, "peer"); err != nil {
@@ -185,27 +188,37 @@ func (w *write) peer(id, ifMatch string) (store.Peer, error) {
 	return peer, checkMatch(ifMatch, "peer", peer.Version)
 }
 
-// setAddress gives a peer an address by hand.
-func (w *write) setAddress(peer *store.Peer, text string) error {
+// setAddresses gives a peer addresses by hand.
+func (w *write) setAddresses(peer *store.Peer, req api.PeerRequest) error {
 	pool, err := ipam.ParsePool(w.account.Network, w.account.NetworkV6)
 	if err != nil {
 		return err
 	}
-	address, err := netip.ParseAddr(text)
-	if err != nil {
-		return problem.Invalid(problem.Field("ip", "must be an IPv4 address, not %q", text))
+	for _, family := range []struct {
+		field  string
+		asked  *string
+		into   *string
+		usable func(netip.Addr) string
+	}{{"ip", req.Ip, &peer.IP, pool.Usable}, {"ipv6", req.Ipv6, &peer.IPv6, pool.Usable6}} {
+		if family.asked == nil {
+			continue
+		}
+		address, err := netip.ParseAddr(*family.asked)
+		if err != nil {
+			return problem.Invalid(problem.Field(family.field, "must be an address, not %q", *family.asked))
+		}
+		if wrong := family.usable(address); wrong != "" {
+			return problem.Invalid(problem.Field(family.field, "%s", wrong))
+		}
+		holder, err := store.PeerWithAddress(w.ctx, w.tx, w.account.ID, address.String())
+		if err != nil {
+			return err
+		}
+		if holder != "" && holder != peer.ID {
+			return problem.Conflict("peer", family.field, address.String())
+		}
+		*family.into = address.String()
 	}
-	if wrong := pool.Usable(address); wrong != "" {
-		return problem.Invalid(problem.Field("ip", "%s", wrong))
-	}
-	holder, err := store.PeerWithAddress(w.ctx, w.tx, w.account.ID, address.String())
-	if err != nil {
-		return err
-	}
-	if holder != "" && holder != peer.ID {
-		return problem.Conflict("peer", "ip", address.String())
-	}
-	peer.IP = address.String()
 	return nil
 }
 
@@ -221,41 +234,47 @@ func (s *State) WithdrawAgent(ctx context.Context, p auth.Principal) error {
 }
 
 func (s *State) removePeer(ctx context.Context, p auth.Principal, permission, id, ifMatch, activity string) error {
-	return s.write(ctx, p, permission, func(w *write) error {
-		peer, err := w.peer(id, ifMatch)
-		if err != nil {
+	return s.write(ctx, p, permission, func(w *write) error { return w.removePeer(id, ifMatch, activity) }, func(*account) {})
+}
+
+func (w *write) removePeer(id, ifMatch, activity string) error {
+	peer, err := w.peer(id, ifMatch)
+	if err != nil {
+		return err
+	}
+	referrers, err := w.referrers(store.KindPeer, id)
+	if err != nil {
+		return err
+	}
+	if len(referrers) > 0 {
+		return problem.StillReferred("peer", peer.Name, referrers...)
+	}
+	edges, err := store.PeerMemberships(w.ctx, w.tx, id)
+	if err != nil {
+		return err
+	}
+	for _, edge := range edges {
+		w.touched[edge.GroupID] = true
+		if err := store.Memberships.Delete(w.ctx, w.tx, edge.GroupID, id); err != nil {
 			return err
 		}
-		referrers, err := w.referrers(store.KindPeer, id)
-		if err != nil {
-			return err
-		}
-		if len(referrers) > 0 {
-			return problem.StillReferred("peer", peer.Name, referrers...)
-		}
-		edges, err := store.PeerMemberships(w.ctx, w.tx, id)
-		if err != nil {
-			return err
-		}
-		for _, edge := range edges {
-			w.touched[edge.GroupID] = true
-			if err := store.Memberships.Delete(w.ctx, w.tx, edge.GroupID, id); err != nil {
-				return err
-			}
-		}
-		w.change(change{Peer: &peer, Remove: true})
-		if err := store.Peers.Delete(w.ctx, w.tx, id); err != nil {
-			return err
-		}
-		if err := store.FreeOrdinal(w.ctx, w.tx, w.account.ID, peer.Ordinal, w.now); err != nil {
-			return err
-		}
-		return w.note(activity, id, peer.Name, peerAudit(peer), nil)
-	}, func(*account) {})
+	}
+	w.change(change{Peer: &peer, Remove: true})
+	if err := store.Peers.Delete(w.ctx, w.tx, id); err != nil {
+		return err
+	}
+	if err := store.FreeOrdinal(w.ctx, w.tx, w.account.ID, peer.Ordinal, w.now); err != nil {
+		return err
+	}
+	return w.note(activity, id, peer.Name, peerAudit(peer), nil)
 }
 
 func peerAudit(p store.Peer) map[string]any {
-	return map[string]any{"name": p.Name, "dns_label": p.DNSLabel, "ip": p.IP, "ipv6": p.IPv6, "approval_required": p.ApprovalRequired, "setup_key_id": p.SetupKeyID}
+	return map[string]any{
+		"name": p.Name, "dns_label": p.DNSLabel, "ip": p.IP, "ipv6": p.IPv6, "approval_required": p.ApprovalRequired, "setup_key_id": p.SetupKeyID,
+		"extra_dns_labels": p.ExtraDNSLabels, "ssh_enabled": p.SSHEnabled, "login_expiration_enabled": p.LoginExpirationEnabled,
+		"inactivity_expiration_enabled": p.InactivityExpirationEnabled,
+	}
 }
 
 // freeLabel returns the DNS label for the name of a peer: the name itself in the

@@ -83,7 +83,7 @@ func (s *State) removeEphemeral(ctx context.Context) error {
 		}
 		a.mu.RUnlock()
 		for _, id := range a.present.absent(ids, now().Add(-ephemeralAbsence)) {
-			err := s.removePeer(ctx, auth.System(a.id), "", id, "", "peer.expire")
+			err := s.expirePeer(ctx, a, id)
 			var known *problem.Problem
 			if errors.As(err, &known) && (known.Kind == problem.KindPrecondition || known.Kind == problem.KindNotFound) {
 				continue
@@ -92,6 +92,18 @@ func (s *State) removeEphemeral(ctx context.Context) error {
 		}
 	}
 	return errors.Join(failed...)
+}
+
+// expirePeer removes an ephemeral peer, unless it came back a moment ago: that is
+// asked once more inside the write, since writes of an account wait for each
+// other.
+func (s *State) expirePeer(ctx context.Context, a *account, id string) error {
+	return s.write(ctx, auth.System(a.id), "", func(w *write) error {
+		if len(a.present.absent([]string{id}, w.now.Add(-ephemeralAbsence))) == 0 {
+			return errUnchanged
+		}
+		return w.removePeer(id, "", "peer.expire")
+	}, func(*account) {})
 }
 
 // marks remember at which serial an account stood at past times. Only Run uses them.

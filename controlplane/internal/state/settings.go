@@ -1,33 +1,108 @@
 package state
 
 import (
+	"cmp"
+	"encoding/json"
 	"fmt"
 	"reflect"
-	"slices"
 	"strings"
 
+	"github.com/wattlenet/wattle/controlplane/internal/problem"
 	"github.com/wattlenet/wattle/controlplane/internal/store"
 	"github.com/wattlenet/wattle/generated/api"
 )
 
-// effectiveSettings are the settings that change something. The contract knows
-// more, since existing clients need them present: each of those has the value
-// that describes what the product does, and keeps it.
-var effectiveSettings = []string{"dns_domain", "network_range", "peer_approval_enabled"}
+// settingsName is how texts call the settings of an account.
+const settingsName = "settings"
 
-// Values of settings without an effect yet: what existing clients show as the
-// usual life of a login while its expiry is off, in seconds.
+// Values of settings that nobody set, in seconds: a day for a login, ten minutes
+// for an absence.
 const (
 	loginLife      = 24 * 60 * 60
 	inactivityLife = 10 * 60
 )
 
+// showSettings overlays the defaults with what was set. The text of the row was
+// written by mergeSettings and read once when the account was loaded.
 func showSettings(row store.Account) api.AccountSettings {
-	return api.AccountSettings{
-		DnsDomain: row.DNSDomain, NetworkRange: row.Network, NetworkRangeV6: row.NetworkV6, PeerApprovalEnabled: row.PeerApproval, Version: row.Version,
+	shown := api.AccountSettings{
 		PeerLoginExpiration: loginLife, PeerInactivityExpiration: inactivityLife, RegularUsersViewBlocked: true, AutoUpdateVersion: "disabled",
 		JwtAllowGroups: []string{}, PeerExposeGroups: []string{}, NetworkTrafficLogsGroups: []string{},
 	}
+	_ = json.Unmarshal([]byte(row.Settings), &shown)
+	shown.DnsDomain, shown.NetworkRange, shown.NetworkRangeV6 = row.DNSDomain, row.Network, row.NetworkV6
+	shown.PeerApprovalEnabled, shown.Version = row.PeerApproval, row.Version
+	return shown
+}
+
+// mergeSettings merges the settings that have no column of their own (RFC 7396)
+// and checks them together.
+func (w *write) mergeSettings(req api.AccountSettingsRequest, field func(name string) string) error {
+	for _, list := range []struct {
+		name string
+		ids  *[]string
+	}{{"peer_expose_groups", req.PeerExposeGroups}, {"network_traffic_logs_groups", req.NetworkTrafficLogsGroups}} {
+		if list.ids == nil {
+			continue
+		}
+		var err error
+		if *list.ids, err = w.settingsGroups(field(list.name), *list.ids); err != nil {
+			return err
+		}
+	}
+	var kept api.AccountSettingsRequest
+	if err := json.Unmarshal([]byte(w.account.Settings), &kept); err != nil {
+		return fmt.Errorf("settings of account %s: %w", w.account.ID, err)
+	}
+	req.DnsDomain, req.NetworkRange, req.PeerApprovalEnabled = nil, nil, nil
+	asked, err := json.Marshal(req)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(asked, &kept); err != nil { // absent members leave kept alone
+		return err
+	}
+	text, err := json.Marshal(kept)
+	if err != nil {
+		return err
+	}
+	w.account.Settings = string(text)
+	settings := showSettings(w.account)
+	if settings.PeerExposeEnabled && len(settings.PeerExposeGroups) == 0 {
+		return problem.Invalid(problem.Field(field("peer_expose_groups"), "must name a group while peer_expose_enabled is true"))
+	}
+	return store.SetRefs(w.ctx, w.tx, w.account.ID, store.KindAccount, w.account.ID, settingsRefs(settings))
+}
+
+// settingsGroups resolves groups that a setting names.
+func (w *write) settingsGroups(field string, texts []string) ([]string, error) {
+	var asked groupTexts
+	asked.add(field, texts)
+	ids, _, wrong, err := w.resolve(asked)
+	if err != nil || len(wrong) > 0 {
+		return nil, cmp.Or(err, faults(nil, wrong...))
+	}
+	list, wrong := resolved(field, texts, ids)
+	return list, faults(nil, wrong...)
+}
+
+func settingsRefs(s api.AccountSettings) (refs []store.Ref) {
+	for field, ids := range map[string][]string{"peer_expose_groups": s.PeerExposeGroups, "network_traffic_logs_groups": s.NetworkTrafficLogsGroups} {
+		for _, id := range ids {
+			refs = append(refs, store.Ref{Field: field, ToKind: store.KindGroup, ToID: id})
+		}
+	}
+	return refs
+}
+
+// settingsAudit is the settings in an audit event.
+type settingsAudit struct {
+	api.NestedSettings
+	api.Onboarding
+}
+
+func auditedSettings(row store.Account) settingsAudit {
+	return settingsAudit{showNested(showSettings(row)), api.Onboarding{OnboardingFlowPending: row.OnboardingFlowPending, SignupFormPending: row.SignupFormPending}}
 }
 
 // showNested is the form of the settings that older clients know.
@@ -77,42 +152,6 @@ func nestedField(name string) string {
 		}
 	}
 	return "settings." + name
-}
-
-// notYet refuses to move a setting that has no effect away from its present
-// value. A client that sends all it read changes nothing and is not refused.
-func notYet(req api.AccountSettingsRequest, present api.AccountSettings) (wrong []api.FieldError) {
-	asked, have := reflect.ValueOf(req), reflect.ValueOf(present)
-	for field := range asked.Type().Fields() {
-		name, value := jsonName(field), asked.FieldByIndex(field.Index)
-		if value.IsNil() || slices.Contains(effectiveSettings, name) {
-			continue
-		}
-		now := have.FieldByName(field.Name)
-		if same(value.Elem(), now) {
-			continue
-		}
-		wrong = append(wrong, api.FieldError{Field: name, Detail: fmt.Sprintf("is not available yet and stays %v; leave it out", shown(now))})
-	}
-	return wrong
-}
-
-func same(a, b reflect.Value) bool {
-	if a.Kind() == reflect.Slice && a.Len() == 0 && b.Len() == 0 {
-		return true
-	}
-	return reflect.DeepEqual(a.Interface(), b.Interface())
-}
-
-// shown writes a value as JSON does, for the few kinds that settings have.
-func shown(v reflect.Value) string {
-	switch v.Kind() {
-	case reflect.String:
-		return fmt.Sprintf("%q", v.String())
-	case reflect.Slice:
-		return "[]"
-	}
-	return fmt.Sprint(v.Interface())
 }
 
 func jsonName(field reflect.StructField) string {

@@ -9,20 +9,12 @@ import (
 	"github.com/wattlenet/wattle/generated/api"
 )
 
-// A client that sends back all it read changes nothing; every setting that has
-// no effect yet is refused when it moves, at its own place.
-func TestSettingsWithoutEffectStay(t *testing.T) {
+// A client that sends back all it read changes nothing, and every setting can be
+// moved on its own, at its own place, and moves no other.
+func TestEverySettingIsKept(t *testing.T) {
 	f := fresh(t)
-	account := must(f.ListAccounts(t.Context(), f.owner))(t)[0]
-	var members map[string]any
-	text, err := json.Marshal(account.Settings)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := json.Unmarshal(text, &members); err != nil {
-		t.Fatal(err)
-	}
-	put := func(settings map[string]any) error {
+	web := f.group("web")
+	put := func(settings map[string]any) (api.Account, error) {
 		text, err := json.Marshal(map[string]any{"settings": settings})
 		if err != nil {
 			t.Fatal(err)
@@ -31,44 +23,140 @@ func TestSettingsWithoutEffectStay(t *testing.T) {
 		if err := json.Unmarshal(text, &req); err != nil {
 			t.Fatal(err)
 		}
-		_, err = f.UpdateAccount(t.Context(), f.owner, account.Id, req, "")
-		return err
+		return f.UpdateAccount(t.Context(), f.owner, f.owner.AccountID, req, "")
 	}
-	if err := put(members); err != nil {
-		t.Fatalf("what was read is refused: %v", err)
-	}
-	if after := must(f.ListAccounts(t.Context(), f.owner))(t)[0]; after.Version != account.Version || !reflect.DeepEqual(after, account) {
+	read := func() map[string]any { return members(t, must(f.ListAccounts(t.Context(), f.owner))(t)[0].Settings) }
+	account := must(f.ListAccounts(t.Context(), f.owner))(t)[0]
+	if after := must(put(read()))(t); after.Version != account.Version || !reflect.DeepEqual(after, account) {
 		t.Errorf("%+v became %+v", account, after)
 	}
 	moved := 0
-	try := func(name, field string, value any, settings func(any) map[string]any) {
-		switch name {
-		case "dns_domain", "network_range", "peer_approval_enabled":
-			return
+	move := func(name string, value any, within string) {
+		want := map[string]any{
+			"dns_domain": "mesh.example", "network_range": "10.20.0.0/16", "peer_login_expiration": 7200.0, "peer_inactivity_expiration": 60.0,
+			"jwt_groups_claim_name": "https://example.org/groups", "jwt_allow_groups": []any{"staff", "ops"}, "auto_update_version": "1.2.3",
+			"peer_expose_groups": []any{web.Id}, "network_traffic_logs_groups": []any{web.Id},
+		}[name]
+		if flag, ok := value.(bool); ok {
+			want = !flag
 		}
-		other := map[string]any{"bool": true, "float64": 4711.0, "string": "other", "slice": []any{"other"}}[reflect.TypeOf(value).Kind().String()]
-		if value == true {
-			other = false
+		before, asked := read(), map[string]any{name: want}
+		if within != "" {
+			asked = map[string]any{within: asked}
+		}
+		if name == "peer_expose_enabled" { // needs a group
+			asked["peer_expose_groups"] = []any{web.Id}
+		}
+		must(put(asked))(t)
+		after := read()
+		inside := func(m map[string]any) map[string]any {
+			if within != "" {
+				m, _ = m[within].(map[string]any)
+			}
+			return m
+		}
+		if got := inside(after)[name]; !reflect.DeepEqual(got, want) {
+			t.Errorf("%s is %v, want %v", name, got, want)
+		}
+		inside(after)[name] = inside(before)[name]
+		after["peer_expose_groups"], before["peer_expose_groups"] = nil, nil
+		if !reflect.DeepEqual(after, before) {
+			t.Errorf("%s moved more than itself: %v became %v", name, before, after)
 		}
 		moved++
-		refused(t, put(settings(other)), problem.KindInvalid, field, "is not available yet")
 	}
-	for name, value := range members {
+	for name, value := range read() {
 		if extra, ok := value.(map[string]any); ok {
 			for name, value := range extra {
-				try(name, "settings.extra."+name, value, func(v any) map[string]any {
-					return map[string]any{"extra": map[string]any{name: v}}
-				})
+				move(name, value, "extra")
 			}
 			continue
 		}
-		try(name, "settings."+name, value, func(v any) map[string]any { return map[string]any{name: v} })
+		move(name, value, "")
 	}
-	if moved != 18 {
-		t.Errorf("%d settings were tried, want 18", moved)
+	if moved != 21 {
+		t.Errorf("%d settings were tried, want 21", moved)
 	}
-	_, err = f.UpdateAccountSettings(t.Context(), f.owner, api.AccountSettingsRequest{JwtGroupsEnabled: new(true)}, "")
-	refused(t, err, problem.KindInvalid, "jwt_groups_enabled", "is not available yet and stays false")
+	kept := read()
+	second := must(New(t.Context(), f.cfg))(t)
+	if again := members(t, must(second.ListAccounts(t.Context(), f.owner))(t)[0].Settings); !reflect.DeepEqual(again, kept) {
+		t.Errorf("after a restart %v, before %v", again, kept)
+	}
+	event := must2(f.ListAuditEvents(t.Context(), f.owner, api.ListAuditEventsParams{Limit: new(1)}))(t)[0]
+	if event.Before == nil || event.After == nil || reflect.DeepEqual(*event.Before, *event.After) {
+		t.Errorf("the audit tells no change: %v, %v", event.Before, event.After)
+	}
+}
+
+func members(t *testing.T, value any) (m map[string]any) {
+	t.Helper()
+	text, err := json.Marshal(value)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(text, &m); err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+func TestSettingsAreChecked(t *testing.T) {
+	f := fresh(t)
+	web := f.group("web")
+	patch := func(req api.AccountSettingsRequest) error {
+		_, err := f.UpdateAccountSettings(t.Context(), f.owner, req, "")
+		return err
+	}
+	refused(t, patch(api.AccountSettingsRequest{PeerLoginExpiration: new(3599)}), problem.KindInvalid, "peer_login_expiration", "3600")
+	refused(t, patch(api.AccountSettingsRequest{PeerLoginExpiration: new(15552001)}), problem.KindInvalid, "peer_login_expiration", "15552000")
+	refused(t, patch(api.AccountSettingsRequest{PeerInactivityExpiration: new(0)}), problem.KindInvalid, "peer_inactivity_expiration", "1")
+	refused(t, patch(api.AccountSettingsRequest{AutoUpdateVersion: new("newest")}), problem.KindInvalid, "auto_update_version", "")
+	refused(t, patch(api.AccountSettingsRequest{PeerExposeEnabled: new(true)}), problem.KindInvalid, "peer_expose_groups", "must name a group")
+	refused(t, patch(api.AccountSettingsRequest{PeerExposeGroups: &[]string{"gone"}}), problem.KindInvalid, "peer_expose_groups[0]", `unknown group id "gone"`)
+	_, err := f.UpdateAccount(t.Context(), f.owner, f.owner.AccountID, api.AccountRequest{Settings: api.NestedSettingsRequest{
+		Extra: &api.NestedSettingsExtraRequest{NetworkTrafficLogsGroups: &[]string{"web", web.Id}},
+	}}, "")
+	refused(t, err, problem.KindInvalid, "settings.extra.network_traffic_logs_groups[1]", "same group")
+
+	// A group that a setting names is in use.
+	if err := patch(api.AccountSettingsRequest{PeerExposeEnabled: new(true), PeerExposeGroups: &[]string{"web"}}); err != nil {
+		t.Fatal(err)
+	}
+	refused(t, patch(api.AccountSettingsRequest{PeerExposeGroups: &[]string{}}), problem.KindInvalid, "peer_expose_groups", "must name a group")
+	refused(t, f.DeleteGroup(t.Context(), f.owner, web.Id, ""), problem.KindInUse, "", `group has been linked to account "settings"`)
+	if err := patch(api.AccountSettingsRequest{PeerExposeEnabled: new(false), PeerExposeGroups: &[]string{}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.DeleteGroup(t.Context(), f.owner, web.Id, ""); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Peers keep their place when the range changes, in the map too.
+func TestNetworkRangeMovesPeers(t *testing.T) {
+	f := fresh(t)
+	patch := func(network string) error {
+		_, err := f.UpdateAccountSettings(t.Context(), f.owner, api.AccountSettingsRequest{NetworkRange: &network}, "")
+		return err
+	}
+	if err := patch("100.99.0.0/16"); err != nil {
+		t.Fatal(err)
+	}
+	a, b := f.enroll("a"), f.enroll("b")
+	must(f.UpdatePeer(t.Context(), f.owner, b.Id, api.PeerRequest{Ip: new("100.99.2.7")}, ""))(t)
+	refused(t, patch("10.0.0.0/24"), problem.KindInvalid, "network_range", "1 of the 2 peers")
+	if err := patch("10.0.0.0/16"); err != nil {
+		t.Fatal(err)
+	}
+	for id, want := range map[string]string{a.Id: "10.0.0.1", b.Id: "10.0.2.7"} {
+		peer := must(f.GetPeer(t.Context(), f.owner, id))(t)
+		if self := f.selfOf(id); peer.Ip != want || self.Ip != want || self.Network != "10.0.0.0/16" {
+			t.Errorf("the peer has %s, its map says %s in %s; want %s", peer.Ip, self.Ip, self.Network, want)
+		}
+	}
+	if c := f.enroll("c"); c.Ip != "10.0.0.3" {
+		t.Errorf("the next peer has %s", c.Ip)
+	}
 }
 
 // The nested form changes what has an effect and leaves alone what is absent.
@@ -84,23 +172,6 @@ func TestNestedSettings(t *testing.T) {
 	}
 	_, err := f.UpdateAccount(t.Context(), f.owner, id, api.AccountRequest{Settings: api.NestedSettingsRequest{NetworkRange: new("10.0.0.0/30")}}, "")
 	refused(t, err, problem.KindInvalid, "settings.network_range", "")
-}
-
-// What existing clients send with every change of a peer.
-func TestPeerFlags(t *testing.T) {
-	f := fresh(t)
-	peer := f.enroll("laptop")
-	put := func(req api.PeerRequest) error {
-		_, err := f.UpdatePeer(t.Context(), f.owner, peer.Id, req, "")
-		return err
-	}
-	off := new(false)
-	if err := put(api.PeerRequest{Name: new("desk"), SshEnabled: off, LoginExpirationEnabled: off, InactivityExpirationEnabled: off, ApprovalRequired: off}); err != nil {
-		t.Error(err)
-	}
-	refused(t, put(api.PeerRequest{LoginExpirationEnabled: new(true)}), problem.KindPrecondition, "", "enrolled by a setup key")
-	refused(t, put(api.PeerRequest{InactivityExpirationEnabled: new(true)}), problem.KindPrecondition, "", "enrolled by a setup key")
-	refused(t, put(api.PeerRequest{SshEnabled: new(true)}), problem.KindInvalid, "ssh_enabled", "not available yet")
 }
 
 func TestPeerReferrers(t *testing.T) {

@@ -100,7 +100,7 @@ func (s *State) newNetwork(at time.Time) store.Account {
 	pool := ipam.NewPool()
 	return store.Account{
 		ID: newID(), Serial: 1, Epoch: newEpoch(at), Version: 1, NextOrdinal: ipam.FirstOrdinal, Network: pool.V4.String(), NetworkV6: pool.V6.String(),
-		DNSDomain: s.cfg.DNSDomain, OnboardingFlowPending: false, CreatedAt: at,
+		DNSDomain: s.cfg.DNSDomain, Settings: "{}", CreatedAt: at,
 	}
 }
 
@@ -138,7 +138,7 @@ func (w *write) setUp(owner NewOwner, password string) (made FreshNetwork, err e
 	if err := w.firstSecrets(owner, &made); err != nil {
 		return made, err
 	}
-	if err := w.note("account.create", w.account.ID, owner.Email, nil, settingsAudit(w.account)); err != nil {
+	if err := w.note("account.create", w.account.ID, owner.Email, nil, auditedSettings(w.account)); err != nil {
 		return made, err
 	}
 	return made, w.finish()

@@ -22,16 +22,18 @@ type Account struct {
 	OnboardingFlowPending bool
 	SignupFormPending     bool
 	Domain                string
-	CreatedAt             time.Time
-	CreatedBy             string
+	// Settings is JSON: the settings without a column of their own.
+	Settings  string
+	CreatedAt time.Time
+	CreatedBy string
 }
 
 // Accounts is the table of accounts.
 var Accounts = newTable("account", 1, `id serial epoch version next_ordinal network network_v6 dns_domain peer_approval
-	onboarding_flow_pending signup_form_pending domain created_at created_by`, func(a *Account) []any {
+	onboarding_flow_pending signup_form_pending domain settings created_at created_by`, func(a *Account) []any {
 	return []any{
 		&a.ID, &a.Serial, &a.Epoch, &a.Version, &a.NextOrdinal, &a.Network, &a.NetworkV6, &a.DNSDomain, &a.PeerApproval,
-		&a.OnboardingFlowPending, &a.SignupFormPending, &a.Domain, stamp(&a.CreatedAt), &a.CreatedBy,
+		&a.OnboardingFlowPending, &a.SignupFormPending, &a.Domain, &a.Settings, stamp(&a.CreatedAt), &a.CreatedBy,
 	}
 })
 

@@ -153,7 +153,7 @@ func ordinals(t *testing.T, s *Store) {
 // lookups asks every remaining question once.
 func lookups(t *testing.T, s *Store) {
 	a := someAccount("a")
-	p := Peer{ID: "p", AccountID: "a", Ordinal: 1, DNSLabel: "one", IP: "100.64.0.1", MachineKey: []byte{1}, WireGuardKey: []byte{2}, CreatedAt: at}
+	p := Peer{ID: "p", AccountID: "a", Ordinal: 1, DNSLabel: "one", IP: "100.64.0.1", IPv6: "fd00::1", MachineKey: []byte{1}, WireGuardKey: []byte{2}, CreatedAt: at}
 	key := "g"
 	g := Object{ID: "g", AccountID: "a", Kind: KindGroup, Name: "web", NameKey: &key, CreatedAt: at, Body: "{}"}
 	m := Membership{GroupID: "g", PeerID: "p", AccountID: "a", Position: 1, Source: "api"}
@@ -161,7 +161,7 @@ func lookups(t *testing.T, s *Store) {
 	tok := Token{ID: "t", AccountID: "a", UserID: "u", SHA256: []byte{1}, CreatedAt: at, ExpiresAt: at}
 	k := SetupKey{ID: "k", AccountID: "a", SHA256: []byte{1}, CreatedAt: at, UpdatedAt: at}
 	mustWrite(t, s, func(ctx context.Context, tx *Tx) error {
-		return errors.Join(Accounts.Insert(ctx, tx, &a), Peers.Insert(ctx, tx, &p), Objects.Insert(ctx, tx, &g), Memberships.Insert(ctx, tx, &m),
+		return errors.Join(Accounts.Insert(ctx, tx, &a), Peers.Insert(ctx, tx, &p), AddLabels(ctx, tx, "a", "p", []string{"extra"}), Objects.Insert(ctx, tx, &g), Memberships.Insert(ctx, tx, &m),
 			Users.Insert(ctx, tx, &u), Tokens.Insert(ctx, tx, &tok), SetupKeys.Insert(ctx, tx, &k), TouchToken(ctx, tx, "t", at))
 	})
 	tok.LastUsed = at
@@ -171,6 +171,10 @@ func lookups(t *testing.T, s *Store) {
 		same(t, map[string]bool{"p": true})(KnownPeers(ctx, tx, "a", []string{"p", "q"}))
 		same(t, []Peer{p})(PeersByKey(ctx, tx, []byte{1}, []byte{9}))
 		same(t, "p")(PeerWithAddress(ctx, tx, "a", p.IP))
+		same(t, "p")(PeerWithAddress(ctx, tx, "a", p.IPv6))
+		same(t, "p")(PeerWithLabel(ctx, tx, "a", "one"))
+		same(t, "p")(PeerWithLabel(ctx, tx, "a", "extra"))
+		same(t, "")(PeerWithLabel(ctx, tx, "b", "extra"))
 		same(t, "")(PeerWithLabel(ctx, tx, "a", "two"))
 		same(t, 1)(CountPeers(ctx, tx, "a"))
 		same(t, []Membership{m})(GroupMembers(ctx, tx, "g"))
@@ -183,6 +187,10 @@ func lookups(t *testing.T, s *Store) {
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+	err = s.Write(t.Context(), func(tx *Tx) error { return AddLabels(t.Context(), tx, "a", "p", []string{"extra"}) })
+	if !errors.Is(err, ErrExists) {
+		t.Error("a label has two holders:", err)
 	}
 	mustWrite(t, s, func(ctx context.Context, tx *Tx) error {
 		if err := Peers.Update(ctx, tx, &Peer{ID: "q", MachineKey: []byte{5}, WireGuardKey: []byte{6}}); !errors.Is(err, ErrNoRow) {

@@ -17,6 +17,8 @@ const (
 	KindSetupKey = "setup-key"
 	KindPeer     = "peer"
 	KindUser     = "user"
+	KindInvite   = "invite"
+	KindAccount  = "account"
 )
 
 // An Object is a noun that is kept as JSON.

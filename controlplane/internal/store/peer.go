@@ -15,12 +15,18 @@ type Peer struct {
 	Ordinal  uint32
 	Name     string
 	DNSLabel string
+	// ExtraDNSLabels are further labels; AddLabels keeps them unique.
+	ExtraDNSLabels []string
 	// IP and IPv6 are the overlay addresses.
 	IP, IPv6         string
 	MachineKey       []byte
 	WireGuardKey     []byte
 	ApprovalRequired bool
 	Ephemeral        bool
+	SSHEnabled       bool
+	// LoginExpirationEnabled and InactivityExpirationEnabled are for peers
+	// that a person enrolled.
+	LoginExpirationEnabled, InactivityExpirationEnabled bool
 	// SetupKeyID or UserID says how it enrolled; the other is empty.
 	SetupKeyID, UserID string
 	CreatedAt          time.Time
@@ -28,11 +34,11 @@ type Peer struct {
 }
 
 // Peers is the table of peers.
-var Peers = newTable("peer", 1, `id account_id seq ordinal name dns_label ip ipv6 machine_key wireguard_key approval_required ephemeral
-	setup_key_id user_id created_at version`, func(p *Peer) []any {
+var Peers = newTable("peer", 1, `id account_id seq ordinal name dns_label extra_dns_labels ip ipv6 machine_key wireguard_key approval_required
+	ephemeral ssh_enabled login_expiration_enabled inactivity_expiration_enabled setup_key_id user_id created_at version`, func(p *Peer) []any {
 	return []any{
-		&p.ID, &p.AccountID, &p.Seq, &p.Ordinal, &p.Name, &p.DNSLabel, &p.IP, &p.IPv6, &p.MachineKey, &p.WireGuardKey,
-		&p.ApprovalRequired, &p.Ephemeral, &p.SetupKeyID, &p.UserID, stamp(&p.CreatedAt), &p.Version,
+		&p.ID, &p.AccountID, &p.Seq, &p.Ordinal, &p.Name, &p.DNSLabel, inJSON(&p.ExtraDNSLabels), &p.IP, &p.IPv6, &p.MachineKey, &p.WireGuardKey,
+		&p.ApprovalRequired, &p.Ephemeral, &p.SSHEnabled, &p.LoginExpirationEnabled, &p.InactivityExpirationEnabled, &p.SetupKeyID, &p.UserID, stamp(&p.CreatedAt), &p.Version,
 	}
 })
 
@@ -69,14 +75,28 @@ func KnownPeers(ctx context.Context, tx *Tx, accountID string, ids []string) (ma
 	return known, nil
 }
 
-// PeerWithAddress returns the id of the peer that has an overlay address; empty when none has.
+// PeerWithAddress returns the id of the peer that has an overlay address of
+// either family; empty when none has.
 func PeerWithAddress(ctx context.Context, tx *Tx, accountID, ip string) (string, error) {
-	return optionalText(ctx, tx, "SELECT id FROM peer WHERE account_id = ? AND ip = ?", accountID, ip)
+	return optionalText(ctx, tx, "SELECT id FROM peer WHERE account_id = ? AND (ip = ? OR ipv6 = ?)", accountID, ip, ip)
 }
 
-// PeerWithLabel returns the id of the peer that has a DNS label; empty when none has.
+// PeerWithLabel returns the id of the peer that has a DNS label, as its own or
+// as an extra one; empty when none has.
 func PeerWithLabel(ctx context.Context, tx *Tx, accountID, label string) (string, error) {
-	return optionalText(ctx, tx, "SELECT id FROM peer WHERE account_id = ? AND dns_label = ?", accountID, label)
+	return optionalText(ctx, tx, `SELECT id FROM peer WHERE account_id = ? AND dns_label = ?
+		UNION ALL SELECT peer_id FROM peer_label WHERE account_id = ? AND label = ? LIMIT 1`, accountID, label, accountID, label)
+}
+
+// AddLabels keeps the extra DNS labels of a new peer apart from those of all
+// others; ErrExists when one is taken. They go with the peer.
+func AddLabels(ctx context.Context, tx *Tx, accountID, peerID string, labels []string) error {
+	for _, label := range labels {
+		if _, err := tx.exec(ctx, "INSERT INTO peer_label (account_id, label, peer_id) VALUES (?, ?, ?)", accountID, label, peerID); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // CountPeers returns how many peers an account has.

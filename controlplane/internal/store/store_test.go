@@ -59,7 +59,7 @@ func opened(t *testing.T, cfg Config) *Store {
 var at = time.Date(2026, 1, 2, 3, 4, 5, 6e6, time.UTC)
 
 func someAccount(id string) Account {
-	return Account{ID: id, Epoch: "e", Version: 1, NextOrdinal: 1, Network: "100.64.0.0/16", NetworkV6: "fd00::/48", DNSDomain: "d", CreatedAt: at}
+	return Account{ID: id, Epoch: "e", Version: 1, NextOrdinal: 1, Network: "100.64.0.0/16", NetworkV6: "fd00::/48", DNSDomain: "d", Settings: "{}", CreatedAt: at}
 }
 
 func TestConformance(t *testing.T) {
@@ -91,14 +91,15 @@ func rowsRoundTrip(t *testing.T, s *Store) {
 	u := User{ID: "u", AccountID: "a", Seq: 1, Email: "x@y", Name: "ü", Role: "owner", Invited: true, AutoGroups: []string{"g"}, CreatedAt: at, Version: 1}
 	tok := Token{ID: "t", AccountID: "a", UserID: "u", Seq: 2, SHA256: []byte{0, 1, 255}, CreatedAt: at, ExpiresAt: at.Add(time.Hour), ExpiresIn: 1, Version: 1}
 	k := SetupKey{ID: "k", AccountID: "a", Seq: 3, Name: "k", SHA256: []byte{9}, AutoGroups: []string{"g"}, Revoked: true, CreatedAt: at, UpdatedAt: at, Version: 1}
-	p := Peer{ID: "p", AccountID: "a", Seq: 4, Ordinal: 4_000_000_000, MachineKey: []byte{1}, WireGuardKey: []byte{2}, CreatedAt: at, Version: 1}
+	p := Peer{ID: "p", AccountID: "a", Seq: 4, Ordinal: 4_000_000_000, MachineKey: []byte{1}, WireGuardKey: []byte{2}, ExtraDNSLabels: []string{"x"}, SSHEnabled: true, InactivityExpirationEnabled: true, CreatedAt: at, Version: 1}
+	inv := Invite{ID: "i", AccountID: "a", Seq: 8, Email: "New@y", Name: "n", Role: "user", SHA256: []byte{7}, CreatedAt: at, ExpiresAt: at.Add(time.Hour), Version: 1}
 	key := "api/g"
 	o := Object{ID: "g", AccountID: "a", Kind: KindGroup, Seq: 5, Name: "g", NameKey: &key, CreatedAt: at, Version: 1, Body: "{}"}
 	free := Object{ID: "q", AccountID: "a", Kind: KindPolicy, Seq: 6, Name: "q", CreatedAt: at, Version: 1, Body: "{}"}
 	m := Membership{GroupID: "g", PeerID: "p", AccountID: "a", Position: 7, Source: "api"}
 	mustWrite(t, s, func(ctx context.Context, tx *Tx) error {
 		return errors.Join(Accounts.Insert(ctx, tx, &a), Users.Insert(ctx, tx, &u), Tokens.Insert(ctx, tx, &tok), SetupKeys.Insert(ctx, tx, &k),
-			Peers.Insert(ctx, tx, &p), Objects.Insert(ctx, tx, &o), Objects.Insert(ctx, tx, &free), Memberships.Insert(ctx, tx, &m),
+			Peers.Insert(ctx, tx, &p), Objects.Insert(ctx, tx, &o), Objects.Insert(ctx, tx, &free), Invites.Insert(ctx, tx, &inv), Memberships.Insert(ctx, tx, &m),
 			PutPresence(ctx, tx, []Presence{{PeerID: "p", LastSeen: at, Facts: "{}"}, {PeerID: "gone", LastSeen: at, Facts: "{}"}}))
 	})
 	p.Name = "renamed"
@@ -118,6 +119,10 @@ func rowsRoundTrip(t *testing.T, s *Store) {
 		same(t, 0)(CountOwners(ctx, tx, "a", "u"))
 		same(t, []SetupKey{k})(AccountSetupKeys(ctx, tx, "a"))
 		same(t, []Peer{p})(AccountPeers(ctx, tx, "a"))
+		same(t, []Invite{inv})(AccountInvites(ctx, tx, "a"))
+		same(t, []Invite{inv})(InvitesTo(ctx, tx, "a", "new@Y"))
+		same(t, inv)(FindInvite(ctx, tx, "a", "i"))
+		same(t, inv)(FindInviteBySecret(ctx, tx, []byte{7}))
 		same(t, []Object{o, free})(AccountObjects(ctx, tx, "a"))
 		same(t, []Membership{m})(AccountMemberships(ctx, tx, "a"))
 		same(t, []Presence{{PeerID: "p", LastSeen: at, Facts: "{}"}})(AccountPresence(ctx, tx, "a"))

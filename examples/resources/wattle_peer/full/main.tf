@@ -15,4 +15,6 @@ resource "wattle_peer" "example" {
   approval_required = true
   id                = data.wattle_peer.other.id
   ip                = "100.64.0.101"
+  ipv6              = "fd00::1"
+  ssh_enabled       = true
 }

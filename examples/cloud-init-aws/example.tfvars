@@ -1,0 +1,3 @@
+agent_url    = "https://downloads.example.org/wattle_linux_amd64"
+agent_sha256 = "0000000000000000000000000000000000000000000000000000000000000000"
+ami          = "ami-0123456789abcdef0"

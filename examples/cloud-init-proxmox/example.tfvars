@@ -1,0 +1,4 @@
+agent_url    = "https://downloads.example.org/wattle_linux_amd64"
+agent_sha256 = "0000000000000000000000000000000000000000000000000000000000000000"
+node         = "pve"
+image        = "local:iso/debian-12.img"

@@ -1,0 +1,15 @@
+// Package unit holds the files with which systemd runs the agent.
+package unit
+
+import _ "embed"
+
+// Agent is the unit of `wattle daemon`; systemd knows it as wattle.service. It
+// needs the user that AgentUser makes.
+//
+//go:embed wattle.service
+var Agent string
+
+// AgentUser makes the user and the group of the agent (sysusers.d(5)).
+//
+//go:embed wattle.sysusers
+var AgentUser string
