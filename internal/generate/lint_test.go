@@ -101,7 +101,7 @@ func TestRefusals(t *testing.T) {
 		{"R1 minProperties of what is always there", "discount: {type: [integer, \"null\"]", "discount: {type: [integer]", "R1", "stands in minProperties and must be nullable", ""},
 		{"noun without a path", "path: /api/vendors, ", "", "noun", "needs name and path", "x-terraform-resource: {name: vendor"},
 		{"noun with a path that is not there", "path: /api/vendors, ", "path: /api/sellers, ", "noun", "is not in the contract", "path: /api/sellers"},
-		{"singleton with DELETE", "    patch:\n      operationId: updateHouseRules", "    delete:\n      operationId: deleteHouseRules\n      description: Removes the rules.\n      x-permission: house_rules:delete\n      responses:\n        \"200\": {description: Gone.}\n    patch:\n      operationId: updateHouseRules", "noun", "has no place", "delete:\n      operationId: deleteHouseRules"},
+		{"singleton with POST", "    patch:\n      operationId: updateHouseRules", "    post:\n      operationId: createHouseRules\n      description: Makes the rules.\n      x-permission: house_rules:create\n      responses:\n        \"200\": {description: Gone.}\n    patch:\n      operationId: updateHouseRules", "noun", "has no place", "post:\n      operationId: createHouseRules"},
 		{"reference to no noun", "x-terraform: {references: reader, optIn: true}}\n        issued", "x-terraform: {references: ghost, optIn: true}}\n        issued", "noun", "which is no noun", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
