@@ -1594,6 +1594,9 @@ type GroupMembership struct {
 
 	// PeerId The id of the peer.
 	PeerId string `json:"peer_id"`
+
+	// Version Always 1, since an edge is there or it is not; the ETag.
+	Version int64 `json:"version"`
 }
 
 // GroupMembershipRequest The peer to put into the group.
@@ -3012,6 +3015,9 @@ type AccountId = string
 // Cursor defines model for Cursor.
 type Cursor = string
 
+// Fields defines model for Fields.
+type Fields = []string
+
 // GroupId defines model for GroupId.
 type GroupId = string
 
@@ -3240,6 +3246,12 @@ type ListGroupMembershipsParams struct {
 	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
+// DeleteGroupMembershipParams defines parameters for DeleteGroupMembership.
+type DeleteGroupMembershipParams struct {
+	// IfMatch The ETag of the object as the caller knows it; 412 when the object changed since (RFC 9110, section 13.1.1). Absent, the last write wins.
+	IfMatch *IfMatch `json:"If-Match,omitempty"`
+}
+
 // ListPeersParams defines parameters for ListPeers.
 type ListPeersParams struct {
 	// Name Only the objects with exactly this name.
@@ -3400,6 +3412,12 @@ type ListTokensParams struct {
 
 	// Cursor Where the page begins, as the `Link` header of the page before it told (RFC 8288).
 	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+}
+
+// DeleteTokenParams defines parameters for DeleteToken.
+type DeleteTokenParams struct {
+	// IfMatch The ETag of the object as the caller knows it; 412 when the object changed since (RFC 9110, section 13.1.1). Absent, the last write wins.
+	IfMatch *IfMatch `json:"If-Match,omitempty"`
 }
 
 // EnrollAgentJSONRequestBody defines body for EnrollAgent for application/json ContentType.
@@ -3957,7 +3975,7 @@ type ServerInterface interface {
 	CreateGroupMembership(w http.ResponseWriter, r *http.Request, groupId GroupId)
 	// DeleteGroupMembership Take a peer out of a group.
 	// (DELETE /api/groups/{group_id}/peers/{peer_id})
-	DeleteGroupMembership(w http.ResponseWriter, r *http.Request, groupId GroupId, peerId PeerId)
+	DeleteGroupMembership(w http.ResponseWriter, r *http.Request, groupId GroupId, peerId PeerId, params DeleteGroupMembershipParams)
 	// GetGroupMembership Read a membership.
 	// (GET /api/groups/{group_id}/peers/{peer_id})
 	GetGroupMembership(w http.ResponseWriter, r *http.Request, groupId GroupId, peerId PeerId)
@@ -4021,6 +4039,9 @@ type ServerInterface interface {
 	// UpdateSetupKey Change a setup key.
 	// (PUT /api/setup-keys/{setup_key_id})
 	UpdateSetupKey(w http.ResponseWriter, r *http.Request, setupKeyId SetupKeyId, params UpdateSetupKeyParams)
+	// RevokeSetupKey Revoke a setup key.
+	// (POST /api/setup-keys/{setup_key_id}/revoke)
+	RevokeSetupKey(w http.ResponseWriter, r *http.Request, setupKeyId SetupKeyId)
 	// ListTerraformStates List the Terraform states.
 	// (GET /api/terraform/states)
 	ListTerraformStates(w http.ResponseWriter, r *http.Request)
@@ -4074,7 +4095,7 @@ type ServerInterface interface {
 	CreateToken(w http.ResponseWriter, r *http.Request, userId UserId)
 	// DeleteToken Revoke a token.
 	// (DELETE /api/users/{user_id}/tokens/{token_id})
-	DeleteToken(w http.ResponseWriter, r *http.Request, userId UserId, tokenId TokenId)
+	DeleteToken(w http.ResponseWriter, r *http.Request, userId UserId, tokenId TokenId, params DeleteTokenParams)
 	// GetToken Read a token.
 	// (GET /api/users/{user_id}/tokens/{token_id})
 	GetToken(w http.ResponseWriter, r *http.Request, userId UserId, tokenId TokenId)
@@ -5573,8 +5594,32 @@ func (siw *ServerInterfaceWrapper) DeleteGroupMembership(w http.ResponseWriter, 
 		return
 	}
 
+	// Parameter object where we will unmarshal all parameters from the context
+	var params DeleteGroupMembershipParams
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "If-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
+		var IfMatch IfMatch
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "If-Match", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "If-Match", Err: err})
+			return
+		}
+
+		params.IfMatch = &IfMatch
+
+	}
+
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		siw.Handler.DeleteGroupMembership(w, r, groupId, peerId)
+		siw.Handler.DeleteGroupMembership(w, r, groupId, peerId, params)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -6400,6 +6445,32 @@ func (siw *ServerInterfaceWrapper) UpdateSetupKey(w http.ResponseWriter, r *http
 	handler.ServeHTTP(w, r)
 }
 
+// RevokeSetupKey operation middleware
+func (siw *ServerInterfaceWrapper) RevokeSetupKey(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "setup_key_id" -------------
+	var setupKeyId SetupKeyId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "setup_key_id", r.PathValue("setup_key_id"), &setupKeyId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "setup_key_id", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.RevokeSetupKey(w, r, setupKeyId)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
 // ListTerraformStates operation middleware
 func (siw *ServerInterfaceWrapper) ListTerraformStates(w http.ResponseWriter, r *http.Request) {
 
@@ -7087,8 +7158,32 @@ func (siw *ServerInterfaceWrapper) DeleteToken(w http.ResponseWriter, r *http.Re
 		return
 	}
 
+	// Parameter object where we will unmarshal all parameters from the context
+	var params DeleteTokenParams
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "If-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
+		var IfMatch IfMatch
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "If-Match", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "If-Match", Err: err})
+			return
+		}
+
+		params.IfMatch = &IfMatch
+
+	}
+
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		siw.Handler.DeleteToken(w, r, userId, tokenId)
+		siw.Handler.DeleteToken(w, r, userId, tokenId, params)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -7313,6 +7408,7 @@ func HandlerWithOptions(si ServerInterface, options StdHTTPServerOptions) http.H
 	m.HandleFunc(http.MethodDelete+" "+options.BaseURL+"/api/setup-keys/{setup_key_id}", wrapper.DeleteSetupKey)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/setup-keys/{setup_key_id}", wrapper.GetSetupKey)
 	m.HandleFunc(http.MethodPut+" "+options.BaseURL+"/api/setup-keys/{setup_key_id}", wrapper.UpdateSetupKey)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/api/setup-keys/{setup_key_id}/revoke", wrapper.RevokeSetupKey)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/terraform/states", wrapper.ListTerraformStates)
 	m.HandleFunc(http.MethodDelete+" "+options.BaseURL+"/api/terraform/states/{state_name}", wrapper.DeleteTerraformState)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/terraform/states/{state_name}", wrapper.GetTerraformState)
@@ -8230,6 +8326,7 @@ func (response CreateGroupMembership200JSONResponse) VisitCreateGroupMembershipR
 type DeleteGroupMembershipRequestObject struct {
 	GroupId GroupId `json:"group_id"`
 	PeerId  PeerId  `json:"peer_id"`
+	Params  DeleteGroupMembershipParams
 }
 
 type DeleteGroupMembershipResponseObject interface {
@@ -8720,6 +8817,28 @@ func (response UpdateSetupKey200JSONResponse) VisitUpdateSetupKeyResponse(w http
 	return err
 }
 
+type RevokeSetupKeyRequestObject struct {
+	SetupKeyId SetupKeyId `json:"setup_key_id"`
+}
+
+type RevokeSetupKeyResponseObject interface {
+	VisitRevokeSetupKeyResponse(w http.ResponseWriter) error
+}
+
+type RevokeSetupKey200JSONResponse SetupKey
+
+func (response RevokeSetupKey200JSONResponse) VisitRevokeSetupKeyResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type ListTerraformStatesRequestObject struct {
 }
 
@@ -9121,6 +9240,7 @@ func (response CreateToken200JSONResponse) VisitCreateTokenResponse(w http.Respo
 type DeleteTokenRequestObject struct {
 	UserId  UserId  `json:"user_id"`
 	TokenId TokenId `json:"token_id"`
+	Params  DeleteTokenParams
 }
 
 type DeleteTokenResponseObject interface {
@@ -9346,6 +9466,9 @@ type StrictServerInterface interface {
 	// UpdateSetupKey Change a setup key.
 	// (PUT /api/setup-keys/{setup_key_id})
 	UpdateSetupKey(ctx context.Context, request UpdateSetupKeyRequestObject) (UpdateSetupKeyResponseObject, error)
+	// RevokeSetupKey Revoke a setup key.
+	// (POST /api/setup-keys/{setup_key_id}/revoke)
+	RevokeSetupKey(ctx context.Context, request RevokeSetupKeyRequestObject) (RevokeSetupKeyResponseObject, error)
 	// ListTerraformStates List the Terraform states.
 	// (GET /api/terraform/states)
 	ListTerraformStates(ctx context.Context, request ListTerraformStatesRequestObject) (ListTerraformStatesResponseObject, error)
@@ -10544,11 +10667,12 @@ func (sh *strictHandler) CreateGroupMembership(w http.ResponseWriter, r *http.Re
 }
 
 // DeleteGroupMembership operation middleware
-func (sh *strictHandler) DeleteGroupMembership(w http.ResponseWriter, r *http.Request, groupId GroupId, peerId PeerId) {
+func (sh *strictHandler) DeleteGroupMembership(w http.ResponseWriter, r *http.Request, groupId GroupId, peerId PeerId, params DeleteGroupMembershipParams) {
 	var request DeleteGroupMembershipRequestObject
 
 	request.GroupId = groupId
 	request.PeerId = peerId
+	request.Params = params
 
 	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
 		return sh.ssi.DeleteGroupMembership(ctx, request.(DeleteGroupMembershipRequestObject))
@@ -11155,6 +11279,32 @@ func (sh *strictHandler) UpdateSetupKey(w http.ResponseWriter, r *http.Request, 
 	}
 }
 
+// RevokeSetupKey operation middleware
+func (sh *strictHandler) RevokeSetupKey(w http.ResponseWriter, r *http.Request, setupKeyId SetupKeyId) {
+	var request RevokeSetupKeyRequestObject
+
+	request.SetupKeyId = setupKeyId
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.RevokeSetupKey(ctx, request.(RevokeSetupKeyRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "RevokeSetupKey")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(RevokeSetupKeyResponseObject); ok {
+		if err := validResponse.VisitRevokeSetupKeyResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
 // ListTerraformStates operation middleware
 func (sh *strictHandler) ListTerraformStates(w http.ResponseWriter, r *http.Request) {
 	var request ListTerraformStatesRequestObject
@@ -11641,11 +11791,12 @@ func (sh *strictHandler) CreateToken(w http.ResponseWriter, r *http.Request, use
 }
 
 // DeleteToken operation middleware
-func (sh *strictHandler) DeleteToken(w http.ResponseWriter, r *http.Request, userId UserId, tokenId TokenId) {
+func (sh *strictHandler) DeleteToken(w http.ResponseWriter, r *http.Request, userId UserId, tokenId TokenId, params DeleteTokenParams) {
 	var request DeleteTokenRequestObject
 
 	request.UserId = userId
 	request.TokenId = tokenId
+	request.Params = params
 
 	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
 		return sh.ssi.DeleteToken(ctx, request.(DeleteTokenRequestObject))

@@ -125,21 +125,21 @@ var Operations = map[string]Operation{
 	"GetTerraformStateVersion":     {ID: "GetTerraformStateVersion", Method: "GET", Path: "/api/terraform/states/{state_name}/versions/{state_version}", Permission: "terraform_states:update", Credential: UserCredential, Writes: false},
 	"GetToken":                     {ID: "GetToken", Method: "GET", Path: "/api/users/{user_id}/tokens/{token_id}", Permission: "tokens:read", Credential: UserCredential, Writes: false},
 	"GetUser":                      {ID: "GetUser", Method: "GET", Path: "/api/users/{user_id}", Permission: "users:read", Credential: UserCredential, Writes: false},
-	"ListAccessiblePeers":          {ID: "ListAccessiblePeers", Method: "GET", Path: "/api/peers/{peer_id}/accessible-peers", Permission: "peers:read", Credential: UserCredential, Writes: false},
-	"ListAccounts":                 {ID: "ListAccounts", Method: "GET", Path: "/api/accounts", Permission: "accounts:read", Credential: UserCredential, Writes: false},
-	"ListAuditEvents":              {ID: "ListAuditEvents", Method: "GET", Path: "/api/events/audit", Permission: "events:read", Credential: UserCredential, Writes: false},
+	"ListAccessiblePeers":          {ID: "ListAccessiblePeers", Method: "GET", Path: "/api/peers/{peer_id}/accessible-peers", Permission: "peers:read", Credential: UserCredential, Writes: false, Conditional: true},
+	"ListAccounts":                 {ID: "ListAccounts", Method: "GET", Path: "/api/accounts", Permission: "accounts:read", Credential: UserCredential, Writes: false, Conditional: true},
+	"ListAuditEvents":              {ID: "ListAuditEvents", Method: "GET", Path: "/api/events/audit", Permission: "events:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"ListDnsRecords":               {ID: "ListDnsRecords", Method: "GET", Path: "/api/dns/zones/{zone_id}/records", Permission: "dns:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"ListDnsZones":                 {ID: "ListDnsZones", Method: "GET", Path: "/api/dns/zones", Permission: "dns:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"ListGroupMemberships":         {ID: "ListGroupMemberships", Method: "GET", Path: "/api/groups/{group_id}/peers", Permission: "groups:read", Credential: UserCredential, Writes: false, Conditional: true},
-	"ListGroupReferrers":           {ID: "ListGroupReferrers", Method: "GET", Path: "/api/groups/{group_id}/referrers", Permission: "groups:read", Credential: UserCredential, Writes: false},
+	"ListGroupReferrers":           {ID: "ListGroupReferrers", Method: "GET", Path: "/api/groups/{group_id}/referrers", Permission: "groups:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"ListGroups":                   {ID: "ListGroups", Method: "GET", Path: "/api/groups", Permission: "groups:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"ListNameserverGroups":         {ID: "ListNameserverGroups", Method: "GET", Path: "/api/dns/nameservers", Permission: "nameservers:read", Credential: UserCredential, Writes: false, Conditional: true},
-	"ListPeerReferrers":            {ID: "ListPeerReferrers", Method: "GET", Path: "/api/peers/{peer_id}/referrers", Permission: "peers:read", Credential: UserCredential, Writes: false},
-	"ListPeers":                    {ID: "ListPeers", Method: "GET", Path: "/api/peers", Permission: "peers:read", Credential: UserCredential, Writes: false},
+	"ListPeerReferrers":            {ID: "ListPeerReferrers", Method: "GET", Path: "/api/peers/{peer_id}/referrers", Permission: "peers:read", Credential: UserCredential, Writes: false, Conditional: true},
+	"ListPeers":                    {ID: "ListPeers", Method: "GET", Path: "/api/peers", Permission: "peers:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"ListPolicies":                 {ID: "ListPolicies", Method: "GET", Path: "/api/policies", Permission: "policies:read", Credential: UserCredential, Writes: false, Conditional: true},
-	"ListSetupKeys":                {ID: "ListSetupKeys", Method: "GET", Path: "/api/setup-keys", Permission: "setup_keys:read", Credential: UserCredential, Writes: false},
-	"ListTerraformStateVersions":   {ID: "ListTerraformStateVersions", Method: "GET", Path: "/api/terraform/states/{state_name}/versions", Permission: "terraform_states:read", Credential: UserCredential, Writes: false},
-	"ListTerraformStates":          {ID: "ListTerraformStates", Method: "GET", Path: "/api/terraform/states", Permission: "terraform_states:read", Credential: UserCredential, Writes: false},
+	"ListSetupKeys":                {ID: "ListSetupKeys", Method: "GET", Path: "/api/setup-keys", Permission: "setup_keys:read", Credential: UserCredential, Writes: false, Conditional: true},
+	"ListTerraformStateVersions":   {ID: "ListTerraformStateVersions", Method: "GET", Path: "/api/terraform/states/{state_name}/versions", Permission: "terraform_states:read", Credential: UserCredential, Writes: false, Conditional: true},
+	"ListTerraformStates":          {ID: "ListTerraformStates", Method: "GET", Path: "/api/terraform/states", Permission: "terraform_states:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"ListTokens":                   {ID: "ListTokens", Method: "GET", Path: "/api/users/{user_id}/tokens", Permission: "tokens:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"ListUsers":                    {ID: "ListUsers", Method: "GET", Path: "/api/users", Permission: "users:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"LockTerraformState":           {ID: "LockTerraformState", Method: "POST", Path: "/api/terraform/states/{state_name}/lock", Permission: "terraform_states:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(TerraformLock) }},
@@ -149,6 +149,7 @@ var Operations = map[string]Operation{
 	"ReportAgent":                  {ID: "ReportAgent", Method: "POST", Path: "/agent/v1/status", Permission: "agent", Credential: AgentCredential, Writes: true, NewBody: func() any { return new(StatusReport) }},
 	"ResetDnsSettings":             {ID: "ResetDnsSettings", Method: "DELETE", Path: "/api/dns/settings", Permission: "dns:update", Credential: UserCredential, Writes: true},
 	"RestoreTerraformStateVersion": {ID: "RestoreTerraformStateVersion", Method: "POST", Path: "/api/terraform/states/{state_name}/versions/{state_version}/restore", Permission: "terraform_states:update", Credential: UserCredential, Writes: true},
+	"RevokeSetupKey":               {ID: "RevokeSetupKey", Method: "POST", Path: "/api/setup-keys/{setup_key_id}/revoke", Permission: "setup_keys:update", Credential: UserCredential, Writes: true},
 	"SetupInstance":                {ID: "SetupInstance", Method: "POST", Path: "/api/setup", Permission: "anonymous", Credential: NoCredential, Writes: true, NewBody: func() any { return new(SetupRequest) }},
 	"SignalAgent":                  {ID: "SignalAgent", Method: "POST", Path: "/agent/v1/signal", Permission: "agent", Credential: AgentCredential, Writes: true, NewBody: func() any { return new(SignalRequest) }},
 	"StreamAgent":                  {ID: "StreamAgent", Method: "GET", Path: "/agent/v1/stream", Permission: "agent", Credential: AgentCredential, Writes: false},
@@ -198,6 +199,9 @@ func (x DnsZone) Revision() int64 { return x.Version }
 
 // Revision counts the changes of the declared fields.
 func (x Group) Revision() int64 { return x.Version }
+
+// Revision counts the changes of the declared fields.
+func (x GroupMembership) Revision() int64 { return x.Version }
 
 // Revision counts the changes of the declared fields.
 func (x NameserverGroup) Revision() int64 { return x.Version }

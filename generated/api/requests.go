@@ -1388,6 +1388,14 @@ func (r DeleteGroupParams) Validate() []FieldError {
 
 // Validate compares the query parameters with their rules in the contract;
 // nil means that all obey.
+func (r DeleteGroupMembershipParams) Validate() []FieldError {
+	const at = ""
+	f := &faults{}
+	return f.list
+}
+
+// Validate compares the query parameters with their rules in the contract;
+// nil means that all obey.
 func (r DeleteNameserverGroupParams) Validate() []FieldError {
 	const at = ""
 	f := &faults{}
@@ -1427,6 +1435,14 @@ func (r DeleteTerraformStateParams) Validate() []FieldError {
 		v := *r.ID
 		f.length(at+"ID", string(v), 0, 128)
 	}
+	return f.list
+}
+
+// Validate compares the query parameters with their rules in the contract;
+// nil means that all obey.
+func (r DeleteTokenParams) Validate() []FieldError {
+	const at = ""
+	f := &faults{}
 	return f.list
 }
 

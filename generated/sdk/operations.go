@@ -472,10 +472,23 @@ func (c *Client) GetUser(ctx context.Context, userID string, opts ...CallOption)
 	return &out, nil
 }
 
+// ListAccessiblePeersOptions are the query parameters of ListAccessiblePeers; zero fields are not sent.
+type ListAccessiblePeersOptions struct {
+	// Only these members of each object, separated by commas; without it all.
+	Fields []string
+}
+
+func (o ListAccessiblePeersOptions) query(q url.Values) {
+	if len(o.Fields) > 0 {
+		q.Set("fields", strings.Join(o.Fields, ","))
+	}
+}
+
 // ListAccessiblePeers lists the peers to which the policies let this peer open at least one kind of
 // traffic.
-func (c *Client) ListAccessiblePeers(ctx context.Context, peerID string, opts ...CallOption) ([]api.AccessiblePeer, error) {
+func (c *Client) ListAccessiblePeers(ctx context.Context, peerID string, o ListAccessiblePeersOptions, opts ...CallOption) ([]api.AccessiblePeer, error) {
 	call := newCall("GET", "/api/peers/"+url.PathEscape(peerID)+"/accessible-peers", opts)
+	o.query(call.query)
 	var out []api.AccessiblePeer
 	if err := c.do(ctx, call, &out); err != nil {
 		return nil, err
@@ -483,9 +496,22 @@ func (c *Client) ListAccessiblePeers(ctx context.Context, peerID string, opts ..
 	return out, nil
 }
 
+// ListAccountsOptions are the query parameters of ListAccounts; zero fields are not sent.
+type ListAccountsOptions struct {
+	// Only these members of each object, separated by commas; without it all.
+	Fields []string
+}
+
+func (o ListAccountsOptions) query(q url.Values) {
+	if len(o.Fields) > 0 {
+		q.Set("fields", strings.Join(o.Fields, ","))
+	}
+}
+
 // ListAccounts lists the accounts that the caller may see; exactly one in single-account mode.
-func (c *Client) ListAccounts(ctx context.Context, opts ...CallOption) ([]api.Account, error) {
+func (c *Client) ListAccounts(ctx context.Context, o ListAccountsOptions, opts ...CallOption) ([]api.Account, error) {
 	call := newCall("GET", "/api/accounts", opts)
+	o.query(call.query)
 	var out []api.Account
 	if err := c.do(ctx, call, &out); err != nil {
 		return nil, err
@@ -497,11 +523,16 @@ func (c *Client) ListAccounts(ctx context.Context, opts ...CallOption) ([]api.Ac
 type ListAuditEventsOptions struct {
 	// The size of a page, 1 to 1000. Without it the answer is the whole list.
 	Limit int64
+	// Only these members of each object, separated by commas; without it all.
+	Fields []string
 }
 
 func (o ListAuditEventsOptions) query(q url.Values) {
 	if o.Limit != 0 {
 		q.Set("limit", fmt.Sprint(o.Limit))
+	}
+	if len(o.Fields) > 0 {
+		q.Set("fields", strings.Join(o.Fields, ","))
 	}
 }
 
@@ -617,11 +648,16 @@ func (c *Client) DnsZones(ctx context.Context, o ListDnsZonesOptions, opts ...Ca
 type ListGroupMembershipsOptions struct {
 	// The size of a page, 1 to 1000. Without it the answer is the whole list.
 	Limit int64
+	// Only these members of each object, separated by commas; without it all.
+	Fields []string
 }
 
 func (o ListGroupMembershipsOptions) query(q url.Values) {
 	if o.Limit != 0 {
 		q.Set("limit", fmt.Sprint(o.Limit))
+	}
+	if len(o.Fields) > 0 {
+		q.Set("fields", strings.Join(o.Fields, ","))
 	}
 }
 
@@ -644,10 +680,23 @@ func (c *Client) GroupMemberships(ctx context.Context, groupID string, o ListGro
 	return pages[api.GroupMembership](ctx, c, call)
 }
 
+// ListGroupReferrersOptions are the query parameters of ListGroupReferrers; zero fields are not sent.
+type ListGroupReferrersOptions struct {
+	// Only these members of each object, separated by commas; without it all.
+	Fields []string
+}
+
+func (o ListGroupReferrersOptions) query(q url.Values) {
+	if len(o.Fields) > 0 {
+		q.Set("fields", strings.Join(o.Fields, ","))
+	}
+}
+
 // ListGroupReferrers lists the objects that name a group and the field in which they do; the group
 // can be deleted when there are none.
-func (c *Client) ListGroupReferrers(ctx context.Context, groupID string, opts ...CallOption) ([]api.Referrer, error) {
+func (c *Client) ListGroupReferrers(ctx context.Context, groupID string, o ListGroupReferrersOptions, opts ...CallOption) ([]api.Referrer, error) {
 	call := newCall("GET", "/api/groups/"+url.PathEscape(groupID)+"/referrers", opts)
+	o.query(call.query)
 	var out []api.Referrer
 	if err := c.do(ctx, call, &out); err != nil {
 		return nil, err
@@ -663,6 +712,8 @@ type ListGroupsOptions struct {
 	Ids []string
 	// The size of a page, 1 to 1000. Without it the answer is the whole list.
 	Limit int64
+	// Only these members of each object, separated by commas; without it all.
+	Fields []string
 }
 
 func (o ListGroupsOptions) query(q url.Values) {
@@ -674,6 +725,9 @@ func (o ListGroupsOptions) query(q url.Values) {
 	}
 	if o.Limit != 0 {
 		q.Set("limit", fmt.Sprint(o.Limit))
+	}
+	if len(o.Fields) > 0 {
+		q.Set("fields", strings.Join(o.Fields, ","))
 	}
 }
 
@@ -738,10 +792,23 @@ func (c *Client) NameserverGroups(ctx context.Context, o ListNameserverGroupsOpt
 	return pages[api.NameserverGroup](ctx, c, call)
 }
 
+// ListPeerReferrersOptions are the query parameters of ListPeerReferrers; zero fields are not sent.
+type ListPeerReferrersOptions struct {
+	// Only these members of each object, separated by commas; without it all.
+	Fields []string
+}
+
+func (o ListPeerReferrersOptions) query(q url.Values) {
+	if len(o.Fields) > 0 {
+		q.Set("fields", strings.Join(o.Fields, ","))
+	}
+}
+
 // ListPeerReferrers lists the objects that name a peer and the field in which they do; the peer can
 // be removed when there are none.
-func (c *Client) ListPeerReferrers(ctx context.Context, peerID string, opts ...CallOption) ([]api.Referrer, error) {
+func (c *Client) ListPeerReferrers(ctx context.Context, peerID string, o ListPeerReferrersOptions, opts ...CallOption) ([]api.Referrer, error) {
 	call := newCall("GET", "/api/peers/"+url.PathEscape(peerID)+"/referrers", opts)
+	o.query(call.query)
 	var out []api.Referrer
 	if err := c.do(ctx, call, &out); err != nil {
 		return nil, err
@@ -763,6 +830,8 @@ type ListPeersOptions struct {
 	SetupKey string
 	// The size of a page, 1 to 1000. Without it the answer is the whole list.
 	Limit int64
+	// Only these members of each object, separated by commas; without it all.
+	Fields []string
 }
 
 func (o ListPeersOptions) query(q url.Values) {
@@ -783,6 +852,9 @@ func (o ListPeersOptions) query(q url.Values) {
 	}
 	if o.Limit != 0 {
 		q.Set("limit", fmt.Sprint(o.Limit))
+	}
+	if len(o.Fields) > 0 {
+		q.Set("fields", strings.Join(o.Fields, ","))
 	}
 }
 
@@ -813,6 +885,8 @@ type ListPoliciesOptions struct {
 	Ids []string
 	// The size of a page, 1 to 1000. Without it the answer is the whole list.
 	Limit int64
+	// Only these members of each object, separated by commas; without it all.
+	Fields []string
 }
 
 func (o ListPoliciesOptions) query(q url.Values) {
@@ -824,6 +898,9 @@ func (o ListPoliciesOptions) query(q url.Values) {
 	}
 	if o.Limit != 0 {
 		q.Set("limit", fmt.Sprint(o.Limit))
+	}
+	if len(o.Fields) > 0 {
+		q.Set("fields", strings.Join(o.Fields, ","))
 	}
 }
 
@@ -854,6 +931,8 @@ type ListSetupKeysOptions struct {
 	Ids []string
 	// The size of a page, 1 to 1000. Without it the answer is the whole list.
 	Limit int64
+	// Only these members of each object, separated by commas; without it all.
+	Fields []string
 }
 
 func (o ListSetupKeysOptions) query(q url.Values) {
@@ -865,6 +944,9 @@ func (o ListSetupKeysOptions) query(q url.Values) {
 	}
 	if o.Limit != 0 {
 		q.Set("limit", fmt.Sprint(o.Limit))
+	}
+	if len(o.Fields) > 0 {
+		q.Set("fields", strings.Join(o.Fields, ","))
 	}
 }
 
@@ -888,9 +970,22 @@ func (c *Client) SetupKeys(ctx context.Context, o ListSetupKeysOptions, opts ...
 	return pages[api.SetupKey](ctx, c, call)
 }
 
+// ListTerraformStateVersionsOptions are the query parameters of ListTerraformStateVersions; zero fields are not sent.
+type ListTerraformStateVersionsOptions struct {
+	// Only these members of each object, separated by commas; without it all.
+	Fields []string
+}
+
+func (o ListTerraformStateVersionsOptions) query(q url.Values) {
+	if len(o.Fields) > 0 {
+		q.Set("fields", strings.Join(o.Fields, ","))
+	}
+}
+
 // ListTerraformStateVersions lists the versions that are kept, newest first, without content.
-func (c *Client) ListTerraformStateVersions(ctx context.Context, stateName string, opts ...CallOption) ([]api.TerraformStateVersion, error) {
+func (c *Client) ListTerraformStateVersions(ctx context.Context, stateName string, o ListTerraformStateVersionsOptions, opts ...CallOption) ([]api.TerraformStateVersion, error) {
 	call := newCall("GET", "/api/terraform/states/"+url.PathEscape(stateName)+"/versions", opts)
+	o.query(call.query)
 	var out []api.TerraformStateVersion
 	if err := c.do(ctx, call, &out); err != nil {
 		return nil, err
@@ -898,10 +993,23 @@ func (c *Client) ListTerraformStateVersions(ctx context.Context, stateName strin
 	return out, nil
 }
 
+// ListTerraformStatesOptions are the query parameters of ListTerraformStates; zero fields are not sent.
+type ListTerraformStatesOptions struct {
+	// Only these members of each object, separated by commas; without it all.
+	Fields []string
+}
+
+func (o ListTerraformStatesOptions) query(q url.Values) {
+	if len(o.Fields) > 0 {
+		q.Set("fields", strings.Join(o.Fields, ","))
+	}
+}
+
 // ListTerraformStates lists the Terraform states of the account by name, with who holds the lock of
 // each; no content.
-func (c *Client) ListTerraformStates(ctx context.Context, opts ...CallOption) ([]api.TerraformState, error) {
+func (c *Client) ListTerraformStates(ctx context.Context, o ListTerraformStatesOptions, opts ...CallOption) ([]api.TerraformState, error) {
 	call := newCall("GET", "/api/terraform/states", opts)
+	o.query(call.query)
 	var out []api.TerraformState
 	if err := c.do(ctx, call, &out); err != nil {
 		return nil, err
@@ -917,6 +1025,8 @@ type ListTokensOptions struct {
 	Ids []string
 	// The size of a page, 1 to 1000. Without it the answer is the whole list.
 	Limit int64
+	// Only these members of each object, separated by commas; without it all.
+	Fields []string
 }
 
 func (o ListTokensOptions) query(q url.Values) {
@@ -928,6 +1038,9 @@ func (o ListTokensOptions) query(q url.Values) {
 	}
 	if o.Limit != 0 {
 		q.Set("limit", fmt.Sprint(o.Limit))
+	}
+	if len(o.Fields) > 0 {
+		q.Set("fields", strings.Join(o.Fields, ","))
 	}
 }
 
@@ -963,6 +1076,8 @@ type ListUsersOptions struct {
 	Ids []string
 	// The size of a page, 1 to 1000. Without it the answer is the whole list.
 	Limit int64
+	// Only these members of each object, separated by commas; without it all.
+	Fields []string
 }
 
 func (o ListUsersOptions) query(q url.Values) {
@@ -980,6 +1095,9 @@ func (o ListUsersOptions) query(q url.Values) {
 	}
 	if o.Limit != 0 {
 		q.Set("limit", fmt.Sprint(o.Limit))
+	}
+	if len(o.Fields) > 0 {
+		q.Set("fields", strings.Join(o.Fields, ","))
 	}
 }
 
@@ -1073,6 +1191,17 @@ func (c *Client) ResetDnsSettings(ctx context.Context, opts ...CallOption) error
 func (c *Client) RestoreTerraformStateVersion(ctx context.Context, stateName string, stateVersion string, opts ...CallOption) (*api.TerraformStateVersion, error) {
 	call := newCall("POST", "/api/terraform/states/"+url.PathEscape(stateName)+"/versions/"+url.PathEscape(stateVersion)+"/restore", opts)
 	var out api.TerraformStateVersion
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
+// RevokeSetupKey revokes a setup key: nobody can enrol with it from now on. Machines that did stay.
+// A key that is revoked already stays as it is.
+func (c *Client) RevokeSetupKey(ctx context.Context, setupKeyID string, opts ...CallOption) (*api.SetupKey, error) {
+	call := newCall("POST", "/api/setup-keys/"+url.PathEscape(setupKeyID)+"/revoke", opts)
+	var out api.SetupKey
 	if err := c.do(ctx, call, &out); err != nil {
 		return nil, err
 	}

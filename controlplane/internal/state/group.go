@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -140,16 +141,14 @@ func (w *write) insertGroup(name string) (store.Object, error) {
 
 // freeGroupName answers a conflict when another group than except has the name.
 func (w *write) freeGroupName(name, except string) error {
-	rows, err := store.ObjectsByIDOrName(w.ctx, w.tx, w.account.ID, store.KindGroup, []string{name})
-	if err != nil {
+	other, err := store.FindObjectByKey(w.ctx, w.tx, w.account.ID, store.KindGroup, *groupNameKey(issuedByAPI, name))
+	switch {
+	case errors.Is(err, store.ErrNoRow), err == nil && other.ID == except:
+		return nil
+	case err != nil:
 		return err
 	}
-	for _, row := range rows {
-		if row.NameKey != nil && *row.NameKey == *groupNameKey(issuedByAPI, name) && row.ID != except {
-			return problem.Conflict("group", "name", name)
-		}
-	}
-	return nil
+	return problem.Conflict("group", "name", name)
 }
 
 // knownPeers returns the peers that a request names; nil when it names none.

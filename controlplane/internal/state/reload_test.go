@@ -168,7 +168,7 @@ func (w *walker) step() {
 			_ = f.DeletePolicy(ctx, f.owner, pol.Id, "")
 		}
 		if hasPeer {
-			_ = f.DeleteGroupMembership(ctx, f.owner, g.Id, p.Id)
+			_ = f.DeleteGroupMembership(ctx, f.owner, g.Id, p.Id, "")
 		}
 		_, _ = f.UpdateAccountSettings(ctx, f.owner, api.AccountSettingsRequest{DnsDomain: new(name + ".internal")}, "")
 	case 14:
