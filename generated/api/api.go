@@ -181,6 +181,24 @@ func (e CommandEventType) Valid() bool {
 	}
 }
 
+// Defines values for CompiledRouteRole.
+const (
+	CompiledRouteRoleServe CompiledRouteRole = "serve"
+	CompiledRouteRoleUse   CompiledRouteRole = "use"
+)
+
+// Valid indicates whether the value is a known member of the CompiledRouteRole enum.
+func (e CompiledRouteRole) Valid() bool {
+	switch e {
+	case CompiledRouteRoleServe:
+		return true
+	case CompiledRouteRoleUse:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for CompiledRuleAction.
 const (
 	CompiledRuleActionAccept CompiledRuleAction = "accept"
@@ -201,15 +219,18 @@ func (e CompiledRuleAction) Valid() bool {
 
 // Defines values for CompiledRuleDirection.
 const (
-	CompiledRuleDirectionBoth CompiledRuleDirection = "both"
-	CompiledRuleDirectionIn   CompiledRuleDirection = "in"
-	CompiledRuleDirectionOut  CompiledRuleDirection = "out"
+	CompiledRuleDirectionBoth    CompiledRuleDirection = "both"
+	CompiledRuleDirectionForward CompiledRuleDirection = "forward"
+	CompiledRuleDirectionIn      CompiledRuleDirection = "in"
+	CompiledRuleDirectionOut     CompiledRuleDirection = "out"
 )
 
 // Valid indicates whether the value is a known member of the CompiledRuleDirection enum.
 func (e CompiledRuleDirection) Valid() bool {
 	switch e {
 	case CompiledRuleDirectionBoth:
+		return true
+	case CompiledRuleDirectionForward:
 		return true
 	case CompiledRuleDirectionIn:
 		return true
@@ -238,6 +259,24 @@ func (e CompiledRuleProtocol) Valid() bool {
 	case CompiledRuleProtocolTcp:
 		return true
 	case CompiledRuleProtocolUdp:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for CompiledRuleRoute.
+const (
+	CompiledRuleRouteDestination CompiledRuleRoute = "destination"
+	CompiledRuleRouteSource      CompiledRuleRoute = "source"
+)
+
+// Valid indicates whether the value is a known member of the CompiledRuleRoute enum.
+func (e CompiledRuleRoute) Valid() bool {
+	switch e {
+	case CompiledRuleRouteDestination:
+		return true
+	case CompiledRuleRouteSource:
 		return true
 	default:
 		return false
@@ -416,6 +455,8 @@ const (
 	MapOpOpNameserverUpsert MapOpOp = "nameserver_upsert"
 	MapOpOpPeerRemove       MapOpOp = "peer_remove"
 	MapOpOpPeerUpsert       MapOpOp = "peer_upsert"
+	MapOpOpRouteRemove      MapOpOp = "route_remove"
+	MapOpOpRouteUpsert      MapOpOp = "route_upsert"
 	MapOpOpRuleRemove       MapOpOp = "rule_remove"
 	MapOpOpRuleUpsert       MapOpOp = "rule_upsert"
 	MapOpOpSelf             MapOpOp = "self"
@@ -442,6 +483,10 @@ func (e MapOpOp) Valid() bool {
 	case MapOpOpPeerRemove:
 		return true
 	case MapOpOpPeerUpsert:
+		return true
+	case MapOpOpRouteRemove:
+		return true
+	case MapOpOpRouteUpsert:
 		return true
 	case MapOpOpRuleRemove:
 		return true
@@ -1284,15 +1329,51 @@ type CommandEvent struct {
 // CommandEventType The kind of the line.
 type CommandEventType string
 
-// CompiledRule A rule as it is enforced; it names sets, not peers.
+// CompiledRoute A destination outside of the overlay, and who leads there.
+type CompiledRoute struct {
+	// Domains The domains whose addresses are the destination, wildcards as `*.example.com`; absent when there is a prefix.
+	Domains *[]string `json:"domains,omitempty"`
+
+	// Id The opaque id of the route.
+	Id string `json:"id"`
+
+	// KeepRoute Whether addresses that a domain had before stay in the route; absent means false.
+	KeepRoute *bool `json:"keep_route,omitempty"`
+
+	// Masquerade Whether this router hides the sources behind its own address; for the role `serve`, absent means false.
+	Masquerade *bool `json:"masquerade,omitempty"`
+
+	// Name The name that people gave the destination.
+	Name string `json:"name"`
+
+	// Network What routes to one destination through several routers have in common; they stand in for each other.
+	Network string `json:"network"`
+
+	// Prefix The destination in CIDR form; absent when it is given by domains.
+	Prefix *string `json:"prefix,omitempty"`
+
+	// Role Whether this peer sends its traffic there through a router (use) or is a router that carries the traffic of others (serve).
+	Role CompiledRouteRole `json:"role"`
+
+	// Routers Who carries the traffic, the preferred first; for the role `use`.
+	Routers *[]RouteRouter `json:"routers,omitempty"`
+
+	// SkipAutoApply Whether the machine uses the route only when its user asks for it; absent means false.
+	SkipAutoApply *bool `json:"skip_auto_apply,omitempty"`
+}
+
+// CompiledRouteRole Whether this peer sends its traffic there through a router (use) or is a router that carries the traffic of others (serve).
+type CompiledRouteRole string
+
+// CompiledRule A rule as it is enforced; it names sets and routes, not peers.
 type CompiledRule struct {
 	// Action What happens to matching traffic; a drop wins over every accept.
 	Action CompiledRuleAction `json:"action"`
 
-	// Destination The id of the set that may be reached.
+	// Destination The id of the set that may be reached; with `route` destination the id of a route.
 	Destination string `json:"destination"`
 
-	// Direction Whether this peer stands in the destination set (in), in the source set (out) or in both.
+	// Direction Whether this peer stands in the destination set (in), in the source set (out) or in both, or is the router between a set and a route (forward).
 	Direction CompiledRuleDirection `json:"direction"`
 
 	// Id The opaque id of the compiled rule.
@@ -1304,18 +1385,24 @@ type CompiledRule struct {
 	// Protocol The protocol that matches; icmp means ICMP and ICMPv6.
 	Protocol CompiledRuleProtocol `json:"protocol"`
 
-	// Source The id of the set that may open traffic.
+	// Route Which end is a route; absent when both are sets.
+	Route *CompiledRuleRoute `json:"route,omitempty"`
+
+	// Source The id of the set that may open traffic; with `route` source the id of a route.
 	Source string `json:"source"`
 }
 
 // CompiledRuleAction What happens to matching traffic; a drop wins over every accept.
 type CompiledRuleAction string
 
-// CompiledRuleDirection Whether this peer stands in the destination set (in), in the source set (out) or in both.
+// CompiledRuleDirection Whether this peer stands in the destination set (in), in the source set (out) or in both, or is the router between a set and a route (forward).
 type CompiledRuleDirection string
 
 // CompiledRuleProtocol The protocol that matches; icmp means ICMP and ICMPv6.
 type CompiledRuleProtocol string
+
+// CompiledRuleRoute Which end is a route; absent when both are sets.
+type CompiledRuleRoute string
 
 // CurrentUser The caller and what the caller may do.
 type CurrentUser struct {
@@ -1694,7 +1781,7 @@ type MapOp struct {
 	// Add A set of ordinals; a list when it is short, else a roaring bitmap.
 	Add *Ordinals `json:"add,omitempty"`
 
-	// Id The id of what goes, for `rule_remove`, `dns_zone_remove`, `dns_record_remove` and `nameserver_remove`.
+	// Id The id of what goes, for `rule_remove`, `route_remove`, `dns_zone_remove`, `dns_record_remove` and `nameserver_remove`.
 	Id *string `json:"id,omitempty"`
 
 	// Members A set of ordinals; a list when it is short, else a roaring bitmap.
@@ -1718,7 +1805,10 @@ type MapOp struct {
 	// Remove A set of ordinals; a list when it is short, else a roaring bitmap.
 	Remove *Ordinals `json:"remove,omitempty"`
 
-	// Rule A rule as it is enforced; it names sets, not peers.
+	// Route A destination outside of the overlay, and who leads there.
+	Route *CompiledRoute `json:"route,omitempty"`
+
+	// Rule A rule as it is enforced; it names sets and routes, not peers.
 	Rule *CompiledRule `json:"rule,omitempty"`
 
 	// Self What a peer knows about itself.
@@ -2469,6 +2559,15 @@ type ResourceReference struct {
 // ResourceReferenceType The kind of the resource.
 type ResourceReferenceType string
 
+// RouteRouter Peers that carry the traffic of a route with one metric.
+type RouteRouter struct {
+	// Metric The lowest of the routers that answer is chosen.
+	Metric int `json:"metric"`
+
+	// Set The id of the set of the routers.
+	Set string `json:"set"`
+}
+
 // RuleResource A single thing at one end of a rule, in place of groups.
 type RuleResource struct {
 	// Id The id of the peer.
@@ -2961,13 +3060,16 @@ type UserUpdate struct {
 // UserUpdateRole The role which decides the permissions.
 type UserUpdateRole string
 
-// ViewBlob The compiled rules that concern a class of peers, and the DNS that it gets.
+// ViewBlob The compiled rules and routes that concern a class of peers, and the DNS that it gets.
 type ViewBlob struct {
 	// Nameservers The nameserver groups in the order of their ids; absent when there are none.
 	Nameservers *[]NameserverView `json:"nameservers,omitempty"`
 
 	// Records The records of the zones in the order of their ids; absent when there are none.
 	Records *[]RecordView `json:"records,omitempty"`
+
+	// Routes The routes in the order of their ids; absent when there are none.
+	Routes *[]CompiledRoute `json:"routes,omitempty"`
 
 	// Rules The rules in the order of their ids.
 	Rules []CompiledRule `json:"rules"`
@@ -3082,6 +3184,9 @@ type StreamAgentParams struct {
 
 	// Digest The digest of the agent's map, 32 hexadecimal digits; absent when it has none.
 	Digest *string `form:"digest,omitempty" json:"digest,omitempty"`
+
+	// Features The named features of the agent, separated by commas. The map holds nothing that belongs to a feature which the agent does not name; absent for an agent of the first version, which has `sets` alone.
+	Features *[]string `form:"features,omitempty" json:"features,omitempty"`
 
 	// Wait Whole seconds after which the response ends by itself, for networks that cut or hold long responses; absent or 0 for one that stays open.
 	Wait *int `form:"wait,omitempty" json:"wait,omitempty"`
@@ -4236,6 +4341,19 @@ func (siw *ServerInterfaceWrapper) StreamAgent(w http.ResponseWriter, r *http.Re
 			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "digest"})
 		} else {
 			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "digest", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "features" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", false, false, "features", r.URL.Query(), &params.Features, runtime.BindQueryParameterOptions{Type: "array", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "features"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "features", Err: err})
 		}
 		return
 	}

@@ -1237,6 +1237,10 @@ type StreamAgentOptions struct {
 	Serial *int64
 	// The digest of the agent's map, 32 hexadecimal digits; absent when it has none.
 	Digest string
+	// The named features of the agent, separated by commas. The map holds nothing that belongs to a
+	// feature which the agent does not name; absent for an agent of the first version, which has `sets`
+	// alone.
+	Features []string
 	// Whole seconds after which the response ends by itself, for networks that cut or hold long
 	// responses; absent or 0 for one that stays open.
 	Wait int64
@@ -1251,6 +1255,9 @@ func (o StreamAgentOptions) query(q url.Values) {
 	}
 	if o.Digest != "" {
 		q.Set("digest", o.Digest)
+	}
+	if len(o.Features) > 0 {
+		q.Set("features", strings.Join(o.Features, ","))
 	}
 	if o.Wait != 0 {
 		q.Set("wait", fmt.Sprint(o.Wait))
