@@ -49,7 +49,7 @@ func schemaOfDnsRecord() schema.Schema {
 			"name": schema.StringAttribute{
 				Required:            true,
 				MarkdownDescription: "The full name: the domain of the zone or a name below it, in lower case and without a dot at the end. With `*.` in front it stands for all names there that have no record of their own (RFC 4592). At most 253 characters.",
-				Validators:          []validator.String{stringvalidator.UTF8LengthBetween(1, 253), spelled("wildcard-domain")},
+				Validators:          []validator.String{stringvalidator.UTF8LengthBetween(1, 253), spelled("wildcard-dns-name")},
 			},
 			"ttl": schema.Int64Attribute{
 				Optional:            true,

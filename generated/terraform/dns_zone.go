@@ -46,7 +46,7 @@ func schemaOfDnsZone() schema.Schema {
 				Required:            true,
 				MarkdownDescription: "The domain that the records of the zone lie in; unique in the account and not the domain of the peers. Lower case and without a dot at the end. At most 253 characters. Forces replacement.",
 				PlanModifiers:       []planmodifier.String{stringplanmodifier.RequiresReplace()},
-				Validators:          []validator.String{stringvalidator.UTF8LengthBetween(1, 253), spelled("domain")},
+				Validators:          []validator.String{stringvalidator.UTF8LengthBetween(1, 253), spelled("dns-name")},
 			},
 			"enable_search_domain": schema.BoolAttribute{
 				Optional:            true,
@@ -180,7 +180,7 @@ func dataSchemaOfDnsZone() datasource.Schema {
 				Optional:            true,
 				Computed:            true,
 				MarkdownDescription: "The domain that the records of the zone lie in; unique in the account and not the domain of the peers. Lower case and without a dot at the end. At most 253 characters.",
-				Validators:          []validator.String{stringvalidator.UTF8LengthBetween(1, 253), spelled("domain")},
+				Validators:          []validator.String{stringvalidator.UTF8LengthBetween(1, 253), spelled("dns-name")},
 			},
 			"enable_search_domain": datasource.BoolAttribute{
 				Computed:            true,

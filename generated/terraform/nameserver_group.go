@@ -92,7 +92,7 @@ func schemaOfNameserverGroup() schema.Schema {
 				MarkdownDescription: "The domains whose names these servers are asked for, each with all names below it. Empty when and only when the group is primary. At most 256 elements. Default: `[]`.",
 				ElementType:         types.StringType,
 				Default:             setdefault.StaticValue(types.SetValueMust(types.StringType, []attr.Value{})),
-				Validators:          []validator.Set{setvalidator.SizeAtMost(256), setvalidator.ValueStringsAre(stringvalidator.UTF8LengthBetween(1, 253), spelled("domain"))},
+				Validators:          []validator.Set{setvalidator.SizeAtMost(256), setvalidator.ValueStringsAre(stringvalidator.UTF8LengthBetween(1, 253), spelled("dns-name"))},
 			},
 			"enabled": schema.BoolAttribute{
 				Optional:            true,

@@ -26,16 +26,8 @@ type recordBody struct {
 var dnsRecords = &noun[recordBody, api.DnsRecord]{
 	kind: "dns-record", title: "DNS record",
 	creating: api.PermissionDnsCreate, changing: api.PermissionDnsUpdate, deleting: api.PermissionDnsDelete,
-	in: func(a *account) *ordered[object[recordBody]] { return &a.dns.records },
-	within: func(a *account, zone string) *ordered[object[recordBody]] {
-		if a.dns.recordsOf[zone] == nil {
-			if a.dns.recordsOf == nil {
-				a.dns.recordsOf = map[string]*ordered[object[recordBody]]{}
-			}
-			a.dns.recordsOf[zone] = &ordered[object[recordBody]]{}
-		}
-		return a.dns.recordsOf[zone]
-	},
+	in:      func(a *account) *ordered[object[recordBody]] { return &a.dns.records },
+	indexed: func(a *account, r object[recordBody]) []entry { return []entry{{a.dns.recordsOf, r.Body.Zone, r.Seq}} },
 	unique: func(name string, b recordBody) (string, string) {
 		return "content", strings.Join([]string{b.Zone, name, string(b.Type), b.Content}, " ")
 	},
@@ -56,20 +48,20 @@ var dnsRecords = &noun[recordBody, api.DnsRecord]{
 }
 
 // ListDNSRecords lists the records of a zone.
-func (s *State) ListDNSRecords(_ context.Context, p auth.Principal, zone string, params api.ListDnsRecordsParams) (items []api.DnsRecord, next string, err error) {
-	err = s.reading(p, func(a *account) error {
+func (s *State) ListDNSRecords(_ context.Context, p auth.Principal, zone string, params api.ListDnsRecordsParams) ([]api.DnsRecord, string, error) {
+	err := s.reading(p, func(a *account) error {
 		if _, ok := a.dns.zones.get(zone); !ok {
 			return problem.NotFound(dnsZones.title)
 		}
-		records := a.dns.recordsOf[zone]
-		if records == nil {
-			records = &ordered[object[recordBody]]{}
-		}
-		items, next, err = list(records, page{params.Ids, params.Limit, params.Cursor}, withName[recordBody](params.Name),
-			func(r object[recordBody]) api.DnsRecord { return dnsRecords.show(a, r) })
-		return err
+		return nil
 	})
-	return items, next, err
+	if err != nil {
+		return nil, "", err
+	}
+	called := withName[recordBody](params.Name)
+	return dnsRecords.list(s, p, page{params.Ids, params.Limit, params.Cursor}, func(r object[recordBody]) bool {
+		return r.Body.Zone == zone && called(r)
+	})
 }
 
 // GetDNSRecord reads a record of a zone.
@@ -121,7 +113,7 @@ func checkRecord(req api.DnsRecordRequest, domain string) (wrong []problem.Field
 		wrong = append(wrong, problem.Field("name", "must be %s or end with .%s, the domain of the zone", domain, domain))
 	}
 	format := map[api.DnsRecordRequestType]string{
-		api.DnsRecordRequestTypeA: "ipv4", api.DnsRecordRequestTypeAAAA: "ipv6", api.DnsRecordRequestTypeCNAME: "domain",
+		api.DnsRecordRequestTypeA: "ipv4", api.DnsRecordRequestTypeAAAA: "ipv6", api.DnsRecordRequestTypeCNAME: "dns-name",
 	}[req.Type]
 	if detail := api.WrongSpelling(format, req.Content); detail != "" {
 		return append(wrong, problem.Field("content", "%s", detail))

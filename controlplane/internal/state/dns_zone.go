@@ -16,7 +16,7 @@ type dnsMemory struct {
 	settings    ordered[object[dnsSettingsBody]]
 	zones       ordered[object[zoneBody]]
 	records     ordered[object[recordBody]]
-	recordsOf   map[string]*ordered[object[recordBody]] // by zone
+	recordsOf   index // zone -> its records
 	nameservers ordered[object[nameserverBody]]
 }
 
@@ -43,18 +43,16 @@ var dnsZones = &noun[zoneBody, api.DnsZone]{
 		}
 		return []netmap.Change{netmap.ZonePut{Zone: zone}}
 	},
-	gone: func(a *account, z object[zoneBody]) []netmap.Change {
-		delete(a.dns.recordsOf, z.ID)
+	gone: func(_ *account, z object[zoneBody]) []netmap.Change {
 		return []netmap.Change{netmap.ZoneRemove{ID: z.ID}}
 	},
 }
 
 func (a *account) showZone(z object[zoneBody]) api.DnsZone {
 	records := []api.ZoneRecord{}
-	if of := a.dns.recordsOf[z.ID]; of != nil {
-		for r := range of.all() {
-			records = append(records, api.ZoneRecord{Id: r.ID, Name: r.Name, Type: api.ZoneRecordType(r.Body.Type), Content: r.Body.Content, Ttl: r.Body.TTL})
-		}
+	for _, id := range a.dns.recordsOf.ids(z.ID) {
+		r := a.dns.records.byID[id]
+		records = append(records, api.ZoneRecord{Id: r.ID, Name: r.Name, Type: api.ZoneRecordType(r.Body.Type), Content: r.Body.Content, Ttl: r.Body.TTL})
 	}
 	return api.DnsZone{
 		Id: z.ID, Name: z.Name, Domain: z.Body.Domain, Enabled: z.Body.Enabled, EnableSearchDomain: z.Body.Search,

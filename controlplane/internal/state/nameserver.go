@@ -153,12 +153,3 @@ func faultsOr(err error, wrong []problem.FieldError) error {
 	}
 	return faults(nil, wrong...)
 }
-
-// groupRefs are the references of a field that names groups.
-func groupRefs(field string, ids []string) []store.Ref {
-	refs := make([]store.Ref, len(ids))
-	for i, id := range ids {
-		refs[i] = store.Ref{Field: field, ToKind: store.KindGroup, ToID: id}
-	}
-	return refs
-}

@@ -27,15 +27,14 @@ type noun[B, A any] struct {
 	creating, changing, deleting string
 	// in is where an account keeps the objects in memory.
 	in func(*account) *ordered[object[B]]
-	// within is where an account keeps the objects that are part of one parent once
-	// more, so that they are listed without a search; nil for nouns without parents.
-	within func(a *account, parent string) *ordered[object[B]]
 	// unique is the value that only one object of the account may have, and the
 	// field it comes from; nil when none has to be.
 	unique func(name string, body B) (field, value string)
 	// refs are the references inside an object; nil for none. A reference in the
 	// field parentField names the object that this one is a part of.
 	refs func(B) []store.Ref
+	// indexed is where an account finds an object besides by its id; nil for nowhere.
+	indexed func(*account, object[B]) []entry
 	// show is the object in an answer.
 	show func(*account, object[B]) A
 	// compiled is what the network map learns when an object was put, and gone
@@ -68,7 +67,7 @@ type keptNoun interface {
 // kinds lists every noun in the order in which an account is loaded: what is
 // named by others comes before them.
 var kinds = []keptNoun{
-	policies,
+	networks, networkResources, networkRouters, routes, policies,
 	dnsSettings, dnsZones, dnsRecords, nameserverGroups,
 }
 
@@ -87,25 +86,35 @@ func (n *noun[B, A]) apply(a *account, row store.Object, remove bool) ([]netmap.
 	if err != nil {
 		return nil, err
 	}
+	if n.indexed != nil {
+		n.reindex(a, o, remove)
+	}
 	tell := n.compiled
-	places := []*ordered[object[B]]{n.in(a)}
-	if n.within != nil {
-		places = append(places, n.within(a, n.parent(o.Body)))
-	}
 	if remove {
+		n.in(a).remove(o.ID, o.Seq)
 		tell = n.gone
-	}
-	for _, place := range places {
-		if remove {
-			place.remove(o.ID, o.Seq)
-		} else {
-			place.put(o.ID, o.Seq, o)
-		}
+	} else {
+		n.in(a).put(o.ID, o.Seq, o)
 	}
 	if tell == nil {
 		return nil, nil
 	}
 	return tell(a, o), nil
+}
+
+// reindex brings the indexes of an account to the new form of an object.
+func (n *noun[B, A]) reindex(a *account, o object[B], remove bool) {
+	if was, known := n.in(a).get(o.ID); known {
+		for _, e := range n.indexed(a, was) {
+			e.in.remove(e.key, o.ID)
+		}
+	}
+	if remove {
+		return
+	}
+	for _, e := range n.indexed(a, o) {
+		e.in.put(e.key, o.ID, e.rank)
+	}
 }
 
 func (n *noun[B, A]) whole(a *account) (changes []netmap.Change) {
@@ -253,7 +262,7 @@ func (n *noun[B, A]) update(
 	return answer, err
 }
 
-// replace writes what is kept of an object anew; errUnchanged when that is what is kept already.
+// replace writes another name and body into a row; errUnchanged when it has both.
 func (n *noun[B, A]) replace(w *write, row store.Object, name string, body B) error {
 	text, err := json.Marshal(body)
 	if err != nil {
