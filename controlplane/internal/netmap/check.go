@@ -51,6 +51,7 @@ func (f *fit) check(c Change) error {
 	case PostureBits:
 		return f.posture(c)
 	case PolicyPut, PolicyRemove, SettingsPut:
+	case ZonePut, ZoneRemove, RecordPut, RecordRemove, NameserverPut, NameserverRemove, DNSSettingsPut:
 	case ResourcePut:
 		return checkDestination(c.Resource.ID, c.Resource.Prefix, c.Resource.Domain)
 	case RouterPut:

@@ -25,20 +25,22 @@ type account struct {
 	id     string
 	engine *netmap.Engine
 
-	mu            sync.RWMutex // guards what follows
-	row           store.Account
-	all           string // id of the group All
-	users         ordered[store.User]
-	tokens        ordered[store.Token]
-	keys          ordered[store.SetupKey]
-	groups        ordered[group]
-	policies      ordered[object[policyBody]]
-	peers         ordered[store.Peer]
+	mu       sync.RWMutex // guards what follows
+	row      store.Account
+	all      string // id of the group All
+	users    ordered[store.User]
+	tokens   ordered[store.Token]
+	keys     ordered[store.SetupKey]
+	groups   ordered[group]
+	policies ordered[object[policyBody]]
+	peers    ordered[store.Peer]
+	dns      dnsMemory
+	members  map[string]map[string]int64 // group -> peer -> position
+	groupsOf map[string]map[string]bool  // peer -> groups
+	behind   bool                        // the engine refused a change and could not be rebuilt
+
 	postureChecks ordered[object[postureBody]]
-	meets         map[string]map[string]bool  // posture check -> peers that meet it
-	members       map[string]map[string]int64 // group -> peer -> position
-	groupsOf      map[string]map[string]bool  // peer -> groups
-	behind        bool                        // the engine refused a change and could not be rebuilt
+	meets         map[string]map[string]bool // posture check -> peers that meet it
 
 	networks    ordered[object[networkBody]]
 	resources   ordered[object[resourceBody]]
@@ -65,6 +67,7 @@ func newAccount(id string, engine *netmap.Engine) *account {
 		id: id, engine: engine, since: now(), meets: map[string]map[string]bool{}, members: map[string]map[string]int64{}, groupsOf: map[string]map[string]bool{},
 		listeners:   map[*func(*netmap.Update)]func(*netmap.Update){},
 		resourcesOf: index{}, routersOf: index{}, inGroup: index{}, reaching: index{},
+		dns:     dnsMemory{recordsOf: index{}},
 		present: presences{of: map[string]*presence{}},
 	}
 }

@@ -67,7 +67,9 @@ type keptNoun interface {
 // kinds lists every noun in the order in which an account is loaded: what is
 // named by others comes before them.
 var kinds = []keptNoun{
-	postureChecks, networks, networkResources, networkRouters, routes, policies,
+	postureChecks,
+	networks, networkResources, networkRouters, routes, policies,
+	dnsSettings, dnsZones, dnsRecords, nameserverGroups,
 }
 
 func nounOf(kind string) (keptNoun, bool) {
