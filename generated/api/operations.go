@@ -22,6 +22,9 @@ type Operation struct {
 	// NewBody returns a pointer to an empty request body, such as
 	// *GroupRequest; nil when the operation has no JSON body.
 	NewBody func() any
+	// Previews says that the operation takes dry_run: it can tell what it would
+	// do without doing it.
+	Previews bool
 	// BodyOptional says that the request may come without its JSON body.
 	BodyOptional bool
 	// PlainBody says that the body is no JSON value of the contract.
@@ -78,21 +81,22 @@ const (
 
 // Operations is every operation of the contract by ID.
 var Operations = map[string]Operation{
-	"CreateGroup":                  {ID: "CreateGroup", Method: "POST", Path: "/api/groups", Permission: "groups:create", Credential: UserCredential, Writes: true, NewBody: func() any { return new(GroupRequest) }},
-	"CreateGroupMembership":        {ID: "CreateGroupMembership", Method: "POST", Path: "/api/groups/{group_id}/peers", Permission: "groups:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(GroupMembershipRequest) }},
-	"CreatePolicy":                 {ID: "CreatePolicy", Method: "POST", Path: "/api/policies", Permission: "policies:create", Credential: UserCredential, Writes: true, NewBody: func() any { return new(PolicyRequest) }},
+	"CreateGroup":                  {ID: "CreateGroup", Method: "POST", Path: "/api/groups", Permission: "groups:create", Credential: UserCredential, Writes: true, Previews: true, NewBody: func() any { return new(GroupRequest) }},
+	"CreateGroupMembership":        {ID: "CreateGroupMembership", Method: "POST", Path: "/api/groups/{group_id}/peers", Permission: "groups:update", Credential: UserCredential, Writes: true, Previews: true, NewBody: func() any { return new(GroupMembershipRequest) }},
+	"CreatePolicy":                 {ID: "CreatePolicy", Method: "POST", Path: "/api/policies", Permission: "policies:create", Credential: UserCredential, Writes: true, Previews: true, NewBody: func() any { return new(PolicyRequest) }},
 	"CreateSetupKey":               {ID: "CreateSetupKey", Method: "POST", Path: "/api/setup-keys", Permission: "setup_keys:create", Credential: UserCredential, Writes: true, NewBody: func() any { return new(SetupKeyRequest) }},
 	"CreateToken":                  {ID: "CreateToken", Method: "POST", Path: "/api/users/{user_id}/tokens", Permission: "tokens:create", Credential: UserCredential, Writes: true, NewBody: func() any { return new(TokenRequest) }},
 	"CreateUser":                   {ID: "CreateUser", Method: "POST", Path: "/api/users", Permission: "users:create", Credential: UserCredential, Writes: true, NewBody: func() any { return new(UserRequest) }},
-	"DeleteGroup":                  {ID: "DeleteGroup", Method: "DELETE", Path: "/api/groups/{group_id}", Permission: "groups:delete", Credential: UserCredential, Writes: true},
-	"DeleteGroupMembership":        {ID: "DeleteGroupMembership", Method: "DELETE", Path: "/api/groups/{group_id}/peers/{peer_id}", Permission: "groups:update", Credential: UserCredential, Writes: true},
+	"DeleteGroup":                  {ID: "DeleteGroup", Method: "DELETE", Path: "/api/groups/{group_id}", Permission: "groups:delete", Credential: UserCredential, Writes: true, Previews: true},
+	"DeleteGroupMembership":        {ID: "DeleteGroupMembership", Method: "DELETE", Path: "/api/groups/{group_id}/peers/{peer_id}", Permission: "groups:update", Credential: UserCredential, Writes: true, Previews: true},
 	"DeletePeer":                   {ID: "DeletePeer", Method: "DELETE", Path: "/api/peers/{peer_id}", Permission: "peers:delete", Credential: UserCredential, Writes: true},
-	"DeletePolicy":                 {ID: "DeletePolicy", Method: "DELETE", Path: "/api/policies/{policy_id}", Permission: "policies:delete", Credential: UserCredential, Writes: true},
+	"DeletePolicy":                 {ID: "DeletePolicy", Method: "DELETE", Path: "/api/policies/{policy_id}", Permission: "policies:delete", Credential: UserCredential, Writes: true, Previews: true},
 	"DeleteSetupKey":               {ID: "DeleteSetupKey", Method: "DELETE", Path: "/api/setup-keys/{setup_key_id}", Permission: "setup_keys:delete", Credential: UserCredential, Writes: true},
 	"DeleteTerraformState":         {ID: "DeleteTerraformState", Method: "DELETE", Path: "/api/terraform/states/{state_name}", Permission: "terraform_states:delete", Credential: UserCredential, Writes: true},
 	"DeleteToken":                  {ID: "DeleteToken", Method: "DELETE", Path: "/api/users/{user_id}/tokens/{token_id}", Permission: "tokens:delete", Credential: UserCredential, Writes: true},
 	"DeleteUser":                   {ID: "DeleteUser", Method: "DELETE", Path: "/api/users/{user_id}", Permission: "users:delete", Credential: UserCredential, Writes: true},
 	"EnrollAgent":                  {ID: "EnrollAgent", Method: "POST", Path: "/agent/v1/enroll", Permission: "anonymous", Credential: NoCredential, Writes: true, NewBody: func() any { return new(EnrollRequest) }},
+	"ExplainAccess":                {ID: "ExplainAccess", Method: "POST", Path: "/api/access/explain", Permission: "policies:read", Credential: UserCredential, Writes: true, NewBody: func() any { return new(AccessQuestion) }},
 	"GetAccountSettings":           {ID: "GetAccountSettings", Method: "GET", Path: "/api/accounts/current/settings", Permission: "accounts:read", Credential: UserCredential, Writes: false},
 	"GetBlob":                      {ID: "GetBlob", Method: "GET", Path: "/agent/v1/blobs/{sha256}", Permission: "agent", Credential: AgentCredential, Writes: false},
 	"GetCurrentUser":               {ID: "GetCurrentUser", Method: "GET", Path: "/api/users/current", Permission: "self", Credential: UserCredential, Writes: false},
@@ -133,9 +137,9 @@ var Operations = map[string]Operation{
 	"UnlockTerraformState":         {ID: "UnlockTerraformState", Method: "DELETE", Path: "/api/terraform/states/{state_name}/lock", Permission: "terraform_states:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(TerraformUnlock) }, BodyOptional: true},
 	"UpdateAccount":                {ID: "UpdateAccount", Method: "PUT", Path: "/api/accounts/{account_id}", Permission: "accounts:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(AccountRequest) }},
 	"UpdateAccountSettings":        {ID: "UpdateAccountSettings", Method: "PATCH", Path: "/api/accounts/current/settings", Permission: "accounts:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(AccountSettingsRequest) }},
-	"UpdateGroup":                  {ID: "UpdateGroup", Method: "PUT", Path: "/api/groups/{group_id}", Permission: "groups:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(GroupRequest) }},
+	"UpdateGroup":                  {ID: "UpdateGroup", Method: "PUT", Path: "/api/groups/{group_id}", Permission: "groups:update", Credential: UserCredential, Writes: true, Previews: true, NewBody: func() any { return new(GroupRequest) }},
 	"UpdatePeer":                   {ID: "UpdatePeer", Method: "PUT", Path: "/api/peers/{peer_id}", Permission: "peers:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(PeerRequest) }},
-	"UpdatePolicy":                 {ID: "UpdatePolicy", Method: "PUT", Path: "/api/policies/{policy_id}", Permission: "policies:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(PolicyRequest) }},
+	"UpdatePolicy":                 {ID: "UpdatePolicy", Method: "PUT", Path: "/api/policies/{policy_id}", Permission: "policies:update", Credential: UserCredential, Writes: true, Previews: true, NewBody: func() any { return new(PolicyRequest) }},
 	"UpdateSetupKey":               {ID: "UpdateSetupKey", Method: "PUT", Path: "/api/setup-keys/{setup_key_id}", Permission: "setup_keys:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(SetupKeyUpdate) }},
 	"UpdateUser":                   {ID: "UpdateUser", Method: "PUT", Path: "/api/users/{user_id}", Permission: "users:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(UserUpdate) }},
 	"WithdrawAgent":                {ID: "WithdrawAgent", Method: "DELETE", Path: "/agent/v1/peer", Permission: "agent", Credential: AgentCredential, Writes: true},
