@@ -92,25 +92,8 @@ func stored(ctx context.Context, tx *store.Tx, row store.Account) (changes []cha
 // build makes an account out of changes and of what is known of its peers, by
 // which they meet posture checks, and takes it up.
 func (s *State) build(row store.Account, changes []change, seen []store.Presence) error {
-	engine, err := netmap.New(netmap.Config{Account: row.ID, Epoch: row.Epoch, Secret: s.mapID, Blobs: s.blobs})
+	a, err := s.compose(row, changes, seen)
 	if err != nil {
-		return err
-	}
-	a := newAccount(row.ID, engine)
-	a.places = s.cfg.Places
-	if err := a.present.restore(seen); err != nil {
-		return err
-	}
-	var all []netmap.Change
-	for _, c := range changes {
-		more, err := a.apply(c)
-		if err != nil {
-			return err
-		}
-		all = append(all, more...)
-	}
-	a.row = row
-	if err := engine.Load(row.Serial, all); err != nil {
 		return err
 	}
 	s.index(changes)
@@ -118,6 +101,29 @@ func (s *State) build(row store.Account, changes []change, seen []store.Presence
 	s.accounts[row.ID] = a
 	s.mu.Unlock()
 	return nil
+}
+
+// compose makes an account out of changes and tells nobody.
+func (s *State) compose(row store.Account, changes []change, seen []store.Presence) (*account, error) {
+	engine, err := netmap.New(netmap.Config{Account: row.ID, Epoch: row.Epoch, Secret: s.mapID, Blobs: s.blobs})
+	if err != nil {
+		return nil, err
+	}
+	a := newAccount(row.ID, engine)
+	a.places = s.cfg.Places
+	if err := a.present.restore(seen); err != nil {
+		return nil, err
+	}
+	var all []netmap.Change
+	for _, c := range changes {
+		more, err := a.apply(c)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, more...)
+	}
+	a.row = row
+	return a, engine.Load(row.Serial, all)
 }
 
 // adopt takes up the account that a committed set-up made.
