@@ -1322,6 +1322,9 @@ type Group struct {
 	// Issued Who made the group; `api` for people and Terraform.
 	Issued GroupIssued `json:"issued"`
 
+	// ManagedBy The program that declares the object, `terraform`; absent when it is managed by hand.
+	ManagedBy *string `json:"managed_by,omitempty"`
+
 	// Name The name of the group.
 	Name string `json:"name"`
 
@@ -1724,6 +1727,9 @@ type Peer struct {
 	// LoginExpired Whether a new login is needed.
 	LoginExpired bool `json:"login_expired"`
 
+	// ManagedBy The program that declares the object, `terraform`; absent when it is managed by hand.
+	ManagedBy *string `json:"managed_by,omitempty"`
+
 	// Name The name of the peer.
 	Name string `json:"name"`
 
@@ -1864,6 +1870,9 @@ type Policy struct {
 
 	// Id The id of the policy.
 	Id string `json:"id"`
+
+	// ManagedBy The program that declares the object, `terraform`; absent when it is managed by hand.
+	ManagedBy *string `json:"managed_by,omitempty"`
 
 	// Name The name of the policy.
 	Name string `json:"name"`
@@ -2168,6 +2177,9 @@ type SetupKey struct {
 	// LastUsed The last enrolment; year 1 when there was none.
 	LastUsed time.Time `json:"last_used"`
 
+	// ManagedBy The program that declares the object, `terraform`; absent when it is managed by hand.
+	ManagedBy *string `json:"managed_by,omitempty"`
+
 	// Name The name of the setup key.
 	Name string `json:"name"`
 
@@ -2429,6 +2441,9 @@ type Token struct {
 	// LastUsed The last use; absent when there was none.
 	LastUsed *time.Time `json:"last_used,omitempty"`
 
+	// ManagedBy The program that declares the object, `terraform`; absent when it is managed by hand.
+	ManagedBy *string `json:"managed_by,omitempty"`
+
 	// Name The name of the token.
 	Name string `json:"name"`
 
@@ -2458,6 +2473,9 @@ type TokenCreated struct {
 
 	// LastUsed The last use; absent when there was none.
 	LastUsed *time.Time `json:"last_used,omitempty"`
+
+	// ManagedBy The program that declares the object, `terraform`; absent when it is managed by hand.
+	ManagedBy *string `json:"managed_by,omitempty"`
 
 	// Name The name of the token.
 	Name string `json:"name"`
@@ -2509,6 +2527,9 @@ type User struct {
 
 	// LastLogin The last login; year 1 when there was none.
 	LastLogin time.Time `json:"last_login"`
+
+	// ManagedBy The program that declares the object, `terraform`; absent when it is managed by hand.
+	ManagedBy *string `json:"managed_by,omitempty"`
 
 	// Name The name of the user.
 	Name string `json:"name"`

@@ -189,3 +189,27 @@ func (x TokenCreated) Revision() int64 { return x.Version }
 
 // Revision counts the changes of the declared fields.
 func (x User) Revision() int64 { return x.Version }
+
+// Manageable is an object that tells which program declares it.
+type Manageable interface{ SetManagedBy(by *string) }
+
+// SetManagedBy names the program; nil for none.
+func (x *Group) SetManagedBy(by *string) { x.ManagedBy = by }
+
+// SetManagedBy names the program; nil for none.
+func (x *Peer) SetManagedBy(by *string) { x.ManagedBy = by }
+
+// SetManagedBy names the program; nil for none.
+func (x *Policy) SetManagedBy(by *string) { x.ManagedBy = by }
+
+// SetManagedBy names the program; nil for none.
+func (x *SetupKey) SetManagedBy(by *string) { x.ManagedBy = by }
+
+// SetManagedBy names the program; nil for none.
+func (x *Token) SetManagedBy(by *string) { x.ManagedBy = by }
+
+// SetManagedBy names the program; nil for none.
+func (x *TokenCreated) SetManagedBy(by *string) { x.ManagedBy = by }
+
+// SetManagedBy names the program; nil for none.
+func (x *User) SetManagedBy(by *string) { x.ManagedBy = by }

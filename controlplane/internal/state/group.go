@@ -70,7 +70,7 @@ func (a *account) showGroup(g group) api.Group {
 	}
 	return api.Group{
 		Id: g.ID, Name: g.Name, Issued: api.GroupIssued(g.Issued), Peers: members, PeersCount: len(members),
-		Resources: []api.ResourceReference{}, Version: g.Version,
+		Resources: []api.ResourceReference{}, ManagedBy: a.managedBy(g.ID), Version: g.Version,
 	}
 }
 

@@ -162,6 +162,9 @@ func (w *write) finish() error {
 		}
 		w.change(change{Account: &w.account})
 	}
+	if err := w.provenance(); err != nil {
+		return err
+	}
 	payload, err := json.Marshal(w.changes)
 	if err != nil {
 		return err
