@@ -181,6 +181,24 @@ func (e CommandEventType) Valid() bool {
 	}
 }
 
+// Defines values for CompiledRouteRole.
+const (
+	CompiledRouteRoleServe CompiledRouteRole = "serve"
+	CompiledRouteRoleUse   CompiledRouteRole = "use"
+)
+
+// Valid indicates whether the value is a known member of the CompiledRouteRole enum.
+func (e CompiledRouteRole) Valid() bool {
+	switch e {
+	case CompiledRouteRoleServe:
+		return true
+	case CompiledRouteRoleUse:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for CompiledRuleAction.
 const (
 	CompiledRuleActionAccept CompiledRuleAction = "accept"
@@ -201,15 +219,18 @@ func (e CompiledRuleAction) Valid() bool {
 
 // Defines values for CompiledRuleDirection.
 const (
-	CompiledRuleDirectionBoth CompiledRuleDirection = "both"
-	CompiledRuleDirectionIn   CompiledRuleDirection = "in"
-	CompiledRuleDirectionOut  CompiledRuleDirection = "out"
+	CompiledRuleDirectionBoth    CompiledRuleDirection = "both"
+	CompiledRuleDirectionForward CompiledRuleDirection = "forward"
+	CompiledRuleDirectionIn      CompiledRuleDirection = "in"
+	CompiledRuleDirectionOut     CompiledRuleDirection = "out"
 )
 
 // Valid indicates whether the value is a known member of the CompiledRuleDirection enum.
 func (e CompiledRuleDirection) Valid() bool {
 	switch e {
 	case CompiledRuleDirectionBoth:
+		return true
+	case CompiledRuleDirectionForward:
 		return true
 	case CompiledRuleDirectionIn:
 		return true
@@ -238,6 +259,24 @@ func (e CompiledRuleProtocol) Valid() bool {
 	case CompiledRuleProtocolTcp:
 		return true
 	case CompiledRuleProtocolUdp:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for CompiledRuleRoute.
+const (
+	CompiledRuleRouteDestination CompiledRuleRoute = "destination"
+	CompiledRuleRouteSource      CompiledRuleRoute = "source"
+)
+
+// Valid indicates whether the value is a known member of the CompiledRuleRoute enum.
+func (e CompiledRuleRoute) Valid() bool {
+	switch e {
+	case CompiledRuleRouteDestination:
+		return true
+	case CompiledRuleRouteSource:
 		return true
 	default:
 		return false
@@ -366,14 +405,16 @@ func (e HelloEventType) Valid() bool {
 
 // Defines values for MapOpOp.
 const (
-	MapOpOpPeerRemove MapOpOp = "peer_remove"
-	MapOpOpPeerUpsert MapOpOp = "peer_upsert"
-	MapOpOpRuleRemove MapOpOp = "rule_remove"
-	MapOpOpRuleUpsert MapOpOp = "rule_upsert"
-	MapOpOpSelf       MapOpOp = "self"
-	MapOpOpSetPatch   MapOpOp = "set_patch"
-	MapOpOpSetPut     MapOpOp = "set_put"
-	MapOpOpSetRemove  MapOpOp = "set_remove"
+	MapOpOpPeerRemove  MapOpOp = "peer_remove"
+	MapOpOpPeerUpsert  MapOpOp = "peer_upsert"
+	MapOpOpRouteRemove MapOpOp = "route_remove"
+	MapOpOpRouteUpsert MapOpOp = "route_upsert"
+	MapOpOpRuleRemove  MapOpOp = "rule_remove"
+	MapOpOpRuleUpsert  MapOpOp = "rule_upsert"
+	MapOpOpSelf        MapOpOp = "self"
+	MapOpOpSetPatch    MapOpOp = "set_patch"
+	MapOpOpSetPut      MapOpOp = "set_put"
+	MapOpOpSetRemove   MapOpOp = "set_remove"
 )
 
 // Valid indicates whether the value is a known member of the MapOpOp enum.
@@ -382,6 +423,10 @@ func (e MapOpOp) Valid() bool {
 	case MapOpOpPeerRemove:
 		return true
 	case MapOpOpPeerUpsert:
+		return true
+	case MapOpOpRouteRemove:
+		return true
+	case MapOpOpRouteUpsert:
 		return true
 	case MapOpOpRuleRemove:
 		return true
@@ -1152,15 +1197,51 @@ type CommandEvent struct {
 // CommandEventType The kind of the line.
 type CommandEventType string
 
-// CompiledRule A rule as it is enforced; it names sets, not peers.
+// CompiledRoute A destination outside of the overlay, and who leads there.
+type CompiledRoute struct {
+	// Domains The domains whose addresses are the destination, wildcards as `*.example.com`; absent when there is a prefix.
+	Domains *[]string `json:"domains,omitempty"`
+
+	// Id The opaque id of the route.
+	Id string `json:"id"`
+
+	// KeepRoute Whether addresses that a domain had before stay in the route; absent means false.
+	KeepRoute *bool `json:"keep_route,omitempty"`
+
+	// Masquerade Whether this router hides the sources behind its own address; for the role `serve`, absent means false.
+	Masquerade *bool `json:"masquerade,omitempty"`
+
+	// Name The name that people gave the destination.
+	Name string `json:"name"`
+
+	// Network What routes to one destination through several routers have in common; they stand in for each other.
+	Network string `json:"network"`
+
+	// Prefix The destination in CIDR form; absent when it is given by domains.
+	Prefix *string `json:"prefix,omitempty"`
+
+	// Role Whether this peer sends its traffic there through a router (use) or is a router that carries the traffic of others (serve).
+	Role CompiledRouteRole `json:"role"`
+
+	// Routers Who carries the traffic, the preferred first; for the role `use`.
+	Routers *[]RouteRouter `json:"routers,omitempty"`
+
+	// SkipAutoApply Whether the machine uses the route only when its user asks for it; absent means false.
+	SkipAutoApply *bool `json:"skip_auto_apply,omitempty"`
+}
+
+// CompiledRouteRole Whether this peer sends its traffic there through a router (use) or is a router that carries the traffic of others (serve).
+type CompiledRouteRole string
+
+// CompiledRule A rule as it is enforced; it names sets and routes, not peers.
 type CompiledRule struct {
 	// Action What happens to matching traffic; a drop wins over every accept.
 	Action CompiledRuleAction `json:"action"`
 
-	// Destination The id of the set that may be reached.
+	// Destination The id of the set that may be reached; with `route` destination the id of a route.
 	Destination string `json:"destination"`
 
-	// Direction Whether this peer stands in the destination set (in), in the source set (out) or in both.
+	// Direction Whether this peer stands in the destination set (in), in the source set (out) or in both, or is the router between a set and a route (forward).
 	Direction CompiledRuleDirection `json:"direction"`
 
 	// Id The opaque id of the compiled rule.
@@ -1172,18 +1253,24 @@ type CompiledRule struct {
 	// Protocol The protocol that matches; icmp means ICMP and ICMPv6.
 	Protocol CompiledRuleProtocol `json:"protocol"`
 
-	// Source The id of the set that may open traffic.
+	// Route Which end is a route; absent when both are sets.
+	Route *CompiledRuleRoute `json:"route,omitempty"`
+
+	// Source The id of the set that may open traffic; with `route` source the id of a route.
 	Source string `json:"source"`
 }
 
 // CompiledRuleAction What happens to matching traffic; a drop wins over every accept.
 type CompiledRuleAction string
 
-// CompiledRuleDirection Whether this peer stands in the destination set (in), in the source set (out) or in both.
+// CompiledRuleDirection Whether this peer stands in the destination set (in), in the source set (out) or in both, or is the router between a set and a route (forward).
 type CompiledRuleDirection string
 
 // CompiledRuleProtocol The protocol that matches; icmp means ICMP and ICMPv6.
 type CompiledRuleProtocol string
+
+// CompiledRuleRoute Which end is a route; absent when both are sets.
+type CompiledRuleRoute string
 
 // CurrentUser The caller and what the caller may do.
 type CurrentUser struct {
@@ -1454,7 +1541,7 @@ type MapOp struct {
 	// Add A set of ordinals; a list when it is short, else a roaring bitmap.
 	Add *Ordinals `json:"add,omitempty"`
 
-	// Id The id of the rule that goes, for `rule_remove`.
+	// Id The id of what goes, for `rule_remove` and `route_remove`.
 	Id *string `json:"id,omitempty"`
 
 	// Members A set of ordinals; a list when it is short, else a roaring bitmap.
@@ -1472,7 +1559,10 @@ type MapOp struct {
 	// Remove A set of ordinals; a list when it is short, else a roaring bitmap.
 	Remove *Ordinals `json:"remove,omitempty"`
 
-	// Rule A rule as it is enforced; it names sets, not peers.
+	// Route A destination outside of the overlay, and who leads there.
+	Route *CompiledRoute `json:"route,omitempty"`
+
+	// Rule A rule as it is enforced; it names sets and routes, not peers.
 	Rule *CompiledRule `json:"rule,omitempty"`
 
 	// Self What a peer knows about itself.
@@ -2097,6 +2187,15 @@ type ResourceReference struct {
 // ResourceReferenceType The kind of the resource.
 type ResourceReferenceType string
 
+// RouteRouter Peers that carry the traffic of a route with one metric.
+type RouteRouter struct {
+	// Metric The lowest of the routers that answer is chosen.
+	Metric int `json:"metric"`
+
+	// Set The id of the set of the routers.
+	Set string `json:"set"`
+}
+
 // RuleResource A single thing at one end of a rule, in place of groups.
 type RuleResource struct {
 	// Id The id of the peer.
@@ -2598,8 +2697,11 @@ type UserUpdate struct {
 // UserUpdateRole The role which decides the permissions.
 type UserUpdateRole string
 
-// ViewBlob The compiled rules that concern a class of peers.
+// ViewBlob The compiled rules and routes that concern a class of peers.
 type ViewBlob struct {
+	// Routes The routes in the order of their ids; absent when there are none.
+	Routes *[]CompiledRoute `json:"routes,omitempty"`
+
 	// Rules The rules in the order of their ids.
 	Rules []CompiledRule `json:"rules"`
 }
@@ -2668,6 +2770,9 @@ type StreamAgentParams struct {
 
 	// Digest The digest of the agent's map, 32 hexadecimal digits; absent when it has none.
 	Digest *string `form:"digest,omitempty" json:"digest,omitempty"`
+
+	// Features The named features of the agent, separated by commas. The map holds nothing that belongs to a feature which the agent does not name; absent for an agent of the first version, which has `sets` alone.
+	Features *[]string `form:"features,omitempty" json:"features,omitempty"`
 
 	// Wait Whole seconds after which the response ends by itself, for networks that cut or hold long responses; absent or 0 for one that stays open.
 	Wait *int `form:"wait,omitempty" json:"wait,omitempty"`
@@ -3442,6 +3547,9 @@ type ServerInterface interface {
 	// UpdateSetupKey Change a setup key.
 	// (PUT /api/setup-keys/{setup_key_id})
 	UpdateSetupKey(w http.ResponseWriter, r *http.Request, setupKeyId SetupKeyId, params UpdateSetupKeyParams)
+	// RevokeSetupKey Revoke a setup key.
+	// (POST /api/setup-keys/{setup_key_id}/revoke)
+	RevokeSetupKey(w http.ResponseWriter, r *http.Request, setupKeyId SetupKeyId)
 	// ListTerraformStates List the Terraform states.
 	// (GET /api/terraform/states)
 	ListTerraformStates(w http.ResponseWriter, r *http.Request)
@@ -3636,6 +3744,19 @@ func (siw *ServerInterfaceWrapper) StreamAgent(w http.ResponseWriter, r *http.Re
 			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "digest"})
 		} else {
 			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "digest", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "features" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", false, false, "features", r.URL.Query(), &params.Features, runtime.BindQueryParameterOptions{Type: "array", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "features"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "features", Err: err})
 		}
 		return
 	}
@@ -5011,6 +5132,32 @@ func (siw *ServerInterfaceWrapper) UpdateSetupKey(w http.ResponseWriter, r *http
 	handler.ServeHTTP(w, r)
 }
 
+// RevokeSetupKey operation middleware
+func (siw *ServerInterfaceWrapper) RevokeSetupKey(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "setup_key_id" -------------
+	var setupKeyId SetupKeyId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "setup_key_id", r.PathValue("setup_key_id"), &setupKeyId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "setup_key_id", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.RevokeSetupKey(w, r, setupKeyId)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
 // ListTerraformStates operation middleware
 func (siw *ServerInterfaceWrapper) ListTerraformStates(w http.ResponseWriter, r *http.Request) {
 
@@ -5929,6 +6076,7 @@ func HandlerWithOptions(si ServerInterface, options StdHTTPServerOptions) http.H
 	m.HandleFunc(http.MethodDelete+" "+options.BaseURL+"/api/setup-keys/{setup_key_id}", wrapper.DeleteSetupKey)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/setup-keys/{setup_key_id}", wrapper.GetSetupKey)
 	m.HandleFunc(http.MethodPut+" "+options.BaseURL+"/api/setup-keys/{setup_key_id}", wrapper.UpdateSetupKey)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/api/setup-keys/{setup_key_id}/revoke", wrapper.RevokeSetupKey)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/terraform/states", wrapper.ListTerraformStates)
 	m.HandleFunc(http.MethodDelete+" "+options.BaseURL+"/api/terraform/states/{state_name}", wrapper.DeleteTerraformState)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/terraform/states/{state_name}", wrapper.GetTerraformState)
@@ -6904,6 +7052,28 @@ func (response UpdateSetupKey200JSONResponse) VisitUpdateSetupKeyResponse(w http
 	return err
 }
 
+type RevokeSetupKeyRequestObject struct {
+	SetupKeyId SetupKeyId `json:"setup_key_id"`
+}
+
+type RevokeSetupKeyResponseObject interface {
+	VisitRevokeSetupKeyResponse(w http.ResponseWriter) error
+}
+
+type RevokeSetupKey200JSONResponse SetupKey
+
+func (response RevokeSetupKey200JSONResponse) VisitRevokeSetupKeyResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type ListTerraformStatesRequestObject struct {
 }
 
@@ -7474,6 +7644,9 @@ type StrictServerInterface interface {
 	// UpdateSetupKey Change a setup key.
 	// (PUT /api/setup-keys/{setup_key_id})
 	UpdateSetupKey(ctx context.Context, request UpdateSetupKeyRequestObject) (UpdateSetupKeyResponseObject, error)
+	// RevokeSetupKey Revoke a setup key.
+	// (POST /api/setup-keys/{setup_key_id}/revoke)
+	RevokeSetupKey(ctx context.Context, request RevokeSetupKeyRequestObject) (RevokeSetupKeyResponseObject, error)
 	// ListTerraformStates List the Terraform states.
 	// (GET /api/terraform/states)
 	ListTerraformStates(ctx context.Context, request ListTerraformStatesRequestObject) (ListTerraformStatesResponseObject, error)
@@ -8723,6 +8896,32 @@ func (sh *strictHandler) UpdateSetupKey(w http.ResponseWriter, r *http.Request, 
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(UpdateSetupKeyResponseObject); ok {
 		if err := validResponse.VisitUpdateSetupKeyResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// RevokeSetupKey operation middleware
+func (sh *strictHandler) RevokeSetupKey(w http.ResponseWriter, r *http.Request, setupKeyId SetupKeyId) {
+	var request RevokeSetupKeyRequestObject
+
+	request.SetupKeyId = setupKeyId
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.RevokeSetupKey(ctx, request.(RevokeSetupKeyRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "RevokeSetupKey")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(RevokeSetupKeyResponseObject); ok {
+		if err := validResponse.VisitRevokeSetupKeyResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {

@@ -126,6 +126,7 @@ var Operations = map[string]Operation{
 	"RenderCloudInit":              {ID: "RenderCloudInit", Method: "POST", Path: "/api/cloud-init", Permission: "self", Credential: UserCredential, Writes: true, NewBody: func() any { return new(CloudInitRequest) }},
 	"ReportAgent":                  {ID: "ReportAgent", Method: "POST", Path: "/agent/v1/status", Permission: "agent", Credential: AgentCredential, Writes: true, NewBody: func() any { return new(StatusReport) }},
 	"RestoreTerraformStateVersion": {ID: "RestoreTerraformStateVersion", Method: "POST", Path: "/api/terraform/states/{state_name}/versions/{state_version}/restore", Permission: "terraform_states:update", Credential: UserCredential, Writes: true},
+	"RevokeSetupKey":               {ID: "RevokeSetupKey", Method: "POST", Path: "/api/setup-keys/{setup_key_id}/revoke", Permission: "setup_keys:update", Credential: UserCredential, Writes: true},
 	"SetupInstance":                {ID: "SetupInstance", Method: "POST", Path: "/api/setup", Permission: "anonymous", Credential: NoCredential, Writes: true, NewBody: func() any { return new(SetupRequest) }},
 	"SignalAgent":                  {ID: "SignalAgent", Method: "POST", Path: "/agent/v1/signal", Permission: "agent", Credential: AgentCredential, Writes: true, NewBody: func() any { return new(SignalRequest) }},
 	"StreamAgent":                  {ID: "StreamAgent", Method: "GET", Path: "/agent/v1/stream", Permission: "agent", Credential: AgentCredential, Writes: false},

@@ -1443,6 +1443,15 @@ func (r StreamAgentParams) Validate() []FieldError {
 		v := *r.Digest
 		f.pattern(at+"digest", string(v), "^[0-9a-f]{32}$")
 	}
+	if r.Features != nil {
+		v := *r.Features
+		f.items(at+"features", len(v), 0, 64)
+		unique(f, at+"features", v)
+		for i0, v := range v {
+			at := element(at+"features", i0)
+			f.length(at, string(v), 0, 64)
+		}
+	}
 	if r.Wait != nil {
 		v := *r.Wait
 		f.atLeast(at+"wait", float64(v), 0)

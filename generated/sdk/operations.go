@@ -952,6 +952,17 @@ func (c *Client) RestoreTerraformStateVersion(ctx context.Context, stateName str
 	return &out, nil
 }
 
+// RevokeSetupKey revokes a setup key: nobody can enrol with it from now on. Machines that did stay.
+// A key that is revoked already stays as it is.
+func (c *Client) RevokeSetupKey(ctx context.Context, setupKeyID string, opts ...CallOption) (*api.SetupKey, error) {
+	call := newCall("POST", "/api/setup-keys/"+url.PathEscape(setupKeyID)+"/revoke", opts)
+	var out api.SetupKey
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
 // SetupInstance creates the owner of the installation and, on request, a first token. Of any number
 // of parallel requests one wins; afterwards the answer is 412 for ever. The answer is never cached.
 func (c *Client) SetupInstance(ctx context.Context, body api.SetupRequest, opts ...CallOption) (*api.SetupResult, error) {
@@ -981,6 +992,10 @@ type StreamAgentOptions struct {
 	Serial *int64
 	// The digest of the agent's map, 32 hexadecimal digits; absent when it has none.
 	Digest string
+	// The named features of the agent, separated by commas. The map holds nothing that belongs to a
+	// feature which the agent does not name; absent for an agent of the first version, which has `sets`
+	// alone.
+	Features []string
 	// Whole seconds after which the response ends by itself, for networks that cut or hold long
 	// responses; absent or 0 for one that stays open.
 	Wait int64
@@ -995,6 +1010,9 @@ func (o StreamAgentOptions) query(q url.Values) {
 	}
 	if o.Digest != "" {
 		q.Set("digest", o.Digest)
+	}
+	if len(o.Features) > 0 {
+		q.Set("features", strings.Join(o.Features, ","))
 	}
 	if o.Wait != 0 {
 		q.Set("wait", fmt.Sprint(o.Wait))

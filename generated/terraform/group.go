@@ -279,6 +279,14 @@ var nounGroup = &Noun{
 	Delete: func(ctx context.Context, c *sdk.Client, ids []string, opts ...sdk.CallOption) error {
 		return c.DeleteGroup(ctx, ids[0], opts...)
 	},
+	Referrers: func(ctx context.Context, c *sdk.Client, ids []string, opts ...sdk.CallOption) ([]Referrer, error) {
+		out := []Referrer{}
+		list, err := c.ListGroupReferrers(ctx, ids[0], sdk.ListGroupReferrersOptions{}, opts...)
+		for _, r := range list {
+			out = append(out, Referrer{r.Type, r.Id, r.Name, r.Field})
+		}
+		return out, err
+	},
 	List: func(ctx context.Context, c *sdk.Client, ids []string, opts ...sdk.CallOption) iter.Seq2[any, error] {
 		return erased(c.Groups(ctx, sdk.ListGroupsOptions{}, opts...))
 	},

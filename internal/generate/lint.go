@@ -45,7 +45,8 @@ func lint(d *document) error {
 
 type linter struct {
 	reporter
-	known []string // names of nouns
+	known   []string // names of nouns
+	actions []string // names of actions so far
 }
 
 var (
@@ -101,6 +102,9 @@ func (l *linter) operations() {
 			l.described(at, method+" "+path, op.Description)
 			l.permission(at, op)
 			l.conditions(at, path, method, item, op)
+			if ext, ok := op.Extensions["x-terraform-action"].(map[string]any); ok {
+				l.lintAction(at, method, ext, op.RequestBody != nil)
+			}
 			for i, p := range op.Parameters {
 				if p.Ref == "" {
 					l.described(at+"/parameters/"+itoa(i), "parameter "+p.Value.Name, p.Value.Description)

@@ -26,6 +26,7 @@ type model struct {
 	Versions   []versioned
 	Managed    []versioned
 	Nouns      []*noun
+	Actions    []*action
 }
 
 // operation is one method on one path.
@@ -94,6 +95,7 @@ func newModel(c config, doc *document, types *goTypes) (*model, error) {
 		return nil, err
 	}
 	m.Nouns = nouns
+	m.Actions = newActions(m)
 	return m, nil
 }
 
