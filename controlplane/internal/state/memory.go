@@ -25,6 +25,7 @@ type account struct {
 
 	mu       sync.RWMutex // guards what follows
 	row      store.Account
+	revision uint64 // counts the writes that were applied
 	all      string // id of the group All
 	users    ordered[store.User]
 	tokens   ordered[store.Token]

@@ -198,6 +198,7 @@ func (s *State) apply(a *account, w *write, render func(a *account)) {
 	s.index(w.changes)
 	a.mu.Lock()
 	update := s.applyLocked(a, w)
+	a.revision++
 	render(a)
 	a.mu.Unlock()
 	if update == nil {
