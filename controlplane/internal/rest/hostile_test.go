@@ -72,7 +72,7 @@ func (h *hostile) populate(t testing.TB) {
 // try sends the request of a number and checks the answer.
 func (h *hostile) try(t *testing.T, number uint64) {
 	t.Helper()
-	r := rand.New(rand.NewPCG(number, 0)) //nolint:gosec // equal numbers make equal requests
+	r := rand.New(rand.NewPCG(number, 0)) // equal numbers make equal requests
 	all := operations()
 	operation := all[r.IntN(len(all))]
 	if operation.ID == "StreamAgent" {

@@ -3,6 +3,7 @@ package rest
 import (
 	"errors"
 	"fmt"
+	"net/http"
 	"net/http/httptest"
 	"testing"
 
@@ -11,7 +12,7 @@ import (
 
 func TestKeptListIsMadeOncePerRevision(t *testing.T) {
 	k := newKeptLists()
-	r := httptest.NewRequest("GET", "/api/policies?limit=2", nil)
+	r := httptest.NewRequest(http.MethodGet, "/api/policies?limit=2", nil)
 	made := 0
 	ask := func(p auth.Principal, revision uint64) string {
 		t.Helper()
@@ -55,7 +56,7 @@ func TestKeptListsAreBounded(t *testing.T) {
 	k := newKeptLists()
 	body := make([]byte, keptBytes/8)
 	for i := range 100 {
-		r := httptest.NewRequest("GET", fmt.Sprintf("/api/policies?limit=%d", i), nil)
+		r := httptest.NewRequest(http.MethodGet, fmt.Sprintf("/api/policies?limit=%d", i), nil)
 		if _, err := k.answer(auth.Principal{}, r, "ListPolicies", 0, func() (encodedAnswer, error) { return encodedAnswer{body: body}, nil }); err != nil {
 			t.Fatal(err)
 		}
