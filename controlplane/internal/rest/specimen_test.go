@@ -262,11 +262,11 @@ func (w *world) text(field string, schema *openapi3.Schema) string {
 	n := w.counts[field]
 	switch schema.Format {
 	case "ipv4", "ip":
-		return fmt.Sprintf("100.64.1.%d", n)
+		return fmt.Sprintf("100.64.%d.%d", 1+n/250, 1+n%250)
 	case "ipv6":
 		return fmt.Sprintf("fd00::%x", n)
 	case "cidr":
-		return fmt.Sprintf("10.%d.0.0/16", 9+n)
+		return fmt.Sprintf("10.%d.%d.0/24", 9+n/250, n%250)
 	case "hostname":
 		return []string{"one", "two"}[min(n, 2)-1] + strings.Repeat("x", max(0, n-2)) + ".example.org"
 	case "uri":
