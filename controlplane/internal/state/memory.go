@@ -33,6 +33,7 @@ type account struct {
 	groups   ordered[group]
 	policies ordered[object[policyBody]]
 	peers    ordered[store.Peer]
+	dns      dnsMemory
 	members  map[string]map[string]int64 // group -> peer -> position
 	groupsOf map[string]map[string]bool  // peer -> groups
 	managed  map[string]string           // object -> program that declares it
@@ -59,6 +60,7 @@ func newAccount(id string, engine *netmap.Engine) *account {
 		id: id, engine: engine, members: map[string]map[string]int64{}, groupsOf: map[string]map[string]bool{}, managed: map[string]string{},
 		listeners:   map[*func(*netmap.Update)]func(*netmap.Update){},
 		resourcesOf: index{}, routersOf: index{}, inGroup: index{}, reaching: index{},
+		dns:     dnsMemory{recordsOf: index{}},
 		present: presences{of: map[string]*presence{}},
 	}
 }
