@@ -22,6 +22,9 @@ type Operation struct {
 	// NewBody returns a pointer to an empty request body, such as
 	// *GroupRequest; nil when the operation has no JSON body.
 	NewBody func() any
+	// Previews says that the operation takes dry_run: it can tell what it would
+	// do without doing it.
+	Previews bool
 	// BodyOptional says that the request may come without its JSON body.
 	BodyOptional bool
 	// PlainBody says that the body is no JSON value of the contract.
@@ -96,35 +99,36 @@ const (
 var Operations = map[string]Operation{
 	"CreateDnsRecord":              {ID: "CreateDnsRecord", Method: "POST", Path: "/api/dns/zones/{zone_id}/records", Permission: "dns:create", Credential: UserCredential, Writes: true, NewBody: func() any { return new(DnsRecordRequest) }},
 	"CreateDnsZone":                {ID: "CreateDnsZone", Method: "POST", Path: "/api/dns/zones", Permission: "dns:create", Credential: UserCredential, Writes: true, NewBody: func() any { return new(DnsZoneRequest) }},
-	"CreateGroup":                  {ID: "CreateGroup", Method: "POST", Path: "/api/groups", Permission: "groups:create", Credential: UserCredential, Writes: true, NewBody: func() any { return new(GroupRequest) }},
-	"CreateGroupMembership":        {ID: "CreateGroupMembership", Method: "POST", Path: "/api/groups/{group_id}/peers", Permission: "groups:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(GroupMembershipRequest) }},
+	"CreateGroup":                  {ID: "CreateGroup", Method: "POST", Path: "/api/groups", Permission: "groups:create", Credential: UserCredential, Writes: true, Previews: true, NewBody: func() any { return new(GroupRequest) }},
+	"CreateGroupMembership":        {ID: "CreateGroupMembership", Method: "POST", Path: "/api/groups/{group_id}/peers", Permission: "groups:update", Credential: UserCredential, Writes: true, Previews: true, NewBody: func() any { return new(GroupMembershipRequest) }},
 	"CreateGroupResource":          {ID: "CreateGroupResource", Method: "POST", Path: "/api/groups/{group_id}/resources", Permission: "groups:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(GroupResourceRequest) }},
 	"CreateNameserverGroup":        {ID: "CreateNameserverGroup", Method: "POST", Path: "/api/dns/nameservers", Permission: "nameservers:create", Credential: UserCredential, Writes: true, NewBody: func() any { return new(NameserverGroupRequest) }},
 	"CreateNetwork":                {ID: "CreateNetwork", Method: "POST", Path: "/api/networks", Permission: "networks:create", Credential: UserCredential, Writes: true, NewBody: func() any { return new(NetworkRequest) }},
 	"CreateNetworkResource":        {ID: "CreateNetworkResource", Method: "POST", Path: "/api/networks/{network_id}/resources", Permission: "networks:create", Credential: UserCredential, Writes: true, NewBody: func() any { return new(NetworkResourceRequest) }},
 	"CreateNetworkRouter":          {ID: "CreateNetworkRouter", Method: "POST", Path: "/api/networks/{network_id}/routers", Permission: "networks:create", Credential: UserCredential, Writes: true, NewBody: func() any { return new(NetworkRouterRequest) }},
-	"CreatePolicy":                 {ID: "CreatePolicy", Method: "POST", Path: "/api/policies", Permission: "policies:create", Credential: UserCredential, Writes: true, NewBody: func() any { return new(PolicyRequest) }},
+	"CreatePolicy":                 {ID: "CreatePolicy", Method: "POST", Path: "/api/policies", Permission: "policies:create", Credential: UserCredential, Writes: true, Previews: true, NewBody: func() any { return new(PolicyRequest) }},
 	"CreateRoute":                  {ID: "CreateRoute", Method: "POST", Path: "/api/routes", Permission: "routes:create", Credential: UserCredential, Writes: true, NewBody: func() any { return new(RouteRequest) }},
 	"CreateSetupKey":               {ID: "CreateSetupKey", Method: "POST", Path: "/api/setup-keys", Permission: "setup_keys:create", Credential: UserCredential, Writes: true, NewBody: func() any { return new(SetupKeyRequest) }},
 	"CreateToken":                  {ID: "CreateToken", Method: "POST", Path: "/api/users/{user_id}/tokens", Permission: "tokens:create", Credential: UserCredential, Writes: true, NewBody: func() any { return new(TokenRequest) }},
 	"CreateUser":                   {ID: "CreateUser", Method: "POST", Path: "/api/users", Permission: "users:create", Credential: UserCredential, Writes: true, NewBody: func() any { return new(UserRequest) }},
 	"DeleteDnsRecord":              {ID: "DeleteDnsRecord", Method: "DELETE", Path: "/api/dns/zones/{zone_id}/records/{record_id}", Permission: "dns:delete", Credential: UserCredential, Writes: true},
 	"DeleteDnsZone":                {ID: "DeleteDnsZone", Method: "DELETE", Path: "/api/dns/zones/{zone_id}", Permission: "dns:delete", Credential: UserCredential, Writes: true},
-	"DeleteGroup":                  {ID: "DeleteGroup", Method: "DELETE", Path: "/api/groups/{group_id}", Permission: "groups:delete", Credential: UserCredential, Writes: true},
-	"DeleteGroupMembership":        {ID: "DeleteGroupMembership", Method: "DELETE", Path: "/api/groups/{group_id}/peers/{peer_id}", Permission: "groups:update", Credential: UserCredential, Writes: true},
+	"DeleteGroup":                  {ID: "DeleteGroup", Method: "DELETE", Path: "/api/groups/{group_id}", Permission: "groups:delete", Credential: UserCredential, Writes: true, Previews: true},
+	"DeleteGroupMembership":        {ID: "DeleteGroupMembership", Method: "DELETE", Path: "/api/groups/{group_id}/peers/{peer_id}", Permission: "groups:update", Credential: UserCredential, Writes: true, Previews: true},
 	"DeleteGroupResource":          {ID: "DeleteGroupResource", Method: "DELETE", Path: "/api/groups/{group_id}/resources/{resource_id}", Permission: "groups:update", Credential: UserCredential, Writes: true},
 	"DeleteNameserverGroup":        {ID: "DeleteNameserverGroup", Method: "DELETE", Path: "/api/dns/nameservers/{nameserver_group_id}", Permission: "nameservers:delete", Credential: UserCredential, Writes: true},
 	"DeleteNetwork":                {ID: "DeleteNetwork", Method: "DELETE", Path: "/api/networks/{network_id}", Permission: "networks:delete", Credential: UserCredential, Writes: true},
 	"DeleteNetworkResource":        {ID: "DeleteNetworkResource", Method: "DELETE", Path: "/api/networks/{network_id}/resources/{resource_id}", Permission: "networks:delete", Credential: UserCredential, Writes: true},
 	"DeleteNetworkRouter":          {ID: "DeleteNetworkRouter", Method: "DELETE", Path: "/api/networks/{network_id}/routers/{router_id}", Permission: "networks:delete", Credential: UserCredential, Writes: true},
 	"DeletePeer":                   {ID: "DeletePeer", Method: "DELETE", Path: "/api/peers/{peer_id}", Permission: "peers:delete", Credential: UserCredential, Writes: true},
-	"DeletePolicy":                 {ID: "DeletePolicy", Method: "DELETE", Path: "/api/policies/{policy_id}", Permission: "policies:delete", Credential: UserCredential, Writes: true},
+	"DeletePolicy":                 {ID: "DeletePolicy", Method: "DELETE", Path: "/api/policies/{policy_id}", Permission: "policies:delete", Credential: UserCredential, Writes: true, Previews: true},
 	"DeleteRoute":                  {ID: "DeleteRoute", Method: "DELETE", Path: "/api/routes/{route_id}", Permission: "routes:delete", Credential: UserCredential, Writes: true},
 	"DeleteSetupKey":               {ID: "DeleteSetupKey", Method: "DELETE", Path: "/api/setup-keys/{setup_key_id}", Permission: "setup_keys:delete", Credential: UserCredential, Writes: true},
 	"DeleteTerraformState":         {ID: "DeleteTerraformState", Method: "DELETE", Path: "/api/terraform/states/{state_name}", Permission: "terraform_states:delete", Credential: UserCredential, Writes: true},
 	"DeleteToken":                  {ID: "DeleteToken", Method: "DELETE", Path: "/api/users/{user_id}/tokens/{token_id}", Permission: "tokens:delete", Credential: UserCredential, Writes: true},
 	"DeleteUser":                   {ID: "DeleteUser", Method: "DELETE", Path: "/api/users/{user_id}", Permission: "users:delete", Credential: UserCredential, Writes: true},
 	"EnrollAgent":                  {ID: "EnrollAgent", Method: "POST", Path: "/agent/v1/enroll", Permission: "anonymous", Credential: NoCredential, Writes: true, NewBody: func() any { return new(EnrollRequest) }},
+	"ExplainAccess":                {ID: "ExplainAccess", Method: "POST", Path: "/api/access/explain", Permission: "policies:read", Credential: UserCredential, Writes: true, NewBody: func() any { return new(AccessQuestion) }},
 	"GetAccountSettings":           {ID: "GetAccountSettings", Method: "GET", Path: "/api/accounts/current/settings", Permission: "accounts:read", Credential: UserCredential, Writes: false},
 	"GetBlob":                      {ID: "GetBlob", Method: "GET", Path: "/agent/v1/blobs/{sha256}", Permission: "agent", Credential: AgentCredential, Writes: false},
 	"GetCurrentUser":               {ID: "GetCurrentUser", Method: "GET", Path: "/api/users/current", Permission: "self", Credential: UserCredential, Writes: false},
@@ -189,13 +193,13 @@ var Operations = map[string]Operation{
 	"UpdateDnsRecord":              {ID: "UpdateDnsRecord", Method: "PUT", Path: "/api/dns/zones/{zone_id}/records/{record_id}", Permission: "dns:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(DnsRecordRequest) }},
 	"UpdateDnsSettings":            {ID: "UpdateDnsSettings", Method: "PUT", Path: "/api/dns/settings", Permission: "dns:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(DnsSettingsRequest) }},
 	"UpdateDnsZone":                {ID: "UpdateDnsZone", Method: "PUT", Path: "/api/dns/zones/{zone_id}", Permission: "dns:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(DnsZoneRequest) }},
-	"UpdateGroup":                  {ID: "UpdateGroup", Method: "PUT", Path: "/api/groups/{group_id}", Permission: "groups:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(GroupRequest) }},
+	"UpdateGroup":                  {ID: "UpdateGroup", Method: "PUT", Path: "/api/groups/{group_id}", Permission: "groups:update", Credential: UserCredential, Writes: true, Previews: true, NewBody: func() any { return new(GroupRequest) }},
 	"UpdateNameserverGroup":        {ID: "UpdateNameserverGroup", Method: "PUT", Path: "/api/dns/nameservers/{nameserver_group_id}", Permission: "nameservers:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(NameserverGroupRequest) }},
 	"UpdateNetwork":                {ID: "UpdateNetwork", Method: "PUT", Path: "/api/networks/{network_id}", Permission: "networks:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(NetworkRequest) }},
 	"UpdateNetworkResource":        {ID: "UpdateNetworkResource", Method: "PUT", Path: "/api/networks/{network_id}/resources/{resource_id}", Permission: "networks:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(NetworkResourceRequest) }},
 	"UpdateNetworkRouter":          {ID: "UpdateNetworkRouter", Method: "PUT", Path: "/api/networks/{network_id}/routers/{router_id}", Permission: "networks:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(NetworkRouterRequest) }},
 	"UpdatePeer":                   {ID: "UpdatePeer", Method: "PUT", Path: "/api/peers/{peer_id}", Permission: "peers:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(PeerRequest) }},
-	"UpdatePolicy":                 {ID: "UpdatePolicy", Method: "PUT", Path: "/api/policies/{policy_id}", Permission: "policies:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(PolicyRequest) }},
+	"UpdatePolicy":                 {ID: "UpdatePolicy", Method: "PUT", Path: "/api/policies/{policy_id}", Permission: "policies:update", Credential: UserCredential, Writes: true, Previews: true, NewBody: func() any { return new(PolicyRequest) }},
 	"UpdateRoute":                  {ID: "UpdateRoute", Method: "PUT", Path: "/api/routes/{route_id}", Permission: "routes:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(RouteRequest) }},
 	"UpdateSetupKey":               {ID: "UpdateSetupKey", Method: "PUT", Path: "/api/setup-keys/{setup_key_id}", Permission: "setup_keys:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(SetupKeyUpdate) }},
 	"UpdateUser":                   {ID: "UpdateUser", Method: "PUT", Path: "/api/users/{user_id}", Permission: "users:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(UserUpdate) }},
