@@ -794,10 +794,23 @@ func (c *Client) AuditEvents(ctx context.Context, o ListAuditEventsOptions, opts
 	return pages[api.AuditEvent](ctx, c, call)
 }
 
+// ListCitiesOptions are the query parameters of ListCities; zero fields are not sent.
+type ListCitiesOptions struct {
+	// Only these members of each object, separated by commas; without it all.
+	Fields []string
+}
+
+func (o ListCitiesOptions) query(q url.Values) {
+	if len(o.Fields) > 0 {
+		q.Set("fields", strings.Join(o.Fields, ","))
+	}
+}
+
 // ListCities lists the cities of a country that the server's geo database knows, by their names.
 // Without a database the answer is 412.
-func (c *Client) ListCities(ctx context.Context, countryCode string, opts ...CallOption) ([]api.City, error) {
+func (c *Client) ListCities(ctx context.Context, countryCode string, o ListCitiesOptions, opts ...CallOption) ([]api.City, error) {
 	call := newCall("GET", "/api/locations/countries/"+url.PathEscape(countryCode)+"/cities", opts)
+	o.query(call.query)
 	var out []api.City
 	if err := c.do(ctx, call, &out); err != nil {
 		return nil, err
@@ -805,10 +818,23 @@ func (c *Client) ListCities(ctx context.Context, countryCode string, opts ...Cal
 	return out, nil
 }
 
+// ListCountriesOptions are the query parameters of ListCountries; zero fields are not sent.
+type ListCountriesOptions struct {
+	// Only these members of each object, separated by commas; without it all.
+	Fields []string
+}
+
+func (o ListCountriesOptions) query(q url.Values) {
+	if len(o.Fields) > 0 {
+		q.Set("fields", strings.Join(o.Fields, ","))
+	}
+}
+
 // ListCountries lists the countries that a location check may name, by their names. The list is
 // built in and needs no database.
-func (c *Client) ListCountries(ctx context.Context, opts ...CallOption) ([]api.Country, error) {
+func (c *Client) ListCountries(ctx context.Context, o ListCountriesOptions, opts ...CallOption) ([]api.Country, error) {
 	call := newCall("GET", "/api/locations/countries", opts)
+	o.query(call.query)
 	var out []api.Country
 	if err := c.do(ctx, call, &out); err != nil {
 		return nil, err
@@ -824,6 +850,8 @@ type ListDnsRecordsOptions struct {
 	Ids []string
 	// The size of a page, 1 to 1000. Without it the answer is the whole list.
 	Limit int64
+	// Only these members of each object, separated by commas; without it all.
+	Fields []string
 }
 
 func (o ListDnsRecordsOptions) query(q url.Values) {
@@ -835,6 +863,9 @@ func (o ListDnsRecordsOptions) query(q url.Values) {
 	}
 	if o.Limit != 0 {
 		q.Set("limit", fmt.Sprint(o.Limit))
+	}
+	if len(o.Fields) > 0 {
+		q.Set("fields", strings.Join(o.Fields, ","))
 	}
 }
 
@@ -868,6 +899,8 @@ type ListDnsZonesOptions struct {
 	Ids []string
 	// The size of a page, 1 to 1000. Without it the answer is the whole list.
 	Limit int64
+	// Only these members of each object, separated by commas; without it all.
+	Fields []string
 }
 
 func (o ListDnsZonesOptions) query(q url.Values) {
@@ -882,6 +915,9 @@ func (o ListDnsZonesOptions) query(q url.Values) {
 	}
 	if o.Limit != 0 {
 		q.Set("limit", fmt.Sprint(o.Limit))
+	}
+	if len(o.Fields) > 0 {
+		q.Set("fields", strings.Join(o.Fields, ","))
 	}
 }
 
@@ -1056,6 +1092,8 @@ type ListNameserverGroupsOptions struct {
 	Ids []string
 	// The size of a page, 1 to 1000. Without it the answer is the whole list.
 	Limit int64
+	// Only these members of each object, separated by commas; without it all.
+	Fields []string
 }
 
 func (o ListNameserverGroupsOptions) query(q url.Values) {
@@ -1067,6 +1105,9 @@ func (o ListNameserverGroupsOptions) query(q url.Values) {
 	}
 	if o.Limit != 0 {
 		q.Set("limit", fmt.Sprint(o.Limit))
+	}
+	if len(o.Fields) > 0 {
+		q.Set("fields", strings.Join(o.Fields, ","))
 	}
 }
 
@@ -1377,10 +1418,23 @@ func (c *Client) Policies(ctx context.Context, o ListPoliciesOptions, opts ...Ca
 	return pages[api.Policy](ctx, c, call)
 }
 
+// ListPostureCheckReferrersOptions are the query parameters of ListPostureCheckReferrers; zero fields are not sent.
+type ListPostureCheckReferrersOptions struct {
+	// Only these members of each object, separated by commas; without it all.
+	Fields []string
+}
+
+func (o ListPostureCheckReferrersOptions) query(q url.Values) {
+	if len(o.Fields) > 0 {
+		q.Set("fields", strings.Join(o.Fields, ","))
+	}
+}
+
 // ListPostureCheckReferrers lists the objects that name a posture check and the field in which they
 // do; the check can be deleted when there are none.
-func (c *Client) ListPostureCheckReferrers(ctx context.Context, postureCheckID string, opts ...CallOption) ([]api.Referrer, error) {
+func (c *Client) ListPostureCheckReferrers(ctx context.Context, postureCheckID string, o ListPostureCheckReferrersOptions, opts ...CallOption) ([]api.Referrer, error) {
 	call := newCall("GET", "/api/posture-checks/"+url.PathEscape(postureCheckID)+"/referrers", opts)
+	o.query(call.query)
 	var out []api.Referrer
 	if err := c.do(ctx, call, &out); err != nil {
 		return nil, err
@@ -1396,6 +1450,8 @@ type ListPostureChecksOptions struct {
 	Ids []string
 	// The size of a page, 1 to 1000. Without it the answer is the whole list.
 	Limit int64
+	// Only these members of each object, separated by commas; without it all.
+	Fields []string
 }
 
 func (o ListPostureChecksOptions) query(q url.Values) {
@@ -1407,6 +1463,9 @@ func (o ListPostureChecksOptions) query(q url.Values) {
 	}
 	if o.Limit != 0 {
 		q.Set("limit", fmt.Sprint(o.Limit))
+	}
+	if len(o.Fields) > 0 {
+		q.Set("fields", strings.Join(o.Fields, ","))
 	}
 }
 

@@ -88,7 +88,7 @@ var nounCountry = &Noun{
 		return found(c.GetCountry(ctx, ids[0], opts...))
 	},
 	List: func(ctx context.Context, c *sdk.Client, ids []string, opts ...sdk.CallOption) iter.Seq2[any, error] {
-		return whole(c.ListCountries(ctx, opts...))
+		return whole(c.ListCountries(ctx, sdk.ListCountriesOptions{}, opts...))
 	},
 	FlattenData: func(ctx context.Context, object, model any, d *diag.Diagnostics) {
 		flattenCountryData(ctx, object.(*api.Country), model.(*CountryDataModel), d)

@@ -617,6 +617,7 @@ type PostureCheckDataModel struct {
 	Description           types.String `tfsdk:"description"`
 	GeoLocationCheck      types.Object `tfsdk:"geo_location_check"`
 	Id                    types.String `tfsdk:"id"`
+	ManagedBy             types.String `tfsdk:"managed_by"`
 	Name                  types.String `tfsdk:"name"`
 	OsVersionCheck        types.Object `tfsdk:"os_version_check"`
 	PeerNetworkRangeCheck types.Object `tfsdk:"peer_network_range_check"`
@@ -813,6 +814,7 @@ var postureCheckDataTypes = map[string]attr.Type{
 	"description":              types.StringType,
 	"geo_location_check":       types.ObjectType{AttrTypes: geoLocationCheckDataTypes},
 	"id":                       types.StringType,
+	"managed_by":               types.StringType,
 	"name":                     types.StringType,
 	"os_version_check":         types.ObjectType{AttrTypes: oSVersionCheckDataTypes},
 	"peer_network_range_check": types.ObjectType{AttrTypes: peerNetworkRangeCheckDataTypes},
@@ -868,6 +870,10 @@ func dataSchemaOfPostureCheck() datasource.Schema {
 				Optional:            true,
 				Computed:            true,
 				MarkdownDescription: "The id of the posture check.",
+			},
+			"managed_by": datasource.StringAttribute{
+				Computed:            true,
+				MarkdownDescription: "The program that declares the object, `terraform`; absent when it is managed by hand.",
 			},
 			"name": datasource.StringAttribute{
 				Optional:            true,
@@ -1031,6 +1037,10 @@ func listSchemaOfPostureCheck() datasource.Schema {
 					Computed:            true,
 					MarkdownDescription: "The id of the posture check.",
 				},
+				"managed_by": datasource.StringAttribute{
+					Computed:            true,
+					MarkdownDescription: "The program that declares the object, `terraform`; absent when it is managed by hand.",
+				},
 				"name": datasource.StringAttribute{
 					Computed:            true,
 					MarkdownDescription: "The name of the posture check; unique in the account.",
@@ -1162,6 +1172,12 @@ func flattenPostureCheckData(ctx context.Context, o *api.PostureCheck, m *Postur
 		m.GeoLocationCheck = types.ObjectNull(geoLocationCheckDataTypes)
 	}
 	m.Id = types.StringValue(o.Id)
+	if o.ManagedBy != nil {
+		v := *o.ManagedBy
+		m.ManagedBy = types.StringValue(v)
+	} else {
+		m.ManagedBy = types.StringNull()
+	}
 	m.Name = types.StringValue(o.Name)
 	if o.Checks.OsVersionCheck != nil {
 		v := *o.Checks.OsVersionCheck
@@ -1271,7 +1287,7 @@ var nounPostureCheck = &Noun{
 	},
 	Referrers: func(ctx context.Context, c *sdk.Client, ids []string, opts ...sdk.CallOption) ([]Referrer, error) {
 		out := []Referrer{}
-		list, err := c.ListPostureCheckReferrers(ctx, ids[0], opts...)
+		list, err := c.ListPostureCheckReferrers(ctx, ids[0], sdk.ListPostureCheckReferrersOptions{}, opts...)
 		for _, r := range list {
 			out = append(out, Referrer{r.Type, r.Id, r.Name, r.Field})
 		}

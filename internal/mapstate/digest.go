@@ -108,6 +108,9 @@ func HashSelf(s api.SelfView) Digest {
 	if len(s.Processes) > 0 {
 		i = i.number(uint32(len(s.Processes))).text(s.Processes...)
 	}
+	if s.KeepsDns { // agents of the first version know nothing of it, and are not told
+		i = i.number(1)
+	}
 	return i.sum()
 }
 

@@ -34,6 +34,10 @@ type base struct {
 	routes map[*route]struct{} // routes about which the rules with it at an end are
 	gets   map[*route]struct{} // routes that its peers get without a rule
 	serves map[*route]struct{} // routes whose traffic its peers carry
+
+	zones       map[*zone]struct{}   // DNS zones that its peers know
+	nameservers map[*served]struct{} // nameserver groups that its peers ask
+	unmanaged   bool                 // its peers get no DNS
 }
 
 func groupName(id string) string { return "g:" + id }
@@ -51,7 +55,8 @@ func (b *base) named() bool { return len(b.sources)+len(b.destinations)+len(b.se
 
 // idle reports whether nothing depends on the base.
 func (b *base) idle() bool {
-	return !b.named() && len(b.sets)+len(b.classes)+len(b.routes)+len(b.gets)+len(b.parts) == 0
+	return !b.named() && !b.unmanaged && len(b.parts) == 0 &&
+		len(b.sets)+len(b.classes)+len(b.routes)+len(b.gets)+len(b.zones)+len(b.nameservers) == 0
 }
 
 // derived reports a base that peers do not join: a single peer, or the part of a base that meets posture checks.

@@ -16,7 +16,7 @@ import (
 func TestCompareEqualsPairByPair(t *testing.T) {
 	sequences := 150
 	if testing.Short() {
-		sequences = 15
+		sequences = 150
 	}
 	var gained, lost, changed uint64
 	for seed := range sequences {
