@@ -38,6 +38,7 @@ var benchmarks = []struct {
 	{"net/first_ping", firstPing},
 	{"net/direct_tcp", directTCP},
 	{"net/relay_tcp", relayTCP},
+	{"net/failover_relay", failoverRelay},
 	{"net/nat_matrix", natMatrix},
 }
 
