@@ -74,7 +74,7 @@ func (r AccountSettingsRequest) validate(at string, f *faults) {
 	if r.AutoUpdateVersion != nil {
 		v := *r.AutoUpdateVersion
 		f.length(at+"auto_update_version", string(v), 0, 64)
-		f.pattern(at+"auto_update_version", string(v), "^([0-9]+\\.[0-9]+\\.[0-9]+|latest|disabled)$")
+		f.pattern(at+"auto_update_version", string(v), "^([0-9]+\\.[0-9]+\\.[0-9]+|latest|disabled)$", "a version such as 1.2.3, or latest, or disabled")
 	}
 	if r.DnsDomain != nil {
 		v := *r.DnsDomain
@@ -145,15 +145,15 @@ func (r CloudInitRequest) Validate() []FieldError {
 
 func (r CloudInitRequest) validate(at string, f *faults) {
 	if v, err := r.AgentSha256.Get(); err == nil {
-		f.pattern(at+"agent_sha256", string(v), "^[0-9a-f]{64}$")
+		f.pattern(at+"agent_sha256", string(v), "^[0-9a-f]{64}$", "64 hexadecimal digits in lower case")
 	}
 	if v, err := r.AgentUrl.Get(); err == nil {
 		f.length(at+"agent_url", string(v), 8, 2048)
-		f.pattern(at+"agent_url", string(v), "^https?://[!-~]+$")
+		f.pattern(at+"agent_url", string(v), "^https?://[!-~]+$", "an address that begins with https:// or http://")
 	}
 	if v, err := r.Hostname.Get(); err == nil {
 		f.length(at+"hostname", string(v), 1, 253)
-		f.pattern(at+"hostname", string(v), "^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$")
+		f.pattern(at+"hostname", string(v), "^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$", "a host name in lower-case letters, digits, inner hyphens and dots")
 	}
 	if r.Install != nil {
 		v := *r.Install
@@ -161,11 +161,11 @@ func (r CloudInitRequest) validate(at string, f *faults) {
 	}
 	if v, err := r.SetupKey.Get(); err == nil {
 		f.length(at+"setup_key", string(v), 1, 255)
-		f.pattern(at+"setup_key", string(v), "^[!-~]+$")
+		f.pattern(at+"setup_key", string(v), "^[!-~]+$", "characters of ASCII without spaces")
 	}
 	if v, err := r.SetupKeyFile.Get(); err == nil {
 		f.length(at+"setup_key_file", string(v), 2, 4096)
-		f.pattern(at+"setup_key_file", string(v), "^/[ -~]+$")
+		f.pattern(at+"setup_key_file", string(v), "^/[ -~]+$", "the full path of a file, in characters of ASCII")
 	}
 	f.exactlyOne(at, []string{"setup_key", "setup_key_file"}, filledText(r.SetupKey), filledText(r.SetupKeyFile))
 }
@@ -211,7 +211,7 @@ func (r EnrollRequest) validate(at string, f *faults) {
 		for i0, v := range v {
 			at := element(at+"extra_dns_labels", i0)
 			f.length(at, string(v), 1, 63)
-			f.pattern(at, string(v), "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$")
+			f.pattern(at, string(v), "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", "a DNS label in lower-case letters, digits and inner hyphens")
 		}
 	}
 	{
@@ -397,7 +397,7 @@ func (r NestedSettingsRequest) validate(at string, f *faults) {
 	if r.AutoUpdateVersion != nil {
 		v := *r.AutoUpdateVersion
 		f.length(at+"auto_update_version", string(v), 0, 64)
-		f.pattern(at+"auto_update_version", string(v), "^([0-9]+\\.[0-9]+\\.[0-9]+|latest|disabled)$")
+		f.pattern(at+"auto_update_version", string(v), "^([0-9]+\\.[0-9]+\\.[0-9]+|latest|disabled)$", "a version such as 1.2.3, or latest, or disabled")
 	}
 	if r.Extra != nil {
 		v := *r.Extra
@@ -587,7 +587,7 @@ func (r PolicyRuleRequest) validate(at string, f *faults) {
 		unique(f, at+"ports", v)
 		for i0, v := range v {
 			at := element(at+"ports", i0)
-			f.pattern(at, string(v), "^([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])$")
+			f.pattern(at, string(v), "^([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])$", "a port from 1 to 65535 without a leading zero")
 		}
 	}
 	if r.Protocol != nil {
@@ -824,7 +824,7 @@ func (r SetupRequest) validate(at string, f *faults) {
 	{
 		v := r.Email
 		f.length(at+"email", string(v), 3, 255)
-		f.pattern(at+"email", string(v), "^[^@\\s]+@[^@\\s]+$")
+		f.pattern(at+"email", string(v), "^[^@\\s]+@[^@\\s]+$", "an e-mail address such as ada@example.org")
 	}
 	{
 		v := r.Name
@@ -1026,7 +1026,7 @@ func (r UserRequest) validate(at string, f *faults) {
 	}
 	if v, err := r.Email.Get(); err == nil {
 		f.length(at+"email", string(v), 3, 255)
-		f.pattern(at+"email", string(v), "^[^@\\s]+@[^@\\s]+$")
+		f.pattern(at+"email", string(v), "^[^@\\s]+@[^@\\s]+$", "an e-mail address such as ada@example.org")
 	}
 	if r.Name != nil {
 		v := *r.Name
@@ -1441,7 +1441,7 @@ func (r StreamAgentParams) Validate() []FieldError {
 	}
 	if r.Digest != nil {
 		v := *r.Digest
-		f.pattern(at+"digest", string(v), "^[0-9a-f]{32}$")
+		f.pattern(at+"digest", string(v), "^[0-9a-f]{32}$", "32 hexadecimal digits in lower case")
 	}
 	if r.Features != nil {
 		v := *r.Features

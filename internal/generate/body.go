@@ -166,7 +166,7 @@ func valueChecks(at, v, typ string, p *openapi3.SchemaRef, all map[string]*opena
 			say("f.length(%s, string(%s), %d, %s)", at, v, s.MinLength, limit(s.MaxLength))
 		}
 		if s.Pattern != "" {
-			say("f.pattern(%s, string(%s), %q)", at, v, s.Pattern)
+			say("f.pattern(%s, string(%s), %q, %q)", at, v, s.Pattern, form(s))
 		}
 		if s.Format != "" && s.Format != "date-time" && s.Format != "byte" && s.Format != "binary" {
 			say("f.format(%s, string(%s), %q)", at, v, s.Format)
