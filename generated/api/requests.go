@@ -1036,6 +1036,7 @@ func (r UserRequest) validate(at string, f *faults) {
 		v := *r.Role
 		f.oneOf(at+"role", string(v), "user", "auditor", "network_admin", "admin", "owner")
 	}
+	f.exactlyOne(at, []string{"email", "is_service_user"}, filledText(r.Email), r.IsServiceUser != nil && *r.IsServiceUser)
 }
 
 // ApplyDefaults puts the default of the contract wherever a member is absent

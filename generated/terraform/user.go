@@ -352,7 +352,7 @@ var nounUser = &Noun{
 	Parents:     []string{},
 	Key:         "id",
 	Lookup:      []string{"email"},
-	OneOf:       [][]string(nil),
+	OneOf:       [][]string{[]string{"email", "is_service_user"}},
 	AtMostOneOf: [][]string(nil),
 	Fields: []Field{
 		{Wire: "auto_groups", Name: "auto_groups", Kind: "set"},

@@ -253,6 +253,8 @@ func (b *body) eitherOr(rule string, set []string, fields map[string]goField) {
 			given = append(given, fmt.Sprintf("filledList(r.%s)", f.Name))
 		case strings.HasPrefix(f.Type, "nullable."):
 			given = append(given, fmt.Sprintf("filled(r.%s)", f.Name))
+		case f.Type == "*bool": // a switch that is off is not given
+			given = append(given, fmt.Sprintf("r.%s != nil && *r.%s", f.Name, f.Name))
 		default:
 			given = append(given, fmt.Sprintf("r.%s != nil", f.Name))
 		}

@@ -23,9 +23,9 @@ type conformance struct {
 
 // trial is one attribute: values that are right and values that are wrong, as HCL.
 type trial struct {
-	Name, Default                                            string
+	Name, Default                                                  string
 	Required, Immutable, OptIn, WriteOnly, Chosen, Synthetic, Only bool
-	Values, Invalid, Excludes                                []string
+	Values, Invalid, Excludes                                      []string
 }
 
 // emitCases writes the conformance cases: data, derived from type, enum,
@@ -59,7 +59,8 @@ func (m *model) conformance(n *noun) conformance {
 		}
 		t.Values = a.values(refs, t.Default)
 		t.Invalid = a.invalid()
-		if value, given := n.exampleValue(a); given {
+		value, given := n.exampleValue(a)
+		if given {
 			t.Default, t.Required, t.Values = "", value != "", nil
 			if t.Required {
 				t.Values = []string{value}
@@ -68,7 +69,7 @@ func (m *model) conformance(n *noun) conformance {
 		for _, set := range append(slices.Clone(n.OneOf), n.AtMostOneOf...) {
 			if slices.Contains(set, a.Name) {
 				t.Excludes = append(t.Excludes, slices.DeleteFunc(slices.Clone(set), func(s string) bool { return s == a.Name })...)
-				t.Required = slices.Contains(firsts(n.OneOf), a.Name)
+				t.Required = t.Required && given || !given && slices.Contains(firsts(n.OneOf), a.Name)
 			}
 		}
 		for _, set := range n.AtLeastOneOf {

@@ -40,7 +40,7 @@ type noun struct {
 	Create, Read   *operation
 	Update, Delete *operation
 	List           *operation
-	Referrers      *operation // what refers to an object; nil where nobody can ask
+	Referrers      *operation   // what refers to an object; nil where nobody can ask
 	Resource       []*attribute // sorted by name
 	Data           []*attribute
 	Secrets        []*attribute // secret: create
