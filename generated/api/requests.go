@@ -5,21 +5,34 @@ package api
 // bodyShapes says, for each type that occurs in requests, which members must
 // be there and which may be null.
 var bodyShapes = map[string]bodyShape{
+	"AccessQuestion":             {required: []string{"destination", "source"}, closed: true},
 	"AccountRequest":             {required: []string{"settings"}, closed: true},
 	"AccountSettingsRequest":     {closed: true},
 	"CloudInitRequest":           {nullable: []string{"agent_sha256", "agent_url", "hostname", "setup_key", "setup_key_file"}, closed: true},
+	"DnsRecordRequest":           {required: []string{"content", "name", "type"}, closed: true},
+	"DnsSettingsPatch":           {closed: true},
+	"DnsSettingsRequest":         {required: []string{"disabled_management_groups"}, closed: true},
+	"DnsZoneRequest":             {required: []string{"distribution_groups", "domain", "name"}, closed: true},
 	"EnrollRequest":              {required: []string{"facts", "machine_key", "proof", "setup_key", "wireguard_key"}, closed: true},
 	"GroupMembershipRequest":     {required: []string{"peer_id"}, closed: true},
-	"GroupRequest":               {required: []string{"name"}, nullable: []string{"peers"}, closed: true},
+	"GroupRequest":               {required: []string{"name"}, nullable: []string{"peers", "resources"}, closed: true},
+	"GroupResourceRequest":       {required: []string{"resource_id"}, closed: true},
 	"MachineFacts":               {required: []string{"agent_version", "arch", "hostname", "kernel_version", "os"}, closed: true},
 	"MapPosition":                {required: []string{"digest", "epoch", "serial"}, closed: true},
+	"NameserverGroupRequest":     {required: []string{"groups", "name", "nameservers"}, closed: true},
+	"NameserverRequest":          {required: []string{"ip"}, closed: true},
 	"NestedSettingsExtraRequest": {closed: true},
 	"NestedSettingsRequest":      {closed: true},
+	"NetworkRequest":             {required: []string{"name"}, closed: true},
+	"NetworkResourceRequest":     {required: []string{"address", "name"}, closed: true},
+	"NetworkRouterRequest":       {nullable: []string{"peer", "peer_groups"}, closed: true},
 	"Onboarding":                 {required: []string{"onboarding_flow_pending", "signup_form_pending"}, closed: true},
 	"PeerRequest":                {closed: true},
 	"PolicyRequest":              {required: []string{"name", "rules"}, closed: true},
 	"PolicyRuleRequest":          {required: []string{"name"}, nullable: []string{"destinationResource", "destinations", "port_ranges", "ports", "sourceResource", "sources"}, closed: true},
 	"PortRange":                  {required: []string{"end", "start"}, closed: true},
+	"ResourceReference":          {required: []string{"id", "type"}, closed: true},
+	"RouteRequest":               {required: []string{"groups", "network_id"}, nullable: []string{"access_control_groups", "domains", "network", "peer", "peer_groups"}, closed: true},
 	"RuleResource":               {required: []string{"id", "type"}, closed: true},
 	"SetupKeyRequest":            {required: []string{"name"}, closed: true},
 	"SetupKeyUpdate":             {required: []string{"auto_groups"}, closed: true},
@@ -31,6 +44,44 @@ var bodyShapes = map[string]bodyShape{
 	"TokenRequest":               {required: []string{"expires_in", "name"}, closed: true},
 	"UserRequest":                {nullable: []string{"email"}, closed: true},
 	"UserUpdate":                 {required: []string{"auto_groups", "is_blocked", "role"}, nullable: []string{"name"}, closed: true},
+}
+
+// Validate compares every value with its rule in the contract and reports all
+// faults at once; nil means that there are none.
+func (r AccessQuestion) Validate() []FieldError {
+	var f faults
+	r.validate("", &f)
+	return f.list
+}
+
+func (r AccessQuestion) validate(at string, f *faults) {
+	{
+		v := r.Destination
+		f.length(at+"destination", string(v), 1, 255)
+	}
+	if r.Port != nil {
+		v := *r.Port
+		f.atLeast(at+"port", float64(v), 1)
+		f.atMost(at+"port", float64(v), 65535)
+	}
+	if r.Protocol != nil {
+		v := *r.Protocol
+		f.oneOf(at+"protocol", string(v), "tcp", "udp", "icmp")
+	}
+	{
+		v := r.Source
+		f.length(at+"source", string(v), 1, 255)
+	}
+}
+
+// ApplyDefaults puts the default of the contract wherever a member is absent
+// or null, and null where an empty value means that a member is not used. It
+// comes before Validate.
+func (r *AccessQuestion) ApplyDefaults() {
+	if r.Protocol == nil {
+		v := AccessQuestionProtocol("tcp")
+		r.Protocol = &v
+	}
 }
 
 // Validate compares every value with its rule in the contract and reports all
@@ -197,6 +248,142 @@ func (r *CloudInitRequest) ApplyDefaults() {
 
 // Validate compares every value with its rule in the contract and reports all
 // faults at once; nil means that there are none.
+func (r DnsRecordRequest) Validate() []FieldError {
+	var f faults
+	r.validate("", &f)
+	return f.list
+}
+
+func (r DnsRecordRequest) validate(at string, f *faults) {
+	{
+		v := r.Content
+		f.length(at+"content", string(v), 1, 253)
+	}
+	{
+		v := r.Name
+		f.length(at+"name", string(v), 1, 253)
+		f.format(at+"name", string(v), "wildcard-dns-name")
+	}
+	if r.Ttl != nil {
+		v := *r.Ttl
+		f.atLeast(at+"ttl", float64(v), 60)
+		f.atMost(at+"ttl", float64(v), 86400)
+	}
+	{
+		v := r.Type
+		f.oneOf(at+"type", string(v), "A", "AAAA", "CNAME")
+	}
+}
+
+// ApplyDefaults puts the default of the contract wherever a member is absent
+// or null, and null where an empty value means that a member is not used. It
+// comes before Validate.
+func (r *DnsRecordRequest) ApplyDefaults() {
+	if r.Ttl == nil {
+		v := int(300)
+		r.Ttl = &v
+	}
+}
+
+// Validate compares every value with its rule in the contract and reports all
+// faults at once; nil means that there are none.
+func (r DnsSettingsPatch) Validate() []FieldError {
+	var f faults
+	r.validate("", &f)
+	return f.list
+}
+
+func (r DnsSettingsPatch) validate(at string, f *faults) {
+	if r.DisabledManagementGroups != nil {
+		v := *r.DisabledManagementGroups
+		f.items(at+"disabled_management_groups", len(v), 0, 256)
+		unique(f, at+"disabled_management_groups", v)
+		for i0, v := range v {
+			at := element(at+"disabled_management_groups", i0)
+			f.length(at, string(v), 1, 255)
+		}
+	}
+}
+
+// ApplyDefaults puts the default of the contract wherever a member is absent
+// or null, and null where an empty value means that a member is not used. It
+// comes before Validate.
+func (r *DnsSettingsPatch) ApplyDefaults() {
+}
+
+// Validate compares every value with its rule in the contract and reports all
+// faults at once; nil means that there are none.
+func (r DnsSettingsRequest) Validate() []FieldError {
+	var f faults
+	r.validate("", &f)
+	return f.list
+}
+
+func (r DnsSettingsRequest) validate(at string, f *faults) {
+	{
+		v := r.DisabledManagementGroups
+		f.present(at+"disabled_management_groups", v != nil)
+		f.items(at+"disabled_management_groups", len(v), 0, 256)
+		unique(f, at+"disabled_management_groups", v)
+		for i0, v := range v {
+			at := element(at+"disabled_management_groups", i0)
+			f.length(at, string(v), 1, 255)
+		}
+	}
+}
+
+// ApplyDefaults puts the default of the contract wherever a member is absent
+// or null, and null where an empty value means that a member is not used. It
+// comes before Validate.
+func (r *DnsSettingsRequest) ApplyDefaults() {
+}
+
+// Validate compares every value with its rule in the contract and reports all
+// faults at once; nil means that there are none.
+func (r DnsZoneRequest) Validate() []FieldError {
+	var f faults
+	r.validate("", &f)
+	return f.list
+}
+
+func (r DnsZoneRequest) validate(at string, f *faults) {
+	{
+		v := r.DistributionGroups
+		f.present(at+"distribution_groups", v != nil)
+		f.items(at+"distribution_groups", len(v), 1, 256)
+		unique(f, at+"distribution_groups", v)
+		for i0, v := range v {
+			at := element(at+"distribution_groups", i0)
+			f.length(at, string(v), 1, 255)
+		}
+	}
+	{
+		v := r.Domain
+		f.length(at+"domain", string(v), 1, 253)
+		f.format(at+"domain", string(v), "dns-name")
+	}
+	{
+		v := r.Name
+		f.length(at+"name", string(v), 1, 255)
+	}
+}
+
+// ApplyDefaults puts the default of the contract wherever a member is absent
+// or null, and null where an empty value means that a member is not used. It
+// comes before Validate.
+func (r *DnsZoneRequest) ApplyDefaults() {
+	if r.EnableSearchDomain == nil {
+		v := bool(false)
+		r.EnableSearchDomain = &v
+	}
+	if r.Enabled == nil {
+		v := bool(true)
+		r.Enabled = &v
+	}
+}
+
+// Validate compares every value with its rule in the contract and reports all
+// faults at once; nil means that there are none.
 func (r EnrollRequest) Validate() []FieldError {
 	var f faults
 	r.validate("", &f)
@@ -289,12 +476,45 @@ func (r GroupRequest) validate(at string, f *faults) {
 			f.length(at, string(v), 1, 64)
 		}
 	}
+	if v, err := r.Resources.Get(); err == nil {
+		f.items(at+"resources", len(v), 0, 10000)
+		for i0, v := range v {
+			at := element(at+"resources", i0)
+			v.validate(at+".", f)
+		}
+	}
 }
 
 // ApplyDefaults puts the default of the contract wherever a member is absent
 // or null, and null where an empty value means that a member is not used. It
 // comes before Validate.
 func (r *GroupRequest) ApplyDefaults() {
+	if v, err := r.Resources.Get(); err == nil {
+		for i := range v {
+			v[i].ApplyDefaults()
+		}
+	}
+}
+
+// Validate compares every value with its rule in the contract and reports all
+// faults at once; nil means that there are none.
+func (r GroupResourceRequest) Validate() []FieldError {
+	var f faults
+	r.validate("", &f)
+	return f.list
+}
+
+func (r GroupResourceRequest) validate(at string, f *faults) {
+	{
+		v := r.ResourceId
+		f.length(at+"resource_id", string(v), 1, 64)
+	}
+}
+
+// ApplyDefaults puts the default of the contract wherever a member is absent
+// or null, and null where an empty value means that a member is not used. It
+// comes before Validate.
+func (r *GroupResourceRequest) ApplyDefaults() {
 }
 
 // Validate compares every value with its rule in the contract and reports all
@@ -357,6 +577,122 @@ func (r MapPosition) validate(at string, f *faults) {
 // or null, and null where an empty value means that a member is not used. It
 // comes before Validate.
 func (r *MapPosition) ApplyDefaults() {
+}
+
+// Validate compares every value with its rule in the contract and reports all
+// faults at once; nil means that there are none.
+func (r NameserverGroupRequest) Validate() []FieldError {
+	var f faults
+	r.validate("", &f)
+	return f.list
+}
+
+func (r NameserverGroupRequest) validate(at string, f *faults) {
+	if r.Description != nil {
+		v := *r.Description
+		f.length(at+"description", string(v), 0, 1024)
+	}
+	if r.Domains != nil {
+		v := *r.Domains
+		f.items(at+"domains", len(v), 0, 256)
+		unique(f, at+"domains", v)
+		for i0, v := range v {
+			at := element(at+"domains", i0)
+			f.length(at, string(v), 1, 253)
+			f.format(at, string(v), "dns-name")
+		}
+	}
+	{
+		v := r.Groups
+		f.present(at+"groups", v != nil)
+		f.items(at+"groups", len(v), 1, 256)
+		unique(f, at+"groups", v)
+		for i0, v := range v {
+			at := element(at+"groups", i0)
+			f.length(at, string(v), 1, 255)
+		}
+	}
+	{
+		v := r.Name
+		f.length(at+"name", string(v), 1, 40)
+	}
+	{
+		v := r.Nameservers
+		f.present(at+"nameservers", v != nil)
+		f.items(at+"nameservers", len(v), 1, 3)
+		for i0, v := range v {
+			at := element(at+"nameservers", i0)
+			v.validate(at+".", f)
+		}
+	}
+}
+
+// ApplyDefaults puts the default of the contract wherever a member is absent
+// or null, and null where an empty value means that a member is not used. It
+// comes before Validate.
+func (r *NameserverGroupRequest) ApplyDefaults() {
+	if r.Description == nil {
+		v := string("")
+		r.Description = &v
+	}
+	if r.Domains == nil {
+		v := []string{}
+		r.Domains = &v
+	}
+	if r.Enabled == nil {
+		v := bool(true)
+		r.Enabled = &v
+	}
+	for i := range r.Nameservers {
+		r.Nameservers[i].ApplyDefaults()
+	}
+	if r.Primary == nil {
+		v := bool(false)
+		r.Primary = &v
+	}
+	if r.SearchDomainsEnabled == nil {
+		v := bool(false)
+		r.SearchDomainsEnabled = &v
+	}
+}
+
+// Validate compares every value with its rule in the contract and reports all
+// faults at once; nil means that there are none.
+func (r NameserverRequest) Validate() []FieldError {
+	var f faults
+	r.validate("", &f)
+	return f.list
+}
+
+func (r NameserverRequest) validate(at string, f *faults) {
+	{
+		v := r.Ip
+		f.length(at+"ip", string(v), 0, 45)
+		f.format(at+"ip", string(v), "ip")
+	}
+	if r.NsType != nil {
+		v := *r.NsType
+		f.oneOf(at+"ns_type", string(v), "udp")
+	}
+	if r.Port != nil {
+		v := *r.Port
+		f.atLeast(at+"port", float64(v), 1)
+		f.atMost(at+"port", float64(v), 65535)
+	}
+}
+
+// ApplyDefaults puts the default of the contract wherever a member is absent
+// or null, and null where an empty value means that a member is not used. It
+// comes before Validate.
+func (r *NameserverRequest) ApplyDefaults() {
+	if r.NsType == nil {
+		v := NameserverRequestNsType("udp")
+		r.NsType = &v
+	}
+	if r.Port == nil {
+		v := int(53)
+		r.Port = &v
+	}
 }
 
 // Validate compares every value with its rule in the contract and reports all
@@ -443,6 +779,138 @@ func (r NestedSettingsRequest) validate(at string, f *faults) {
 func (r *NestedSettingsRequest) ApplyDefaults() {
 	if r.Extra != nil {
 		r.Extra.ApplyDefaults()
+	}
+}
+
+// Validate compares every value with its rule in the contract and reports all
+// faults at once; nil means that there are none.
+func (r NetworkRequest) Validate() []FieldError {
+	var f faults
+	r.validate("", &f)
+	return f.list
+}
+
+func (r NetworkRequest) validate(at string, f *faults) {
+	if r.Description != nil {
+		v := *r.Description
+		f.length(at+"description", string(v), 0, 1024)
+	}
+	{
+		v := r.Name
+		f.length(at+"name", string(v), 1, 255)
+	}
+}
+
+// ApplyDefaults puts the default of the contract wherever a member is absent
+// or null, and null where an empty value means that a member is not used. It
+// comes before Validate.
+func (r *NetworkRequest) ApplyDefaults() {
+	if r.Description == nil {
+		v := string("")
+		r.Description = &v
+	}
+}
+
+// Validate compares every value with its rule in the contract and reports all
+// faults at once; nil means that there are none.
+func (r NetworkResourceRequest) Validate() []FieldError {
+	var f faults
+	r.validate("", &f)
+	return f.list
+}
+
+func (r NetworkResourceRequest) validate(at string, f *faults) {
+	{
+		v := r.Address
+		f.length(at+"address", string(v), 0, 255)
+		f.format(at+"address", string(v), "destination")
+	}
+	if r.Description != nil {
+		v := *r.Description
+		f.length(at+"description", string(v), 0, 1024)
+	}
+	if r.Groups != nil {
+		v := *r.Groups
+		f.items(at+"groups", len(v), 0, 256)
+		unique(f, at+"groups", v)
+		for i0, v := range v {
+			at := element(at+"groups", i0)
+			f.length(at, string(v), 1, 255)
+		}
+	}
+	{
+		v := r.Name
+		f.length(at+"name", string(v), 1, 255)
+	}
+}
+
+// ApplyDefaults puts the default of the contract wherever a member is absent
+// or null, and null where an empty value means that a member is not used. It
+// comes before Validate.
+func (r *NetworkResourceRequest) ApplyDefaults() {
+	if r.Description == nil {
+		v := string("")
+		r.Description = &v
+	}
+	if r.Enabled == nil {
+		v := bool(true)
+		r.Enabled = &v
+	}
+	if r.Groups == nil {
+		v := []string{}
+		r.Groups = &v
+	}
+}
+
+// Validate compares every value with its rule in the contract and reports all
+// faults at once; nil means that there are none.
+func (r NetworkRouterRequest) Validate() []FieldError {
+	var f faults
+	r.validate("", &f)
+	return f.list
+}
+
+func (r NetworkRouterRequest) validate(at string, f *faults) {
+	if r.Metric != nil {
+		v := *r.Metric
+		f.atLeast(at+"metric", float64(v), 1)
+		f.atMost(at+"metric", float64(v), 9999)
+	}
+	if v, err := r.Peer.Get(); err == nil {
+		f.length(at+"peer", string(v), 0, 64)
+	}
+	if v, err := r.PeerGroups.Get(); err == nil {
+		f.items(at+"peer_groups", len(v), 1, 256)
+		unique(f, at+"peer_groups", v)
+		for i0, v := range v {
+			at := element(at+"peer_groups", i0)
+			f.length(at, string(v), 1, 255)
+		}
+	}
+	f.exactlyOne(at, []string{"peer", "peer_groups"}, filledText(r.Peer), filledList(r.PeerGroups))
+}
+
+// ApplyDefaults puts the default of the contract wherever a member is absent
+// or null, and null where an empty value means that a member is not used. It
+// comes before Validate.
+func (r *NetworkRouterRequest) ApplyDefaults() {
+	if r.Enabled == nil {
+		v := bool(true)
+		r.Enabled = &v
+	}
+	if r.Masquerade == nil {
+		v := bool(true)
+		r.Masquerade = &v
+	}
+	if r.Metric == nil {
+		v := int(9999)
+		r.Metric = &v
+	}
+	if v, err := r.Peer.Get(); err == nil && v == "" {
+		r.Peer.SetNull()
+	}
+	if v, err := r.PeerGroups.Get(); err == nil && len(v) == 0 {
+		r.PeerGroups.SetNull()
 	}
 }
 
@@ -690,6 +1158,144 @@ func (r *PortRange) ApplyDefaults() {
 
 // Validate compares every value with its rule in the contract and reports all
 // faults at once; nil means that there are none.
+func (r ResourceReference) Validate() []FieldError {
+	var f faults
+	r.validate("", &f)
+	return f.list
+}
+
+func (r ResourceReference) validate(at string, f *faults) {
+	{
+		v := r.Id
+		f.length(at+"id", string(v), 1, 64)
+	}
+	{
+		v := r.Type
+		f.oneOf(at+"type", string(v), "host", "subnet", "domain")
+	}
+}
+
+// ApplyDefaults puts the default of the contract wherever a member is absent
+// or null, and null where an empty value means that a member is not used. It
+// comes before Validate.
+func (r *ResourceReference) ApplyDefaults() {
+}
+
+// Validate compares every value with its rule in the contract and reports all
+// faults at once; nil means that there are none.
+func (r RouteRequest) Validate() []FieldError {
+	var f faults
+	r.validate("", &f)
+	return f.list
+}
+
+func (r RouteRequest) validate(at string, f *faults) {
+	if v, err := r.AccessControlGroups.Get(); err == nil {
+		f.items(at+"access_control_groups", len(v), 1, 256)
+		unique(f, at+"access_control_groups", v)
+		for i0, v := range v {
+			at := element(at+"access_control_groups", i0)
+			f.length(at, string(v), 1, 255)
+		}
+	}
+	if r.Description != nil {
+		v := *r.Description
+		f.length(at+"description", string(v), 0, 1024)
+	}
+	if v, err := r.Domains.Get(); err == nil {
+		f.items(at+"domains", len(v), 1, 32)
+		unique(f, at+"domains", v)
+		for i0, v := range v {
+			at := element(at+"domains", i0)
+			f.length(at, string(v), 0, 255)
+			f.format(at, string(v), "domain")
+		}
+	}
+	{
+		v := r.Groups
+		f.present(at+"groups", v != nil)
+		f.items(at+"groups", len(v), 1, 256)
+		unique(f, at+"groups", v)
+		for i0, v := range v {
+			at := element(at+"groups", i0)
+			f.length(at, string(v), 1, 255)
+		}
+	}
+	if r.Metric != nil {
+		v := *r.Metric
+		f.atLeast(at+"metric", float64(v), 1)
+		f.atMost(at+"metric", float64(v), 9999)
+	}
+	if v, err := r.Network.Get(); err == nil {
+		f.length(at+"network", string(v), 0, 64)
+		f.format(at+"network", string(v), "cidr")
+	}
+	{
+		v := r.NetworkId
+		f.length(at+"network_id", string(v), 1, 40)
+	}
+	if v, err := r.Peer.Get(); err == nil {
+		f.length(at+"peer", string(v), 0, 64)
+	}
+	if v, err := r.PeerGroups.Get(); err == nil {
+		f.items(at+"peer_groups", len(v), 1, 256)
+		unique(f, at+"peer_groups", v)
+		for i0, v := range v {
+			at := element(at+"peer_groups", i0)
+			f.length(at, string(v), 1, 255)
+		}
+	}
+	f.exactlyOne(at, []string{"network", "domains"}, filledText(r.Network), filledList(r.Domains))
+	f.exactlyOne(at, []string{"peer", "peer_groups"}, filledText(r.Peer), filledList(r.PeerGroups))
+}
+
+// ApplyDefaults puts the default of the contract wherever a member is absent
+// or null, and null where an empty value means that a member is not used. It
+// comes before Validate.
+func (r *RouteRequest) ApplyDefaults() {
+	if v, err := r.AccessControlGroups.Get(); err == nil && len(v) == 0 {
+		r.AccessControlGroups.SetNull()
+	}
+	if r.Description == nil {
+		v := string("")
+		r.Description = &v
+	}
+	if v, err := r.Domains.Get(); err == nil && len(v) == 0 {
+		r.Domains.SetNull()
+	}
+	if r.Enabled == nil {
+		v := bool(true)
+		r.Enabled = &v
+	}
+	if r.KeepRoute == nil {
+		v := bool(true)
+		r.KeepRoute = &v
+	}
+	if r.Masquerade == nil {
+		v := bool(true)
+		r.Masquerade = &v
+	}
+	if r.Metric == nil {
+		v := int(9999)
+		r.Metric = &v
+	}
+	if v, err := r.Network.Get(); err == nil && v == "" {
+		r.Network.SetNull()
+	}
+	if v, err := r.Peer.Get(); err == nil && v == "" {
+		r.Peer.SetNull()
+	}
+	if v, err := r.PeerGroups.Get(); err == nil && len(v) == 0 {
+		r.PeerGroups.SetNull()
+	}
+	if r.SkipAutoApply == nil {
+		v := bool(false)
+		r.SkipAutoApply = &v
+	}
+}
+
+// Validate compares every value with its rule in the contract and reports all
+// faults at once; nil means that there are none.
 func (r RuleResource) Validate() []FieldError {
 	var f faults
 	r.validate("", &f)
@@ -703,7 +1309,7 @@ func (r RuleResource) validate(at string, f *faults) {
 	}
 	{
 		v := r.Type
-		f.oneOf(at+"type", string(v), "peer")
+		f.oneOf(at+"type", string(v), "peer", "host", "subnet", "domain")
 	}
 }
 
@@ -1107,6 +1713,22 @@ func (r *UserUpdate) ApplyDefaults() {
 
 // Validate compares the query parameters with their rules in the contract;
 // nil means that all obey.
+func (r DeleteDnsRecordParams) Validate() []FieldError {
+	const at = ""
+	f := &faults{}
+	return f.list
+}
+
+// Validate compares the query parameters with their rules in the contract;
+// nil means that all obey.
+func (r DeleteDnsZoneParams) Validate() []FieldError {
+	const at = ""
+	f := &faults{}
+	return f.list
+}
+
+// Validate compares the query parameters with their rules in the contract;
+// nil means that all obey.
 func (r DeleteGroupParams) Validate() []FieldError {
 	const at = ""
 	f := &faults{}
@@ -1123,6 +1745,46 @@ func (r DeleteGroupMembershipParams) Validate() []FieldError {
 
 // Validate compares the query parameters with their rules in the contract;
 // nil means that all obey.
+func (r DeleteGroupResourceParams) Validate() []FieldError {
+	const at = ""
+	f := &faults{}
+	return f.list
+}
+
+// Validate compares the query parameters with their rules in the contract;
+// nil means that all obey.
+func (r DeleteNameserverGroupParams) Validate() []FieldError {
+	const at = ""
+	f := &faults{}
+	return f.list
+}
+
+// Validate compares the query parameters with their rules in the contract;
+// nil means that all obey.
+func (r DeleteNetworkParams) Validate() []FieldError {
+	const at = ""
+	f := &faults{}
+	return f.list
+}
+
+// Validate compares the query parameters with their rules in the contract;
+// nil means that all obey.
+func (r DeleteNetworkResourceParams) Validate() []FieldError {
+	const at = ""
+	f := &faults{}
+	return f.list
+}
+
+// Validate compares the query parameters with their rules in the contract;
+// nil means that all obey.
+func (r DeleteNetworkRouterParams) Validate() []FieldError {
+	const at = ""
+	f := &faults{}
+	return f.list
+}
+
+// Validate compares the query parameters with their rules in the contract;
+// nil means that all obey.
 func (r DeletePeerParams) Validate() []FieldError {
 	const at = ""
 	f := &faults{}
@@ -1132,6 +1794,14 @@ func (r DeletePeerParams) Validate() []FieldError {
 // Validate compares the query parameters with their rules in the contract;
 // nil means that all obey.
 func (r DeletePolicyParams) Validate() []FieldError {
+	const at = ""
+	f := &faults{}
+	return f.list
+}
+
+// Validate compares the query parameters with their rules in the contract;
+// nil means that all obey.
+func (r DeleteRouteParams) Validate() []FieldError {
 	const at = ""
 	f := &faults{}
 	return f.list
@@ -1175,9 +1845,99 @@ func (r DeleteUserParams) Validate() []FieldError {
 
 // Validate compares the query parameters with their rules in the contract;
 // nil means that all obey.
+func (r ListAllNetworkRoutersParams) Validate() []FieldError {
+	const at = ""
+	f := &faults{}
+	if r.Ids != nil {
+		v := *r.Ids
+		f.items(at+"ids", len(v), 0, 200)
+		unique(f, at+"ids", v)
+		for i0, v := range v {
+			at := element(at+"ids", i0)
+			f.length(at, string(v), 0, 64)
+		}
+	}
+	if r.Limit != nil {
+		v := *r.Limit
+		f.atLeast(at+"limit", float64(v), 1)
+		f.atMost(at+"limit", float64(v), 1000)
+	}
+	if r.Cursor != nil {
+		v := *r.Cursor
+		f.length(at+"cursor", string(v), 0, 512)
+	}
+	return f.list
+}
+
+// Validate compares the query parameters with their rules in the contract;
+// nil means that all obey.
 func (r ListAuditEventsParams) Validate() []FieldError {
 	const at = ""
 	f := &faults{}
+	if r.Limit != nil {
+		v := *r.Limit
+		f.atLeast(at+"limit", float64(v), 1)
+		f.atMost(at+"limit", float64(v), 1000)
+	}
+	if r.Cursor != nil {
+		v := *r.Cursor
+		f.length(at+"cursor", string(v), 0, 512)
+	}
+	return f.list
+}
+
+// Validate compares the query parameters with their rules in the contract;
+// nil means that all obey.
+func (r ListDnsRecordsParams) Validate() []FieldError {
+	const at = ""
+	f := &faults{}
+	if r.Name != nil {
+		v := *r.Name
+		f.length(at+"name", string(v), 0, 255)
+	}
+	if r.Ids != nil {
+		v := *r.Ids
+		f.items(at+"ids", len(v), 0, 200)
+		unique(f, at+"ids", v)
+		for i0, v := range v {
+			at := element(at+"ids", i0)
+			f.length(at, string(v), 0, 64)
+		}
+	}
+	if r.Limit != nil {
+		v := *r.Limit
+		f.atLeast(at+"limit", float64(v), 1)
+		f.atMost(at+"limit", float64(v), 1000)
+	}
+	if r.Cursor != nil {
+		v := *r.Cursor
+		f.length(at+"cursor", string(v), 0, 512)
+	}
+	return f.list
+}
+
+// Validate compares the query parameters with their rules in the contract;
+// nil means that all obey.
+func (r ListDnsZonesParams) Validate() []FieldError {
+	const at = ""
+	f := &faults{}
+	if r.Name != nil {
+		v := *r.Name
+		f.length(at+"name", string(v), 0, 255)
+	}
+	if r.Domain != nil {
+		v := *r.Domain
+		f.length(at+"domain", string(v), 0, 253)
+	}
+	if r.Ids != nil {
+		v := *r.Ids
+		f.items(at+"ids", len(v), 0, 200)
+		unique(f, at+"ids", v)
+		for i0, v := range v {
+			at := element(at+"ids", i0)
+			f.length(at, string(v), 0, 64)
+		}
+	}
 	if r.Limit != nil {
 		v := *r.Limit
 		f.atLeast(at+"limit", float64(v), 1)
@@ -1209,7 +1969,140 @@ func (r ListGroupMembershipsParams) Validate() []FieldError {
 
 // Validate compares the query parameters with their rules in the contract;
 // nil means that all obey.
+func (r ListGroupResourcesParams) Validate() []FieldError {
+	const at = ""
+	f := &faults{}
+	if r.Limit != nil {
+		v := *r.Limit
+		f.atLeast(at+"limit", float64(v), 1)
+		f.atMost(at+"limit", float64(v), 1000)
+	}
+	if r.Cursor != nil {
+		v := *r.Cursor
+		f.length(at+"cursor", string(v), 0, 512)
+	}
+	return f.list
+}
+
+// Validate compares the query parameters with their rules in the contract;
+// nil means that all obey.
 func (r ListGroupsParams) Validate() []FieldError {
+	const at = ""
+	f := &faults{}
+	if r.Name != nil {
+		v := *r.Name
+		f.length(at+"name", string(v), 0, 255)
+	}
+	if r.Ids != nil {
+		v := *r.Ids
+		f.items(at+"ids", len(v), 0, 200)
+		unique(f, at+"ids", v)
+		for i0, v := range v {
+			at := element(at+"ids", i0)
+			f.length(at, string(v), 0, 64)
+		}
+	}
+	if r.Limit != nil {
+		v := *r.Limit
+		f.atLeast(at+"limit", float64(v), 1)
+		f.atMost(at+"limit", float64(v), 1000)
+	}
+	if r.Cursor != nil {
+		v := *r.Cursor
+		f.length(at+"cursor", string(v), 0, 512)
+	}
+	return f.list
+}
+
+// Validate compares the query parameters with their rules in the contract;
+// nil means that all obey.
+func (r ListNameserverGroupsParams) Validate() []FieldError {
+	const at = ""
+	f := &faults{}
+	if r.Name != nil {
+		v := *r.Name
+		f.length(at+"name", string(v), 0, 255)
+	}
+	if r.Ids != nil {
+		v := *r.Ids
+		f.items(at+"ids", len(v), 0, 200)
+		unique(f, at+"ids", v)
+		for i0, v := range v {
+			at := element(at+"ids", i0)
+			f.length(at, string(v), 0, 64)
+		}
+	}
+	if r.Limit != nil {
+		v := *r.Limit
+		f.atLeast(at+"limit", float64(v), 1)
+		f.atMost(at+"limit", float64(v), 1000)
+	}
+	if r.Cursor != nil {
+		v := *r.Cursor
+		f.length(at+"cursor", string(v), 0, 512)
+	}
+	return f.list
+}
+
+// Validate compares the query parameters with their rules in the contract;
+// nil means that all obey.
+func (r ListNetworkResourcesParams) Validate() []FieldError {
+	const at = ""
+	f := &faults{}
+	if r.Name != nil {
+		v := *r.Name
+		f.length(at+"name", string(v), 0, 255)
+	}
+	if r.Ids != nil {
+		v := *r.Ids
+		f.items(at+"ids", len(v), 0, 200)
+		unique(f, at+"ids", v)
+		for i0, v := range v {
+			at := element(at+"ids", i0)
+			f.length(at, string(v), 0, 64)
+		}
+	}
+	if r.Limit != nil {
+		v := *r.Limit
+		f.atLeast(at+"limit", float64(v), 1)
+		f.atMost(at+"limit", float64(v), 1000)
+	}
+	if r.Cursor != nil {
+		v := *r.Cursor
+		f.length(at+"cursor", string(v), 0, 512)
+	}
+	return f.list
+}
+
+// Validate compares the query parameters with their rules in the contract;
+// nil means that all obey.
+func (r ListNetworkRoutersParams) Validate() []FieldError {
+	const at = ""
+	f := &faults{}
+	if r.Ids != nil {
+		v := *r.Ids
+		f.items(at+"ids", len(v), 0, 200)
+		unique(f, at+"ids", v)
+		for i0, v := range v {
+			at := element(at+"ids", i0)
+			f.length(at, string(v), 0, 64)
+		}
+	}
+	if r.Limit != nil {
+		v := *r.Limit
+		f.atLeast(at+"limit", float64(v), 1)
+		f.atMost(at+"limit", float64(v), 1000)
+	}
+	if r.Cursor != nil {
+		v := *r.Cursor
+		f.length(at+"cursor", string(v), 0, 512)
+	}
+	return f.list
+}
+
+// Validate compares the query parameters with their rules in the contract;
+// nil means that all obey.
+func (r ListNetworksParams) Validate() []FieldError {
 	const at = ""
 	f := &faults{}
 	if r.Name != nil {
@@ -1287,6 +2180,36 @@ func (r ListPoliciesParams) Validate() []FieldError {
 	if r.Name != nil {
 		v := *r.Name
 		f.length(at+"name", string(v), 0, 255)
+	}
+	if r.Ids != nil {
+		v := *r.Ids
+		f.items(at+"ids", len(v), 0, 200)
+		unique(f, at+"ids", v)
+		for i0, v := range v {
+			at := element(at+"ids", i0)
+			f.length(at, string(v), 0, 64)
+		}
+	}
+	if r.Limit != nil {
+		v := *r.Limit
+		f.atLeast(at+"limit", float64(v), 1)
+		f.atMost(at+"limit", float64(v), 1000)
+	}
+	if r.Cursor != nil {
+		v := *r.Cursor
+		f.length(at+"cursor", string(v), 0, 512)
+	}
+	return f.list
+}
+
+// Validate compares the query parameters with their rules in the contract;
+// nil means that all obey.
+func (r ListRoutesParams) Validate() []FieldError {
+	const at = ""
+	f := &faults{}
+	if r.NetworkId != nil {
+		v := *r.NetworkId
+		f.length(at+"network_id", string(v), 0, 40)
 	}
 	if r.Ids != nil {
 		v := *r.Ids
@@ -1405,6 +2328,14 @@ func (r ListUsersParams) Validate() []FieldError {
 
 // Validate compares the query parameters with their rules in the contract;
 // nil means that all obey.
+func (r PatchDnsSettingsParams) Validate() []FieldError {
+	const at = ""
+	f := &faults{}
+	return f.list
+}
+
+// Validate compares the query parameters with their rules in the contract;
+// nil means that all obey.
 func (r PutTerraformStateParams) Validate() []FieldError {
 	const at = ""
 	f := &faults{}
@@ -1412,6 +2343,14 @@ func (r PutTerraformStateParams) Validate() []FieldError {
 		v := *r.ID
 		f.length(at+"ID", string(v), 0, 128)
 	}
+	return f.list
+}
+
+// Validate compares the query parameters with their rules in the contract;
+// nil means that all obey.
+func (r ResetDnsSettingsParams) Validate() []FieldError {
+	const at = ""
+	f := &faults{}
 	return f.list
 }
 
@@ -1491,7 +2430,63 @@ func (r UpdateAccountSettingsParams) Validate() []FieldError {
 
 // Validate compares the query parameters with their rules in the contract;
 // nil means that all obey.
+func (r UpdateDnsRecordParams) Validate() []FieldError {
+	const at = ""
+	f := &faults{}
+	return f.list
+}
+
+// Validate compares the query parameters with their rules in the contract;
+// nil means that all obey.
+func (r UpdateDnsSettingsParams) Validate() []FieldError {
+	const at = ""
+	f := &faults{}
+	return f.list
+}
+
+// Validate compares the query parameters with their rules in the contract;
+// nil means that all obey.
+func (r UpdateDnsZoneParams) Validate() []FieldError {
+	const at = ""
+	f := &faults{}
+	return f.list
+}
+
+// Validate compares the query parameters with their rules in the contract;
+// nil means that all obey.
 func (r UpdateGroupParams) Validate() []FieldError {
+	const at = ""
+	f := &faults{}
+	return f.list
+}
+
+// Validate compares the query parameters with their rules in the contract;
+// nil means that all obey.
+func (r UpdateNameserverGroupParams) Validate() []FieldError {
+	const at = ""
+	f := &faults{}
+	return f.list
+}
+
+// Validate compares the query parameters with their rules in the contract;
+// nil means that all obey.
+func (r UpdateNetworkParams) Validate() []FieldError {
+	const at = ""
+	f := &faults{}
+	return f.list
+}
+
+// Validate compares the query parameters with their rules in the contract;
+// nil means that all obey.
+func (r UpdateNetworkResourceParams) Validate() []FieldError {
+	const at = ""
+	f := &faults{}
+	return f.list
+}
+
+// Validate compares the query parameters with their rules in the contract;
+// nil means that all obey.
+func (r UpdateNetworkRouterParams) Validate() []FieldError {
 	const at = ""
 	f := &faults{}
 	return f.list
@@ -1508,6 +2503,14 @@ func (r UpdatePeerParams) Validate() []FieldError {
 // Validate compares the query parameters with their rules in the contract;
 // nil means that all obey.
 func (r UpdatePolicyParams) Validate() []FieldError {
+	const at = ""
+	f := &faults{}
+	return f.list
+}
+
+// Validate compares the query parameters with their rules in the contract;
+// nil means that all obey.
+func (r UpdateRouteParams) Validate() []FieldError {
 	const at = ""
 	f := &faults{}
 	return f.list

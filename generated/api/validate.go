@@ -151,6 +151,15 @@ func filledList[T any](n nullable.Nullable[[]T]) bool {
 	return err == nil && len(v) > 0
 }
 
+// Names in the DNS may have labels with an underscore (RFC 8552), and their last label is no number, so that none of
+// them reads as an address.
+var (
+	name     = regexp.MustCompile(`^([a-z0-9_]([-a-z0-9_]{0,61}[a-z0-9_])?\.)*[a-z0-9_]([-a-z0-9_]{0,61}[a-z0-9_])?$`)
+	noNumber = regexp.MustCompile(`(^|\.)[^.]*[^.0-9][^.]*$`)
+)
+
+func isName(v string) bool { return len(v) <= 253 && name.MatchString(v) && noNumber.MatchString(v) }
+
 var hostname = regexp.MustCompile(`^([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\.)*[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`)
 
 // format checks that v is written in the one accepted spelling of its format
@@ -161,10 +170,12 @@ func (f *faults) format(at, v, format string) {
 	}
 }
 
-// WrongSpelling says what is wrong with v as a value of an OpenAPI format
-// (ipv4, ipv6, ip, cidr, hostname, uri, email). It returns "" when nothing is, and
-// for formats that it does not know. RFC 4291 and RFC 5952 give the spelling of
-// addresses.
+// WrongSpelling says what is wrong with v as a value of a format (ipv4, ipv6,
+// ip, cidr, hostname, domain, destination, dns-name, wildcard-dns-name, uri,
+// email). It returns "" when nothing is, and for formats that it does not know.
+// RFC 4291 and RFC 5952 give the spelling of addresses. A domain is a host name
+// that may begin with "*.", a destination is an address, a range or a domain, and
+// a DNS name is what may stand in a zone.
 func WrongSpelling(format, v string) string {
 	switch format {
 	case "ipv4", "ipv6", "ip":
@@ -176,21 +187,15 @@ func WrongSpelling(format, v string) string {
 			return fmt.Sprintf("must be written as %s", a)
 		}
 	case "cidr":
-		p, err := netip.ParsePrefix(v)
-		switch {
-		case err != nil:
-			return fmt.Sprintf("must be an address range such as 10.0.0.0/8, not %q", v)
-		case p.Masked().String() != v:
-			return fmt.Sprintf("must be written as %s", p.Masked())
-		}
+		return wrongRange(v)
 	case "hostname":
-		switch {
-		case hostname.MatchString(v) && len(v) <= 253:
-		case hostname.MatchString(strings.ToLower(strings.TrimSuffix(v, "."))):
-			return fmt.Sprintf("must be written as %s", strings.ToLower(strings.TrimSuffix(v, ".")))
-		default:
-			return fmt.Sprintf("must be a host name, not %q", v)
-		}
+		return wrongHostname(v, "a host name")
+	case "domain":
+		return wrongDomain(v, "a domain such as example.org or *.example.org")
+	case "destination":
+		return wrongDestination(v)
+	case "dns-name", "wildcard-dns-name":
+		return wrongName(v, format == "wildcard-dns-name")
 	case "uri":
 		u, err := url.Parse(v)
 		if err != nil || u.Scheme == "" || u.Host == "" {
@@ -203,6 +208,85 @@ func WrongSpelling(format, v string) string {
 		}
 	}
 	return ""
+}
+
+// wrongName checks a name in the DNS, with a wildcard in front where that is allowed.
+func wrongName(v string, wildcard bool) string {
+	star, what := "", "a domain name"
+	if wildcard {
+		star, what = "*.", "a domain name, with *. in front for all names below it"
+	}
+	right := strings.ToLower(strings.TrimSuffix(v, "."))
+	switch {
+	case isName(strings.TrimPrefix(v, star)):
+		return ""
+	case isName(strings.TrimPrefix(right, star)):
+		return fmt.Sprintf("must be written as %s", right)
+	}
+	return fmt.Sprintf("must be %s, not %q", what, v)
+}
+
+func wrongRange(v string) string {
+	p, err := netip.ParsePrefix(v)
+	switch {
+	case err != nil:
+		return fmt.Sprintf("must be an address range such as 10.0.0.0/8, not %q", v)
+	case p.Masked().String() != v:
+		return fmt.Sprintf("must be written as %s", p.Masked())
+	}
+	return ""
+}
+
+// wrongHostname checks a name as RFC 1123, section 2.1, has it; what is what v
+// shall be.
+func wrongHostname(v, what string) string {
+	right := strings.ToLower(strings.TrimSuffix(v, "."))
+	switch {
+	case hostname.MatchString(v) && len(v) <= 253:
+	case hostname.MatchString(right) && len(right) <= 253:
+		return fmt.Sprintf("must be written as %s", right)
+	default:
+		return fmt.Sprintf("must be %s, not %q", what, v)
+	}
+	return ""
+}
+
+// wrongDomain checks a host name that may stand for all names below it. A last
+// label of digits is no domain but a mistyped address (RFC 3696, section 2).
+func wrongDomain(v, what string) string {
+	name, wild := strings.CutPrefix(v, "*.")
+	if wrong := wrongHostname(name, what); wrong != "" {
+		right := strings.ToLower(strings.TrimSuffix(name, "."))
+		if wild && wrongHostname(right, what) == "" && right != "" {
+			return fmt.Sprintf("must be written as *.%s", right)
+		}
+		return strings.ReplaceAll(wrong, strconv.Quote(name), strconv.Quote(v))
+	}
+	last := name[strings.LastIndexByte(name, '.')+1:]
+	if strings.Trim(last, "0123456789") == "" {
+		return fmt.Sprintf("must be %s, not %q", what, v)
+	}
+	return ""
+}
+
+func wrongDestination(v string) string {
+	what := "an IP address, a range such as 10.0.0.0/8 or a domain such as *.example.org"
+	if a, err := netip.ParseAddr(v); err == nil {
+		switch {
+		case a.Zone() != "":
+			return fmt.Sprintf("must be %s, not %q", what, v)
+		case a.Unmap().String() != v:
+			return fmt.Sprintf("must be written as %s", a.Unmap())
+		}
+		return ""
+	}
+	if strings.Contains(v, "/") {
+		if p, err := netip.ParsePrefix(v); err != nil || p.Addr().Is4In6() {
+			return fmt.Sprintf("must be %s, not %q", what, v)
+		}
+		return wrongRange(v)
+	}
+	return wrongDomain(v, what)
 }
 
 func element(at string, i int) string { return at + "[" + strconv.Itoa(i) + "]" }

@@ -87,6 +87,31 @@ func IsUnavailable(err error) bool { return isKind(err, api.ProblemUnavailable) 
 // IsUnsupportedMediaType reports that the server answered: The body is not application/json.
 func IsUnsupportedMediaType(err error) bool { return isKind(err, api.ProblemUnsupportedMediaType) }
 
+// CreateDnsRecord creates a record in a DNS zone. A record with the same name, type and content is
+// a conflict. A CNAME stands alone at its name (RFC 1034, section 3.6.2).
+func (c *Client) CreateDnsRecord(ctx context.Context, zoneID string, body api.DnsRecordRequest, opts ...CallOption) (*api.DnsRecord, error) {
+	call := newCall("POST", "/api/dns/zones/"+url.PathEscape(zoneID)+"/records", opts)
+	call.body = body
+	call.idempotent = true
+	var out api.DnsRecord
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
+// CreateDnsZone creates a DNS zone without records. A domain that another zone has is a conflict.
+func (c *Client) CreateDnsZone(ctx context.Context, body api.DnsZoneRequest, opts ...CallOption) (*api.DnsZone, error) {
+	call := newCall("POST", "/api/dns/zones", opts)
+	call.body = body
+	call.idempotent = true
+	var out api.DnsZone
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
 // CreateGroup creates a group, with its members if they are given.
 func (c *Client) CreateGroup(ctx context.Context, body api.GroupRequest, opts ...CallOption) (*api.Group, error) {
 	call := newCall("POST", "/api/groups", opts)
@@ -112,12 +137,88 @@ func (c *Client) CreateGroupMembership(ctx context.Context, groupID string, body
 	return &out, nil
 }
 
+// CreateGroupResource adds one network resource to a group and touches no other. Adding it again
+// changes nothing.
+func (c *Client) CreateGroupResource(ctx context.Context, groupID string, body api.GroupResourceRequest, opts ...CallOption) (*api.GroupResource, error) {
+	call := newCall("POST", "/api/groups/"+url.PathEscape(groupID)+"/resources", opts)
+	call.body = body
+	call.idempotent = true
+	var out api.GroupResource
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
+// CreateNameserverGroup creates a nameserver group. It answers either for all names (`primary`) or
+// for those below `domains`.
+func (c *Client) CreateNameserverGroup(ctx context.Context, body api.NameserverGroupRequest, opts ...CallOption) (*api.NameserverGroup, error) {
+	call := newCall("POST", "/api/dns/nameservers", opts)
+	call.body = body
+	call.idempotent = true
+	var out api.NameserverGroup
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
+// CreateNetwork creates a network without resources and routers.
+func (c *Client) CreateNetwork(ctx context.Context, body api.NetworkRequest, opts ...CallOption) (*api.Network, error) {
+	call := newCall("POST", "/api/networks", opts)
+	call.body = body
+	call.idempotent = true
+	var out api.Network
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
+// CreateNetworkResource creates a resource in a network: an address, a range or a domain behind its
+// routers.
+func (c *Client) CreateNetworkResource(ctx context.Context, networkID string, body api.NetworkResourceRequest, opts ...CallOption) (*api.NetworkResource, error) {
+	call := newCall("POST", "/api/networks/"+url.PathEscape(networkID)+"/resources", opts)
+	call.body = body
+	call.idempotent = true
+	var out api.NetworkResource
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
+// CreateNetworkRouter makes a peer, or every peer of some groups, a router of a network.
+func (c *Client) CreateNetworkRouter(ctx context.Context, networkID string, body api.NetworkRouterRequest, opts ...CallOption) (*api.NetworkRouter, error) {
+	call := newCall("POST", "/api/networks/"+url.PathEscape(networkID)+"/routers", opts)
+	call.body = body
+	call.idempotent = true
+	var out api.NetworkRouter
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
 // CreatePolicy creates a policy with all of its rules.
 func (c *Client) CreatePolicy(ctx context.Context, body api.PolicyRequest, opts ...CallOption) (*api.Policy, error) {
 	call := newCall("POST", "/api/policies", opts)
 	call.body = body
 	call.idempotent = true
 	var out api.Policy
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
+// CreateRoute creates a route. A peer or group that carries the same destination in another route
+// is a conflict.
+func (c *Client) CreateRoute(ctx context.Context, body api.RouteRequest, opts ...CallOption) (*api.Route, error) {
+	call := newCall("POST", "/api/routes", opts)
+	call.body = body
+	call.idempotent = true
+	var out api.Route
 	if err := c.do(ctx, call, &out); err != nil {
 		return nil, err
 	}
@@ -162,8 +263,20 @@ func (c *Client) CreateUser(ctx context.Context, body api.UserRequest, opts ...C
 	return &out, nil
 }
 
-// DeleteGroup deletes a group. A group that a policy, a setup key or a user names is in use, and
-// the answer is 400 with the referrers.
+// DeleteDnsRecord deletes a record of a DNS zone.
+func (c *Client) DeleteDnsRecord(ctx context.Context, zoneID string, recordID string, opts ...CallOption) error {
+	call := newCall("DELETE", "/api/dns/zones/"+url.PathEscape(zoneID)+"/records/"+url.PathEscape(recordID), opts)
+	return c.do(ctx, call, nil)
+}
+
+// DeleteDnsZone deletes a DNS zone with all of its records.
+func (c *Client) DeleteDnsZone(ctx context.Context, zoneID string, opts ...CallOption) error {
+	call := newCall("DELETE", "/api/dns/zones/"+url.PathEscape(zoneID), opts)
+	return c.do(ctx, call, nil)
+}
+
+// DeleteGroup deletes a group. A group that a policy, a setup key, a user, a network resource, a
+// router or a route names is in use, and the answer is 400 with the referrers.
 func (c *Client) DeleteGroup(ctx context.Context, groupID string, opts ...CallOption) error {
 	call := newCall("DELETE", "/api/groups/"+url.PathEscape(groupID), opts)
 	return c.do(ctx, call, nil)
@@ -172,6 +285,38 @@ func (c *Client) DeleteGroup(ctx context.Context, groupID string, opts ...CallOp
 // DeleteGroupMembership removes one peer from a group and touches no other member.
 func (c *Client) DeleteGroupMembership(ctx context.Context, groupID string, peerID string, opts ...CallOption) error {
 	call := newCall("DELETE", "/api/groups/"+url.PathEscape(groupID)+"/peers/"+url.PathEscape(peerID), opts)
+	return c.do(ctx, call, nil)
+}
+
+// DeleteGroupResource removes one network resource from a group and touches no other.
+func (c *Client) DeleteGroupResource(ctx context.Context, groupID string, resourceID string, opts ...CallOption) error {
+	call := newCall("DELETE", "/api/groups/"+url.PathEscape(groupID)+"/resources/"+url.PathEscape(resourceID), opts)
+	return c.do(ctx, call, nil)
+}
+
+// DeleteNameserverGroup deletes a nameserver group; machines stop to ask its servers.
+func (c *Client) DeleteNameserverGroup(ctx context.Context, nameserverGroupID string, opts ...CallOption) error {
+	call := newCall("DELETE", "/api/dns/nameservers/"+url.PathEscape(nameserverGroupID), opts)
+	return c.do(ctx, call, nil)
+}
+
+// DeleteNetwork deletes a network with its resources and routers. While a policy names one of its
+// resources the answer is 412 with the referrers.
+func (c *Client) DeleteNetwork(ctx context.Context, networkID string, opts ...CallOption) error {
+	call := newCall("DELETE", "/api/networks/"+url.PathEscape(networkID), opts)
+	return c.do(ctx, call, nil)
+}
+
+// DeleteNetworkResource deletes a resource. While a policy names it the answer is 412 with the
+// referrers.
+func (c *Client) DeleteNetworkResource(ctx context.Context, networkID string, resourceID string, opts ...CallOption) error {
+	call := newCall("DELETE", "/api/networks/"+url.PathEscape(networkID)+"/resources/"+url.PathEscape(resourceID), opts)
+	return c.do(ctx, call, nil)
+}
+
+// DeleteNetworkRouter deletes a router. What only it led to can no longer be reached.
+func (c *Client) DeleteNetworkRouter(ctx context.Context, networkID string, routerID string, opts ...CallOption) error {
+	call := newCall("DELETE", "/api/networks/"+url.PathEscape(networkID)+"/routers/"+url.PathEscape(routerID), opts)
 	return c.do(ctx, call, nil)
 }
 
@@ -186,6 +331,12 @@ func (c *Client) DeletePeer(ctx context.Context, peerID string, opts ...CallOpti
 // flows included.
 func (c *Client) DeletePolicy(ctx context.Context, policyID string, opts ...CallOption) error {
 	call := newCall("DELETE", "/api/policies/"+url.PathEscape(policyID), opts)
+	return c.do(ctx, call, nil)
+}
+
+// DeleteRoute deletes a route.
+func (c *Client) DeleteRoute(ctx context.Context, routeID string, opts ...CallOption) error {
+	call := newCall("DELETE", "/api/routes/"+url.PathEscape(routeID), opts)
 	return c.do(ctx, call, nil)
 }
 
@@ -229,6 +380,19 @@ func (c *Client) EnrollAgent(ctx context.Context, body api.EnrollRequest, opts .
 	return &out, nil
 }
 
+// ExplainAccess judges the first packet of a flow by the policies as they are now: whether it may
+// pass, which rule decides, which rules nearly match, and what would help. Nothing is sent and
+// nothing changes.
+func (c *Client) ExplainAccess(ctx context.Context, body api.AccessQuestion, opts ...CallOption) (*api.AccessExplanation, error) {
+	call := newCall("POST", "/api/access/explain", opts)
+	call.body = body
+	var out api.AccessExplanation
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
 // GetAccountSettings reads the settings of the caller's account as one flat object.
 func (c *Client) GetAccountSettings(ctx context.Context, opts ...CallOption) (*api.AccountSettings, error) {
 	call := newCall("GET", "/api/accounts/current/settings", opts)
@@ -262,6 +426,36 @@ func (c *Client) GetCurrentUser(ctx context.Context, opts ...CallOption) (*api.C
 	return &out, nil
 }
 
+// GetDnsRecord reads one record of a DNS zone.
+func (c *Client) GetDnsRecord(ctx context.Context, zoneID string, recordID string, opts ...CallOption) (*api.DnsRecord, error) {
+	call := newCall("GET", "/api/dns/zones/"+url.PathEscape(zoneID)+"/records/"+url.PathEscape(recordID), opts)
+	var out api.DnsRecord
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
+// GetDnsSettings reads the DNS settings of the account.
+func (c *Client) GetDnsSettings(ctx context.Context, opts ...CallOption) (*api.DnsSettings, error) {
+	call := newCall("GET", "/api/dns/settings", opts)
+	var out api.DnsSettings
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
+// GetDnsZone reads one DNS zone with its records.
+func (c *Client) GetDnsZone(ctx context.Context, zoneID string, opts ...CallOption) (*api.DnsZone, error) {
+	call := newCall("GET", "/api/dns/zones/"+url.PathEscape(zoneID), opts)
+	var out api.DnsZone
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
 // GetGroup reads one group with its members.
 func (c *Client) GetGroup(ctx context.Context, groupID string, opts ...CallOption) (*api.Group, error) {
 	call := newCall("GET", "/api/groups/"+url.PathEscape(groupID), opts)
@@ -276,6 +470,16 @@ func (c *Client) GetGroup(ctx context.Context, groupID string, opts ...CallOptio
 func (c *Client) GetGroupMembership(ctx context.Context, groupID string, peerID string, opts ...CallOption) (*api.GroupMembership, error) {
 	call := newCall("GET", "/api/groups/"+url.PathEscape(groupID)+"/peers/"+url.PathEscape(peerID), opts)
 	var out api.GroupMembership
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
+// GetGroupResource tells whether a network resource is in a group; 404 when it is not.
+func (c *Client) GetGroupResource(ctx context.Context, groupID string, resourceID string, opts ...CallOption) (*api.GroupResource, error) {
+	call := newCall("GET", "/api/groups/"+url.PathEscape(groupID)+"/resources/"+url.PathEscape(resourceID), opts)
+	var out api.GroupResource
 	if err := c.do(ctx, call, &out); err != nil {
 		return nil, err
 	}
@@ -303,6 +507,46 @@ func (c *Client) GetInstanceVersion(ctx context.Context, opts ...CallOption) (*a
 	return &out, nil
 }
 
+// GetNameserverGroup reads one nameserver group.
+func (c *Client) GetNameserverGroup(ctx context.Context, nameserverGroupID string, opts ...CallOption) (*api.NameserverGroup, error) {
+	call := newCall("GET", "/api/dns/nameservers/"+url.PathEscape(nameserverGroupID), opts)
+	var out api.NameserverGroup
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
+// GetNetwork reads one network with the ids of what belongs to it.
+func (c *Client) GetNetwork(ctx context.Context, networkID string, opts ...CallOption) (*api.Network, error) {
+	call := newCall("GET", "/api/networks/"+url.PathEscape(networkID), opts)
+	var out api.Network
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
+// GetNetworkResource reads one resource of a network.
+func (c *Client) GetNetworkResource(ctx context.Context, networkID string, resourceID string, opts ...CallOption) (*api.NetworkResource, error) {
+	call := newCall("GET", "/api/networks/"+url.PathEscape(networkID)+"/resources/"+url.PathEscape(resourceID), opts)
+	var out api.NetworkResource
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
+// GetNetworkRouter reads one router of a network.
+func (c *Client) GetNetworkRouter(ctx context.Context, networkID string, routerID string, opts ...CallOption) (*api.NetworkRouter, error) {
+	call := newCall("GET", "/api/networks/"+url.PathEscape(networkID)+"/routers/"+url.PathEscape(routerID), opts)
+	var out api.NetworkRouter
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
 // GetPeer reads one peer.
 func (c *Client) GetPeer(ctx context.Context, peerID string, opts ...CallOption) (*api.Peer, error) {
 	call := newCall("GET", "/api/peers/"+url.PathEscape(peerID), opts)
@@ -317,6 +561,16 @@ func (c *Client) GetPeer(ctx context.Context, peerID string, opts ...CallOption)
 func (c *Client) GetPolicy(ctx context.Context, policyID string, opts ...CallOption) (*api.Policy, error) {
 	call := newCall("GET", "/api/policies/"+url.PathEscape(policyID), opts)
 	var out api.Policy
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
+// GetRoute reads one route.
+func (c *Client) GetRoute(ctx context.Context, routeID string, opts ...CallOption) (*api.Route, error) {
+	call := newCall("GET", "/api/routes/"+url.PathEscape(routeID), opts)
+	var out api.Route
 	if err := c.do(ctx, call, &out); err != nil {
 		return nil, err
 	}
@@ -389,7 +643,7 @@ func (o ListAccessiblePeersOptions) query(q url.Values) {
 }
 
 // ListAccessiblePeers lists the peers to which the policies let this peer open at least one kind of
-// traffic.
+// traffic, and the routers of its routes.
 func (c *Client) ListAccessiblePeers(ctx context.Context, peerID string, o ListAccessiblePeersOptions, opts ...CallOption) ([]api.AccessiblePeer, error) {
 	call := newCall("GET", "/api/peers/"+url.PathEscape(peerID)+"/accessible-peers", opts)
 	o.query(call.query)
@@ -421,6 +675,48 @@ func (c *Client) ListAccounts(ctx context.Context, o ListAccountsOptions, opts .
 		return nil, err
 	}
 	return out, nil
+}
+
+// ListAllNetworkRoutersOptions are the query parameters of ListAllNetworkRouters; zero fields are not sent.
+type ListAllNetworkRoutersOptions struct {
+	// Only the objects with these ids, separated by commas, at most 200.
+	Ids []string
+	// The size of a page, 1 to 1000. Without it the answer is the whole list.
+	Limit int64
+	// Only these members of each object, separated by commas; without it all.
+	Fields []string
+}
+
+func (o ListAllNetworkRoutersOptions) query(q url.Values) {
+	if len(o.Ids) > 0 {
+		q.Set("ids", strings.Join(o.Ids, ","))
+	}
+	if o.Limit != 0 {
+		q.Set("limit", fmt.Sprint(o.Limit))
+	}
+	if len(o.Fields) > 0 {
+		q.Set("fields", strings.Join(o.Fields, ","))
+	}
+}
+
+// ListAllNetworkRouters lists the routers of every network of the account in the order of their
+// creation.
+func (c *Client) ListAllNetworkRouters(ctx context.Context, o ListAllNetworkRoutersOptions, opts ...CallOption) ([]api.NetworkRouter, error) {
+	call := newCall("GET", "/api/networks/routers", opts)
+	o.query(call.query)
+	var out []api.NetworkRouter
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// AllNetworkRouters iterates over what ListAllNetworkRouters lists, fetching page after page. An
+// error ends the iteration.
+func (c *Client) AllNetworkRouters(ctx context.Context, o ListAllNetworkRoutersOptions, opts ...CallOption) iter.Seq2[api.NetworkRouter, error] {
+	call := newCall("GET", "/api/networks/routers", opts)
+	o.query(call.query)
+	return pages[api.NetworkRouter](ctx, c, call)
 }
 
 // ListAuditEventsOptions are the query parameters of ListAuditEvents; zero fields are not sent.
@@ -457,6 +753,95 @@ func (c *Client) AuditEvents(ctx context.Context, o ListAuditEventsOptions, opts
 	call := newCall("GET", "/api/events/audit", opts)
 	o.query(call.query)
 	return pages[api.AuditEvent](ctx, c, call)
+}
+
+// ListDnsRecordsOptions are the query parameters of ListDnsRecords; zero fields are not sent.
+type ListDnsRecordsOptions struct {
+	// Only the objects with exactly this name.
+	Name string
+	// Only the objects with these ids, separated by commas, at most 200.
+	Ids []string
+	// The size of a page, 1 to 1000. Without it the answer is the whole list.
+	Limit int64
+}
+
+func (o ListDnsRecordsOptions) query(q url.Values) {
+	if o.Name != "" {
+		q.Set("name", o.Name)
+	}
+	if len(o.Ids) > 0 {
+		q.Set("ids", strings.Join(o.Ids, ","))
+	}
+	if o.Limit != 0 {
+		q.Set("limit", fmt.Sprint(o.Limit))
+	}
+}
+
+// ListDnsRecords lists the records of a DNS zone in the order of their creation. Several records
+// may have one name.
+func (c *Client) ListDnsRecords(ctx context.Context, zoneID string, o ListDnsRecordsOptions, opts ...CallOption) ([]api.DnsRecord, error) {
+	call := newCall("GET", "/api/dns/zones/"+url.PathEscape(zoneID)+"/records", opts)
+	o.query(call.query)
+	var out []api.DnsRecord
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// DnsRecords iterates over what ListDnsRecords lists, fetching page after page. An
+// error ends the iteration.
+func (c *Client) DnsRecords(ctx context.Context, zoneID string, o ListDnsRecordsOptions, opts ...CallOption) iter.Seq2[api.DnsRecord, error] {
+	call := newCall("GET", "/api/dns/zones/"+url.PathEscape(zoneID)+"/records", opts)
+	o.query(call.query)
+	return pages[api.DnsRecord](ctx, c, call)
+}
+
+// ListDnsZonesOptions are the query parameters of ListDnsZones; zero fields are not sent.
+type ListDnsZonesOptions struct {
+	// Only the objects with exactly this name.
+	Name string
+	// Only the zone of this domain.
+	Domain string
+	// Only the objects with these ids, separated by commas, at most 200.
+	Ids []string
+	// The size of a page, 1 to 1000. Without it the answer is the whole list.
+	Limit int64
+}
+
+func (o ListDnsZonesOptions) query(q url.Values) {
+	if o.Name != "" {
+		q.Set("name", o.Name)
+	}
+	if o.Domain != "" {
+		q.Set("domain", o.Domain)
+	}
+	if len(o.Ids) > 0 {
+		q.Set("ids", strings.Join(o.Ids, ","))
+	}
+	if o.Limit != 0 {
+		q.Set("limit", fmt.Sprint(o.Limit))
+	}
+}
+
+// ListDnsZones lists the DNS zones of the account with their records in the order of their
+// creation.
+func (c *Client) ListDnsZones(ctx context.Context, o ListDnsZonesOptions, opts ...CallOption) ([]api.DnsZone, error) {
+	call := newCall("GET", "/api/dns/zones", opts)
+	o.query(call.query)
+	var out []api.DnsZone
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// DnsZones iterates over what ListDnsZones lists, fetching page after page. An
+// error ends the iteration.
+func (c *Client) DnsZones(ctx context.Context, o ListDnsZonesOptions, opts ...CallOption) iter.Seq2[api.DnsZone, error] {
+	call := newCall("GET", "/api/dns/zones", opts)
+	o.query(call.query)
+	return pages[api.DnsZone](ctx, c, call)
 }
 
 // ListGroupMembershipsOptions are the query parameters of ListGroupMemberships; zero fields are not sent.
@@ -519,6 +904,42 @@ func (c *Client) ListGroupReferrers(ctx context.Context, groupID string, o ListG
 	return out, nil
 }
 
+// ListGroupResourcesOptions are the query parameters of ListGroupResources; zero fields are not sent.
+type ListGroupResourcesOptions struct {
+	// The size of a page, 1 to 1000. Without it the answer is the whole list.
+	Limit int64
+	// Only these members of each object, separated by commas; without it all.
+	Fields []string
+}
+
+func (o ListGroupResourcesOptions) query(q url.Values) {
+	if o.Limit != 0 {
+		q.Set("limit", fmt.Sprint(o.Limit))
+	}
+	if len(o.Fields) > 0 {
+		q.Set("fields", strings.Join(o.Fields, ","))
+	}
+}
+
+// ListGroupResources lists the edges between a group and its network resources.
+func (c *Client) ListGroupResources(ctx context.Context, groupID string, o ListGroupResourcesOptions, opts ...CallOption) ([]api.GroupResource, error) {
+	call := newCall("GET", "/api/groups/"+url.PathEscape(groupID)+"/resources", opts)
+	o.query(call.query)
+	var out []api.GroupResource
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// GroupResources iterates over what ListGroupResources lists, fetching page after page. An
+// error ends the iteration.
+func (c *Client) GroupResources(ctx context.Context, groupID string, o ListGroupResourcesOptions, opts ...CallOption) iter.Seq2[api.GroupResource, error] {
+	call := newCall("GET", "/api/groups/"+url.PathEscape(groupID)+"/resources", opts)
+	o.query(call.query)
+	return pages[api.GroupResource](ctx, c, call)
+}
+
 // ListGroupsOptions are the query parameters of ListGroups; zero fields are not sent.
 type ListGroupsOptions struct {
 	// Only the objects with exactly this name.
@@ -564,6 +985,204 @@ func (c *Client) Groups(ctx context.Context, o ListGroupsOptions, opts ...CallOp
 	call := newCall("GET", "/api/groups", opts)
 	o.query(call.query)
 	return pages[api.Group](ctx, c, call)
+}
+
+// ListNameserverGroupsOptions are the query parameters of ListNameserverGroups; zero fields are not sent.
+type ListNameserverGroupsOptions struct {
+	// Only the objects with exactly this name.
+	Name string
+	// Only the objects with these ids, separated by commas, at most 200.
+	Ids []string
+	// The size of a page, 1 to 1000. Without it the answer is the whole list.
+	Limit int64
+}
+
+func (o ListNameserverGroupsOptions) query(q url.Values) {
+	if o.Name != "" {
+		q.Set("name", o.Name)
+	}
+	if len(o.Ids) > 0 {
+		q.Set("ids", strings.Join(o.Ids, ","))
+	}
+	if o.Limit != 0 {
+		q.Set("limit", fmt.Sprint(o.Limit))
+	}
+}
+
+// ListNameserverGroups lists the nameserver groups of the account in the order of their creation.
+func (c *Client) ListNameserverGroups(ctx context.Context, o ListNameserverGroupsOptions, opts ...CallOption) ([]api.NameserverGroup, error) {
+	call := newCall("GET", "/api/dns/nameservers", opts)
+	o.query(call.query)
+	var out []api.NameserverGroup
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// NameserverGroups iterates over what ListNameserverGroups lists, fetching page after page. An
+// error ends the iteration.
+func (c *Client) NameserverGroups(ctx context.Context, o ListNameserverGroupsOptions, opts ...CallOption) iter.Seq2[api.NameserverGroup, error] {
+	call := newCall("GET", "/api/dns/nameservers", opts)
+	o.query(call.query)
+	return pages[api.NameserverGroup](ctx, c, call)
+}
+
+// ListNetworkReferrersOptions are the query parameters of ListNetworkReferrers; zero fields are not sent.
+type ListNetworkReferrersOptions struct {
+	// Only these members of each object, separated by commas; without it all.
+	Fields []string
+}
+
+func (o ListNetworkReferrersOptions) query(q url.Values) {
+	if len(o.Fields) > 0 {
+		q.Set("fields", strings.Join(o.Fields, ","))
+	}
+}
+
+// ListNetworkReferrers lists the objects that name a resource of the network and the field in which
+// they do; the network can be deleted when there are none.
+func (c *Client) ListNetworkReferrers(ctx context.Context, networkID string, o ListNetworkReferrersOptions, opts ...CallOption) ([]api.Referrer, error) {
+	call := newCall("GET", "/api/networks/"+url.PathEscape(networkID)+"/referrers", opts)
+	o.query(call.query)
+	var out []api.Referrer
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// ListNetworkResourcesOptions are the query parameters of ListNetworkResources; zero fields are not sent.
+type ListNetworkResourcesOptions struct {
+	// Only the objects with exactly this name.
+	Name string
+	// Only the objects with these ids, separated by commas, at most 200.
+	Ids []string
+	// The size of a page, 1 to 1000. Without it the answer is the whole list.
+	Limit int64
+	// Only these members of each object, separated by commas; without it all.
+	Fields []string
+}
+
+func (o ListNetworkResourcesOptions) query(q url.Values) {
+	if o.Name != "" {
+		q.Set("name", o.Name)
+	}
+	if len(o.Ids) > 0 {
+		q.Set("ids", strings.Join(o.Ids, ","))
+	}
+	if o.Limit != 0 {
+		q.Set("limit", fmt.Sprint(o.Limit))
+	}
+	if len(o.Fields) > 0 {
+		q.Set("fields", strings.Join(o.Fields, ","))
+	}
+}
+
+// ListNetworkResources lists the resources of a network in the order of their creation.
+func (c *Client) ListNetworkResources(ctx context.Context, networkID string, o ListNetworkResourcesOptions, opts ...CallOption) ([]api.NetworkResource, error) {
+	call := newCall("GET", "/api/networks/"+url.PathEscape(networkID)+"/resources", opts)
+	o.query(call.query)
+	var out []api.NetworkResource
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// NetworkResources iterates over what ListNetworkResources lists, fetching page after page. An
+// error ends the iteration.
+func (c *Client) NetworkResources(ctx context.Context, networkID string, o ListNetworkResourcesOptions, opts ...CallOption) iter.Seq2[api.NetworkResource, error] {
+	call := newCall("GET", "/api/networks/"+url.PathEscape(networkID)+"/resources", opts)
+	o.query(call.query)
+	return pages[api.NetworkResource](ctx, c, call)
+}
+
+// ListNetworkRoutersOptions are the query parameters of ListNetworkRouters; zero fields are not sent.
+type ListNetworkRoutersOptions struct {
+	// Only the objects with these ids, separated by commas, at most 200.
+	Ids []string
+	// The size of a page, 1 to 1000. Without it the answer is the whole list.
+	Limit int64
+	// Only these members of each object, separated by commas; without it all.
+	Fields []string
+}
+
+func (o ListNetworkRoutersOptions) query(q url.Values) {
+	if len(o.Ids) > 0 {
+		q.Set("ids", strings.Join(o.Ids, ","))
+	}
+	if o.Limit != 0 {
+		q.Set("limit", fmt.Sprint(o.Limit))
+	}
+	if len(o.Fields) > 0 {
+		q.Set("fields", strings.Join(o.Fields, ","))
+	}
+}
+
+// ListNetworkRouters lists the routers of a network in the order of their creation.
+func (c *Client) ListNetworkRouters(ctx context.Context, networkID string, o ListNetworkRoutersOptions, opts ...CallOption) ([]api.NetworkRouter, error) {
+	call := newCall("GET", "/api/networks/"+url.PathEscape(networkID)+"/routers", opts)
+	o.query(call.query)
+	var out []api.NetworkRouter
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// NetworkRouters iterates over what ListNetworkRouters lists, fetching page after page. An
+// error ends the iteration.
+func (c *Client) NetworkRouters(ctx context.Context, networkID string, o ListNetworkRoutersOptions, opts ...CallOption) iter.Seq2[api.NetworkRouter, error] {
+	call := newCall("GET", "/api/networks/"+url.PathEscape(networkID)+"/routers", opts)
+	o.query(call.query)
+	return pages[api.NetworkRouter](ctx, c, call)
+}
+
+// ListNetworksOptions are the query parameters of ListNetworks; zero fields are not sent.
+type ListNetworksOptions struct {
+	// Only the objects with exactly this name.
+	Name string
+	// Only the objects with these ids, separated by commas, at most 200.
+	Ids []string
+	// The size of a page, 1 to 1000. Without it the answer is the whole list.
+	Limit int64
+	// Only these members of each object, separated by commas; without it all.
+	Fields []string
+}
+
+func (o ListNetworksOptions) query(q url.Values) {
+	if o.Name != "" {
+		q.Set("name", o.Name)
+	}
+	if len(o.Ids) > 0 {
+		q.Set("ids", strings.Join(o.Ids, ","))
+	}
+	if o.Limit != 0 {
+		q.Set("limit", fmt.Sprint(o.Limit))
+	}
+	if len(o.Fields) > 0 {
+		q.Set("fields", strings.Join(o.Fields, ","))
+	}
+}
+
+// ListNetworks lists the networks of the account in the order of their creation.
+func (c *Client) ListNetworks(ctx context.Context, o ListNetworksOptions, opts ...CallOption) ([]api.Network, error) {
+	call := newCall("GET", "/api/networks", opts)
+	o.query(call.query)
+	var out []api.Network
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// Networks iterates over what ListNetworks lists, fetching page after page. An
+// error ends the iteration.
+func (c *Client) Networks(ctx context.Context, o ListNetworksOptions, opts ...CallOption) iter.Seq2[api.Network, error] {
+	call := newCall("GET", "/api/networks", opts)
+	o.query(call.query)
+	return pages[api.Network](ctx, c, call)
 }
 
 // ListPeerReferrersOptions are the query parameters of ListPeerReferrers; zero fields are not sent.
@@ -695,6 +1314,52 @@ func (c *Client) Policies(ctx context.Context, o ListPoliciesOptions, opts ...Ca
 	call := newCall("GET", "/api/policies", opts)
 	o.query(call.query)
 	return pages[api.Policy](ctx, c, call)
+}
+
+// ListRoutesOptions are the query parameters of ListRoutes; zero fields are not sent.
+type ListRoutesOptions struct {
+	// Only the routes with exactly this name.
+	NetworkId string
+	// Only the objects with these ids, separated by commas, at most 200.
+	Ids []string
+	// The size of a page, 1 to 1000. Without it the answer is the whole list.
+	Limit int64
+	// Only these members of each object, separated by commas; without it all.
+	Fields []string
+}
+
+func (o ListRoutesOptions) query(q url.Values) {
+	if o.NetworkId != "" {
+		q.Set("network_id", o.NetworkId)
+	}
+	if len(o.Ids) > 0 {
+		q.Set("ids", strings.Join(o.Ids, ","))
+	}
+	if o.Limit != 0 {
+		q.Set("limit", fmt.Sprint(o.Limit))
+	}
+	if len(o.Fields) > 0 {
+		q.Set("fields", strings.Join(o.Fields, ","))
+	}
+}
+
+// ListRoutes lists the routes of the account in the order of their creation.
+func (c *Client) ListRoutes(ctx context.Context, o ListRoutesOptions, opts ...CallOption) ([]api.Route, error) {
+	call := newCall("GET", "/api/routes", opts)
+	o.query(call.query)
+	var out []api.Route
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// Routes iterates over what ListRoutes lists, fetching page after page. An
+// error ends the iteration.
+func (c *Client) Routes(ctx context.Context, o ListRoutesOptions, opts ...CallOption) iter.Seq2[api.Route, error] {
+	call := newCall("GET", "/api/routes", opts)
+	o.query(call.query)
+	return pages[api.Route](ctx, c, call)
 }
 
 // ListSetupKeysOptions are the query parameters of ListSetupKeys; zero fields are not sent.
@@ -908,6 +1573,18 @@ func (c *Client) LockTerraformState(ctx context.Context, stateName string, body 
 	return &out, nil
 }
 
+// PatchDnsSettings merges the given settings into the present ones (RFC 7396). What is absent stays
+// as it is.
+func (c *Client) PatchDnsSettings(ctx context.Context, body api.DnsSettingsPatch, opts ...CallOption) (*api.DnsSettings, error) {
+	call := newCall("PATCH", "/api/dns/settings", opts)
+	call.body = body
+	var out api.DnsSettings
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
 // PutTerraformState keeps a new version of a state of at most 64 MiB; the newest 50 versions stay.
 // While the state is locked, `ID` must name the lock. A state with a serial that is not above the
 // kept one, or of another lineage, is refused; writing the kept bytes again changes nothing.
@@ -937,6 +1614,13 @@ func (c *Client) RenderCloudInit(ctx context.Context, body api.CloudInitRequest,
 func (c *Client) ReportAgent(ctx context.Context, body api.StatusReport, opts ...CallOption) error {
 	call := newCall("POST", "/agent/v1/status", opts)
 	call.body = body
+	return c.do(ctx, call, nil)
+}
+
+// ResetDnsSettings puts the DNS settings back to those of a new account, so that they name no group
+// any more.
+func (c *Client) ResetDnsSettings(ctx context.Context, opts ...CallOption) error {
+	call := newCall("DELETE", "/api/dns/settings", opts)
 	return c.do(ctx, call, nil)
 }
 
@@ -1061,12 +1745,90 @@ func (c *Client) UpdateAccountSettings(ctx context.Context, body api.AccountSett
 	return &out, nil
 }
 
-// UpdateGroup replaces a group. When `peers` is absent the members stay as they are; an empty list
-// removes them all. The built-in group `All` cannot be changed.
+// UpdateDnsRecord replaces a record of a DNS zone.
+func (c *Client) UpdateDnsRecord(ctx context.Context, zoneID string, recordID string, body api.DnsRecordRequest, opts ...CallOption) (*api.DnsRecord, error) {
+	call := newCall("PUT", "/api/dns/zones/"+url.PathEscape(zoneID)+"/records/"+url.PathEscape(recordID), opts)
+	call.body = body
+	var out api.DnsRecord
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
+// UpdateDnsSettings replaces the DNS settings of the account.
+func (c *Client) UpdateDnsSettings(ctx context.Context, body api.DnsSettingsRequest, opts ...CallOption) (*api.DnsSettings, error) {
+	call := newCall("PUT", "/api/dns/settings", opts)
+	call.body = body
+	var out api.DnsSettings
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
+// UpdateDnsZone replaces a DNS zone; its records stay as they are. The domain of a zone cannot be
+// changed.
+func (c *Client) UpdateDnsZone(ctx context.Context, zoneID string, body api.DnsZoneRequest, opts ...CallOption) (*api.DnsZone, error) {
+	call := newCall("PUT", "/api/dns/zones/"+url.PathEscape(zoneID), opts)
+	call.body = body
+	var out api.DnsZone
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
+// UpdateGroup replaces a group. When `peers` or `resources` is absent the members of that kind stay
+// as they are; an empty list removes them all. The built-in group `All` cannot be changed.
 func (c *Client) UpdateGroup(ctx context.Context, groupID string, body api.GroupRequest, opts ...CallOption) (*api.Group, error) {
 	call := newCall("PUT", "/api/groups/"+url.PathEscape(groupID), opts)
 	call.body = body
 	var out api.Group
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
+// UpdateNameserverGroup replaces a nameserver group.
+func (c *Client) UpdateNameserverGroup(ctx context.Context, nameserverGroupID string, body api.NameserverGroupRequest, opts ...CallOption) (*api.NameserverGroup, error) {
+	call := newCall("PUT", "/api/dns/nameservers/"+url.PathEscape(nameserverGroupID), opts)
+	call.body = body
+	var out api.NameserverGroup
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
+// UpdateNetwork replaces the name and the description of a network; its resources and routers stay.
+func (c *Client) UpdateNetwork(ctx context.Context, networkID string, body api.NetworkRequest, opts ...CallOption) (*api.Network, error) {
+	call := newCall("PUT", "/api/networks/"+url.PathEscape(networkID), opts)
+	call.body = body
+	var out api.Network
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
+// UpdateNetworkResource replaces a resource. Its type follows the address.
+func (c *Client) UpdateNetworkResource(ctx context.Context, networkID string, resourceID string, body api.NetworkResourceRequest, opts ...CallOption) (*api.NetworkResource, error) {
+	call := newCall("PUT", "/api/networks/"+url.PathEscape(networkID)+"/resources/"+url.PathEscape(resourceID), opts)
+	call.body = body
+	var out api.NetworkResource
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
+// UpdateNetworkRouter replaces a router.
+func (c *Client) UpdateNetworkRouter(ctx context.Context, networkID string, routerID string, body api.NetworkRouterRequest, opts ...CallOption) (*api.NetworkRouter, error) {
+	call := newCall("PUT", "/api/networks/"+url.PathEscape(networkID)+"/routers/"+url.PathEscape(routerID), opts)
+	call.body = body
+	var out api.NetworkRouter
 	if err := c.do(ctx, call, &out); err != nil {
 		return nil, err
 	}
@@ -1090,6 +1852,17 @@ func (c *Client) UpdatePolicy(ctx context.Context, policyID string, body api.Pol
 	call := newCall("PUT", "/api/policies/"+url.PathEscape(policyID), opts)
 	call.body = body
 	var out api.Policy
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
+// UpdateRoute replaces a route.
+func (c *Client) UpdateRoute(ctx context.Context, routeID string, body api.RouteRequest, opts ...CallOption) (*api.Route, error) {
+	call := newCall("PUT", "/api/routes/"+url.PathEscape(routeID), opts)
+	call.body = body
+	var out api.Route
 	if err := c.do(ctx, call, &out); err != nil {
 		return nil, err
 	}

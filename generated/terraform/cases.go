@@ -28,6 +28,7 @@ type Trial struct {
 	Chosen    bool // the server chooses where the user does not
 	Synthetic bool // known to the provider only
 	Only      bool // of several of which at least one is needed, the only one in a smallest object
+	Lenient   bool // the API takes an empty list for an unset one, which a plan refuses
 	Values    []string
 	Invalid   []string
 	Excludes  []string // attributes that cannot be set beside this one
@@ -66,6 +67,44 @@ var Cases = []Case{
 		},
 	},
 	{
+		Noun: "dns_record", Type: "wattle_dns_record", Plural: "dns_records", Key: "id", Path: "/api/dns/zones/{zone_id}/records",
+		Kind:   Collection,
+		Lookup: []string(nil), Parents: []string{"zone_id"},
+		Setup: "resource \"wattle_group\" \"ref1\" {\n  name = \"ref1\"\n}\n\nresource \"wattle_group\" \"ref2\" {\n  name = \"ref2\"\n}\n\nresource \"wattle_dns_zone\" \"ref1\" {\n  distribution_groups = [wattle_group.ref1.id]\n  domain = \"one.example.org\"\n  name = \"ref1\"\n}\n\nresource \"wattle_dns_zone\" \"ref2\" {\n  distribution_groups = [wattle_group.ref1.id, wattle_group.ref2.id]\n  domain = \"two.example.org\"\n  name = \"ref2\"\n}\n",
+		Needs: []string(nil),
+		Attributes: []Trial{
+			{Name: "content", Required: true, Values: []string{"\"192.0.2.10\""}, Invalid: []string{"\"\"", "\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\""}},
+			{Name: "name", Required: true, Values: []string{"\"db.one.example.org\""}, Invalid: []string{"\"\"", "\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\"", "\"a.*.example.org\""}},
+			{Name: "ttl", Default: "300", Values: []string{"61", "62", "60"}, Invalid: []string{"59", "86401"}},
+			{Name: "type", Required: true, Values: []string{"\"A\""}, Invalid: []string{"\"no such value!\""}},
+			{Name: "zone_id", Required: true, Immutable: true, Values: []string{"wattle_dns_zone.ref1.id"}},
+		},
+	},
+	{
+		Noun: "dns_settings", Type: "wattle_dns_settings", Plural: "dns_settingses", Key: "", Path: "/api/dns/settings",
+		Kind:   Singleton,
+		Lookup: []string(nil), Parents: []string{},
+		Setup: "resource \"wattle_group\" \"ref1\" {\n  name = \"ref1\"\n}\n\nresource \"wattle_group\" \"ref2\" {\n  name = \"ref2\"\n}\n",
+		Needs: []string(nil),
+		Attributes: []Trial{
+			{Name: "disabled_management_groups", Required: true, Values: []string{"[wattle_group.ref1.id]", "[wattle_group.ref1.id, wattle_group.ref2.id]"}},
+		},
+	},
+	{
+		Noun: "dns_zone", Type: "wattle_dns_zone", Plural: "dns_zones", Key: "id", Path: "/api/dns/zones",
+		Kind:   Collection,
+		Lookup: []string{"name", "domain"}, Parents: []string{},
+		Setup: "resource \"wattle_group\" \"ref1\" {\n  name = \"ref1\"\n}\n\nresource \"wattle_group\" \"ref2\" {\n  name = \"ref2\"\n}\n",
+		Needs: []string(nil),
+		Attributes: []Trial{
+			{Name: "distribution_groups", Required: true, Values: []string{"[wattle_group.ref1.id]", "[wattle_group.ref1.id, wattle_group.ref2.id]"}, Invalid: []string{"[]"}},
+			{Name: "domain", Required: true, Immutable: true, Values: []string{"\"one.example.org\"", "\"two.example.org\""}, Invalid: []string{"\"\"", "\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\"", "\"Example.Org.\"", "\"*.example.org\""}},
+			{Name: "enable_search_domain", Default: "false", Values: []string{"true"}},
+			{Name: "enabled", Default: "true", Values: []string{"false"}},
+			{Name: "name", Required: true, Values: []string{"\"first\"", "\"second\""}, Invalid: []string{"\"\"", "\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\""}},
+		},
+	},
+	{
 		Noun: "group", Type: "wattle_group", Plural: "groups", Key: "id", Path: "/api/groups",
 		Kind:   Collection,
 		Lookup: []string{"name"}, Parents: []string{},
@@ -85,6 +124,64 @@ var Cases = []Case{
 		Attributes: []Trial{
 			{Name: "group_id", Required: true, Immutable: true, Values: []string{"wattle_group.ref1.id", "wattle_group.ref2.id"}},
 			{Name: "peer_id", Required: true, Immutable: true, Values: []string{"\"{{peer:1}}\"", "\"{{peer:2}}\""}, Invalid: []string{"\"\"", "\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\""}},
+		},
+	},
+	{
+		Noun: "nameserver_group", Type: "wattle_nameserver_group", Plural: "nameserver_groups", Key: "id", Path: "/api/dns/nameservers",
+		Kind:   Collection,
+		Lookup: []string{"name"}, Parents: []string{},
+		Setup: "resource \"wattle_group\" \"ref1\" {\n  name = \"ref1\"\n}\n\nresource \"wattle_group\" \"ref2\" {\n  name = \"ref2\"\n}\n",
+		Needs: []string(nil),
+		Attributes: []Trial{
+			{Name: "description", Default: "\"\"", Values: []string{"\"first\"", "\"second\""}, Invalid: []string{"\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\""}},
+			{Name: "domains", Required: true, Values: []string{"[\"corp.example.org\"]"}},
+			{Name: "enabled", Default: "true", Values: []string{"false"}},
+			{Name: "groups", Required: true, Values: []string{"[wattle_group.ref1.id]", "[wattle_group.ref1.id, wattle_group.ref2.id]"}, Invalid: []string{"[]"}},
+			{Name: "name", Required: true, Values: []string{"\"first\"", "\"second\""}, Invalid: []string{"\"\"", "\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\""}},
+			{Name: "nameservers", Required: true, Values: []string{"[{ ip = \"100.64.0.101\" }]", "[{ ip = \"100.64.0.101\" }, { ip = \"100.64.0.101\", port = 2 }]"}, Invalid: []string{"[]"}},
+			{Name: "primary", Values: []string(nil)},
+			{Name: "search_domains_enabled", Default: "false", Values: []string{"true"}},
+		},
+	},
+	{
+		Noun: "network", Type: "wattle_network", Plural: "networks", Key: "id", Path: "/api/networks",
+		Kind:   Collection,
+		Lookup: []string{"name"}, Parents: []string{},
+		Setup: "",
+		Needs: []string(nil),
+		Attributes: []Trial{
+			{Name: "description", Default: "\"\"", Values: []string{"\"first\"", "\"second\""}, Invalid: []string{"\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\""}},
+			{Name: "name", Required: true, Values: []string{"\"first\"", "\"second\""}, Invalid: []string{"\"\"", "\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\""}},
+		},
+	},
+	{
+		Noun: "network_resource", Type: "wattle_network_resource", Plural: "network_resources", Key: "id", Path: "/api/networks/{network_id}/resources",
+		Kind:   Collection,
+		Lookup: []string{"name"}, Parents: []string{"network_id"},
+		Setup: "resource \"wattle_group\" \"ref1\" {\n  name = \"ref1\"\n}\n\nresource \"wattle_group\" \"ref2\" {\n  name = \"ref2\"\n}\n\nresource \"wattle_network\" \"ref1\" {\n  name = \"ref1\"\n}\n\nresource \"wattle_network\" \"ref2\" {\n  name = \"ref2\"\n}\n",
+		Needs: []string(nil),
+		Attributes: []Trial{
+			{Name: "address", Required: true, Values: []string{"\"192.0.2.10\"", "\"198.51.100.0/24\""}, Invalid: []string{"\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\"", "\"10.0.0.1/8\"", "\"FD00::1\"", "\"Example.Org.\"", "\"10.0.0.300\""}},
+			{Name: "description", Default: "\"\"", Values: []string{"\"first\"", "\"second\""}, Invalid: []string{"\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\""}},
+			{Name: "enabled", Default: "true", Values: []string{"false"}},
+			{Name: "groups", Default: "[]", Values: []string{"[wattle_group.ref1.id]", "[wattle_group.ref1.id, wattle_group.ref2.id]"}},
+			{Name: "name", Required: true, Values: []string{"\"first\"", "\"second\""}, Invalid: []string{"\"\"", "\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\""}},
+			{Name: "network_id", Required: true, Immutable: true, Values: []string{"wattle_network.ref1.id", "wattle_network.ref2.id"}},
+		},
+	},
+	{
+		Noun: "network_router", Type: "wattle_network_router", Plural: "network_routers", Key: "id", Path: "/api/networks/{network_id}/routers",
+		Kind:   Collection,
+		Lookup: []string(nil), Parents: []string{"network_id"},
+		Setup: "resource \"wattle_network\" \"ref1\" {\n  name = \"ref1\"\n}\n\nresource \"wattle_network\" \"ref2\" {\n  name = \"ref2\"\n}\n\nresource \"wattle_group\" \"ref1\" {\n  name = \"ref1\"\n}\n\nresource \"wattle_group\" \"ref2\" {\n  name = \"ref2\"\n}\n",
+		Needs: []string{"peer"},
+		Attributes: []Trial{
+			{Name: "enabled", Default: "true", Values: []string{"false"}},
+			{Name: "masquerade", Default: "true", Values: []string{"false"}},
+			{Name: "metric", Default: "9999", Values: []string{"2", "3", "1"}, Invalid: []string{"0", "10000"}},
+			{Name: "network_id", Required: true, Immutable: true, Values: []string{"wattle_network.ref1.id", "wattle_network.ref2.id"}},
+			{Name: "peer", Required: true, Values: []string{"\"{{peer:1}}\"", "\"{{peer:2}}\""}, Invalid: []string{"\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\""}, Excludes: []string{"peer_groups"}},
+			{Name: "peer_groups", Lenient: true, Values: []string{"[wattle_group.ref1.id]", "[wattle_group.ref1.id, wattle_group.ref2.id]"}, Invalid: []string{"[]"}, Excludes: []string{"peer"}},
 		},
 	},
 	{
@@ -116,6 +213,28 @@ var Cases = []Case{
 			{Name: "enabled", Default: "true", Values: []string{"false"}},
 			{Name: "name", Required: true, Values: []string{"\"first\"", "\"second\""}, Invalid: []string{"\"\"", "\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\""}},
 			{Name: "rules", Required: true, Values: []string{"{ \"one\" = { destinations = [wattle_group.ref1.id], sources = [wattle_group.ref1.id] } }", "{ \"one\" = { action = \"drop\", bidirectional = false, description = \"first\", destination_resource = { id = \"{{peer:1}}\", type = \"peer\" }, enabled = false, port_ranges = [{ end = 1, start = 1 }], protocol = \"tcp\", source_resource = { id = \"{{peer:1}}\", type = \"peer\" } }, \"two\" = { destinations = [wattle_group.ref1.id], sources = [wattle_group.ref1.id] } }"}, Invalid: []string{"{}"}},
+		},
+	},
+	{
+		Noun: "route", Type: "wattle_route", Plural: "routes", Key: "id", Path: "/api/routes",
+		Kind:   Collection,
+		Lookup: []string{"network_id"}, Parents: []string{},
+		Setup: "resource \"wattle_group\" \"ref1\" {\n  name = \"ref1\"\n}\n\nresource \"wattle_group\" \"ref2\" {\n  name = \"ref2\"\n}\n",
+		Needs: []string{"peer"},
+		Attributes: []Trial{
+			{Name: "access_control_groups", Lenient: true, Values: []string{"[wattle_group.ref1.id]", "[wattle_group.ref1.id, wattle_group.ref2.id]"}, Invalid: []string{"[]"}},
+			{Name: "description", Default: "\"\"", Values: []string{"\"first\"", "\"second\""}, Invalid: []string{"\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\""}},
+			{Name: "domains", Lenient: true, Values: []string{"[\"one.example.org\"]", "[\"one.example.org\", \"*.example.org\"]"}, Invalid: []string{"[]"}, Excludes: []string{"network"}},
+			{Name: "enabled", Default: "true", Values: []string{"false"}},
+			{Name: "groups", Required: true, Values: []string{"[wattle_group.ref1.id]", "[wattle_group.ref1.id, wattle_group.ref2.id]"}, Invalid: []string{"[]"}},
+			{Name: "keep_route", Default: "true", Values: []string{"false"}},
+			{Name: "masquerade", Default: "true", Values: []string{"false"}},
+			{Name: "metric", Default: "9999", Values: []string{"2", "3", "1"}, Invalid: []string{"0", "10000"}},
+			{Name: "network", Required: true, Values: []string{"\"10.10.0.0/16\"", "\"10.11.0.0/16\""}, Invalid: []string{"\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\"", "\"10.0.0.1/8\""}, Excludes: []string{"domains"}},
+			{Name: "network_id", Required: true, Values: []string{"\"first\"", "\"second\""}, Invalid: []string{"\"\"", "\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\""}},
+			{Name: "peer", Required: true, Values: []string{"\"{{peer:1}}\"", "\"{{peer:2}}\""}, Invalid: []string{"\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\""}, Excludes: []string{"peer_groups"}},
+			{Name: "peer_groups", Lenient: true, Values: []string{"[wattle_group.ref1.id]", "[wattle_group.ref1.id, wattle_group.ref2.id]"}, Invalid: []string{"[]"}, Excludes: []string{"peer"}},
+			{Name: "skip_auto_apply", Default: "false", Values: []string{"true"}},
 		},
 	},
 	{

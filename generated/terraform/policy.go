@@ -269,17 +269,17 @@ func schemaOfPolicy() schema.Schema {
 						},
 						"destination_resource": schema.SingleNestedAttribute{
 							Optional:            true,
-							MarkdownDescription: "The single peer that may be reached.",
+							MarkdownDescription: "The single peer or network resource that may be reached.",
 							Attributes: map[string]schema.Attribute{
 								"id": schema.StringAttribute{
 									Required:            true,
-									MarkdownDescription: "The id of the peer. At most 64 characters. Refers to a [peer](peer.md).",
+									MarkdownDescription: "The id of the peer or of the network resource. At most 64 characters. Refers to a [peer](peer.md).",
 									Validators:          []validator.String{stringvalidator.UTF8LengthBetween(1, 64)},
 								},
 								"type": schema.StringAttribute{
 									Required:            true,
-									MarkdownDescription: "What the id names. One of `peer`.",
-									Validators:          []validator.String{stringvalidator.OneOf("peer")},
+									MarkdownDescription: "What the id names: a peer, or a network resource whose address is a host, a subnet or a domain. One of `peer`, `host`, `subnet`, `domain`.",
+									Validators:          []validator.String{stringvalidator.OneOf("peer", "host", "subnet", "domain")},
 								},
 							},
 						},
@@ -329,17 +329,17 @@ func schemaOfPolicy() schema.Schema {
 						},
 						"source_resource": schema.SingleNestedAttribute{
 							Optional:            true,
-							MarkdownDescription: "The single peer that may open traffic.",
+							MarkdownDescription: "The single peer or network resource that may open traffic.",
 							Attributes: map[string]schema.Attribute{
 								"id": schema.StringAttribute{
 									Required:            true,
-									MarkdownDescription: "The id of the peer. At most 64 characters. Refers to a [peer](peer.md).",
+									MarkdownDescription: "The id of the peer or of the network resource. At most 64 characters. Refers to a [peer](peer.md).",
 									Validators:          []validator.String{stringvalidator.UTF8LengthBetween(1, 64)},
 								},
 								"type": schema.StringAttribute{
 									Required:            true,
-									MarkdownDescription: "What the id names. One of `peer`.",
-									Validators:          []validator.String{stringvalidator.OneOf("peer")},
+									MarkdownDescription: "What the id names: a peer, or a network resource whose address is a host, a subnet or a domain. One of `peer`, `host`, `subnet`, `domain`.",
+									Validators:          []validator.String{stringvalidator.OneOf("peer", "host", "subnet", "domain")},
 								},
 							},
 						},
@@ -571,15 +571,15 @@ func dataSchemaOfPolicy() datasource.Schema {
 						},
 						"destination_resource": datasource.SingleNestedAttribute{
 							Computed:            true,
-							MarkdownDescription: "The single peer that may be reached.",
+							MarkdownDescription: "The single peer or network resource that may be reached.",
 							Attributes: map[string]datasource.Attribute{
 								"id": datasource.StringAttribute{
 									Computed:            true,
-									MarkdownDescription: "The id of the peer. Refers to a [peer](peer.md).",
+									MarkdownDescription: "The id of the peer or of the network resource. Refers to a [peer](peer.md).",
 								},
 								"type": datasource.StringAttribute{
 									Computed:            true,
-									MarkdownDescription: "What the id names.",
+									MarkdownDescription: "What the id names: a peer, or a network resource whose address is a host, a subnet or a domain.",
 								},
 							},
 						},
@@ -623,15 +623,15 @@ func dataSchemaOfPolicy() datasource.Schema {
 						},
 						"source_resource": datasource.SingleNestedAttribute{
 							Computed:            true,
-							MarkdownDescription: "The single peer that may open traffic.",
+							MarkdownDescription: "The single peer or network resource that may open traffic.",
 							Attributes: map[string]datasource.Attribute{
 								"id": datasource.StringAttribute{
 									Computed:            true,
-									MarkdownDescription: "The id of the peer. Refers to a [peer](peer.md).",
+									MarkdownDescription: "The id of the peer or of the network resource. Refers to a [peer](peer.md).",
 								},
 								"type": datasource.StringAttribute{
 									Computed:            true,
-									MarkdownDescription: "What the id names.",
+									MarkdownDescription: "What the id names: a peer, or a network resource whose address is a host, a subnet or a domain.",
 								},
 							},
 						},
@@ -693,15 +693,15 @@ func listSchemaOfPolicy() datasource.Schema {
 							},
 							"destination_resource": datasource.SingleNestedAttribute{
 								Computed:            true,
-								MarkdownDescription: "The single peer that may be reached.",
+								MarkdownDescription: "The single peer or network resource that may be reached.",
 								Attributes: map[string]datasource.Attribute{
 									"id": datasource.StringAttribute{
 										Computed:            true,
-										MarkdownDescription: "The id of the peer. Refers to a [peer](peer.md).",
+										MarkdownDescription: "The id of the peer or of the network resource. Refers to a [peer](peer.md).",
 									},
 									"type": datasource.StringAttribute{
 										Computed:            true,
-										MarkdownDescription: "What the id names.",
+										MarkdownDescription: "What the id names: a peer, or a network resource whose address is a host, a subnet or a domain.",
 									},
 								},
 							},
@@ -745,15 +745,15 @@ func listSchemaOfPolicy() datasource.Schema {
 							},
 							"source_resource": datasource.SingleNestedAttribute{
 								Computed:            true,
-								MarkdownDescription: "The single peer that may open traffic.",
+								MarkdownDescription: "The single peer or network resource that may open traffic.",
 								Attributes: map[string]datasource.Attribute{
 									"id": datasource.StringAttribute{
 										Computed:            true,
-										MarkdownDescription: "The id of the peer. Refers to a [peer](peer.md).",
+										MarkdownDescription: "The id of the peer or of the network resource. Refers to a [peer](peer.md).",
 									},
 									"type": datasource.StringAttribute{
 										Computed:            true,
-										MarkdownDescription: "What the id names.",
+										MarkdownDescription: "What the id names: a peer, or a network resource whose address is a host, a subnet or a domain.",
 									},
 								},
 							},

@@ -151,7 +151,7 @@ func (s *State) answerAgain(c *Claim, p auth.Principal, row store.StoredAnswer, 
 	switch {
 	case err != nil:
 		return nil, err
-	case o.Activity == "group.peer.add":
+	case o.Activity == "group.peer.add", o.Activity == "group.resource.add":
 		return nil, nil
 	case body == nil:
 		return nil, answerGone()
