@@ -43,49 +43,63 @@ const (
 
 // The permissions that operations name.
 const (
-	PermissionAccountsRead          = "accounts:read"
-	PermissionAccountsUpdate        = "accounts:update"
-	PermissionAgent                 = "agent"
-	PermissionAnonymous             = "anonymous"
-	PermissionEventsRead            = "events:read"
-	PermissionGroupsCreate          = "groups:create"
-	PermissionGroupsDelete          = "groups:delete"
-	PermissionGroupsRead            = "groups:read"
-	PermissionGroupsUpdate          = "groups:update"
-	PermissionPeersDelete           = "peers:delete"
-	PermissionPeersRead             = "peers:read"
-	PermissionPeersUpdate           = "peers:update"
-	PermissionPoliciesCreate        = "policies:create"
-	PermissionPoliciesDelete        = "policies:delete"
-	PermissionPoliciesRead          = "policies:read"
-	PermissionPoliciesUpdate        = "policies:update"
-	PermissionSelf                  = "self"
-	PermissionSetupKeysCreate       = "setup_keys:create"
-	PermissionSetupKeysDelete       = "setup_keys:delete"
-	PermissionSetupKeysRead         = "setup_keys:read"
-	PermissionSetupKeysUpdate       = "setup_keys:update"
-	PermissionTerraformStatesDelete = "terraform_states:delete"
-	PermissionTerraformStatesRead   = "terraform_states:read"
-	PermissionTerraformStatesUpdate = "terraform_states:update"
-	PermissionTokensCreate          = "tokens:create"
-	PermissionTokensDelete          = "tokens:delete"
-	PermissionTokensRead            = "tokens:read"
-	PermissionUsersCreate           = "users:create"
-	PermissionUsersDelete           = "users:delete"
-	PermissionUsersRead             = "users:read"
-	PermissionUsersUpdate           = "users:update"
+	PermissionAccountsRead            = "accounts:read"
+	PermissionAccountsUpdate          = "accounts:update"
+	PermissionAgent                   = "agent"
+	PermissionAnonymous               = "anonymous"
+	PermissionEventsRead              = "events:read"
+	PermissionGroupsCreate            = "groups:create"
+	PermissionGroupsDelete            = "groups:delete"
+	PermissionGroupsRead              = "groups:read"
+	PermissionGroupsUpdate            = "groups:update"
+	PermissionIdentityProvidersCreate = "identity_providers:create"
+	PermissionIdentityProvidersDelete = "identity_providers:delete"
+	PermissionIdentityProvidersRead   = "identity_providers:read"
+	PermissionIdentityProvidersUpdate = "identity_providers:update"
+	PermissionInvitesCreate           = "invites:create"
+	PermissionInvitesDelete           = "invites:delete"
+	PermissionInvitesRead             = "invites:read"
+	PermissionInvitesUpdate           = "invites:update"
+	PermissionPeersDelete             = "peers:delete"
+	PermissionPeersRead               = "peers:read"
+	PermissionPeersUpdate             = "peers:update"
+	PermissionPoliciesCreate          = "policies:create"
+	PermissionPoliciesDelete          = "policies:delete"
+	PermissionPoliciesRead            = "policies:read"
+	PermissionPoliciesUpdate          = "policies:update"
+	PermissionSelf                    = "self"
+	PermissionServicesRead            = "services:read"
+	PermissionSetupKeysCreate         = "setup_keys:create"
+	PermissionSetupKeysDelete         = "setup_keys:delete"
+	PermissionSetupKeysRead           = "setup_keys:read"
+	PermissionSetupKeysUpdate         = "setup_keys:update"
+	PermissionTerraformStatesDelete   = "terraform_states:delete"
+	PermissionTerraformStatesRead     = "terraform_states:read"
+	PermissionTerraformStatesUpdate   = "terraform_states:update"
+	PermissionTokensCreate            = "tokens:create"
+	PermissionTokensDelete            = "tokens:delete"
+	PermissionTokensRead              = "tokens:read"
+	PermissionUsersCreate             = "users:create"
+	PermissionUsersDelete             = "users:delete"
+	PermissionUsersRead               = "users:read"
+	PermissionUsersUpdate             = "users:update"
 )
 
 // Operations is every operation of the contract by ID.
 var Operations = map[string]Operation{
+	"AcceptInvite":                 {ID: "AcceptInvite", Method: "POST", Path: "/api/invites/{invite_token}/accept", Permission: "anonymous", Credential: NoCredential, Writes: true, NewBody: func() any { return new(InviteAcceptRequest) }},
 	"CreateGroup":                  {ID: "CreateGroup", Method: "POST", Path: "/api/groups", Permission: "groups:create", Credential: UserCredential, Writes: true, NewBody: func() any { return new(GroupRequest) }},
 	"CreateGroupMembership":        {ID: "CreateGroupMembership", Method: "POST", Path: "/api/groups/{group_id}/peers", Permission: "groups:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(GroupMembershipRequest) }},
+	"CreateIdentityProvider":       {ID: "CreateIdentityProvider", Method: "POST", Path: "/api/identity-providers", Permission: "identity_providers:create", Credential: UserCredential, Writes: true, NewBody: func() any { return new(IdentityProviderRequest) }},
+	"CreateInvite":                 {ID: "CreateInvite", Method: "POST", Path: "/api/users/invites", Permission: "invites:create", Credential: UserCredential, Writes: true, NewBody: func() any { return new(InviteRequest) }},
 	"CreatePolicy":                 {ID: "CreatePolicy", Method: "POST", Path: "/api/policies", Permission: "policies:create", Credential: UserCredential, Writes: true, NewBody: func() any { return new(PolicyRequest) }},
 	"CreateSetupKey":               {ID: "CreateSetupKey", Method: "POST", Path: "/api/setup-keys", Permission: "setup_keys:create", Credential: UserCredential, Writes: true, NewBody: func() any { return new(SetupKeyRequest) }},
 	"CreateToken":                  {ID: "CreateToken", Method: "POST", Path: "/api/users/{user_id}/tokens", Permission: "tokens:create", Credential: UserCredential, Writes: true, NewBody: func() any { return new(TokenRequest) }},
 	"CreateUser":                   {ID: "CreateUser", Method: "POST", Path: "/api/users", Permission: "users:create", Credential: UserCredential, Writes: true, NewBody: func() any { return new(UserRequest) }},
 	"DeleteGroup":                  {ID: "DeleteGroup", Method: "DELETE", Path: "/api/groups/{group_id}", Permission: "groups:delete", Credential: UserCredential, Writes: true},
 	"DeleteGroupMembership":        {ID: "DeleteGroupMembership", Method: "DELETE", Path: "/api/groups/{group_id}/peers/{peer_id}", Permission: "groups:update", Credential: UserCredential, Writes: true},
+	"DeleteIdentityProvider":       {ID: "DeleteIdentityProvider", Method: "DELETE", Path: "/api/identity-providers/{identity_provider_id}", Permission: "identity_providers:delete", Credential: UserCredential, Writes: true},
+	"DeleteInvite":                 {ID: "DeleteInvite", Method: "DELETE", Path: "/api/users/invites/{invite_id}", Permission: "invites:delete", Credential: UserCredential, Writes: true},
 	"DeletePeer":                   {ID: "DeletePeer", Method: "DELETE", Path: "/api/peers/{peer_id}", Permission: "peers:delete", Credential: UserCredential, Writes: true},
 	"DeletePolicy":                 {ID: "DeletePolicy", Method: "DELETE", Path: "/api/policies/{policy_id}", Permission: "policies:delete", Credential: UserCredential, Writes: true},
 	"DeleteSetupKey":               {ID: "DeleteSetupKey", Method: "DELETE", Path: "/api/setup-keys/{setup_key_id}", Permission: "setup_keys:delete", Credential: UserCredential, Writes: true},
@@ -94,12 +108,15 @@ var Operations = map[string]Operation{
 	"DeleteUser":                   {ID: "DeleteUser", Method: "DELETE", Path: "/api/users/{user_id}", Permission: "users:delete", Credential: UserCredential, Writes: true},
 	"EnrollAgent":                  {ID: "EnrollAgent", Method: "POST", Path: "/agent/v1/enroll", Permission: "anonymous", Credential: NoCredential, Writes: true, NewBody: func() any { return new(EnrollRequest) }},
 	"GetAccountSettings":           {ID: "GetAccountSettings", Method: "GET", Path: "/api/accounts/current/settings", Permission: "accounts:read", Credential: UserCredential, Writes: false},
+	"GetAuditEvent":                {ID: "GetAuditEvent", Method: "GET", Path: "/api/events/audit/{event_id}", Permission: "events:read", Credential: UserCredential, Writes: false},
 	"GetBlob":                      {ID: "GetBlob", Method: "GET", Path: "/agent/v1/blobs/{sha256}", Permission: "agent", Credential: AgentCredential, Writes: false},
 	"GetCurrentUser":               {ID: "GetCurrentUser", Method: "GET", Path: "/api/users/current", Permission: "self", Credential: UserCredential, Writes: false},
 	"GetGroup":                     {ID: "GetGroup", Method: "GET", Path: "/api/groups/{group_id}", Permission: "groups:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"GetGroupMembership":           {ID: "GetGroupMembership", Method: "GET", Path: "/api/groups/{group_id}/peers/{peer_id}", Permission: "groups:read", Credential: UserCredential, Writes: false},
+	"GetIdentityProvider":          {ID: "GetIdentityProvider", Method: "GET", Path: "/api/identity-providers/{identity_provider_id}", Permission: "identity_providers:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"GetInstance":                  {ID: "GetInstance", Method: "GET", Path: "/api/instance", Permission: "anonymous", Credential: NoCredential, Writes: false},
 	"GetInstanceVersion":           {ID: "GetInstanceVersion", Method: "GET", Path: "/api/instance/version", Permission: "self", Credential: UserCredential, Writes: false},
+	"GetInviteInfo":                {ID: "GetInviteInfo", Method: "GET", Path: "/api/invites/{invite_token}", Permission: "anonymous", Credential: NoCredential, Writes: false},
 	"GetPeer":                      {ID: "GetPeer", Method: "GET", Path: "/api/peers/{peer_id}", Permission: "peers:read", Credential: UserCredential, Writes: false},
 	"GetPolicy":                    {ID: "GetPolicy", Method: "GET", Path: "/api/policies/{policy_id}", Permission: "policies:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"GetSetupKey":                  {ID: "GetSetupKey", Method: "GET", Path: "/api/setup-keys/{setup_key_id}", Permission: "setup_keys:read", Credential: UserCredential, Writes: false},
@@ -113,9 +130,14 @@ var Operations = map[string]Operation{
 	"ListGroupMemberships":         {ID: "ListGroupMemberships", Method: "GET", Path: "/api/groups/{group_id}/peers", Permission: "groups:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"ListGroupReferrers":           {ID: "ListGroupReferrers", Method: "GET", Path: "/api/groups/{group_id}/referrers", Permission: "groups:read", Credential: UserCredential, Writes: false},
 	"ListGroups":                   {ID: "ListGroups", Method: "GET", Path: "/api/groups", Permission: "groups:read", Credential: UserCredential, Writes: false, Conditional: true},
+	"ListIdentityProviders":        {ID: "ListIdentityProviders", Method: "GET", Path: "/api/identity-providers", Permission: "identity_providers:read", Credential: UserCredential, Writes: false, Conditional: true},
+	"ListInvites":                  {ID: "ListInvites", Method: "GET", Path: "/api/users/invites", Permission: "invites:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"ListPeerReferrers":            {ID: "ListPeerReferrers", Method: "GET", Path: "/api/peers/{peer_id}/referrers", Permission: "peers:read", Credential: UserCredential, Writes: false},
 	"ListPeers":                    {ID: "ListPeers", Method: "GET", Path: "/api/peers", Permission: "peers:read", Credential: UserCredential, Writes: false},
 	"ListPolicies":                 {ID: "ListPolicies", Method: "GET", Path: "/api/policies", Permission: "policies:read", Credential: UserCredential, Writes: false, Conditional: true},
+	"ListProxyClusters":            {ID: "ListProxyClusters", Method: "GET", Path: "/api/reverse-proxies/clusters", Permission: "services:read", Credential: UserCredential, Writes: false},
+	"ListProxyDomains":             {ID: "ListProxyDomains", Method: "GET", Path: "/api/reverse-proxies/domains", Permission: "services:read", Credential: UserCredential, Writes: false},
+	"ListProxyServices":            {ID: "ListProxyServices", Method: "GET", Path: "/api/reverse-proxies/services", Permission: "services:read", Credential: UserCredential, Writes: false},
 	"ListSetupKeys":                {ID: "ListSetupKeys", Method: "GET", Path: "/api/setup-keys", Permission: "setup_keys:read", Credential: UserCredential, Writes: false},
 	"ListTerraformStateVersions":   {ID: "ListTerraformStateVersions", Method: "GET", Path: "/api/terraform/states/{state_name}/versions", Permission: "terraform_states:read", Credential: UserCredential, Writes: false},
 	"ListTerraformStates":          {ID: "ListTerraformStates", Method: "GET", Path: "/api/terraform/states", Permission: "terraform_states:read", Credential: UserCredential, Writes: false},
@@ -123,6 +145,7 @@ var Operations = map[string]Operation{
 	"ListUsers":                    {ID: "ListUsers", Method: "GET", Path: "/api/users", Permission: "users:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"LockTerraformState":           {ID: "LockTerraformState", Method: "POST", Path: "/api/terraform/states/{state_name}/lock", Permission: "terraform_states:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(TerraformLock) }},
 	"PutTerraformState":            {ID: "PutTerraformState", Method: "POST", Path: "/api/terraform/states/{state_name}", Permission: "terraform_states:update", Credential: UserCredential, Writes: true, PlainBody: true},
+	"RegenerateInvite":             {ID: "RegenerateInvite", Method: "POST", Path: "/api/users/invites/{invite_id}/regenerate", Permission: "invites:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(InviteRegenerateRequest) }},
 	"RenderCloudInit":              {ID: "RenderCloudInit", Method: "POST", Path: "/api/cloud-init", Permission: "self", Credential: UserCredential, Writes: true, NewBody: func() any { return new(CloudInitRequest) }},
 	"ReportAgent":                  {ID: "ReportAgent", Method: "POST", Path: "/agent/v1/status", Permission: "agent", Credential: AgentCredential, Writes: true, NewBody: func() any { return new(StatusReport) }},
 	"RestoreTerraformStateVersion": {ID: "RestoreTerraformStateVersion", Method: "POST", Path: "/api/terraform/states/{state_name}/versions/{state_version}/restore", Permission: "terraform_states:update", Credential: UserCredential, Writes: true},
@@ -133,6 +156,7 @@ var Operations = map[string]Operation{
 	"UpdateAccount":                {ID: "UpdateAccount", Method: "PUT", Path: "/api/accounts/{account_id}", Permission: "accounts:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(AccountRequest) }},
 	"UpdateAccountSettings":        {ID: "UpdateAccountSettings", Method: "PATCH", Path: "/api/accounts/current/settings", Permission: "accounts:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(AccountSettingsRequest) }},
 	"UpdateGroup":                  {ID: "UpdateGroup", Method: "PUT", Path: "/api/groups/{group_id}", Permission: "groups:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(GroupRequest) }},
+	"UpdateIdentityProvider":       {ID: "UpdateIdentityProvider", Method: "PUT", Path: "/api/identity-providers/{identity_provider_id}", Permission: "identity_providers:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(IdentityProviderRequest) }},
 	"UpdatePeer":                   {ID: "UpdatePeer", Method: "PUT", Path: "/api/peers/{peer_id}", Permission: "peers:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(PeerRequest) }},
 	"UpdatePolicy":                 {ID: "UpdatePolicy", Method: "PUT", Path: "/api/policies/{policy_id}", Permission: "policies:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(PolicyRequest) }},
 	"UpdateSetupKey":               {ID: "UpdateSetupKey", Method: "PUT", Path: "/api/setup-keys/{setup_key_id}", Permission: "setup_keys:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(SetupKeyUpdate) }},
@@ -145,7 +169,7 @@ var Operations = map[string]Operation{
 var RolePermissions = map[string][]string{
 	"admin":         {"*:*"},
 	"auditor":       {"*:read", "tokens:*"},
-	"network_admin": {"accounts:read", "events:read", "groups:*", "peers:*", "policies:*", "setup_keys:*", "tokens:*", "users:read"},
+	"network_admin": {"accounts:read", "events:read", "groups:*", "peers:*", "policies:*", "services:read", "setup_keys:*", "tokens:*", "users:read"},
 	"owner":         {"*:*"},
 	"user":          {"peers:read", "tokens:*", "users:read"},
 }
@@ -162,6 +186,15 @@ func (x AccountSettings) Revision() int64 { return x.Version }
 
 // Revision counts the changes of the declared fields.
 func (x Group) Revision() int64 { return x.Version }
+
+// Revision counts the changes of the declared fields.
+func (x IdentityProvider) Revision() int64 { return x.Version }
+
+// Revision counts the changes of the declared fields.
+func (x Invite) Revision() int64 { return x.Version }
+
+// Revision counts the changes of the declared fields.
+func (x InviteCreated) Revision() int64 { return x.Version }
 
 // Revision counts the changes of the declared fields.
 func (x Peer) Revision() int64 { return x.ObjectVersion }

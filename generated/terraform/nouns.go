@@ -10,9 +10,11 @@ const ProviderName = "wattle"
 // Nouns is every noun of the contract, sorted by name.
 var Nouns = []*Noun{
 	nounAccountSettings,
+	nounAuditEvent,
 	nounCloudInit,
 	nounGroup,
 	nounGroupMembership,
+	nounIdentityProvider,
 	nounPeer,
 	nounPolicy,
 	nounSetupKey,

@@ -23,9 +23,9 @@ type conformance struct {
 
 // trial is one attribute: values that are right and values that are wrong, as HCL.
 type trial struct {
-	Name, Default                                            string
+	Name, Default                                                  string
 	Required, Immutable, OptIn, WriteOnly, Chosen, Synthetic, Only bool
-	Values, Invalid, Excludes                                []string
+	Values, Invalid, Excludes                                      []string
 }
 
 // emitCases writes the conformance cases: data, derived from type, enum,

@@ -66,6 +66,7 @@ type keptNoun interface {
 // named by others comes before them.
 var kinds = []keptNoun{
 	policies,
+	identityProviders,
 }
 
 func nounOf(kind string) (keptNoun, bool) {

@@ -18,6 +18,8 @@ const (
 	KindUser     = "user"
 	KindInvite   = "invite"
 	KindAccount  = "account"
+
+	KindIdentityProvider = "identity-provider"
 )
 
 // An Object is a noun that is kept as JSON.
