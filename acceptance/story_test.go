@@ -159,6 +159,12 @@ func condition(name string) (bool, error) {
 			lab.Count("stories need Terraform 1.11 or OpenTofu 1.11")
 		}
 		return terraform != "", nil
+	case "coturn":
+		_, err := exec.LookPath("turnserver")
+		if err != nil {
+			lab.Count("stories need coturn (apt-get install --no-install-recommends coturn)")
+		}
+		return err == nil, nil
 	default:
 		return false, fmt.Errorf("unknown condition %q", name)
 	}

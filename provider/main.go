@@ -3,13 +3,12 @@
 package main
 
 import (
-	"context"
 	"flag"
 	"fmt"
 	"os"
 	"runtime/debug"
 
-	"github.com/hashicorp/terraform-plugin-framework/providerserver"
+	"github.com/hashicorp/terraform-plugin-go/tfprotov6/tf6server"
 
 	"github.com/wattlenet/wattle/provider/internal/runtime"
 )
@@ -24,12 +23,11 @@ func main() {
 	// The process lives for seconds and holds little: fewer collections save
 	// a third of its processor time.
 	debug.SetGCPercent(400)
-	err := providerserver.Serve(context.Background(), runtime.New(version), providerserver.ServeOpts{
-		Address:         "registry.terraform.io/wattlenet/wattle",
-		Debug:           *debugger,
-		ProtocolVersion: 6,
-	})
-	if err != nil {
+	var options []tf6server.ServeOpt
+	if *debugger {
+		options = append(options, tf6server.WithManagedDebug())
+	}
+	if err := tf6server.Serve("registry.terraform.io/wattlenet/wattle", runtime.NewServer(version), options...); err != nil {
 		fmt.Fprintln(os.Stderr, "terraform-provider-wattle:", err)
 		os.Exit(1)
 	}

@@ -12,7 +12,6 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/hashicorp/terraform-plugin-framework/providerserver"
 	"github.com/hashicorp/terraform-plugin-go/tfprotov6"
 	"github.com/hashicorp/terraform-plugin-go/tftypes"
 
@@ -34,7 +33,7 @@ type served struct {
 func serve(t *testing.T, arguments map[string]any) *served {
 	t.Helper()
 	t.Setenv("WATTLE_CREDENTIALS", t.TempDir()+"/none")
-	s := &served{ProviderServer: providerserver.NewProtocol6(runtime.New("test")())()}
+	s := &served{ProviderServer: runtime.NewServer("test")()}
 	var err error
 	if s.schemas, err = s.GetProviderSchema(t.Context(), &tfprotov6.GetProviderSchemaRequest{}); err != nil {
 		t.Fatal(err)
@@ -224,6 +223,47 @@ func TestListResources(t *testing.T) {
 				t.Errorf("%s (-want +got):\n%s", c.attribute, diff)
 			}
 		})
+	}
+}
+
+// TestNothingChanged: refresh and plan of a resource that nobody changed give
+// back the bytes that they were asked about; after a change they do not.
+func TestNothingChanged(t *testing.T) {
+	const noun = "wattle_group"
+	plane := controlplanetest.New(t)
+	s := serve(t, map[string]any{"url": plane.URL, "token": plane.Token})
+	made := s.change(t, nil, "web", nil)
+	healthy(t, nil, made.Diagnostics)
+	typ := s.schemas.ResourceSchemas[noun].ValueType()
+	refresh := func() *tfprotov6.ReadResourceResponse {
+		read, err := s.ReadResource(t.Context(), &tfprotov6.ReadResourceRequest{TypeName: noun, CurrentState: made.NewState, Private: made.Private, CurrentIdentity: made.NewIdentity})
+		healthy(t, err, read.Diagnostics)
+		return read
+	}
+	if read := refresh(); read.NewState != made.NewState {
+		t.Error("the refreshed state was made anew")
+	}
+	config := object(t, typ, map[string]any{"name": "web"})
+	plan, err := s.PlanResourceChange(t.Context(), &tfprotov6.PlanResourceChangeRequest{
+		TypeName: noun, PriorState: made.NewState, PriorPrivate: made.Private, PriorIdentity: made.NewIdentity, Config: config, ProposedNewState: made.NewState,
+	})
+	healthy(t, err, plan.Diagnostics)
+	if plan.PlannedState != made.NewState {
+		t.Error("the plan was made anew")
+	}
+	id := texts(t, made.NewState, typ)["id"]
+	if _, err := plane.Client.UpdateGroup(t.Context(), id, api.GroupRequest{Name: "www"}); err != nil {
+		t.Fatal(err)
+	}
+	if got := texts(t, refresh().NewState, typ)["name"]; got != "www" {
+		t.Errorf("after a change the state says %q", got)
+	}
+	if err := plane.Client.DeleteGroup(t.Context(), id); err != nil {
+		t.Fatal(err)
+	}
+	gone, err := refresh().NewState.Unmarshal(typ)
+	if err != nil || !gone.IsNull() {
+		t.Errorf("after the removal the state says %v, %v", gone, err)
 	}
 }
 

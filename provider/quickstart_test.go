@@ -6,7 +6,6 @@ import (
 	"regexp"
 	"testing"
 
-	"github.com/hashicorp/terraform-plugin-framework/providerserver"
 	"github.com/hashicorp/terraform-plugin-go/tfprotov6"
 	"github.com/hashicorp/terraform-plugin-testing/helper/resource"
 	"github.com/hashicorp/terraform-plugin-testing/plancheck"
@@ -40,7 +39,7 @@ func apply(t *testing.T, plane *controlplanetest.Server, steps ...resource.TestS
 	resource.Test(t, resource.TestCase{
 		IsUnitTest: true,
 		ProtoV6ProviderFactories: map[string]func() (tfprotov6.ProviderServer, error){
-			"wattle": providerserver.NewProtocol6WithError(runtime.New("test")()),
+			"wattle": func() (tfprotov6.ProviderServer, error) { return runtime.NewServer("test")(), nil },
 		},
 		Steps: steps,
 	})

@@ -23,6 +23,8 @@ type options struct {
 	privatePeers bool
 	allocations  int
 	perPeer      int
+	bandwidth    int64
+	queues       int
 	log          program.Log
 }
 
@@ -45,6 +47,8 @@ func newCommand() *cobra.Command {
 	flags.BoolVar(&o.privatePeers, "allow-private-peers", false, "relay to all private networks: for a relay within a LAN")
 	flags.IntVar(&o.allocations, "allocations", server.DefaultAllocations, "allocations at once")
 	flags.IntVar(&o.perPeer, "allocations-per-peer", server.DefaultAllocationsPerPeer, "allocations of one peer at once")
+	flags.Int64Var(&o.bandwidth, "bandwidth-per-peer", 0, "bytes per second that one peer may send and receive through the relay; 0 for no limit")
+	flags.IntVar(&o.queues, "queues", 0, "sockets that read each UDP port (default: one for each processor, 8 at most)")
 	o.log.Flags(flags)
 	return command
 }
@@ -74,6 +78,8 @@ func (o *options) config() (server.Config, error) {
 		AllowPrivatePeers:  o.privatePeers,
 		Allocations:        o.allocations,
 		AllocationsPerPeer: o.perPeer,
+		BandwidthPerPeer:   o.bandwidth,
+		Queues:             o.queues,
 	}
 	var err error
 	if config.Secret, err = o.readSecret(); err != nil {

@@ -33,6 +33,7 @@ var benchmarks = []struct {
 	{"sizes", sizes},
 	{"idle", idle},
 	{"join", join},
+	{"rest", rest},
 	{"terraform", terraform},
 	{"net/first_ping", firstPing},
 	{"net/direct_tcp", directTCP},

@@ -181,6 +181,24 @@ func (e CommandEventType) Valid() bool {
 	}
 }
 
+// Defines values for CompiledRouteRole.
+const (
+	CompiledRouteRoleServe CompiledRouteRole = "serve"
+	CompiledRouteRoleUse   CompiledRouteRole = "use"
+)
+
+// Valid indicates whether the value is a known member of the CompiledRouteRole enum.
+func (e CompiledRouteRole) Valid() bool {
+	switch e {
+	case CompiledRouteRoleServe:
+		return true
+	case CompiledRouteRoleUse:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for CompiledRuleAction.
 const (
 	CompiledRuleActionAccept CompiledRuleAction = "accept"
@@ -201,15 +219,18 @@ func (e CompiledRuleAction) Valid() bool {
 
 // Defines values for CompiledRuleDirection.
 const (
-	CompiledRuleDirectionBoth CompiledRuleDirection = "both"
-	CompiledRuleDirectionIn   CompiledRuleDirection = "in"
-	CompiledRuleDirectionOut  CompiledRuleDirection = "out"
+	CompiledRuleDirectionBoth    CompiledRuleDirection = "both"
+	CompiledRuleDirectionForward CompiledRuleDirection = "forward"
+	CompiledRuleDirectionIn      CompiledRuleDirection = "in"
+	CompiledRuleDirectionOut     CompiledRuleDirection = "out"
 )
 
 // Valid indicates whether the value is a known member of the CompiledRuleDirection enum.
 func (e CompiledRuleDirection) Valid() bool {
 	switch e {
 	case CompiledRuleDirectionBoth:
+		return true
+	case CompiledRuleDirectionForward:
 		return true
 	case CompiledRuleDirectionIn:
 		return true
@@ -238,6 +259,24 @@ func (e CompiledRuleProtocol) Valid() bool {
 	case CompiledRuleProtocolTcp:
 		return true
 	case CompiledRuleProtocolUdp:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for CompiledRuleRoute.
+const (
+	CompiledRuleRouteDestination CompiledRuleRoute = "destination"
+	CompiledRuleRouteSource      CompiledRuleRoute = "source"
+)
+
+// Valid indicates whether the value is a known member of the CompiledRuleRoute enum.
+func (e CompiledRuleRoute) Valid() bool {
+	switch e {
+	case CompiledRuleRouteDestination:
+		return true
+	case CompiledRuleRouteSource:
 		return true
 	default:
 		return false
@@ -537,14 +576,16 @@ func (e InviteRequestRole) Valid() bool {
 
 // Defines values for MapOpOp.
 const (
-	MapOpOpPeerRemove MapOpOp = "peer_remove"
-	MapOpOpPeerUpsert MapOpOp = "peer_upsert"
-	MapOpOpRuleRemove MapOpOp = "rule_remove"
-	MapOpOpRuleUpsert MapOpOp = "rule_upsert"
-	MapOpOpSelf       MapOpOp = "self"
-	MapOpOpSetPatch   MapOpOp = "set_patch"
-	MapOpOpSetPut     MapOpOp = "set_put"
-	MapOpOpSetRemove  MapOpOp = "set_remove"
+	MapOpOpPeerRemove  MapOpOp = "peer_remove"
+	MapOpOpPeerUpsert  MapOpOp = "peer_upsert"
+	MapOpOpRouteRemove MapOpOp = "route_remove"
+	MapOpOpRouteUpsert MapOpOp = "route_upsert"
+	MapOpOpRuleRemove  MapOpOp = "rule_remove"
+	MapOpOpRuleUpsert  MapOpOp = "rule_upsert"
+	MapOpOpSelf        MapOpOp = "self"
+	MapOpOpSetPatch    MapOpOp = "set_patch"
+	MapOpOpSetPut      MapOpOp = "set_put"
+	MapOpOpSetRemove   MapOpOp = "set_remove"
 )
 
 // Valid indicates whether the value is a known member of the MapOpOp enum.
@@ -553,6 +594,10 @@ func (e MapOpOp) Valid() bool {
 	case MapOpOpPeerRemove:
 		return true
 	case MapOpOpPeerUpsert:
+		return true
+	case MapOpOpRouteRemove:
+		return true
+	case MapOpOpRouteUpsert:
 		return true
 	case MapOpOpRuleRemove:
 		return true
@@ -565,6 +610,27 @@ func (e MapOpOp) Valid() bool {
 	case MapOpOpSetPut:
 		return true
 	case MapOpOpSetRemove:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for NetworkResourceType.
+const (
+	NetworkResourceTypeDomain NetworkResourceType = "domain"
+	NetworkResourceTypeHost   NetworkResourceType = "host"
+	NetworkResourceTypeSubnet NetworkResourceType = "subnet"
+)
+
+// Valid indicates whether the value is a known member of the NetworkResourceType enum.
+func (e NetworkResourceType) Valid() bool {
+	switch e {
+	case NetworkResourceTypeDomain:
+		return true
+	case NetworkResourceTypeHost:
+		return true
+	case NetworkResourceTypeSubnet:
 		return true
 	default:
 		return false
@@ -718,15 +784,45 @@ func (e ResourceReferenceType) Valid() bool {
 	}
 }
 
+// Defines values for RouteNetworkType.
+const (
+	RouteNetworkTypeDomain RouteNetworkType = "Domain"
+	RouteNetworkTypeIPv4   RouteNetworkType = "IPv4"
+	RouteNetworkTypeIPv6   RouteNetworkType = "IPv6"
+)
+
+// Valid indicates whether the value is a known member of the RouteNetworkType enum.
+func (e RouteNetworkType) Valid() bool {
+	switch e {
+	case RouteNetworkTypeDomain:
+		return true
+	case RouteNetworkTypeIPv4:
+		return true
+	case RouteNetworkTypeIPv6:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for RuleResourceType.
 const (
-	RuleResourceTypePeer RuleResourceType = "peer"
+	RuleResourceTypeDomain RuleResourceType = "domain"
+	RuleResourceTypeHost   RuleResourceType = "host"
+	RuleResourceTypePeer   RuleResourceType = "peer"
+	RuleResourceTypeSubnet RuleResourceType = "subnet"
 )
 
 // Valid indicates whether the value is a known member of the RuleResourceType enum.
 func (e RuleResourceType) Valid() bool {
 	switch e {
+	case RuleResourceTypeDomain:
+		return true
+	case RuleResourceTypeHost:
+		return true
 	case RuleResourceTypePeer:
+		return true
+	case RuleResourceTypeSubnet:
 		return true
 	default:
 		return false
@@ -1323,15 +1419,51 @@ type CommandEvent struct {
 // CommandEventType The kind of the line.
 type CommandEventType string
 
-// CompiledRule A rule as it is enforced; it names sets, not peers.
+// CompiledRoute A destination outside of the overlay, and who leads there.
+type CompiledRoute struct {
+	// Domains The domains whose addresses are the destination, wildcards as `*.example.com`; absent when there is a prefix.
+	Domains *[]string `json:"domains,omitempty"`
+
+	// Id The opaque id of the route.
+	Id string `json:"id"`
+
+	// KeepRoute Whether addresses that a domain had before stay in the route; absent means false.
+	KeepRoute *bool `json:"keep_route,omitempty"`
+
+	// Masquerade Whether this router hides the sources behind its own address; for the role `serve`, absent means false.
+	Masquerade *bool `json:"masquerade,omitempty"`
+
+	// Name The name that people gave the destination.
+	Name string `json:"name"`
+
+	// Network What routes to one destination through several routers have in common; they stand in for each other.
+	Network string `json:"network"`
+
+	// Prefix The destination in CIDR form; absent when it is given by domains.
+	Prefix *string `json:"prefix,omitempty"`
+
+	// Role Whether this peer sends its traffic there through a router (use) or is a router that carries the traffic of others (serve).
+	Role CompiledRouteRole `json:"role"`
+
+	// Routers Who carries the traffic, the preferred first; for the role `use`.
+	Routers *[]RouteRouter `json:"routers,omitempty"`
+
+	// SkipAutoApply Whether the machine uses the route only when its user asks for it; absent means false.
+	SkipAutoApply *bool `json:"skip_auto_apply,omitempty"`
+}
+
+// CompiledRouteRole Whether this peer sends its traffic there through a router (use) or is a router that carries the traffic of others (serve).
+type CompiledRouteRole string
+
+// CompiledRule A rule as it is enforced; it names sets and routes, not peers.
 type CompiledRule struct {
 	// Action What happens to matching traffic; a drop wins over every accept.
 	Action CompiledRuleAction `json:"action"`
 
-	// Destination The id of the set that may be reached.
+	// Destination The id of the set that may be reached; with `route` destination the id of a route.
 	Destination string `json:"destination"`
 
-	// Direction Whether this peer stands in the destination set (in), in the source set (out) or in both.
+	// Direction Whether this peer stands in the destination set (in), in the source set (out) or in both, or is the router between a set and a route (forward).
 	Direction CompiledRuleDirection `json:"direction"`
 
 	// Id The opaque id of the compiled rule.
@@ -1343,18 +1475,24 @@ type CompiledRule struct {
 	// Protocol The protocol that matches; icmp means ICMP and ICMPv6.
 	Protocol CompiledRuleProtocol `json:"protocol"`
 
-	// Source The id of the set that may open traffic.
+	// Route Which end is a route; absent when both are sets.
+	Route *CompiledRuleRoute `json:"route,omitempty"`
+
+	// Source The id of the set that may open traffic; with `route` source the id of a route.
 	Source string `json:"source"`
 }
 
 // CompiledRuleAction What happens to matching traffic; a drop wins over every accept.
 type CompiledRuleAction string
 
-// CompiledRuleDirection Whether this peer stands in the destination set (in), in the source set (out) or in both.
+// CompiledRuleDirection Whether this peer stands in the destination set (in), in the source set (out) or in both, or is the router between a set and a route (forward).
 type CompiledRuleDirection string
 
 // CompiledRuleProtocol The protocol that matches; icmp means ICMP and ICMPv6.
 type CompiledRuleProtocol string
+
+// CompiledRuleRoute Which end is a route; absent when both are sets.
+type CompiledRuleRoute string
 
 // CurrentUser The caller and what the caller may do.
 type CurrentUser struct {
@@ -1522,6 +1660,9 @@ type GroupMembership struct {
 
 	// PeerId The id of the peer.
 	PeerId string `json:"peer_id"`
+
+	// Version Always 1, since an edge is there or it is not; the ETag.
+	Version int64 `json:"version"`
 }
 
 // GroupMembershipRequest The peer to put into the group.
@@ -1552,6 +1693,27 @@ type GroupRequest struct {
 
 	// Peers The ids of all members. Absent, the members stay as they are, so that a client that does not own them cannot remove them; an empty list removes all. For more than 256 members, or members owned by several configurations, use group memberships.
 	Peers nullable.Nullable[[]string] `json:"peers,omitempty"`
+
+	// Resources All network resources in the group. Absent, they stay as they are; an empty list takes all out. A resource names its groups too: both are the same edges.
+	Resources nullable.Nullable[[]ResourceReference] `json:"resources,omitempty"`
+}
+
+// GroupResource The edge between one group and one network resource.
+type GroupResource struct {
+	// GroupId The id of the group.
+	GroupId string `json:"group_id"`
+
+	// ResourceId The id of the network resource.
+	ResourceId string `json:"resource_id"`
+
+	// Version Always 1, since an edge is there or it is not; the ETag.
+	Version int64 `json:"version"`
+}
+
+// GroupResourceRequest The network resource to put into the group.
+type GroupResourceRequest struct {
+	// ResourceId The id of the network resource.
+	ResourceId string `json:"resource_id"`
 }
 
 // HelloEvent The first line of every stream.
@@ -1811,7 +1973,7 @@ type MapOp struct {
 	// Add A set of ordinals; a list when it is short, else a roaring bitmap.
 	Add *Ordinals `json:"add,omitempty"`
 
-	// Id The id of the rule that goes, for `rule_remove`.
+	// Id The id of what goes, for `rule_remove` and `route_remove`.
 	Id *string `json:"id,omitempty"`
 
 	// Members A set of ordinals; a list when it is short, else a roaring bitmap.
@@ -1829,7 +1991,10 @@ type MapOp struct {
 	// Remove A set of ordinals; a list when it is short, else a roaring bitmap.
 	Remove *Ordinals `json:"remove,omitempty"`
 
-	// Rule A rule as it is enforced; it names sets, not peers.
+	// Route A destination outside of the overlay, and who leads there.
+	Route *CompiledRoute `json:"route,omitempty"`
+
+	// Rule A rule as it is enforced; it names sets and routes, not peers.
 	Rule *CompiledRule `json:"rule,omitempty"`
 
 	// Self What a peer knows about itself.
@@ -1996,6 +2161,138 @@ type NestedSettingsRequest struct {
 
 	// RoutingPeerDnsResolutionEnabled Whether routing peers resolve the domains of resources. It is kept and has no effect yet.
 	RoutingPeerDnsResolutionEnabled *bool `json:"routing_peer_dns_resolution_enabled,omitempty"`
+}
+
+// Network A network is a place outside of the mesh; its routers lead peers to its resources as policies allow.
+type Network struct {
+	// Description What the network is for.
+	Description string `json:"description"`
+
+	// Id The id of the network.
+	Id string `json:"id"`
+
+	// Name The name of the network.
+	Name string `json:"name"`
+
+	// Policies The ids of the policies that name one of its resources, or a group that holds one.
+	Policies []string `json:"policies"`
+
+	// Resources The ids of its resources.
+	Resources []string `json:"resources"`
+
+	// Routers The ids of its routers.
+	Routers []string `json:"routers"`
+
+	// RoutingPeersCount How many peers its enabled routers are.
+	RoutingPeersCount int `json:"routing_peers_count"`
+
+	// Version Counts the changes of the network; the ETag.
+	Version int64 `json:"version"`
+}
+
+// NetworkRequest A network as it is wanted.
+type NetworkRequest struct {
+	// Description What the network is for.
+	Description *string `json:"description,omitempty"`
+
+	// Name The name of the network.
+	Name string `json:"name"`
+}
+
+// NetworkResource A network resource is an address, a range of addresses or a domain that the routers of a network lead to.
+type NetworkResource struct {
+	// Address The address as it was given.
+	Address string `json:"address"`
+
+	// Description What the resource is.
+	Description string `json:"description"`
+
+	// Enabled Whether the resource can be reached.
+	Enabled bool `json:"enabled"`
+
+	// Groups The groups that the resource is in.
+	Groups []GroupReference `json:"groups"`
+
+	// Id The id of the resource.
+	Id string `json:"id"`
+
+	// Name The name of the resource.
+	Name string `json:"name"`
+
+	// NetworkId The id of the network.
+	NetworkId string `json:"network_id"`
+
+	// Type What the address is: one host, a subnet or a domain.
+	Type NetworkResourceType `json:"type"`
+
+	// Version Counts the changes of the resource; the ETag.
+	Version int64 `json:"version"`
+}
+
+// NetworkResourceType What the address is: one host, a subnet or a domain.
+type NetworkResourceType string
+
+// NetworkResourceRequest A network resource as it is wanted.
+type NetworkResourceRequest struct {
+	// Address An IP address, a range in CIDR form without host bits, or a domain; `*.` before a domain means every name below it. In lower case and in the short form of RFC 5952.
+	Address string `json:"address"`
+
+	// Description What the resource is.
+	Description *string `json:"description,omitempty"`
+
+	// Enabled Whether the resource can be reached.
+	Enabled *bool `json:"enabled,omitempty"`
+
+	// Groups The ids of the groups that the resource is in; not `All`, which holds every peer.
+	Groups *[]string `json:"groups,omitempty"`
+
+	// Name The name of the resource; unique in the account.
+	Name string `json:"name"`
+}
+
+// NetworkRouter A network router makes one peer, or every peer of some groups, lead traffic to the resources of a network.
+type NetworkRouter struct {
+	// Enabled Whether the router counts.
+	Enabled bool `json:"enabled"`
+
+	// Id The id of the router.
+	Id string `json:"id"`
+
+	// Masquerade Whether the router hides the sources behind its own address.
+	Masquerade bool `json:"masquerade"`
+
+	// Metric The rank among the routers of the network; the lowest that can be reached is taken.
+	Metric int `json:"metric"`
+
+	// NetworkId The id of the network.
+	NetworkId string `json:"network_id"`
+
+	// Peer The id of the peer that routes; absent when groups do.
+	Peer *string `json:"peer,omitempty"`
+
+	// PeerGroups The ids of the groups whose peers route; absent when a single peer does.
+	PeerGroups *[]string `json:"peer_groups,omitempty"`
+
+	// Version Counts the changes of the router; the ETag.
+	Version int64 `json:"version"`
+}
+
+// NetworkRouterRequest A network router as it is wanted.
+type NetworkRouterRequest struct {
+	// Enabled Whether the router counts.
+	Enabled *bool `json:"enabled,omitempty"`
+
+	// Masquerade Whether the router hides the sources behind its own address.
+	Masquerade *bool `json:"masquerade,omitempty"`
+
+	// Metric The rank among the routers of the network; the lowest that can be reached is taken.
+	Metric *int `json:"metric,omitempty"`
+
+	// Peer The id of the peer that routes.
+	Peer nullable.Nullable[string] `json:"peer,omitempty"`
+
+	// PeerGroups The ids of the groups whose peers route.
+	PeerGroups nullable.Nullable[[]string] `json:"peer_groups,omitempty"`
 }
 
 // Onboarding Which first steps the people of the account still have to be shown.
@@ -2315,7 +2612,7 @@ type PolicyRuleRequest struct {
 	// Description What the rule is for.
 	Description *string `json:"description,omitempty"`
 
-	// DestinationResource The single peer that may be reached.
+	// DestinationResource The single peer or network resource that may be reached.
 	DestinationResource nullable.Nullable[RuleResource] `json:"destinationResource,omitempty"`
 
 	// Destinations The ids of the groups that may be reached.
@@ -2339,7 +2636,7 @@ type PolicyRuleRequest struct {
 	// Protocol The protocol that matches; `ssh` and `netbird-ssh` mean TCP port 22.
 	Protocol *PolicyRuleRequestProtocol `json:"protocol,omitempty"`
 
-	// SourceResource The single peer that may open traffic.
+	// SourceResource The single peer or network resource that may open traffic.
 	SourceResource nullable.Nullable[RuleResource] `json:"sourceResource,omitempty"`
 
 	// Sources The ids of the groups that may open traffic.
@@ -2448,28 +2745,133 @@ type RelaysEvent struct {
 // RelaysEventType The kind of the line.
 type RelaysEventType string
 
-// ResourceReference A network resource as other objects show it.
+// ResourceReference A network resource as groups name it.
 type ResourceReference struct {
 	// Id The id of the resource.
 	Id string `json:"id"`
 
-	// Type The kind of the resource.
+	// Type The kind of the resource, as its address decides.
 	Type ResourceReferenceType `json:"type"`
 }
 
-// ResourceReferenceType The kind of the resource.
+// ResourceReferenceType The kind of the resource, as its address decides.
 type ResourceReferenceType string
+
+// Route A route lets peers carry a range or some domains for the peers of groups. Networks supersede routes: their resources are reached as policies allow.
+type Route struct {
+	// AccessControlGroups The ids of the groups that policies name to allow traffic over the route; absent when every traffic is.
+	AccessControlGroups *[]string `json:"access_control_groups,omitempty"`
+
+	// Description What the route is for.
+	Description string `json:"description"`
+
+	// Domains The domains that are carried; absent when a range is.
+	Domains *[]string `json:"domains,omitempty"`
+
+	// Enabled Whether the route counts.
+	Enabled bool `json:"enabled"`
+
+	// Groups The ids of the groups whose peers get the route.
+	Groups []string `json:"groups"`
+
+	// Id The id of the route.
+	Id string `json:"id"`
+
+	// KeepRoute Whether addresses that a domain had before stay routed.
+	KeepRoute bool `json:"keep_route"`
+
+	// Masquerade Whether the sources are hidden behind the address of the peer that carries it.
+	Masquerade bool `json:"masquerade"`
+
+	// Metric The rank among the routes of the same name; the lowest that can be reached is taken.
+	Metric int `json:"metric"`
+
+	// Network The range that is carried; absent when domains are.
+	Network *string `json:"network,omitempty"`
+
+	// NetworkId The name of the route.
+	NetworkId string `json:"network_id"`
+
+	// NetworkType What kind of destination the route has.
+	NetworkType RouteNetworkType `json:"network_type"`
+
+	// Peer The id of the peer that carries it; absent when groups do.
+	Peer *string `json:"peer,omitempty"`
+
+	// PeerGroups The ids of the groups whose peers carry it; absent when a single peer does.
+	PeerGroups *[]string `json:"peer_groups,omitempty"`
+
+	// SkipAutoApply Whether machines only offer the route of an exit node and do not take it by themselves.
+	SkipAutoApply bool `json:"skip_auto_apply"`
+
+	// Version Counts the changes of the route; the ETag.
+	Version int64 `json:"version"`
+}
+
+// RouteNetworkType What kind of destination the route has.
+type RouteNetworkType string
+
+// RouteRequest A route as it is wanted.
+type RouteRequest struct {
+	// AccessControlGroups The ids of the groups that policies name to allow traffic over the route; without any, every traffic is allowed.
+	AccessControlGroups nullable.Nullable[[]string] `json:"access_control_groups,omitempty"`
+
+	// Description What the route is for.
+	Description *string `json:"description,omitempty"`
+
+	// Domains The domains that are carried; `*.` before one means every name below it.
+	Domains nullable.Nullable[[]string] `json:"domains,omitempty"`
+
+	// Enabled Whether the route counts.
+	Enabled *bool `json:"enabled,omitempty"`
+
+	// Groups The ids of the groups whose peers get the route.
+	Groups []string `json:"groups"`
+
+	// KeepRoute Whether addresses that a domain had before stay routed.
+	KeepRoute *bool `json:"keep_route,omitempty"`
+
+	// Masquerade Whether the sources are hidden behind the address of the peer that carries it.
+	Masquerade *bool `json:"masquerade,omitempty"`
+
+	// Metric The rank among the routes of the same name; the lowest that can be reached is taken.
+	Metric *int `json:"metric,omitempty"`
+
+	// Network The range that is carried in CIDR form without host bits.
+	Network nullable.Nullable[string] `json:"network,omitempty"`
+
+	// NetworkId The name of the route, which several routes to one destination may share; not the id of a network.
+	NetworkId string `json:"network_id"`
+
+	// Peer The id of the peer that carries it.
+	Peer nullable.Nullable[string] `json:"peer,omitempty"`
+
+	// PeerGroups The ids of the groups whose peers carry it.
+	PeerGroups nullable.Nullable[[]string] `json:"peer_groups,omitempty"`
+
+	// SkipAutoApply Whether machines only offer the route of an exit node and do not take it by themselves.
+	SkipAutoApply *bool `json:"skip_auto_apply,omitempty"`
+}
+
+// RouteRouter Peers that carry the traffic of a route with one metric.
+type RouteRouter struct {
+	// Metric The lowest of the routers that answer is chosen.
+	Metric int `json:"metric"`
+
+	// Set The id of the set of the routers.
+	Set string `json:"set"`
+}
 
 // RuleResource A single thing at one end of a rule, in place of groups.
 type RuleResource struct {
-	// Id The id of the peer.
+	// Id The id of the peer or of the network resource.
 	Id string `json:"id"`
 
-	// Type What the id names.
+	// Type What the id names: a peer, or a network resource whose address is a host, a subnet or a domain.
 	Type RuleResourceType `json:"type"`
 }
 
-// RuleResourceType What the id names.
+// RuleResourceType What the id names: a peer, or a network resource whose address is a host, a subnet or a domain.
 type RuleResourceType string
 
 // SelfView What a peer knows about itself.
@@ -2949,8 +3351,11 @@ type UserUpdate struct {
 // UserUpdateRole The role which decides the permissions.
 type UserUpdateRole string
 
-// ViewBlob The compiled rules that concern a class of peers.
+// ViewBlob The compiled rules and routes that concern a class of peers.
 type ViewBlob struct {
+	// Routes The routes in the order of their ids; absent when there are none.
+	Routes *[]CompiledRoute `json:"routes,omitempty"`
+
 	// Rules The rules in the order of their ids.
 	Rules []CompiledRule `json:"rules"`
 }
@@ -2960,6 +3365,9 @@ type AccountId = string
 
 // Cursor defines model for Cursor.
 type Cursor = string
+
+// Fields defines model for Fields.
+type Fields = []string
 
 // GroupId defines model for GroupId.
 type GroupId = string
@@ -2994,11 +3402,23 @@ type LockId = string
 // Name defines model for Name.
 type Name = string
 
+// NetworkId defines model for NetworkId.
+type NetworkId = string
+
 // PeerId defines model for PeerId.
 type PeerId = string
 
 // PolicyId defines model for PolicyId.
 type PolicyId = string
+
+// ResourceId defines model for ResourceId.
+type ResourceId = string
+
+// RouteId defines model for RouteId.
+type RouteId = string
+
+// RouterId defines model for RouterId.
+type RouterId = string
 
 // SetupKeyId defines model for SetupKeyId.
 type SetupKeyId = string
@@ -3025,6 +3445,9 @@ type StreamAgentParams struct {
 
 	// Digest The digest of the agent's map, 32 hexadecimal digits; absent when it has none.
 	Digest *string `form:"digest,omitempty" json:"digest,omitempty"`
+
+	// Features The named features of the agent, separated by commas. The map holds nothing that belongs to a feature which the agent does not name; absent for an agent of the first version, which has `sets` alone.
+	Features *[]string `form:"features,omitempty" json:"features,omitempty"`
 
 	// Wait Whole seconds after which the response ends by itself, for networks that cut or hold long responses; absent or 0 for one that stays open.
 	Wait *int `form:"wait,omitempty" json:"wait,omitempty"`
@@ -3102,6 +3525,27 @@ type ListGroupMembershipsParams struct {
 	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
+// DeleteGroupMembershipParams defines parameters for DeleteGroupMembership.
+type DeleteGroupMembershipParams struct {
+	// IfMatch The ETag of the object as the caller knows it; 412 when the object changed since (RFC 9110, section 13.1.1). Absent, the last write wins.
+	IfMatch *IfMatch `json:"If-Match,omitempty"`
+}
+
+// ListGroupResourcesParams defines parameters for ListGroupResources.
+type ListGroupResourcesParams struct {
+	// Limit The size of a page, 1 to 1000. Without it the answer is the whole list.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor Where the page begins, as the `Link` header of the page before it told (RFC 8288).
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+}
+
+// DeleteGroupResourceParams defines parameters for DeleteGroupResource.
+type DeleteGroupResourceParams struct {
+	// IfMatch The ETag of the object as the caller knows it; 412 when the object changed since (RFC 9110, section 13.1.1). Absent, the last write wins.
+	IfMatch *IfMatch `json:"If-Match,omitempty"`
+}
+
 // ListIdentityProvidersParams defines parameters for ListIdentityProviders.
 type ListIdentityProvidersParams struct {
 	// Name Only the objects with exactly this name.
@@ -3125,6 +3569,96 @@ type DeleteIdentityProviderParams struct {
 
 // UpdateIdentityProviderParams defines parameters for UpdateIdentityProvider.
 type UpdateIdentityProviderParams struct {
+	// IfMatch The ETag of the object as the caller knows it; 412 when the object changed since (RFC 9110, section 13.1.1). Absent, the last write wins.
+	IfMatch *IfMatch `json:"If-Match,omitempty"`
+}
+
+// ListNetworksParams defines parameters for ListNetworks.
+type ListNetworksParams struct {
+	// Name Only the objects with exactly this name.
+	Name *Name `form:"name,omitempty" json:"name,omitempty"`
+
+	// Ids Only the objects with these ids, separated by commas, at most 200.
+	Ids *Ids `form:"ids,omitempty" json:"ids,omitempty"`
+
+	// Limit The size of a page, 1 to 1000. Without it the answer is the whole list.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor Where the page begins, as the `Link` header of the page before it told (RFC 8288).
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+}
+
+// ListAllNetworkRoutersParams defines parameters for ListAllNetworkRouters.
+type ListAllNetworkRoutersParams struct {
+	// Ids Only the objects with these ids, separated by commas, at most 200.
+	Ids *Ids `form:"ids,omitempty" json:"ids,omitempty"`
+
+	// Limit The size of a page, 1 to 1000. Without it the answer is the whole list.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor Where the page begins, as the `Link` header of the page before it told (RFC 8288).
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+}
+
+// DeleteNetworkParams defines parameters for DeleteNetwork.
+type DeleteNetworkParams struct {
+	// IfMatch The ETag of the object as the caller knows it; 412 when the object changed since (RFC 9110, section 13.1.1). Absent, the last write wins.
+	IfMatch *IfMatch `json:"If-Match,omitempty"`
+}
+
+// UpdateNetworkParams defines parameters for UpdateNetwork.
+type UpdateNetworkParams struct {
+	// IfMatch The ETag of the object as the caller knows it; 412 when the object changed since (RFC 9110, section 13.1.1). Absent, the last write wins.
+	IfMatch *IfMatch `json:"If-Match,omitempty"`
+}
+
+// ListNetworkResourcesParams defines parameters for ListNetworkResources.
+type ListNetworkResourcesParams struct {
+	// Name Only the objects with exactly this name.
+	Name *Name `form:"name,omitempty" json:"name,omitempty"`
+
+	// Ids Only the objects with these ids, separated by commas, at most 200.
+	Ids *Ids `form:"ids,omitempty" json:"ids,omitempty"`
+
+	// Limit The size of a page, 1 to 1000. Without it the answer is the whole list.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor Where the page begins, as the `Link` header of the page before it told (RFC 8288).
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+}
+
+// DeleteNetworkResourceParams defines parameters for DeleteNetworkResource.
+type DeleteNetworkResourceParams struct {
+	// IfMatch The ETag of the object as the caller knows it; 412 when the object changed since (RFC 9110, section 13.1.1). Absent, the last write wins.
+	IfMatch *IfMatch `json:"If-Match,omitempty"`
+}
+
+// UpdateNetworkResourceParams defines parameters for UpdateNetworkResource.
+type UpdateNetworkResourceParams struct {
+	// IfMatch The ETag of the object as the caller knows it; 412 when the object changed since (RFC 9110, section 13.1.1). Absent, the last write wins.
+	IfMatch *IfMatch `json:"If-Match,omitempty"`
+}
+
+// ListNetworkRoutersParams defines parameters for ListNetworkRouters.
+type ListNetworkRoutersParams struct {
+	// Ids Only the objects with these ids, separated by commas, at most 200.
+	Ids *Ids `form:"ids,omitempty" json:"ids,omitempty"`
+
+	// Limit The size of a page, 1 to 1000. Without it the answer is the whole list.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor Where the page begins, as the `Link` header of the page before it told (RFC 8288).
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+}
+
+// DeleteNetworkRouterParams defines parameters for DeleteNetworkRouter.
+type DeleteNetworkRouterParams struct {
+	// IfMatch The ETag of the object as the caller knows it; 412 when the object changed since (RFC 9110, section 13.1.1). Absent, the last write wins.
+	IfMatch *IfMatch `json:"If-Match,omitempty"`
+}
+
+// UpdateNetworkRouterParams defines parameters for UpdateNetworkRouter.
+type UpdateNetworkRouterParams struct {
 	// IfMatch The ETag of the object as the caller knows it; 412 when the object changed since (RFC 9110, section 13.1.1). Absent, the last write wins.
 	IfMatch *IfMatch `json:"If-Match,omitempty"`
 }
@@ -3188,6 +3722,33 @@ type DeletePolicyParams struct {
 
 // UpdatePolicyParams defines parameters for UpdatePolicy.
 type UpdatePolicyParams struct {
+	// IfMatch The ETag of the object as the caller knows it; 412 when the object changed since (RFC 9110, section 13.1.1). Absent, the last write wins.
+	IfMatch *IfMatch `json:"If-Match,omitempty"`
+}
+
+// ListRoutesParams defines parameters for ListRoutes.
+type ListRoutesParams struct {
+	// NetworkId Only the routes with exactly this name.
+	NetworkId *string `form:"network_id,omitempty" json:"network_id,omitempty"`
+
+	// Ids Only the objects with these ids, separated by commas, at most 200.
+	Ids *Ids `form:"ids,omitempty" json:"ids,omitempty"`
+
+	// Limit The size of a page, 1 to 1000. Without it the answer is the whole list.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor Where the page begins, as the `Link` header of the page before it told (RFC 8288).
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+}
+
+// DeleteRouteParams defines parameters for DeleteRoute.
+type DeleteRouteParams struct {
+	// IfMatch The ETag of the object as the caller knows it; 412 when the object changed since (RFC 9110, section 13.1.1). Absent, the last write wins.
+	IfMatch *IfMatch `json:"If-Match,omitempty"`
+}
+
+// UpdateRouteParams defines parameters for UpdateRoute.
+type UpdateRouteParams struct {
 	// IfMatch The ETag of the object as the caller knows it; 412 when the object changed since (RFC 9110, section 13.1.1). Absent, the last write wins.
 	IfMatch *IfMatch `json:"If-Match,omitempty"`
 }
@@ -3276,6 +3837,12 @@ type ListInvitesParams struct {
 	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
+// DeleteInviteParams defines parameters for DeleteInvite.
+type DeleteInviteParams struct {
+	// IfMatch The ETag of the object as the caller knows it; 412 when the object changed since (RFC 9110, section 13.1.1). Absent, the last write wins.
+	IfMatch *IfMatch `json:"If-Match,omitempty"`
+}
+
 // DeleteUserParams defines parameters for DeleteUser.
 type DeleteUserParams struct {
 	// IfMatch The ETag of the object as the caller knows it; 412 when the object changed since (RFC 9110, section 13.1.1). Absent, the last write wins.
@@ -3301,6 +3868,12 @@ type ListTokensParams struct {
 
 	// Cursor Where the page begins, as the `Link` header of the page before it told (RFC 8288).
 	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+}
+
+// DeleteTokenParams defines parameters for DeleteToken.
+type DeleteTokenParams struct {
+	// IfMatch The ETag of the object as the caller knows it; 412 when the object changed since (RFC 9110, section 13.1.1). Absent, the last write wins.
+	IfMatch *IfMatch `json:"If-Match,omitempty"`
 }
 
 // EnrollAgentJSONRequestBody defines body for EnrollAgent for application/json ContentType.
@@ -3330,6 +3903,9 @@ type UpdateGroupJSONRequestBody = GroupRequest
 // CreateGroupMembershipJSONRequestBody defines body for CreateGroupMembership for application/json ContentType.
 type CreateGroupMembershipJSONRequestBody = GroupMembershipRequest
 
+// CreateGroupResourceJSONRequestBody defines body for CreateGroupResource for application/json ContentType.
+type CreateGroupResourceJSONRequestBody = GroupResourceRequest
+
 // CreateIdentityProviderJSONRequestBody defines body for CreateIdentityProvider for application/json ContentType.
 type CreateIdentityProviderJSONRequestBody = IdentityProviderRequest
 
@@ -3339,6 +3915,24 @@ type UpdateIdentityProviderJSONRequestBody = IdentityProviderRequest
 // AcceptInviteJSONRequestBody defines body for AcceptInvite for application/json ContentType.
 type AcceptInviteJSONRequestBody = InviteAcceptRequest
 
+// CreateNetworkJSONRequestBody defines body for CreateNetwork for application/json ContentType.
+type CreateNetworkJSONRequestBody = NetworkRequest
+
+// UpdateNetworkJSONRequestBody defines body for UpdateNetwork for application/json ContentType.
+type UpdateNetworkJSONRequestBody = NetworkRequest
+
+// CreateNetworkResourceJSONRequestBody defines body for CreateNetworkResource for application/json ContentType.
+type CreateNetworkResourceJSONRequestBody = NetworkResourceRequest
+
+// UpdateNetworkResourceJSONRequestBody defines body for UpdateNetworkResource for application/json ContentType.
+type UpdateNetworkResourceJSONRequestBody = NetworkResourceRequest
+
+// CreateNetworkRouterJSONRequestBody defines body for CreateNetworkRouter for application/json ContentType.
+type CreateNetworkRouterJSONRequestBody = NetworkRouterRequest
+
+// UpdateNetworkRouterJSONRequestBody defines body for UpdateNetworkRouter for application/json ContentType.
+type UpdateNetworkRouterJSONRequestBody = NetworkRouterRequest
+
 // UpdatePeerJSONRequestBody defines body for UpdatePeer for application/json ContentType.
 type UpdatePeerJSONRequestBody = PeerRequest
 
@@ -3347,6 +3941,12 @@ type CreatePolicyJSONRequestBody = PolicyRequest
 
 // UpdatePolicyJSONRequestBody defines body for UpdatePolicy for application/json ContentType.
 type UpdatePolicyJSONRequestBody = PolicyRequest
+
+// CreateRouteJSONRequestBody defines body for CreateRoute for application/json ContentType.
+type CreateRouteJSONRequestBody = RouteRequest
+
+// UpdateRouteJSONRequestBody defines body for UpdateRoute for application/json ContentType.
+type UpdateRouteJSONRequestBody = RouteRequest
 
 // SetupInstanceJSONRequestBody defines body for SetupInstance for application/json ContentType.
 type SetupInstanceJSONRequestBody = SetupRequest
@@ -3795,13 +4395,25 @@ type ServerInterface interface {
 	CreateGroupMembership(w http.ResponseWriter, r *http.Request, groupId GroupId)
 	// DeleteGroupMembership Take a peer out of a group.
 	// (DELETE /api/groups/{group_id}/peers/{peer_id})
-	DeleteGroupMembership(w http.ResponseWriter, r *http.Request, groupId GroupId, peerId PeerId)
+	DeleteGroupMembership(w http.ResponseWriter, r *http.Request, groupId GroupId, peerId PeerId, params DeleteGroupMembershipParams)
 	// GetGroupMembership Read a membership.
 	// (GET /api/groups/{group_id}/peers/{peer_id})
 	GetGroupMembership(w http.ResponseWriter, r *http.Request, groupId GroupId, peerId PeerId)
 	// ListGroupReferrers List what names a group.
 	// (GET /api/groups/{group_id}/referrers)
 	ListGroupReferrers(w http.ResponseWriter, r *http.Request, groupId GroupId)
+	// ListGroupResources List the network resources in a group.
+	// (GET /api/groups/{group_id}/resources)
+	ListGroupResources(w http.ResponseWriter, r *http.Request, groupId GroupId, params ListGroupResourcesParams)
+	// CreateGroupResource Put a network resource into a group.
+	// (POST /api/groups/{group_id}/resources)
+	CreateGroupResource(w http.ResponseWriter, r *http.Request, groupId GroupId)
+	// DeleteGroupResource Take a network resource out of a group.
+	// (DELETE /api/groups/{group_id}/resources/{resource_id})
+	DeleteGroupResource(w http.ResponseWriter, r *http.Request, groupId GroupId, resourceId ResourceId, params DeleteGroupResourceParams)
+	// GetGroupResource Tell whether a network resource is in a group.
+	// (GET /api/groups/{group_id}/resources/{resource_id})
+	GetGroupResource(w http.ResponseWriter, r *http.Request, groupId GroupId, resourceId ResourceId)
 	// ListIdentityProviders List the identity providers.
 	// (GET /api/identity-providers)
 	ListIdentityProviders(w http.ResponseWriter, r *http.Request, params ListIdentityProvidersParams)
@@ -3829,6 +4441,57 @@ type ServerInterface interface {
 	// AcceptInvite Accept an invite.
 	// (POST /api/invites/{invite_token}/accept)
 	AcceptInvite(w http.ResponseWriter, r *http.Request, inviteToken InviteToken)
+	// ListNetworks List the networks.
+	// (GET /api/networks)
+	ListNetworks(w http.ResponseWriter, r *http.Request, params ListNetworksParams)
+	// CreateNetwork Create a network.
+	// (POST /api/networks)
+	CreateNetwork(w http.ResponseWriter, r *http.Request)
+	// ListAllNetworkRouters List the routers of all networks.
+	// (GET /api/networks/routers)
+	ListAllNetworkRouters(w http.ResponseWriter, r *http.Request, params ListAllNetworkRoutersParams)
+	// DeleteNetwork Delete a network.
+	// (DELETE /api/networks/{network_id})
+	DeleteNetwork(w http.ResponseWriter, r *http.Request, networkId NetworkId, params DeleteNetworkParams)
+	// GetNetwork Read a network.
+	// (GET /api/networks/{network_id})
+	GetNetwork(w http.ResponseWriter, r *http.Request, networkId NetworkId)
+	// UpdateNetwork Replace a network.
+	// (PUT /api/networks/{network_id})
+	UpdateNetwork(w http.ResponseWriter, r *http.Request, networkId NetworkId, params UpdateNetworkParams)
+	// ListNetworkReferrers List what names the resources of a network.
+	// (GET /api/networks/{network_id}/referrers)
+	ListNetworkReferrers(w http.ResponseWriter, r *http.Request, networkId NetworkId)
+	// ListNetworkResources List the resources of a network.
+	// (GET /api/networks/{network_id}/resources)
+	ListNetworkResources(w http.ResponseWriter, r *http.Request, networkId NetworkId, params ListNetworkResourcesParams)
+	// CreateNetworkResource Create a resource.
+	// (POST /api/networks/{network_id}/resources)
+	CreateNetworkResource(w http.ResponseWriter, r *http.Request, networkId NetworkId)
+	// DeleteNetworkResource Delete a resource.
+	// (DELETE /api/networks/{network_id}/resources/{resource_id})
+	DeleteNetworkResource(w http.ResponseWriter, r *http.Request, networkId NetworkId, resourceId ResourceId, params DeleteNetworkResourceParams)
+	// GetNetworkResource Read a resource.
+	// (GET /api/networks/{network_id}/resources/{resource_id})
+	GetNetworkResource(w http.ResponseWriter, r *http.Request, networkId NetworkId, resourceId ResourceId)
+	// UpdateNetworkResource Replace a resource.
+	// (PUT /api/networks/{network_id}/resources/{resource_id})
+	UpdateNetworkResource(w http.ResponseWriter, r *http.Request, networkId NetworkId, resourceId ResourceId, params UpdateNetworkResourceParams)
+	// ListNetworkRouters List the routers of a network.
+	// (GET /api/networks/{network_id}/routers)
+	ListNetworkRouters(w http.ResponseWriter, r *http.Request, networkId NetworkId, params ListNetworkRoutersParams)
+	// CreateNetworkRouter Create a router.
+	// (POST /api/networks/{network_id}/routers)
+	CreateNetworkRouter(w http.ResponseWriter, r *http.Request, networkId NetworkId)
+	// DeleteNetworkRouter Delete a router.
+	// (DELETE /api/networks/{network_id}/routers/{router_id})
+	DeleteNetworkRouter(w http.ResponseWriter, r *http.Request, networkId NetworkId, routerId RouterId, params DeleteNetworkRouterParams)
+	// GetNetworkRouter Read a router.
+	// (GET /api/networks/{network_id}/routers/{router_id})
+	GetNetworkRouter(w http.ResponseWriter, r *http.Request, networkId NetworkId, routerId RouterId)
+	// UpdateNetworkRouter Replace a router.
+	// (PUT /api/networks/{network_id}/routers/{router_id})
+	UpdateNetworkRouter(w http.ResponseWriter, r *http.Request, networkId NetworkId, routerId RouterId, params UpdateNetworkRouterParams)
 	// ListPeers List the peers.
 	// (GET /api/peers)
 	ListPeers(w http.ResponseWriter, r *http.Request, params ListPeersParams)
@@ -3871,6 +4534,21 @@ type ServerInterface interface {
 	// ListProxyServices List the published services.
 	// (GET /api/reverse-proxies/services)
 	ListProxyServices(w http.ResponseWriter, r *http.Request)
+	// ListRoutes List the routes.
+	// (GET /api/routes)
+	ListRoutes(w http.ResponseWriter, r *http.Request, params ListRoutesParams)
+	// CreateRoute Create a route.
+	// (POST /api/routes)
+	CreateRoute(w http.ResponseWriter, r *http.Request)
+	// DeleteRoute Delete a route.
+	// (DELETE /api/routes/{route_id})
+	DeleteRoute(w http.ResponseWriter, r *http.Request, routeId RouteId, params DeleteRouteParams)
+	// GetRoute Read a route.
+	// (GET /api/routes/{route_id})
+	GetRoute(w http.ResponseWriter, r *http.Request, routeId RouteId)
+	// UpdateRoute Replace a route.
+	// (PUT /api/routes/{route_id})
+	UpdateRoute(w http.ResponseWriter, r *http.Request, routeId RouteId, params UpdateRouteParams)
 	// SetupInstance Create the owner, once.
 	// (POST /api/setup)
 	SetupInstance(w http.ResponseWriter, r *http.Request)
@@ -3889,6 +4567,9 @@ type ServerInterface interface {
 	// UpdateSetupKey Change a setup key.
 	// (PUT /api/setup-keys/{setup_key_id})
 	UpdateSetupKey(w http.ResponseWriter, r *http.Request, setupKeyId SetupKeyId, params UpdateSetupKeyParams)
+	// RevokeSetupKey Revoke a setup key.
+	// (POST /api/setup-keys/{setup_key_id}/revoke)
+	RevokeSetupKey(w http.ResponseWriter, r *http.Request, setupKeyId SetupKeyId)
 	// ListTerraformStates List the Terraform states.
 	// (GET /api/terraform/states)
 	ListTerraformStates(w http.ResponseWriter, r *http.Request)
@@ -3933,7 +4614,7 @@ type ServerInterface interface {
 	CreateInvite(w http.ResponseWriter, r *http.Request)
 	// DeleteInvite Take an invite back.
 	// (DELETE /api/users/invites/{invite_id})
-	DeleteInvite(w http.ResponseWriter, r *http.Request, inviteId InviteId)
+	DeleteInvite(w http.ResponseWriter, r *http.Request, inviteId InviteId, params DeleteInviteParams)
 	// RegenerateInvite Make a new link for an invite.
 	// (POST /api/users/invites/{invite_id}/regenerate)
 	RegenerateInvite(w http.ResponseWriter, r *http.Request, inviteId InviteId)
@@ -3954,7 +4635,7 @@ type ServerInterface interface {
 	CreateToken(w http.ResponseWriter, r *http.Request, userId UserId)
 	// DeleteToken Revoke a token.
 	// (DELETE /api/users/{user_id}/tokens/{token_id})
-	DeleteToken(w http.ResponseWriter, r *http.Request, userId UserId, tokenId TokenId)
+	DeleteToken(w http.ResponseWriter, r *http.Request, userId UserId, tokenId TokenId, params DeleteTokenParams)
 	// GetToken Read a token.
 	// (GET /api/users/{user_id}/tokens/{token_id})
 	GetToken(w http.ResponseWriter, r *http.Request, userId UserId, tokenId TokenId)
@@ -4095,6 +4776,19 @@ func (siw *ServerInterfaceWrapper) StreamAgent(w http.ResponseWriter, r *http.Re
 			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "digest"})
 		} else {
 			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "digest", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "features" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", false, false, "features", r.URL.Query(), &params.Features, runtime.BindQueryParameterOptions{Type: "array", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "features"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "features", Err: err})
 		}
 		return
 	}
@@ -4710,8 +5404,32 @@ func (siw *ServerInterfaceWrapper) DeleteGroupMembership(w http.ResponseWriter, 
 		return
 	}
 
+	// Parameter object where we will unmarshal all parameters from the context
+	var params DeleteGroupMembershipParams
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "If-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
+		var IfMatch IfMatch
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "If-Match", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "If-Match", Err: err})
+			return
+		}
+
+		params.IfMatch = &IfMatch
+
+	}
+
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		siw.Handler.DeleteGroupMembership(w, r, groupId, peerId)
+		siw.Handler.DeleteGroupMembership(w, r, groupId, peerId, params)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -4773,6 +5491,181 @@ func (siw *ServerInterfaceWrapper) ListGroupReferrers(w http.ResponseWriter, r *
 
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.ListGroupReferrers(w, r, groupId)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// ListGroupResources operation middleware
+func (siw *ServerInterfaceWrapper) ListGroupResources(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "group_id" -------------
+	var groupId GroupId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "group_id", r.PathValue("group_id"), &groupId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "group_id", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListGroupResourcesParams
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", r.URL.Query(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "limit"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "limit", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", r.URL.Query(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "cursor"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "cursor", Err: err})
+		}
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ListGroupResources(w, r, groupId, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// CreateGroupResource operation middleware
+func (siw *ServerInterfaceWrapper) CreateGroupResource(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "group_id" -------------
+	var groupId GroupId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "group_id", r.PathValue("group_id"), &groupId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "group_id", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.CreateGroupResource(w, r, groupId)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// DeleteGroupResource operation middleware
+func (siw *ServerInterfaceWrapper) DeleteGroupResource(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "group_id" -------------
+	var groupId GroupId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "group_id", r.PathValue("group_id"), &groupId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "group_id", Err: err})
+		return
+	}
+
+	// ------------- Path parameter "resource_id" -------------
+	var resourceId ResourceId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "resource_id", r.PathValue("resource_id"), &resourceId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "resource_id", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params DeleteGroupResourceParams
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "If-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
+		var IfMatch IfMatch
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "If-Match", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "If-Match", Err: err})
+			return
+		}
+
+		params.IfMatch = &IfMatch
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.DeleteGroupResource(w, r, groupId, resourceId, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// GetGroupResource operation middleware
+func (siw *ServerInterfaceWrapper) GetGroupResource(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "group_id" -------------
+	var groupId GroupId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "group_id", r.PathValue("group_id"), &groupId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "group_id", Err: err})
+		return
+	}
+
+	// ------------- Path parameter "resource_id" -------------
+	var resourceId ResourceId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "resource_id", r.PathValue("resource_id"), &resourceId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "resource_id", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.GetGroupResource(w, r, groupId, resourceId)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -5065,6 +5958,810 @@ func (siw *ServerInterfaceWrapper) AcceptInvite(w http.ResponseWriter, r *http.R
 
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.AcceptInvite(w, r, inviteToken)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// ListNetworks operation middleware
+func (siw *ServerInterfaceWrapper) ListNetworks(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListNetworksParams
+
+	// ------------- Optional query parameter "name" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "name", r.URL.Query(), &params.Name, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "name"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "name", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "ids" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", false, false, "ids", r.URL.Query(), &params.Ids, runtime.BindQueryParameterOptions{Type: "array", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "ids"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "ids", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", r.URL.Query(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "limit"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "limit", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", r.URL.Query(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "cursor"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "cursor", Err: err})
+		}
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ListNetworks(w, r, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// CreateNetwork operation middleware
+func (siw *ServerInterfaceWrapper) CreateNetwork(w http.ResponseWriter, r *http.Request) {
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.CreateNetwork(w, r)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// ListAllNetworkRouters operation middleware
+func (siw *ServerInterfaceWrapper) ListAllNetworkRouters(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListAllNetworkRoutersParams
+
+	// ------------- Optional query parameter "ids" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", false, false, "ids", r.URL.Query(), &params.Ids, runtime.BindQueryParameterOptions{Type: "array", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "ids"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "ids", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", r.URL.Query(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "limit"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "limit", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", r.URL.Query(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "cursor"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "cursor", Err: err})
+		}
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ListAllNetworkRouters(w, r, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// DeleteNetwork operation middleware
+func (siw *ServerInterfaceWrapper) DeleteNetwork(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "network_id" -------------
+	var networkId NetworkId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "network_id", r.PathValue("network_id"), &networkId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "network_id", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params DeleteNetworkParams
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "If-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
+		var IfMatch IfMatch
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "If-Match", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "If-Match", Err: err})
+			return
+		}
+
+		params.IfMatch = &IfMatch
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.DeleteNetwork(w, r, networkId, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// GetNetwork operation middleware
+func (siw *ServerInterfaceWrapper) GetNetwork(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "network_id" -------------
+	var networkId NetworkId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "network_id", r.PathValue("network_id"), &networkId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "network_id", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.GetNetwork(w, r, networkId)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// UpdateNetwork operation middleware
+func (siw *ServerInterfaceWrapper) UpdateNetwork(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "network_id" -------------
+	var networkId NetworkId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "network_id", r.PathValue("network_id"), &networkId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "network_id", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params UpdateNetworkParams
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "If-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
+		var IfMatch IfMatch
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "If-Match", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "If-Match", Err: err})
+			return
+		}
+
+		params.IfMatch = &IfMatch
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.UpdateNetwork(w, r, networkId, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// ListNetworkReferrers operation middleware
+func (siw *ServerInterfaceWrapper) ListNetworkReferrers(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "network_id" -------------
+	var networkId NetworkId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "network_id", r.PathValue("network_id"), &networkId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "network_id", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ListNetworkReferrers(w, r, networkId)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// ListNetworkResources operation middleware
+func (siw *ServerInterfaceWrapper) ListNetworkResources(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "network_id" -------------
+	var networkId NetworkId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "network_id", r.PathValue("network_id"), &networkId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "network_id", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListNetworkResourcesParams
+
+	// ------------- Optional query parameter "name" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "name", r.URL.Query(), &params.Name, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "name"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "name", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "ids" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", false, false, "ids", r.URL.Query(), &params.Ids, runtime.BindQueryParameterOptions{Type: "array", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "ids"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "ids", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", r.URL.Query(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "limit"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "limit", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", r.URL.Query(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "cursor"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "cursor", Err: err})
+		}
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ListNetworkResources(w, r, networkId, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// CreateNetworkResource operation middleware
+func (siw *ServerInterfaceWrapper) CreateNetworkResource(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "network_id" -------------
+	var networkId NetworkId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "network_id", r.PathValue("network_id"), &networkId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "network_id", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.CreateNetworkResource(w, r, networkId)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// DeleteNetworkResource operation middleware
+func (siw *ServerInterfaceWrapper) DeleteNetworkResource(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "network_id" -------------
+	var networkId NetworkId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "network_id", r.PathValue("network_id"), &networkId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "network_id", Err: err})
+		return
+	}
+
+	// ------------- Path parameter "resource_id" -------------
+	var resourceId ResourceId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "resource_id", r.PathValue("resource_id"), &resourceId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "resource_id", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params DeleteNetworkResourceParams
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "If-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
+		var IfMatch IfMatch
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "If-Match", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "If-Match", Err: err})
+			return
+		}
+
+		params.IfMatch = &IfMatch
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.DeleteNetworkResource(w, r, networkId, resourceId, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// GetNetworkResource operation middleware
+func (siw *ServerInterfaceWrapper) GetNetworkResource(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "network_id" -------------
+	var networkId NetworkId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "network_id", r.PathValue("network_id"), &networkId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "network_id", Err: err})
+		return
+	}
+
+	// ------------- Path parameter "resource_id" -------------
+	var resourceId ResourceId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "resource_id", r.PathValue("resource_id"), &resourceId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "resource_id", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.GetNetworkResource(w, r, networkId, resourceId)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// UpdateNetworkResource operation middleware
+func (siw *ServerInterfaceWrapper) UpdateNetworkResource(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "network_id" -------------
+	var networkId NetworkId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "network_id", r.PathValue("network_id"), &networkId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "network_id", Err: err})
+		return
+	}
+
+	// ------------- Path parameter "resource_id" -------------
+	var resourceId ResourceId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "resource_id", r.PathValue("resource_id"), &resourceId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "resource_id", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params UpdateNetworkResourceParams
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "If-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
+		var IfMatch IfMatch
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "If-Match", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "If-Match", Err: err})
+			return
+		}
+
+		params.IfMatch = &IfMatch
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.UpdateNetworkResource(w, r, networkId, resourceId, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// ListNetworkRouters operation middleware
+func (siw *ServerInterfaceWrapper) ListNetworkRouters(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "network_id" -------------
+	var networkId NetworkId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "network_id", r.PathValue("network_id"), &networkId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "network_id", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListNetworkRoutersParams
+
+	// ------------- Optional query parameter "ids" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", false, false, "ids", r.URL.Query(), &params.Ids, runtime.BindQueryParameterOptions{Type: "array", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "ids"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "ids", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", r.URL.Query(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "limit"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "limit", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", r.URL.Query(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "cursor"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "cursor", Err: err})
+		}
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ListNetworkRouters(w, r, networkId, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// CreateNetworkRouter operation middleware
+func (siw *ServerInterfaceWrapper) CreateNetworkRouter(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "network_id" -------------
+	var networkId NetworkId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "network_id", r.PathValue("network_id"), &networkId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "network_id", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.CreateNetworkRouter(w, r, networkId)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// DeleteNetworkRouter operation middleware
+func (siw *ServerInterfaceWrapper) DeleteNetworkRouter(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "network_id" -------------
+	var networkId NetworkId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "network_id", r.PathValue("network_id"), &networkId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "network_id", Err: err})
+		return
+	}
+
+	// ------------- Path parameter "router_id" -------------
+	var routerId RouterId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "router_id", r.PathValue("router_id"), &routerId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "router_id", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params DeleteNetworkRouterParams
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "If-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
+		var IfMatch IfMatch
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "If-Match", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "If-Match", Err: err})
+			return
+		}
+
+		params.IfMatch = &IfMatch
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.DeleteNetworkRouter(w, r, networkId, routerId, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// GetNetworkRouter operation middleware
+func (siw *ServerInterfaceWrapper) GetNetworkRouter(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "network_id" -------------
+	var networkId NetworkId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "network_id", r.PathValue("network_id"), &networkId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "network_id", Err: err})
+		return
+	}
+
+	// ------------- Path parameter "router_id" -------------
+	var routerId RouterId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "router_id", r.PathValue("router_id"), &routerId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "router_id", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.GetNetworkRouter(w, r, networkId, routerId)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// UpdateNetworkRouter operation middleware
+func (siw *ServerInterfaceWrapper) UpdateNetworkRouter(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "network_id" -------------
+	var networkId NetworkId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "network_id", r.PathValue("network_id"), &networkId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "network_id", Err: err})
+		return
+	}
+
+	// ------------- Path parameter "router_id" -------------
+	var routerId RouterId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "router_id", r.PathValue("router_id"), &routerId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "router_id", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params UpdateNetworkRouterParams
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "If-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
+		var IfMatch IfMatch
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "If-Match", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "If-Match", Err: err})
+			return
+		}
+
+		params.IfMatch = &IfMatch
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.UpdateNetworkRouter(w, r, networkId, routerId, params)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -5617,6 +7314,218 @@ func (siw *ServerInterfaceWrapper) ListProxyServices(w http.ResponseWriter, r *h
 	handler.ServeHTTP(w, r)
 }
 
+// ListRoutes operation middleware
+func (siw *ServerInterfaceWrapper) ListRoutes(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListRoutesParams
+
+	// ------------- Optional query parameter "network_id" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "network_id", r.URL.Query(), &params.NetworkId, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "network_id"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "network_id", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "ids" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", false, false, "ids", r.URL.Query(), &params.Ids, runtime.BindQueryParameterOptions{Type: "array", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "ids"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "ids", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", r.URL.Query(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "limit"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "limit", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", r.URL.Query(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "cursor"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "cursor", Err: err})
+		}
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ListRoutes(w, r, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// CreateRoute operation middleware
+func (siw *ServerInterfaceWrapper) CreateRoute(w http.ResponseWriter, r *http.Request) {
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.CreateRoute(w, r)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// DeleteRoute operation middleware
+func (siw *ServerInterfaceWrapper) DeleteRoute(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "route_id" -------------
+	var routeId RouteId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "route_id", r.PathValue("route_id"), &routeId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "route_id", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params DeleteRouteParams
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "If-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
+		var IfMatch IfMatch
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "If-Match", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "If-Match", Err: err})
+			return
+		}
+
+		params.IfMatch = &IfMatch
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.DeleteRoute(w, r, routeId, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// GetRoute operation middleware
+func (siw *ServerInterfaceWrapper) GetRoute(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "route_id" -------------
+	var routeId RouteId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "route_id", r.PathValue("route_id"), &routeId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "route_id", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.GetRoute(w, r, routeId)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// UpdateRoute operation middleware
+func (siw *ServerInterfaceWrapper) UpdateRoute(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "route_id" -------------
+	var routeId RouteId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "route_id", r.PathValue("route_id"), &routeId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "route_id", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params UpdateRouteParams
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "If-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
+		var IfMatch IfMatch
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "If-Match", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "If-Match", Err: err})
+			return
+		}
+
+		params.IfMatch = &IfMatch
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.UpdateRoute(w, r, routeId, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
 // SetupInstance operation middleware
 func (siw *ServerInterfaceWrapper) SetupInstance(w http.ResponseWriter, r *http.Request) {
 
@@ -5834,6 +7743,32 @@ func (siw *ServerInterfaceWrapper) UpdateSetupKey(w http.ResponseWriter, r *http
 
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.UpdateSetupKey(w, r, setupKeyId, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// RevokeSetupKey operation middleware
+func (siw *ServerInterfaceWrapper) RevokeSetupKey(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "setup_key_id" -------------
+	var setupKeyId SetupKeyId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "setup_key_id", r.PathValue("setup_key_id"), &setupKeyId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "setup_key_id", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.RevokeSetupKey(w, r, setupKeyId)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -6361,8 +8296,32 @@ func (siw *ServerInterfaceWrapper) DeleteInvite(w http.ResponseWriter, r *http.R
 		return
 	}
 
+	// Parameter object where we will unmarshal all parameters from the context
+	var params DeleteInviteParams
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "If-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
+		var IfMatch IfMatch
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "If-Match", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "If-Match", Err: err})
+			return
+		}
+
+		params.IfMatch = &IfMatch
+
+	}
+
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		siw.Handler.DeleteInvite(w, r, inviteId)
+		siw.Handler.DeleteInvite(w, r, inviteId, params)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -6655,8 +8614,32 @@ func (siw *ServerInterfaceWrapper) DeleteToken(w http.ResponseWriter, r *http.Re
 		return
 	}
 
+	// Parameter object where we will unmarshal all parameters from the context
+	var params DeleteTokenParams
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "If-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
+		var IfMatch IfMatch
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "If-Match", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "If-Match", Err: err})
+			return
+		}
+
+		params.IfMatch = &IfMatch
+
+	}
+
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		siw.Handler.DeleteToken(w, r, userId, tokenId)
+		siw.Handler.DeleteToken(w, r, userId, tokenId, params)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -6844,6 +8827,10 @@ func HandlerWithOptions(si ServerInterface, options StdHTTPServerOptions) http.H
 	m.HandleFunc(http.MethodDelete+" "+options.BaseURL+"/api/groups/{group_id}/peers/{peer_id}", wrapper.DeleteGroupMembership)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/groups/{group_id}/peers/{peer_id}", wrapper.GetGroupMembership)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/groups/{group_id}/referrers", wrapper.ListGroupReferrers)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/groups/{group_id}/resources", wrapper.ListGroupResources)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/api/groups/{group_id}/resources", wrapper.CreateGroupResource)
+	m.HandleFunc(http.MethodDelete+" "+options.BaseURL+"/api/groups/{group_id}/resources/{resource_id}", wrapper.DeleteGroupResource)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/groups/{group_id}/resources/{resource_id}", wrapper.GetGroupResource)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/identity-providers", wrapper.ListIdentityProviders)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/api/identity-providers", wrapper.CreateIdentityProvider)
 	m.HandleFunc(http.MethodDelete+" "+options.BaseURL+"/api/identity-providers/{identity_provider_id}", wrapper.DeleteIdentityProvider)
@@ -6853,6 +8840,23 @@ func HandlerWithOptions(si ServerInterface, options StdHTTPServerOptions) http.H
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/instance/version", wrapper.GetInstanceVersion)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/invites/{invite_token}", wrapper.GetInviteInfo)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/api/invites/{invite_token}/accept", wrapper.AcceptInvite)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/networks", wrapper.ListNetworks)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/api/networks", wrapper.CreateNetwork)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/networks/routers", wrapper.ListAllNetworkRouters)
+	m.HandleFunc(http.MethodDelete+" "+options.BaseURL+"/api/networks/{network_id}", wrapper.DeleteNetwork)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/networks/{network_id}", wrapper.GetNetwork)
+	m.HandleFunc(http.MethodPut+" "+options.BaseURL+"/api/networks/{network_id}", wrapper.UpdateNetwork)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/networks/{network_id}/referrers", wrapper.ListNetworkReferrers)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/networks/{network_id}/resources", wrapper.ListNetworkResources)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/api/networks/{network_id}/resources", wrapper.CreateNetworkResource)
+	m.HandleFunc(http.MethodDelete+" "+options.BaseURL+"/api/networks/{network_id}/resources/{resource_id}", wrapper.DeleteNetworkResource)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/networks/{network_id}/resources/{resource_id}", wrapper.GetNetworkResource)
+	m.HandleFunc(http.MethodPut+" "+options.BaseURL+"/api/networks/{network_id}/resources/{resource_id}", wrapper.UpdateNetworkResource)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/networks/{network_id}/routers", wrapper.ListNetworkRouters)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/api/networks/{network_id}/routers", wrapper.CreateNetworkRouter)
+	m.HandleFunc(http.MethodDelete+" "+options.BaseURL+"/api/networks/{network_id}/routers/{router_id}", wrapper.DeleteNetworkRouter)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/networks/{network_id}/routers/{router_id}", wrapper.GetNetworkRouter)
+	m.HandleFunc(http.MethodPut+" "+options.BaseURL+"/api/networks/{network_id}/routers/{router_id}", wrapper.UpdateNetworkRouter)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/peers", wrapper.ListPeers)
 	m.HandleFunc(http.MethodDelete+" "+options.BaseURL+"/api/peers/{peer_id}", wrapper.DeletePeer)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/peers/{peer_id}", wrapper.GetPeer)
@@ -6867,12 +8871,18 @@ func HandlerWithOptions(si ServerInterface, options StdHTTPServerOptions) http.H
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/reverse-proxies/clusters", wrapper.ListProxyClusters)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/reverse-proxies/domains", wrapper.ListProxyDomains)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/reverse-proxies/services", wrapper.ListProxyServices)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/routes", wrapper.ListRoutes)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/api/routes", wrapper.CreateRoute)
+	m.HandleFunc(http.MethodDelete+" "+options.BaseURL+"/api/routes/{route_id}", wrapper.DeleteRoute)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/routes/{route_id}", wrapper.GetRoute)
+	m.HandleFunc(http.MethodPut+" "+options.BaseURL+"/api/routes/{route_id}", wrapper.UpdateRoute)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/api/setup", wrapper.SetupInstance)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/setup-keys", wrapper.ListSetupKeys)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/api/setup-keys", wrapper.CreateSetupKey)
 	m.HandleFunc(http.MethodDelete+" "+options.BaseURL+"/api/setup-keys/{setup_key_id}", wrapper.DeleteSetupKey)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/setup-keys/{setup_key_id}", wrapper.GetSetupKey)
 	m.HandleFunc(http.MethodPut+" "+options.BaseURL+"/api/setup-keys/{setup_key_id}", wrapper.UpdateSetupKey)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/api/setup-keys/{setup_key_id}/revoke", wrapper.RevokeSetupKey)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/terraform/states", wrapper.ListTerraformStates)
 	m.HandleFunc(http.MethodDelete+" "+options.BaseURL+"/api/terraform/states/{state_name}", wrapper.DeleteTerraformState)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/terraform/states/{state_name}", wrapper.GetTerraformState)
@@ -7383,6 +9393,7 @@ func (response CreateGroupMembership200JSONResponse) VisitCreateGroupMembershipR
 type DeleteGroupMembershipRequestObject struct {
 	GroupId GroupId `json:"group_id"`
 	PeerId  PeerId  `json:"peer_id"`
+	Params  DeleteGroupMembershipParams
 }
 
 type DeleteGroupMembershipResponseObject interface {
@@ -7437,6 +9448,99 @@ type ListGroupReferrersResponseObject interface {
 type ListGroupReferrers200JSONResponse []Referrer
 
 func (response ListGroupReferrers200JSONResponse) VisitListGroupReferrersResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListGroupResourcesRequestObject struct {
+	GroupId GroupId `json:"group_id"`
+	Params  ListGroupResourcesParams
+}
+
+type ListGroupResourcesResponseObject interface {
+	VisitListGroupResourcesResponse(w http.ResponseWriter) error
+}
+
+type ListGroupResources200JSONResponse []GroupResource
+
+func (response ListGroupResources200JSONResponse) VisitListGroupResourcesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateGroupResourceRequestObject struct {
+	GroupId GroupId `json:"group_id"`
+	Body    *CreateGroupResourceJSONRequestBody
+}
+
+type CreateGroupResourceResponseObject interface {
+	VisitCreateGroupResourceResponse(w http.ResponseWriter) error
+}
+
+type CreateGroupResource200JSONResponse GroupResource
+
+func (response CreateGroupResource200JSONResponse) VisitCreateGroupResourceResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteGroupResourceRequestObject struct {
+	GroupId    GroupId    `json:"group_id"`
+	ResourceId ResourceId `json:"resource_id"`
+	Params     DeleteGroupResourceParams
+}
+
+type DeleteGroupResourceResponseObject interface {
+	VisitDeleteGroupResourceResponse(w http.ResponseWriter) error
+}
+
+type DeleteGroupResource200JSONResponse Empty
+
+func (response DeleteGroupResource200JSONResponse) VisitDeleteGroupResourceResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetGroupResourceRequestObject struct {
+	GroupId    GroupId    `json:"group_id"`
+	ResourceId ResourceId `json:"resource_id"`
+}
+
+type GetGroupResourceResponseObject interface {
+	VisitGetGroupResourceResponse(w http.ResponseWriter) error
+}
+
+type GetGroupResource200JSONResponse GroupResource
+
+func (response GetGroupResource200JSONResponse) VisitGetGroupResourceResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response); err != nil {
@@ -7637,6 +9741,399 @@ type AcceptInviteResponseObject interface {
 type AcceptInvite200JSONResponse InviteAccepted
 
 func (response AcceptInvite200JSONResponse) VisitAcceptInviteResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListNetworksRequestObject struct {
+	Params ListNetworksParams
+}
+
+type ListNetworksResponseObject interface {
+	VisitListNetworksResponse(w http.ResponseWriter) error
+}
+
+type ListNetworks200JSONResponse []Network
+
+func (response ListNetworks200JSONResponse) VisitListNetworksResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateNetworkRequestObject struct {
+	Body *CreateNetworkJSONRequestBody
+}
+
+type CreateNetworkResponseObject interface {
+	VisitCreateNetworkResponse(w http.ResponseWriter) error
+}
+
+type CreateNetwork200JSONResponse Network
+
+func (response CreateNetwork200JSONResponse) VisitCreateNetworkResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListAllNetworkRoutersRequestObject struct {
+	Params ListAllNetworkRoutersParams
+}
+
+type ListAllNetworkRoutersResponseObject interface {
+	VisitListAllNetworkRoutersResponse(w http.ResponseWriter) error
+}
+
+type ListAllNetworkRouters200JSONResponse []NetworkRouter
+
+func (response ListAllNetworkRouters200JSONResponse) VisitListAllNetworkRoutersResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteNetworkRequestObject struct {
+	NetworkId NetworkId `json:"network_id"`
+	Params    DeleteNetworkParams
+}
+
+type DeleteNetworkResponseObject interface {
+	VisitDeleteNetworkResponse(w http.ResponseWriter) error
+}
+
+type DeleteNetwork200JSONResponse Empty
+
+func (response DeleteNetwork200JSONResponse) VisitDeleteNetworkResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetNetworkRequestObject struct {
+	NetworkId NetworkId `json:"network_id"`
+}
+
+type GetNetworkResponseObject interface {
+	VisitGetNetworkResponse(w http.ResponseWriter) error
+}
+
+type GetNetwork200JSONResponse Network
+
+func (response GetNetwork200JSONResponse) VisitGetNetworkResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UpdateNetworkRequestObject struct {
+	NetworkId NetworkId `json:"network_id"`
+	Params    UpdateNetworkParams
+	Body      *UpdateNetworkJSONRequestBody
+}
+
+type UpdateNetworkResponseObject interface {
+	VisitUpdateNetworkResponse(w http.ResponseWriter) error
+}
+
+type UpdateNetwork200JSONResponse Network
+
+func (response UpdateNetwork200JSONResponse) VisitUpdateNetworkResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListNetworkReferrersRequestObject struct {
+	NetworkId NetworkId `json:"network_id"`
+}
+
+type ListNetworkReferrersResponseObject interface {
+	VisitListNetworkReferrersResponse(w http.ResponseWriter) error
+}
+
+type ListNetworkReferrers200JSONResponse []Referrer
+
+func (response ListNetworkReferrers200JSONResponse) VisitListNetworkReferrersResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListNetworkResourcesRequestObject struct {
+	NetworkId NetworkId `json:"network_id"`
+	Params    ListNetworkResourcesParams
+}
+
+type ListNetworkResourcesResponseObject interface {
+	VisitListNetworkResourcesResponse(w http.ResponseWriter) error
+}
+
+type ListNetworkResources200JSONResponse []NetworkResource
+
+func (response ListNetworkResources200JSONResponse) VisitListNetworkResourcesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateNetworkResourceRequestObject struct {
+	NetworkId NetworkId `json:"network_id"`
+	Body      *CreateNetworkResourceJSONRequestBody
+}
+
+type CreateNetworkResourceResponseObject interface {
+	VisitCreateNetworkResourceResponse(w http.ResponseWriter) error
+}
+
+type CreateNetworkResource200JSONResponse NetworkResource
+
+func (response CreateNetworkResource200JSONResponse) VisitCreateNetworkResourceResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteNetworkResourceRequestObject struct {
+	NetworkId  NetworkId  `json:"network_id"`
+	ResourceId ResourceId `json:"resource_id"`
+	Params     DeleteNetworkResourceParams
+}
+
+type DeleteNetworkResourceResponseObject interface {
+	VisitDeleteNetworkResourceResponse(w http.ResponseWriter) error
+}
+
+type DeleteNetworkResource200JSONResponse Empty
+
+func (response DeleteNetworkResource200JSONResponse) VisitDeleteNetworkResourceResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetNetworkResourceRequestObject struct {
+	NetworkId  NetworkId  `json:"network_id"`
+	ResourceId ResourceId `json:"resource_id"`
+}
+
+type GetNetworkResourceResponseObject interface {
+	VisitGetNetworkResourceResponse(w http.ResponseWriter) error
+}
+
+type GetNetworkResource200JSONResponse NetworkResource
+
+func (response GetNetworkResource200JSONResponse) VisitGetNetworkResourceResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UpdateNetworkResourceRequestObject struct {
+	NetworkId  NetworkId  `json:"network_id"`
+	ResourceId ResourceId `json:"resource_id"`
+	Params     UpdateNetworkResourceParams
+	Body       *UpdateNetworkResourceJSONRequestBody
+}
+
+type UpdateNetworkResourceResponseObject interface {
+	VisitUpdateNetworkResourceResponse(w http.ResponseWriter) error
+}
+
+type UpdateNetworkResource200JSONResponse NetworkResource
+
+func (response UpdateNetworkResource200JSONResponse) VisitUpdateNetworkResourceResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListNetworkRoutersRequestObject struct {
+	NetworkId NetworkId `json:"network_id"`
+	Params    ListNetworkRoutersParams
+}
+
+type ListNetworkRoutersResponseObject interface {
+	VisitListNetworkRoutersResponse(w http.ResponseWriter) error
+}
+
+type ListNetworkRouters200JSONResponse []NetworkRouter
+
+func (response ListNetworkRouters200JSONResponse) VisitListNetworkRoutersResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateNetworkRouterRequestObject struct {
+	NetworkId NetworkId `json:"network_id"`
+	Body      *CreateNetworkRouterJSONRequestBody
+}
+
+type CreateNetworkRouterResponseObject interface {
+	VisitCreateNetworkRouterResponse(w http.ResponseWriter) error
+}
+
+type CreateNetworkRouter200JSONResponse NetworkRouter
+
+func (response CreateNetworkRouter200JSONResponse) VisitCreateNetworkRouterResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteNetworkRouterRequestObject struct {
+	NetworkId NetworkId `json:"network_id"`
+	RouterId  RouterId  `json:"router_id"`
+	Params    DeleteNetworkRouterParams
+}
+
+type DeleteNetworkRouterResponseObject interface {
+	VisitDeleteNetworkRouterResponse(w http.ResponseWriter) error
+}
+
+type DeleteNetworkRouter200JSONResponse Empty
+
+func (response DeleteNetworkRouter200JSONResponse) VisitDeleteNetworkRouterResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetNetworkRouterRequestObject struct {
+	NetworkId NetworkId `json:"network_id"`
+	RouterId  RouterId  `json:"router_id"`
+}
+
+type GetNetworkRouterResponseObject interface {
+	VisitGetNetworkRouterResponse(w http.ResponseWriter) error
+}
+
+type GetNetworkRouter200JSONResponse NetworkRouter
+
+func (response GetNetworkRouter200JSONResponse) VisitGetNetworkRouterResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UpdateNetworkRouterRequestObject struct {
+	NetworkId NetworkId `json:"network_id"`
+	RouterId  RouterId  `json:"router_id"`
+	Params    UpdateNetworkRouterParams
+	Body      *UpdateNetworkRouterJSONRequestBody
+}
+
+type UpdateNetworkRouterResponseObject interface {
+	VisitUpdateNetworkRouterResponse(w http.ResponseWriter) error
+}
+
+type UpdateNetworkRouter200JSONResponse NetworkRouter
+
+func (response UpdateNetworkRouter200JSONResponse) VisitUpdateNetworkRouterResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response); err != nil {
@@ -7959,6 +10456,119 @@ func (response ListProxyServices200JSONResponse) VisitListProxyServicesResponse(
 	return err
 }
 
+type ListRoutesRequestObject struct {
+	Params ListRoutesParams
+}
+
+type ListRoutesResponseObject interface {
+	VisitListRoutesResponse(w http.ResponseWriter) error
+}
+
+type ListRoutes200JSONResponse []Route
+
+func (response ListRoutes200JSONResponse) VisitListRoutesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateRouteRequestObject struct {
+	Body *CreateRouteJSONRequestBody
+}
+
+type CreateRouteResponseObject interface {
+	VisitCreateRouteResponse(w http.ResponseWriter) error
+}
+
+type CreateRoute200JSONResponse Route
+
+func (response CreateRoute200JSONResponse) VisitCreateRouteResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteRouteRequestObject struct {
+	RouteId RouteId `json:"route_id"`
+	Params  DeleteRouteParams
+}
+
+type DeleteRouteResponseObject interface {
+	VisitDeleteRouteResponse(w http.ResponseWriter) error
+}
+
+type DeleteRoute200JSONResponse Empty
+
+func (response DeleteRoute200JSONResponse) VisitDeleteRouteResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetRouteRequestObject struct {
+	RouteId RouteId `json:"route_id"`
+}
+
+type GetRouteResponseObject interface {
+	VisitGetRouteResponse(w http.ResponseWriter) error
+}
+
+type GetRoute200JSONResponse Route
+
+func (response GetRoute200JSONResponse) VisitGetRouteResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UpdateRouteRequestObject struct {
+	RouteId RouteId `json:"route_id"`
+	Params  UpdateRouteParams
+	Body    *UpdateRouteJSONRequestBody
+}
+
+type UpdateRouteResponseObject interface {
+	VisitUpdateRouteResponse(w http.ResponseWriter) error
+}
+
+type UpdateRoute200JSONResponse Route
+
+func (response UpdateRoute200JSONResponse) VisitUpdateRouteResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type SetupInstanceRequestObject struct {
 	Body *SetupInstanceJSONRequestBody
 }
@@ -8083,6 +10693,28 @@ type UpdateSetupKeyResponseObject interface {
 type UpdateSetupKey200JSONResponse SetupKey
 
 func (response UpdateSetupKey200JSONResponse) VisitUpdateSetupKeyResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RevokeSetupKeyRequestObject struct {
+	SetupKeyId SetupKeyId `json:"setup_key_id"`
+}
+
+type RevokeSetupKeyResponseObject interface {
+	VisitRevokeSetupKeyResponse(w http.ResponseWriter) error
+}
+
+type RevokeSetupKey200JSONResponse SetupKey
+
+func (response RevokeSetupKey200JSONResponse) VisitRevokeSetupKeyResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response); err != nil {
@@ -8423,6 +11055,7 @@ func (response CreateInvite200JSONResponse) VisitCreateInviteResponse(w http.Res
 
 type DeleteInviteRequestObject struct {
 	InviteId InviteId `json:"invite_id"`
+	Params   DeleteInviteParams
 }
 
 type DeleteInviteResponseObject interface {
@@ -8584,6 +11217,7 @@ func (response CreateToken200JSONResponse) VisitCreateTokenResponse(w http.Respo
 type DeleteTokenRequestObject struct {
 	UserId  UserId  `json:"user_id"`
 	TokenId TokenId `json:"token_id"`
+	Params  DeleteTokenParams
 }
 
 type DeleteTokenResponseObject interface {
@@ -8698,6 +11332,18 @@ type StrictServerInterface interface {
 	// ListGroupReferrers List what names a group.
 	// (GET /api/groups/{group_id}/referrers)
 	ListGroupReferrers(ctx context.Context, request ListGroupReferrersRequestObject) (ListGroupReferrersResponseObject, error)
+	// ListGroupResources List the network resources in a group.
+	// (GET /api/groups/{group_id}/resources)
+	ListGroupResources(ctx context.Context, request ListGroupResourcesRequestObject) (ListGroupResourcesResponseObject, error)
+	// CreateGroupResource Put a network resource into a group.
+	// (POST /api/groups/{group_id}/resources)
+	CreateGroupResource(ctx context.Context, request CreateGroupResourceRequestObject) (CreateGroupResourceResponseObject, error)
+	// DeleteGroupResource Take a network resource out of a group.
+	// (DELETE /api/groups/{group_id}/resources/{resource_id})
+	DeleteGroupResource(ctx context.Context, request DeleteGroupResourceRequestObject) (DeleteGroupResourceResponseObject, error)
+	// GetGroupResource Tell whether a network resource is in a group.
+	// (GET /api/groups/{group_id}/resources/{resource_id})
+	GetGroupResource(ctx context.Context, request GetGroupResourceRequestObject) (GetGroupResourceResponseObject, error)
 	// ListIdentityProviders List the identity providers.
 	// (GET /api/identity-providers)
 	ListIdentityProviders(ctx context.Context, request ListIdentityProvidersRequestObject) (ListIdentityProvidersResponseObject, error)
@@ -8725,6 +11371,57 @@ type StrictServerInterface interface {
 	// AcceptInvite Accept an invite.
 	// (POST /api/invites/{invite_token}/accept)
 	AcceptInvite(ctx context.Context, request AcceptInviteRequestObject) (AcceptInviteResponseObject, error)
+	// ListNetworks List the networks.
+	// (GET /api/networks)
+	ListNetworks(ctx context.Context, request ListNetworksRequestObject) (ListNetworksResponseObject, error)
+	// CreateNetwork Create a network.
+	// (POST /api/networks)
+	CreateNetwork(ctx context.Context, request CreateNetworkRequestObject) (CreateNetworkResponseObject, error)
+	// ListAllNetworkRouters List the routers of all networks.
+	// (GET /api/networks/routers)
+	ListAllNetworkRouters(ctx context.Context, request ListAllNetworkRoutersRequestObject) (ListAllNetworkRoutersResponseObject, error)
+	// DeleteNetwork Delete a network.
+	// (DELETE /api/networks/{network_id})
+	DeleteNetwork(ctx context.Context, request DeleteNetworkRequestObject) (DeleteNetworkResponseObject, error)
+	// GetNetwork Read a network.
+	// (GET /api/networks/{network_id})
+	GetNetwork(ctx context.Context, request GetNetworkRequestObject) (GetNetworkResponseObject, error)
+	// UpdateNetwork Replace a network.
+	// (PUT /api/networks/{network_id})
+	UpdateNetwork(ctx context.Context, request UpdateNetworkRequestObject) (UpdateNetworkResponseObject, error)
+	// ListNetworkReferrers List what names the resources of a network.
+	// (GET /api/networks/{network_id}/referrers)
+	ListNetworkReferrers(ctx context.Context, request ListNetworkReferrersRequestObject) (ListNetworkReferrersResponseObject, error)
+	// ListNetworkResources List the resources of a network.
+	// (GET /api/networks/{network_id}/resources)
+	ListNetworkResources(ctx context.Context, request ListNetworkResourcesRequestObject) (ListNetworkResourcesResponseObject, error)
+	// CreateNetworkResource Create a resource.
+	// (POST /api/networks/{network_id}/resources)
+	CreateNetworkResource(ctx context.Context, request CreateNetworkResourceRequestObject) (CreateNetworkResourceResponseObject, error)
+	// DeleteNetworkResource Delete a resource.
+	// (DELETE /api/networks/{network_id}/resources/{resource_id})
+	DeleteNetworkResource(ctx context.Context, request DeleteNetworkResourceRequestObject) (DeleteNetworkResourceResponseObject, error)
+	// GetNetworkResource Read a resource.
+	// (GET /api/networks/{network_id}/resources/{resource_id})
+	GetNetworkResource(ctx context.Context, request GetNetworkResourceRequestObject) (GetNetworkResourceResponseObject, error)
+	// UpdateNetworkResource Replace a resource.
+	// (PUT /api/networks/{network_id}/resources/{resource_id})
+	UpdateNetworkResource(ctx context.Context, request UpdateNetworkResourceRequestObject) (UpdateNetworkResourceResponseObject, error)
+	// ListNetworkRouters List the routers of a network.
+	// (GET /api/networks/{network_id}/routers)
+	ListNetworkRouters(ctx context.Context, request ListNetworkRoutersRequestObject) (ListNetworkRoutersResponseObject, error)
+	// CreateNetworkRouter Create a router.
+	// (POST /api/networks/{network_id}/routers)
+	CreateNetworkRouter(ctx context.Context, request CreateNetworkRouterRequestObject) (CreateNetworkRouterResponseObject, error)
+	// DeleteNetworkRouter Delete a router.
+	// (DELETE /api/networks/{network_id}/routers/{router_id})
+	DeleteNetworkRouter(ctx context.Context, request DeleteNetworkRouterRequestObject) (DeleteNetworkRouterResponseObject, error)
+	// GetNetworkRouter Read a router.
+	// (GET /api/networks/{network_id}/routers/{router_id})
+	GetNetworkRouter(ctx context.Context, request GetNetworkRouterRequestObject) (GetNetworkRouterResponseObject, error)
+	// UpdateNetworkRouter Replace a router.
+	// (PUT /api/networks/{network_id}/routers/{router_id})
+	UpdateNetworkRouter(ctx context.Context, request UpdateNetworkRouterRequestObject) (UpdateNetworkRouterResponseObject, error)
 	// ListPeers List the peers.
 	// (GET /api/peers)
 	ListPeers(ctx context.Context, request ListPeersRequestObject) (ListPeersResponseObject, error)
@@ -8767,6 +11464,21 @@ type StrictServerInterface interface {
 	// ListProxyServices List the published services.
 	// (GET /api/reverse-proxies/services)
 	ListProxyServices(ctx context.Context, request ListProxyServicesRequestObject) (ListProxyServicesResponseObject, error)
+	// ListRoutes List the routes.
+	// (GET /api/routes)
+	ListRoutes(ctx context.Context, request ListRoutesRequestObject) (ListRoutesResponseObject, error)
+	// CreateRoute Create a route.
+	// (POST /api/routes)
+	CreateRoute(ctx context.Context, request CreateRouteRequestObject) (CreateRouteResponseObject, error)
+	// DeleteRoute Delete a route.
+	// (DELETE /api/routes/{route_id})
+	DeleteRoute(ctx context.Context, request DeleteRouteRequestObject) (DeleteRouteResponseObject, error)
+	// GetRoute Read a route.
+	// (GET /api/routes/{route_id})
+	GetRoute(ctx context.Context, request GetRouteRequestObject) (GetRouteResponseObject, error)
+	// UpdateRoute Replace a route.
+	// (PUT /api/routes/{route_id})
+	UpdateRoute(ctx context.Context, request UpdateRouteRequestObject) (UpdateRouteResponseObject, error)
 	// SetupInstance Create the owner, once.
 	// (POST /api/setup)
 	SetupInstance(ctx context.Context, request SetupInstanceRequestObject) (SetupInstanceResponseObject, error)
@@ -8785,6 +11497,9 @@ type StrictServerInterface interface {
 	// UpdateSetupKey Change a setup key.
 	// (PUT /api/setup-keys/{setup_key_id})
 	UpdateSetupKey(ctx context.Context, request UpdateSetupKeyRequestObject) (UpdateSetupKeyResponseObject, error)
+	// RevokeSetupKey Revoke a setup key.
+	// (POST /api/setup-keys/{setup_key_id}/revoke)
+	RevokeSetupKey(ctx context.Context, request RevokeSetupKeyRequestObject) (RevokeSetupKeyResponseObject, error)
 	// ListTerraformStates List the Terraform states.
 	// (GET /api/terraform/states)
 	ListTerraformStates(ctx context.Context, request ListTerraformStatesRequestObject) (ListTerraformStatesResponseObject, error)
@@ -9467,11 +12182,12 @@ func (sh *strictHandler) CreateGroupMembership(w http.ResponseWriter, r *http.Re
 }
 
 // DeleteGroupMembership operation middleware
-func (sh *strictHandler) DeleteGroupMembership(w http.ResponseWriter, r *http.Request, groupId GroupId, peerId PeerId) {
+func (sh *strictHandler) DeleteGroupMembership(w http.ResponseWriter, r *http.Request, groupId GroupId, peerId PeerId, params DeleteGroupMembershipParams) {
 	var request DeleteGroupMembershipRequestObject
 
 	request.GroupId = groupId
 	request.PeerId = peerId
+	request.Params = params
 
 	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
 		return sh.ssi.DeleteGroupMembership(ctx, request.(DeleteGroupMembershipRequestObject))
@@ -9539,6 +12255,121 @@ func (sh *strictHandler) ListGroupReferrers(w http.ResponseWriter, r *http.Reque
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(ListGroupReferrersResponseObject); ok {
 		if err := validResponse.VisitListGroupReferrersResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ListGroupResources operation middleware
+func (sh *strictHandler) ListGroupResources(w http.ResponseWriter, r *http.Request, groupId GroupId, params ListGroupResourcesParams) {
+	var request ListGroupResourcesRequestObject
+
+	request.GroupId = groupId
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.ListGroupResources(ctx, request.(ListGroupResourcesRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListGroupResources")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(ListGroupResourcesResponseObject); ok {
+		if err := validResponse.VisitListGroupResourcesResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// CreateGroupResource operation middleware
+func (sh *strictHandler) CreateGroupResource(w http.ResponseWriter, r *http.Request, groupId GroupId) {
+	var request CreateGroupResourceRequestObject
+
+	request.GroupId = groupId
+
+	var body CreateGroupResourceJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.CreateGroupResource(ctx, request.(CreateGroupResourceRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "CreateGroupResource")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(CreateGroupResourceResponseObject); ok {
+		if err := validResponse.VisitCreateGroupResourceResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// DeleteGroupResource operation middleware
+func (sh *strictHandler) DeleteGroupResource(w http.ResponseWriter, r *http.Request, groupId GroupId, resourceId ResourceId, params DeleteGroupResourceParams) {
+	var request DeleteGroupResourceRequestObject
+
+	request.GroupId = groupId
+	request.ResourceId = resourceId
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.DeleteGroupResource(ctx, request.(DeleteGroupResourceRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "DeleteGroupResource")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(DeleteGroupResourceResponseObject); ok {
+		if err := validResponse.VisitDeleteGroupResourceResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GetGroupResource operation middleware
+func (sh *strictHandler) GetGroupResource(w http.ResponseWriter, r *http.Request, groupId GroupId, resourceId ResourceId) {
+	var request GetGroupResourceRequestObject
+
+	request.GroupId = groupId
+	request.ResourceId = resourceId
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.GetGroupResource(ctx, request.(GetGroupResourceRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetGroupResource")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(GetGroupResourceResponseObject); ok {
+		if err := validResponse.VisitGetGroupResourceResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {
@@ -9790,6 +12621,502 @@ func (sh *strictHandler) AcceptInvite(w http.ResponseWriter, r *http.Request, in
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(AcceptInviteResponseObject); ok {
 		if err := validResponse.VisitAcceptInviteResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ListNetworks operation middleware
+func (sh *strictHandler) ListNetworks(w http.ResponseWriter, r *http.Request, params ListNetworksParams) {
+	var request ListNetworksRequestObject
+
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.ListNetworks(ctx, request.(ListNetworksRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListNetworks")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(ListNetworksResponseObject); ok {
+		if err := validResponse.VisitListNetworksResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// CreateNetwork operation middleware
+func (sh *strictHandler) CreateNetwork(w http.ResponseWriter, r *http.Request) {
+	var request CreateNetworkRequestObject
+
+	var body CreateNetworkJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.CreateNetwork(ctx, request.(CreateNetworkRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "CreateNetwork")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(CreateNetworkResponseObject); ok {
+		if err := validResponse.VisitCreateNetworkResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ListAllNetworkRouters operation middleware
+func (sh *strictHandler) ListAllNetworkRouters(w http.ResponseWriter, r *http.Request, params ListAllNetworkRoutersParams) {
+	var request ListAllNetworkRoutersRequestObject
+
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.ListAllNetworkRouters(ctx, request.(ListAllNetworkRoutersRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListAllNetworkRouters")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(ListAllNetworkRoutersResponseObject); ok {
+		if err := validResponse.VisitListAllNetworkRoutersResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// DeleteNetwork operation middleware
+func (sh *strictHandler) DeleteNetwork(w http.ResponseWriter, r *http.Request, networkId NetworkId, params DeleteNetworkParams) {
+	var request DeleteNetworkRequestObject
+
+	request.NetworkId = networkId
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.DeleteNetwork(ctx, request.(DeleteNetworkRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "DeleteNetwork")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(DeleteNetworkResponseObject); ok {
+		if err := validResponse.VisitDeleteNetworkResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GetNetwork operation middleware
+func (sh *strictHandler) GetNetwork(w http.ResponseWriter, r *http.Request, networkId NetworkId) {
+	var request GetNetworkRequestObject
+
+	request.NetworkId = networkId
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.GetNetwork(ctx, request.(GetNetworkRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetNetwork")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(GetNetworkResponseObject); ok {
+		if err := validResponse.VisitGetNetworkResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// UpdateNetwork operation middleware
+func (sh *strictHandler) UpdateNetwork(w http.ResponseWriter, r *http.Request, networkId NetworkId, params UpdateNetworkParams) {
+	var request UpdateNetworkRequestObject
+
+	request.NetworkId = networkId
+	request.Params = params
+
+	var body UpdateNetworkJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.UpdateNetwork(ctx, request.(UpdateNetworkRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "UpdateNetwork")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(UpdateNetworkResponseObject); ok {
+		if err := validResponse.VisitUpdateNetworkResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ListNetworkReferrers operation middleware
+func (sh *strictHandler) ListNetworkReferrers(w http.ResponseWriter, r *http.Request, networkId NetworkId) {
+	var request ListNetworkReferrersRequestObject
+
+	request.NetworkId = networkId
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.ListNetworkReferrers(ctx, request.(ListNetworkReferrersRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListNetworkReferrers")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(ListNetworkReferrersResponseObject); ok {
+		if err := validResponse.VisitListNetworkReferrersResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ListNetworkResources operation middleware
+func (sh *strictHandler) ListNetworkResources(w http.ResponseWriter, r *http.Request, networkId NetworkId, params ListNetworkResourcesParams) {
+	var request ListNetworkResourcesRequestObject
+
+	request.NetworkId = networkId
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.ListNetworkResources(ctx, request.(ListNetworkResourcesRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListNetworkResources")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(ListNetworkResourcesResponseObject); ok {
+		if err := validResponse.VisitListNetworkResourcesResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// CreateNetworkResource operation middleware
+func (sh *strictHandler) CreateNetworkResource(w http.ResponseWriter, r *http.Request, networkId NetworkId) {
+	var request CreateNetworkResourceRequestObject
+
+	request.NetworkId = networkId
+
+	var body CreateNetworkResourceJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.CreateNetworkResource(ctx, request.(CreateNetworkResourceRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "CreateNetworkResource")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(CreateNetworkResourceResponseObject); ok {
+		if err := validResponse.VisitCreateNetworkResourceResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// DeleteNetworkResource operation middleware
+func (sh *strictHandler) DeleteNetworkResource(w http.ResponseWriter, r *http.Request, networkId NetworkId, resourceId ResourceId, params DeleteNetworkResourceParams) {
+	var request DeleteNetworkResourceRequestObject
+
+	request.NetworkId = networkId
+	request.ResourceId = resourceId
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.DeleteNetworkResource(ctx, request.(DeleteNetworkResourceRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "DeleteNetworkResource")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(DeleteNetworkResourceResponseObject); ok {
+		if err := validResponse.VisitDeleteNetworkResourceResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GetNetworkResource operation middleware
+func (sh *strictHandler) GetNetworkResource(w http.ResponseWriter, r *http.Request, networkId NetworkId, resourceId ResourceId) {
+	var request GetNetworkResourceRequestObject
+
+	request.NetworkId = networkId
+	request.ResourceId = resourceId
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.GetNetworkResource(ctx, request.(GetNetworkResourceRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetNetworkResource")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(GetNetworkResourceResponseObject); ok {
+		if err := validResponse.VisitGetNetworkResourceResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// UpdateNetworkResource operation middleware
+func (sh *strictHandler) UpdateNetworkResource(w http.ResponseWriter, r *http.Request, networkId NetworkId, resourceId ResourceId, params UpdateNetworkResourceParams) {
+	var request UpdateNetworkResourceRequestObject
+
+	request.NetworkId = networkId
+	request.ResourceId = resourceId
+	request.Params = params
+
+	var body UpdateNetworkResourceJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.UpdateNetworkResource(ctx, request.(UpdateNetworkResourceRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "UpdateNetworkResource")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(UpdateNetworkResourceResponseObject); ok {
+		if err := validResponse.VisitUpdateNetworkResourceResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ListNetworkRouters operation middleware
+func (sh *strictHandler) ListNetworkRouters(w http.ResponseWriter, r *http.Request, networkId NetworkId, params ListNetworkRoutersParams) {
+	var request ListNetworkRoutersRequestObject
+
+	request.NetworkId = networkId
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.ListNetworkRouters(ctx, request.(ListNetworkRoutersRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListNetworkRouters")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(ListNetworkRoutersResponseObject); ok {
+		if err := validResponse.VisitListNetworkRoutersResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// CreateNetworkRouter operation middleware
+func (sh *strictHandler) CreateNetworkRouter(w http.ResponseWriter, r *http.Request, networkId NetworkId) {
+	var request CreateNetworkRouterRequestObject
+
+	request.NetworkId = networkId
+
+	var body CreateNetworkRouterJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.CreateNetworkRouter(ctx, request.(CreateNetworkRouterRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "CreateNetworkRouter")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(CreateNetworkRouterResponseObject); ok {
+		if err := validResponse.VisitCreateNetworkRouterResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// DeleteNetworkRouter operation middleware
+func (sh *strictHandler) DeleteNetworkRouter(w http.ResponseWriter, r *http.Request, networkId NetworkId, routerId RouterId, params DeleteNetworkRouterParams) {
+	var request DeleteNetworkRouterRequestObject
+
+	request.NetworkId = networkId
+	request.RouterId = routerId
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.DeleteNetworkRouter(ctx, request.(DeleteNetworkRouterRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "DeleteNetworkRouter")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(DeleteNetworkRouterResponseObject); ok {
+		if err := validResponse.VisitDeleteNetworkRouterResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GetNetworkRouter operation middleware
+func (sh *strictHandler) GetNetworkRouter(w http.ResponseWriter, r *http.Request, networkId NetworkId, routerId RouterId) {
+	var request GetNetworkRouterRequestObject
+
+	request.NetworkId = networkId
+	request.RouterId = routerId
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.GetNetworkRouter(ctx, request.(GetNetworkRouterRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetNetworkRouter")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(GetNetworkRouterResponseObject); ok {
+		if err := validResponse.VisitGetNetworkRouterResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// UpdateNetworkRouter operation middleware
+func (sh *strictHandler) UpdateNetworkRouter(w http.ResponseWriter, r *http.Request, networkId NetworkId, routerId RouterId, params UpdateNetworkRouterParams) {
+	var request UpdateNetworkRouterRequestObject
+
+	request.NetworkId = networkId
+	request.RouterId = routerId
+	request.Params = params
+
+	var body UpdateNetworkRouterJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.UpdateNetworkRouter(ctx, request.(UpdateNetworkRouterRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "UpdateNetworkRouter")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(UpdateNetworkRouterResponseObject); ok {
+		if err := validResponse.VisitUpdateNetworkRouterResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {
@@ -10178,6 +13505,150 @@ func (sh *strictHandler) ListProxyServices(w http.ResponseWriter, r *http.Reques
 	}
 }
 
+// ListRoutes operation middleware
+func (sh *strictHandler) ListRoutes(w http.ResponseWriter, r *http.Request, params ListRoutesParams) {
+	var request ListRoutesRequestObject
+
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.ListRoutes(ctx, request.(ListRoutesRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListRoutes")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(ListRoutesResponseObject); ok {
+		if err := validResponse.VisitListRoutesResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// CreateRoute operation middleware
+func (sh *strictHandler) CreateRoute(w http.ResponseWriter, r *http.Request) {
+	var request CreateRouteRequestObject
+
+	var body CreateRouteJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.CreateRoute(ctx, request.(CreateRouteRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "CreateRoute")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(CreateRouteResponseObject); ok {
+		if err := validResponse.VisitCreateRouteResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// DeleteRoute operation middleware
+func (sh *strictHandler) DeleteRoute(w http.ResponseWriter, r *http.Request, routeId RouteId, params DeleteRouteParams) {
+	var request DeleteRouteRequestObject
+
+	request.RouteId = routeId
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.DeleteRoute(ctx, request.(DeleteRouteRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "DeleteRoute")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(DeleteRouteResponseObject); ok {
+		if err := validResponse.VisitDeleteRouteResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GetRoute operation middleware
+func (sh *strictHandler) GetRoute(w http.ResponseWriter, r *http.Request, routeId RouteId) {
+	var request GetRouteRequestObject
+
+	request.RouteId = routeId
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.GetRoute(ctx, request.(GetRouteRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetRoute")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(GetRouteResponseObject); ok {
+		if err := validResponse.VisitGetRouteResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// UpdateRoute operation middleware
+func (sh *strictHandler) UpdateRoute(w http.ResponseWriter, r *http.Request, routeId RouteId, params UpdateRouteParams) {
+	var request UpdateRouteRequestObject
+
+	request.RouteId = routeId
+	request.Params = params
+
+	var body UpdateRouteJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.UpdateRoute(ctx, request.(UpdateRouteRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "UpdateRoute")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(UpdateRouteResponseObject); ok {
+		if err := validResponse.VisitUpdateRouteResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
 // SetupInstance operation middleware
 func (sh *strictHandler) SetupInstance(w http.ResponseWriter, r *http.Request) {
 	var request SetupInstanceRequestObject
@@ -10346,6 +13817,32 @@ func (sh *strictHandler) UpdateSetupKey(w http.ResponseWriter, r *http.Request, 
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(UpdateSetupKeyResponseObject); ok {
 		if err := validResponse.VisitUpdateSetupKeyResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// RevokeSetupKey operation middleware
+func (sh *strictHandler) RevokeSetupKey(w http.ResponseWriter, r *http.Request, setupKeyId SetupKeyId) {
+	var request RevokeSetupKeyRequestObject
+
+	request.SetupKeyId = setupKeyId
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.RevokeSetupKey(ctx, request.(RevokeSetupKeyRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "RevokeSetupKey")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(RevokeSetupKeyResponseObject); ok {
+		if err := validResponse.VisitRevokeSetupKeyResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {
@@ -10749,10 +14246,11 @@ func (sh *strictHandler) CreateInvite(w http.ResponseWriter, r *http.Request) {
 }
 
 // DeleteInvite operation middleware
-func (sh *strictHandler) DeleteInvite(w http.ResponseWriter, r *http.Request, inviteId InviteId) {
+func (sh *strictHandler) DeleteInvite(w http.ResponseWriter, r *http.Request, inviteId InviteId, params DeleteInviteParams) {
 	var request DeleteInviteRequestObject
 
 	request.InviteId = inviteId
+	request.Params = params
 
 	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
 		return sh.ssi.DeleteInvite(ctx, request.(DeleteInviteRequestObject))
@@ -10955,11 +14453,12 @@ func (sh *strictHandler) CreateToken(w http.ResponseWriter, r *http.Request, use
 }
 
 // DeleteToken operation middleware
-func (sh *strictHandler) DeleteToken(w http.ResponseWriter, r *http.Request, userId UserId, tokenId TokenId) {
+func (sh *strictHandler) DeleteToken(w http.ResponseWriter, r *http.Request, userId UserId, tokenId TokenId, params DeleteTokenParams) {
 	var request DeleteTokenRequestObject
 
 	request.UserId = userId
 	request.TokenId = tokenId
+	request.Params = params
 
 	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
 		return sh.ssi.DeleteToken(ctx, request.(DeleteTokenRequestObject))

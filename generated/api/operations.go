@@ -60,6 +60,10 @@ const (
 	PermissionInvitesDelete           = "invites:delete"
 	PermissionInvitesRead             = "invites:read"
 	PermissionInvitesUpdate           = "invites:update"
+	PermissionNetworksCreate          = "networks:create"
+	PermissionNetworksDelete          = "networks:delete"
+	PermissionNetworksRead            = "networks:read"
+	PermissionNetworksUpdate          = "networks:update"
 	PermissionPeersDelete             = "peers:delete"
 	PermissionPeersRead               = "peers:read"
 	PermissionPeersUpdate             = "peers:update"
@@ -67,6 +71,10 @@ const (
 	PermissionPoliciesDelete          = "policies:delete"
 	PermissionPoliciesRead            = "policies:read"
 	PermissionPoliciesUpdate          = "policies:update"
+	PermissionRoutesCreate            = "routes:create"
+	PermissionRoutesDelete            = "routes:delete"
+	PermissionRoutesRead              = "routes:read"
+	PermissionRoutesUpdate            = "routes:update"
 	PermissionSelf                    = "self"
 	PermissionServicesRead            = "services:read"
 	PermissionSetupKeysCreate         = "setup_keys:create"
@@ -90,18 +98,28 @@ var Operations = map[string]Operation{
 	"AcceptInvite":                 {ID: "AcceptInvite", Method: "POST", Path: "/api/invites/{invite_token}/accept", Permission: "anonymous", Credential: NoCredential, Writes: true, NewBody: func() any { return new(InviteAcceptRequest) }},
 	"CreateGroup":                  {ID: "CreateGroup", Method: "POST", Path: "/api/groups", Permission: "groups:create", Credential: UserCredential, Writes: true, NewBody: func() any { return new(GroupRequest) }},
 	"CreateGroupMembership":        {ID: "CreateGroupMembership", Method: "POST", Path: "/api/groups/{group_id}/peers", Permission: "groups:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(GroupMembershipRequest) }},
+	"CreateGroupResource":          {ID: "CreateGroupResource", Method: "POST", Path: "/api/groups/{group_id}/resources", Permission: "groups:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(GroupResourceRequest) }},
 	"CreateIdentityProvider":       {ID: "CreateIdentityProvider", Method: "POST", Path: "/api/identity-providers", Permission: "identity_providers:create", Credential: UserCredential, Writes: true, NewBody: func() any { return new(IdentityProviderRequest) }},
 	"CreateInvite":                 {ID: "CreateInvite", Method: "POST", Path: "/api/users/invites", Permission: "invites:create", Credential: UserCredential, Writes: true, NewBody: func() any { return new(InviteRequest) }},
+	"CreateNetwork":                {ID: "CreateNetwork", Method: "POST", Path: "/api/networks", Permission: "networks:create", Credential: UserCredential, Writes: true, NewBody: func() any { return new(NetworkRequest) }},
+	"CreateNetworkResource":        {ID: "CreateNetworkResource", Method: "POST", Path: "/api/networks/{network_id}/resources", Permission: "networks:create", Credential: UserCredential, Writes: true, NewBody: func() any { return new(NetworkResourceRequest) }},
+	"CreateNetworkRouter":          {ID: "CreateNetworkRouter", Method: "POST", Path: "/api/networks/{network_id}/routers", Permission: "networks:create", Credential: UserCredential, Writes: true, NewBody: func() any { return new(NetworkRouterRequest) }},
 	"CreatePolicy":                 {ID: "CreatePolicy", Method: "POST", Path: "/api/policies", Permission: "policies:create", Credential: UserCredential, Writes: true, NewBody: func() any { return new(PolicyRequest) }},
+	"CreateRoute":                  {ID: "CreateRoute", Method: "POST", Path: "/api/routes", Permission: "routes:create", Credential: UserCredential, Writes: true, NewBody: func() any { return new(RouteRequest) }},
 	"CreateSetupKey":               {ID: "CreateSetupKey", Method: "POST", Path: "/api/setup-keys", Permission: "setup_keys:create", Credential: UserCredential, Writes: true, NewBody: func() any { return new(SetupKeyRequest) }},
 	"CreateToken":                  {ID: "CreateToken", Method: "POST", Path: "/api/users/{user_id}/tokens", Permission: "tokens:create", Credential: UserCredential, Writes: true, NewBody: func() any { return new(TokenRequest) }},
 	"CreateUser":                   {ID: "CreateUser", Method: "POST", Path: "/api/users", Permission: "users:create", Credential: UserCredential, Writes: true, NewBody: func() any { return new(UserRequest) }},
 	"DeleteGroup":                  {ID: "DeleteGroup", Method: "DELETE", Path: "/api/groups/{group_id}", Permission: "groups:delete", Credential: UserCredential, Writes: true},
 	"DeleteGroupMembership":        {ID: "DeleteGroupMembership", Method: "DELETE", Path: "/api/groups/{group_id}/peers/{peer_id}", Permission: "groups:update", Credential: UserCredential, Writes: true},
+	"DeleteGroupResource":          {ID: "DeleteGroupResource", Method: "DELETE", Path: "/api/groups/{group_id}/resources/{resource_id}", Permission: "groups:update", Credential: UserCredential, Writes: true},
 	"DeleteIdentityProvider":       {ID: "DeleteIdentityProvider", Method: "DELETE", Path: "/api/identity-providers/{identity_provider_id}", Permission: "identity_providers:delete", Credential: UserCredential, Writes: true},
 	"DeleteInvite":                 {ID: "DeleteInvite", Method: "DELETE", Path: "/api/users/invites/{invite_id}", Permission: "invites:delete", Credential: UserCredential, Writes: true},
+	"DeleteNetwork":                {ID: "DeleteNetwork", Method: "DELETE", Path: "/api/networks/{network_id}", Permission: "networks:delete", Credential: UserCredential, Writes: true},
+	"DeleteNetworkResource":        {ID: "DeleteNetworkResource", Method: "DELETE", Path: "/api/networks/{network_id}/resources/{resource_id}", Permission: "networks:delete", Credential: UserCredential, Writes: true},
+	"DeleteNetworkRouter":          {ID: "DeleteNetworkRouter", Method: "DELETE", Path: "/api/networks/{network_id}/routers/{router_id}", Permission: "networks:delete", Credential: UserCredential, Writes: true},
 	"DeletePeer":                   {ID: "DeletePeer", Method: "DELETE", Path: "/api/peers/{peer_id}", Permission: "peers:delete", Credential: UserCredential, Writes: true},
 	"DeletePolicy":                 {ID: "DeletePolicy", Method: "DELETE", Path: "/api/policies/{policy_id}", Permission: "policies:delete", Credential: UserCredential, Writes: true},
+	"DeleteRoute":                  {ID: "DeleteRoute", Method: "DELETE", Path: "/api/routes/{route_id}", Permission: "routes:delete", Credential: UserCredential, Writes: true},
 	"DeleteSetupKey":               {ID: "DeleteSetupKey", Method: "DELETE", Path: "/api/setup-keys/{setup_key_id}", Permission: "setup_keys:delete", Credential: UserCredential, Writes: true},
 	"DeleteTerraformState":         {ID: "DeleteTerraformState", Method: "DELETE", Path: "/api/terraform/states/{state_name}", Permission: "terraform_states:delete", Credential: UserCredential, Writes: true},
 	"DeleteToken":                  {ID: "DeleteToken", Method: "DELETE", Path: "/api/users/{user_id}/tokens/{token_id}", Permission: "tokens:delete", Credential: UserCredential, Writes: true},
@@ -113,34 +131,46 @@ var Operations = map[string]Operation{
 	"GetCurrentUser":               {ID: "GetCurrentUser", Method: "GET", Path: "/api/users/current", Permission: "self", Credential: UserCredential, Writes: false},
 	"GetGroup":                     {ID: "GetGroup", Method: "GET", Path: "/api/groups/{group_id}", Permission: "groups:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"GetGroupMembership":           {ID: "GetGroupMembership", Method: "GET", Path: "/api/groups/{group_id}/peers/{peer_id}", Permission: "groups:read", Credential: UserCredential, Writes: false},
+	"GetGroupResource":             {ID: "GetGroupResource", Method: "GET", Path: "/api/groups/{group_id}/resources/{resource_id}", Permission: "groups:read", Credential: UserCredential, Writes: false},
 	"GetIdentityProvider":          {ID: "GetIdentityProvider", Method: "GET", Path: "/api/identity-providers/{identity_provider_id}", Permission: "identity_providers:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"GetInstance":                  {ID: "GetInstance", Method: "GET", Path: "/api/instance", Permission: "anonymous", Credential: NoCredential, Writes: false},
 	"GetInstanceVersion":           {ID: "GetInstanceVersion", Method: "GET", Path: "/api/instance/version", Permission: "self", Credential: UserCredential, Writes: false},
 	"GetInviteInfo":                {ID: "GetInviteInfo", Method: "GET", Path: "/api/invites/{invite_token}", Permission: "anonymous", Credential: NoCredential, Writes: false},
+	"GetNetwork":                   {ID: "GetNetwork", Method: "GET", Path: "/api/networks/{network_id}", Permission: "networks:read", Credential: UserCredential, Writes: false},
+	"GetNetworkResource":           {ID: "GetNetworkResource", Method: "GET", Path: "/api/networks/{network_id}/resources/{resource_id}", Permission: "networks:read", Credential: UserCredential, Writes: false},
+	"GetNetworkRouter":             {ID: "GetNetworkRouter", Method: "GET", Path: "/api/networks/{network_id}/routers/{router_id}", Permission: "networks:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"GetPeer":                      {ID: "GetPeer", Method: "GET", Path: "/api/peers/{peer_id}", Permission: "peers:read", Credential: UserCredential, Writes: false},
 	"GetPolicy":                    {ID: "GetPolicy", Method: "GET", Path: "/api/policies/{policy_id}", Permission: "policies:read", Credential: UserCredential, Writes: false, Conditional: true},
+	"GetRoute":                     {ID: "GetRoute", Method: "GET", Path: "/api/routes/{route_id}", Permission: "routes:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"GetSetupKey":                  {ID: "GetSetupKey", Method: "GET", Path: "/api/setup-keys/{setup_key_id}", Permission: "setup_keys:read", Credential: UserCredential, Writes: false},
 	"GetTerraformState":            {ID: "GetTerraformState", Method: "GET", Path: "/api/terraform/states/{state_name}", Permission: "terraform_states:update", Credential: UserCredential, Writes: false},
 	"GetTerraformStateVersion":     {ID: "GetTerraformStateVersion", Method: "GET", Path: "/api/terraform/states/{state_name}/versions/{state_version}", Permission: "terraform_states:update", Credential: UserCredential, Writes: false},
 	"GetToken":                     {ID: "GetToken", Method: "GET", Path: "/api/users/{user_id}/tokens/{token_id}", Permission: "tokens:read", Credential: UserCredential, Writes: false},
 	"GetUser":                      {ID: "GetUser", Method: "GET", Path: "/api/users/{user_id}", Permission: "users:read", Credential: UserCredential, Writes: false},
-	"ListAccessiblePeers":          {ID: "ListAccessiblePeers", Method: "GET", Path: "/api/peers/{peer_id}/accessible-peers", Permission: "peers:read", Credential: UserCredential, Writes: false},
-	"ListAccounts":                 {ID: "ListAccounts", Method: "GET", Path: "/api/accounts", Permission: "accounts:read", Credential: UserCredential, Writes: false},
-	"ListAuditEvents":              {ID: "ListAuditEvents", Method: "GET", Path: "/api/events/audit", Permission: "events:read", Credential: UserCredential, Writes: false},
+	"ListAccessiblePeers":          {ID: "ListAccessiblePeers", Method: "GET", Path: "/api/peers/{peer_id}/accessible-peers", Permission: "peers:read", Credential: UserCredential, Writes: false, Conditional: true},
+	"ListAccounts":                 {ID: "ListAccounts", Method: "GET", Path: "/api/accounts", Permission: "accounts:read", Credential: UserCredential, Writes: false, Conditional: true},
+	"ListAllNetworkRouters":        {ID: "ListAllNetworkRouters", Method: "GET", Path: "/api/networks/routers", Permission: "networks:read", Credential: UserCredential, Writes: false, Conditional: true},
+	"ListAuditEvents":              {ID: "ListAuditEvents", Method: "GET", Path: "/api/events/audit", Permission: "events:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"ListGroupMemberships":         {ID: "ListGroupMemberships", Method: "GET", Path: "/api/groups/{group_id}/peers", Permission: "groups:read", Credential: UserCredential, Writes: false, Conditional: true},
-	"ListGroupReferrers":           {ID: "ListGroupReferrers", Method: "GET", Path: "/api/groups/{group_id}/referrers", Permission: "groups:read", Credential: UserCredential, Writes: false},
+	"ListGroupReferrers":           {ID: "ListGroupReferrers", Method: "GET", Path: "/api/groups/{group_id}/referrers", Permission: "groups:read", Credential: UserCredential, Writes: false, Conditional: true},
+	"ListGroupResources":           {ID: "ListGroupResources", Method: "GET", Path: "/api/groups/{group_id}/resources", Permission: "groups:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"ListGroups":                   {ID: "ListGroups", Method: "GET", Path: "/api/groups", Permission: "groups:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"ListIdentityProviders":        {ID: "ListIdentityProviders", Method: "GET", Path: "/api/identity-providers", Permission: "identity_providers:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"ListInvites":                  {ID: "ListInvites", Method: "GET", Path: "/api/users/invites", Permission: "invites:read", Credential: UserCredential, Writes: false, Conditional: true},
-	"ListPeerReferrers":            {ID: "ListPeerReferrers", Method: "GET", Path: "/api/peers/{peer_id}/referrers", Permission: "peers:read", Credential: UserCredential, Writes: false},
-	"ListPeers":                    {ID: "ListPeers", Method: "GET", Path: "/api/peers", Permission: "peers:read", Credential: UserCredential, Writes: false},
+	"ListNetworkReferrers":         {ID: "ListNetworkReferrers", Method: "GET", Path: "/api/networks/{network_id}/referrers", Permission: "networks:read", Credential: UserCredential, Writes: false, Conditional: true},
+	"ListNetworkResources":         {ID: "ListNetworkResources", Method: "GET", Path: "/api/networks/{network_id}/resources", Permission: "networks:read", Credential: UserCredential, Writes: false, Conditional: true},
+	"ListNetworkRouters":           {ID: "ListNetworkRouters", Method: "GET", Path: "/api/networks/{network_id}/routers", Permission: "networks:read", Credential: UserCredential, Writes: false, Conditional: true},
+	"ListNetworks":                 {ID: "ListNetworks", Method: "GET", Path: "/api/networks", Permission: "networks:read", Credential: UserCredential, Writes: false, Conditional: true},
+	"ListPeerReferrers":            {ID: "ListPeerReferrers", Method: "GET", Path: "/api/peers/{peer_id}/referrers", Permission: "peers:read", Credential: UserCredential, Writes: false, Conditional: true},
+	"ListPeers":                    {ID: "ListPeers", Method: "GET", Path: "/api/peers", Permission: "peers:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"ListPolicies":                 {ID: "ListPolicies", Method: "GET", Path: "/api/policies", Permission: "policies:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"ListProxyClusters":            {ID: "ListProxyClusters", Method: "GET", Path: "/api/reverse-proxies/clusters", Permission: "services:read", Credential: UserCredential, Writes: false},
 	"ListProxyDomains":             {ID: "ListProxyDomains", Method: "GET", Path: "/api/reverse-proxies/domains", Permission: "services:read", Credential: UserCredential, Writes: false},
 	"ListProxyServices":            {ID: "ListProxyServices", Method: "GET", Path: "/api/reverse-proxies/services", Permission: "services:read", Credential: UserCredential, Writes: false},
-	"ListSetupKeys":                {ID: "ListSetupKeys", Method: "GET", Path: "/api/setup-keys", Permission: "setup_keys:read", Credential: UserCredential, Writes: false},
-	"ListTerraformStateVersions":   {ID: "ListTerraformStateVersions", Method: "GET", Path: "/api/terraform/states/{state_name}/versions", Permission: "terraform_states:read", Credential: UserCredential, Writes: false},
-	"ListTerraformStates":          {ID: "ListTerraformStates", Method: "GET", Path: "/api/terraform/states", Permission: "terraform_states:read", Credential: UserCredential, Writes: false},
+	"ListRoutes":                   {ID: "ListRoutes", Method: "GET", Path: "/api/routes", Permission: "routes:read", Credential: UserCredential, Writes: false, Conditional: true},
+	"ListSetupKeys":                {ID: "ListSetupKeys", Method: "GET", Path: "/api/setup-keys", Permission: "setup_keys:read", Credential: UserCredential, Writes: false, Conditional: true},
+	"ListTerraformStateVersions":   {ID: "ListTerraformStateVersions", Method: "GET", Path: "/api/terraform/states/{state_name}/versions", Permission: "terraform_states:read", Credential: UserCredential, Writes: false, Conditional: true},
+	"ListTerraformStates":          {ID: "ListTerraformStates", Method: "GET", Path: "/api/terraform/states", Permission: "terraform_states:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"ListTokens":                   {ID: "ListTokens", Method: "GET", Path: "/api/users/{user_id}/tokens", Permission: "tokens:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"ListUsers":                    {ID: "ListUsers", Method: "GET", Path: "/api/users", Permission: "users:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"LockTerraformState":           {ID: "LockTerraformState", Method: "POST", Path: "/api/terraform/states/{state_name}/lock", Permission: "terraform_states:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(TerraformLock) }},
@@ -149,6 +179,7 @@ var Operations = map[string]Operation{
 	"RenderCloudInit":              {ID: "RenderCloudInit", Method: "POST", Path: "/api/cloud-init", Permission: "self", Credential: UserCredential, Writes: true, NewBody: func() any { return new(CloudInitRequest) }},
 	"ReportAgent":                  {ID: "ReportAgent", Method: "POST", Path: "/agent/v1/status", Permission: "agent", Credential: AgentCredential, Writes: true, NewBody: func() any { return new(StatusReport) }},
 	"RestoreTerraformStateVersion": {ID: "RestoreTerraformStateVersion", Method: "POST", Path: "/api/terraform/states/{state_name}/versions/{state_version}/restore", Permission: "terraform_states:update", Credential: UserCredential, Writes: true},
+	"RevokeSetupKey":               {ID: "RevokeSetupKey", Method: "POST", Path: "/api/setup-keys/{setup_key_id}/revoke", Permission: "setup_keys:update", Credential: UserCredential, Writes: true},
 	"SetupInstance":                {ID: "SetupInstance", Method: "POST", Path: "/api/setup", Permission: "anonymous", Credential: NoCredential, Writes: true, NewBody: func() any { return new(SetupRequest) }},
 	"SignalAgent":                  {ID: "SignalAgent", Method: "POST", Path: "/agent/v1/signal", Permission: "agent", Credential: AgentCredential, Writes: true, NewBody: func() any { return new(SignalRequest) }},
 	"StreamAgent":                  {ID: "StreamAgent", Method: "GET", Path: "/agent/v1/stream", Permission: "agent", Credential: AgentCredential, Writes: false},
@@ -157,8 +188,12 @@ var Operations = map[string]Operation{
 	"UpdateAccountSettings":        {ID: "UpdateAccountSettings", Method: "PATCH", Path: "/api/accounts/current/settings", Permission: "accounts:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(AccountSettingsRequest) }},
 	"UpdateGroup":                  {ID: "UpdateGroup", Method: "PUT", Path: "/api/groups/{group_id}", Permission: "groups:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(GroupRequest) }},
 	"UpdateIdentityProvider":       {ID: "UpdateIdentityProvider", Method: "PUT", Path: "/api/identity-providers/{identity_provider_id}", Permission: "identity_providers:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(IdentityProviderRequest) }},
+	"UpdateNetwork":                {ID: "UpdateNetwork", Method: "PUT", Path: "/api/networks/{network_id}", Permission: "networks:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(NetworkRequest) }},
+	"UpdateNetworkResource":        {ID: "UpdateNetworkResource", Method: "PUT", Path: "/api/networks/{network_id}/resources/{resource_id}", Permission: "networks:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(NetworkResourceRequest) }},
+	"UpdateNetworkRouter":          {ID: "UpdateNetworkRouter", Method: "PUT", Path: "/api/networks/{network_id}/routers/{router_id}", Permission: "networks:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(NetworkRouterRequest) }},
 	"UpdatePeer":                   {ID: "UpdatePeer", Method: "PUT", Path: "/api/peers/{peer_id}", Permission: "peers:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(PeerRequest) }},
 	"UpdatePolicy":                 {ID: "UpdatePolicy", Method: "PUT", Path: "/api/policies/{policy_id}", Permission: "policies:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(PolicyRequest) }},
+	"UpdateRoute":                  {ID: "UpdateRoute", Method: "PUT", Path: "/api/routes/{route_id}", Permission: "routes:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(RouteRequest) }},
 	"UpdateSetupKey":               {ID: "UpdateSetupKey", Method: "PUT", Path: "/api/setup-keys/{setup_key_id}", Permission: "setup_keys:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(SetupKeyUpdate) }},
 	"UpdateUser":                   {ID: "UpdateUser", Method: "PUT", Path: "/api/users/{user_id}", Permission: "users:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(UserUpdate) }},
 	"WithdrawAgent":                {ID: "WithdrawAgent", Method: "DELETE", Path: "/agent/v1/peer", Permission: "agent", Credential: AgentCredential, Writes: true},
@@ -169,7 +204,7 @@ var Operations = map[string]Operation{
 var RolePermissions = map[string][]string{
 	"admin":         {"*:*"},
 	"auditor":       {"*:read", "tokens:*"},
-	"network_admin": {"accounts:read", "events:read", "groups:*", "peers:*", "policies:*", "services:read", "setup_keys:*", "tokens:*", "users:read"},
+	"network_admin": {"accounts:read", "events:read", "groups:*", "networks:*", "peers:*", "policies:*", "routes:*", "services:read", "setup_keys:*", "tokens:*", "users:read"},
 	"owner":         {"*:*"},
 	"user":          {"peers:read", "tokens:*", "users:read"},
 }
@@ -188,6 +223,12 @@ func (x AccountSettings) Revision() int64 { return x.Version }
 func (x Group) Revision() int64 { return x.Version }
 
 // Revision counts the changes of the declared fields.
+func (x GroupMembership) Revision() int64 { return x.Version }
+
+// Revision counts the changes of the declared fields.
+func (x GroupResource) Revision() int64 { return x.Version }
+
+// Revision counts the changes of the declared fields.
 func (x IdentityProvider) Revision() int64 { return x.Version }
 
 // Revision counts the changes of the declared fields.
@@ -197,10 +238,22 @@ func (x Invite) Revision() int64 { return x.Version }
 func (x InviteCreated) Revision() int64 { return x.Version }
 
 // Revision counts the changes of the declared fields.
+func (x Network) Revision() int64 { return x.Version }
+
+// Revision counts the changes of the declared fields.
+func (x NetworkResource) Revision() int64 { return x.Version }
+
+// Revision counts the changes of the declared fields.
+func (x NetworkRouter) Revision() int64 { return x.Version }
+
+// Revision counts the changes of the declared fields.
 func (x Peer) Revision() int64 { return x.ObjectVersion }
 
 // Revision counts the changes of the declared fields.
 func (x Policy) Revision() int64 { return x.Version }
+
+// Revision counts the changes of the declared fields.
+func (x Route) Revision() int64 { return x.Version }
 
 // Revision counts the changes of the declared fields.
 func (x SetupKey) Revision() int64 { return x.Version }

@@ -10,7 +10,8 @@ var bodyShapes = map[string]bodyShape{
 	"CloudInitRequest":           {nullable: []string{"agent_sha256", "agent_url", "hostname", "setup_key", "setup_key_file"}, closed: true},
 	"EnrollRequest":              {required: []string{"facts", "machine_key", "proof", "setup_key", "wireguard_key"}, closed: true},
 	"GroupMembershipRequest":     {required: []string{"peer_id"}, closed: true},
-	"GroupRequest":               {required: []string{"name"}, nullable: []string{"peers"}, closed: true},
+	"GroupRequest":               {required: []string{"name"}, nullable: []string{"peers", "resources"}, closed: true},
+	"GroupResourceRequest":       {required: []string{"resource_id"}, closed: true},
 	"IdentityProviderRequest":    {required: []string{"client_id", "issuer", "name", "type"}, closed: true},
 	"InviteAcceptRequest":        {required: []string{"password"}, closed: true},
 	"InviteRegenerateRequest":    {closed: true},
@@ -19,11 +20,16 @@ var bodyShapes = map[string]bodyShape{
 	"MapPosition":                {required: []string{"digest", "epoch", "serial"}, closed: true},
 	"NestedSettingsExtraRequest": {closed: true},
 	"NestedSettingsRequest":      {closed: true},
+	"NetworkRequest":             {required: []string{"name"}, closed: true},
+	"NetworkResourceRequest":     {required: []string{"address", "name"}, closed: true},
+	"NetworkRouterRequest":       {nullable: []string{"peer", "peer_groups"}, closed: true},
 	"Onboarding":                 {required: []string{"onboarding_flow_pending", "signup_form_pending"}, closed: true},
 	"PeerRequest":                {closed: true},
 	"PolicyRequest":              {required: []string{"name", "rules"}, closed: true},
 	"PolicyRuleRequest":          {required: []string{"name"}, nullable: []string{"authorized_groups", "destinationResource", "destinations", "port_ranges", "ports", "sourceResource", "sources"}, closed: true},
 	"PortRange":                  {required: []string{"end", "start"}, closed: true},
+	"ResourceReference":          {required: []string{"id", "type"}, closed: true},
+	"RouteRequest":               {required: []string{"groups", "network_id"}, nullable: []string{"access_control_groups", "domains", "network", "peer", "peer_groups"}, closed: true},
 	"RuleResource":               {required: []string{"id", "type"}, closed: true},
 	"SetupKeyRequest":            {required: []string{"name"}, closed: true},
 	"SetupKeyUpdate":             {required: []string{"auto_groups"}, closed: true},
@@ -293,12 +299,45 @@ func (r GroupRequest) validate(at string, f *faults) {
 			f.length(at, string(v), 1, 64)
 		}
 	}
+	if v, err := r.Resources.Get(); err == nil {
+		f.items(at+"resources", len(v), 0, 10000)
+		for i0, v := range v {
+			at := element(at+"resources", i0)
+			v.validate(at+".", f)
+		}
+	}
 }
 
 // ApplyDefaults puts the default of the contract wherever a member is absent
 // or null, and null where an empty value means that a member is not used. It
 // comes before Validate.
 func (r *GroupRequest) ApplyDefaults() {
+	if v, err := r.Resources.Get(); err == nil {
+		for i := range v {
+			v[i].ApplyDefaults()
+		}
+	}
+}
+
+// Validate compares every value with its rule in the contract and reports all
+// faults at once; nil means that there are none.
+func (r GroupResourceRequest) Validate() []FieldError {
+	var f faults
+	r.validate("", &f)
+	return f.list
+}
+
+func (r GroupResourceRequest) validate(at string, f *faults) {
+	{
+		v := r.ResourceId
+		f.length(at+"resource_id", string(v), 1, 64)
+	}
+}
+
+// ApplyDefaults puts the default of the contract wherever a member is absent
+// or null, and null where an empty value means that a member is not used. It
+// comes before Validate.
+func (r *GroupResourceRequest) ApplyDefaults() {
 }
 
 // Validate compares every value with its rule in the contract and reports all
@@ -589,6 +628,138 @@ func (r *NestedSettingsRequest) ApplyDefaults() {
 
 // Validate compares every value with its rule in the contract and reports all
 // faults at once; nil means that there are none.
+func (r NetworkRequest) Validate() []FieldError {
+	var f faults
+	r.validate("", &f)
+	return f.list
+}
+
+func (r NetworkRequest) validate(at string, f *faults) {
+	if r.Description != nil {
+		v := *r.Description
+		f.length(at+"description", string(v), 0, 1024)
+	}
+	{
+		v := r.Name
+		f.length(at+"name", string(v), 1, 255)
+	}
+}
+
+// ApplyDefaults puts the default of the contract wherever a member is absent
+// or null, and null where an empty value means that a member is not used. It
+// comes before Validate.
+func (r *NetworkRequest) ApplyDefaults() {
+	if r.Description == nil {
+		v := string("")
+		r.Description = &v
+	}
+}
+
+// Validate compares every value with its rule in the contract and reports all
+// faults at once; nil means that there are none.
+func (r NetworkResourceRequest) Validate() []FieldError {
+	var f faults
+	r.validate("", &f)
+	return f.list
+}
+
+func (r NetworkResourceRequest) validate(at string, f *faults) {
+	{
+		v := r.Address
+		f.length(at+"address", string(v), 0, 255)
+		f.format(at+"address", string(v), "destination")
+	}
+	if r.Description != nil {
+		v := *r.Description
+		f.length(at+"description", string(v), 0, 1024)
+	}
+	if r.Groups != nil {
+		v := *r.Groups
+		f.items(at+"groups", len(v), 0, 256)
+		unique(f, at+"groups", v)
+		for i0, v := range v {
+			at := element(at+"groups", i0)
+			f.length(at, string(v), 1, 255)
+		}
+	}
+	{
+		v := r.Name
+		f.length(at+"name", string(v), 1, 255)
+	}
+}
+
+// ApplyDefaults puts the default of the contract wherever a member is absent
+// or null, and null where an empty value means that a member is not used. It
+// comes before Validate.
+func (r *NetworkResourceRequest) ApplyDefaults() {
+	if r.Description == nil {
+		v := string("")
+		r.Description = &v
+	}
+	if r.Enabled == nil {
+		v := bool(true)
+		r.Enabled = &v
+	}
+	if r.Groups == nil {
+		v := []string{}
+		r.Groups = &v
+	}
+}
+
+// Validate compares every value with its rule in the contract and reports all
+// faults at once; nil means that there are none.
+func (r NetworkRouterRequest) Validate() []FieldError {
+	var f faults
+	r.validate("", &f)
+	return f.list
+}
+
+func (r NetworkRouterRequest) validate(at string, f *faults) {
+	if r.Metric != nil {
+		v := *r.Metric
+		f.atLeast(at+"metric", float64(v), 1)
+		f.atMost(at+"metric", float64(v), 9999)
+	}
+	if v, err := r.Peer.Get(); err == nil {
+		f.length(at+"peer", string(v), 0, 64)
+	}
+	if v, err := r.PeerGroups.Get(); err == nil {
+		f.items(at+"peer_groups", len(v), 1, 256)
+		unique(f, at+"peer_groups", v)
+		for i0, v := range v {
+			at := element(at+"peer_groups", i0)
+			f.length(at, string(v), 1, 255)
+		}
+	}
+	f.exactlyOne(at, []string{"peer", "peer_groups"}, filledText(r.Peer), filledList(r.PeerGroups))
+}
+
+// ApplyDefaults puts the default of the contract wherever a member is absent
+// or null, and null where an empty value means that a member is not used. It
+// comes before Validate.
+func (r *NetworkRouterRequest) ApplyDefaults() {
+	if r.Enabled == nil {
+		v := bool(true)
+		r.Enabled = &v
+	}
+	if r.Masquerade == nil {
+		v := bool(true)
+		r.Masquerade = &v
+	}
+	if r.Metric == nil {
+		v := int(9999)
+		r.Metric = &v
+	}
+	if v, err := r.Peer.Get(); err == nil && v == "" {
+		r.Peer.SetNull()
+	}
+	if v, err := r.PeerGroups.Get(); err == nil && len(v) == 0 {
+		r.PeerGroups.SetNull()
+	}
+}
+
+// Validate compares every value with its rule in the contract and reports all
+// faults at once; nil means that there are none.
 func (r Onboarding) Validate() []FieldError {
 	var f faults
 	r.validate("", &f)
@@ -761,7 +932,7 @@ func (r PolicyRuleRequest) validate(at string, f *faults) {
 	}
 	f.exactlyOne(at, []string{"sources", "sourceResource"}, filledList(r.Sources), filled(r.SourceResource))
 	f.exactlyOne(at, []string{"destinations", "destinationResource"}, filledList(r.Destinations), filled(r.DestinationResource))
-	f.atMostOne(at, []string{"authorized_groups", "ports", "port_ranges"}, filled(r.AuthorizedGroups), filledList(r.Ports), filledList(r.PortRanges))
+	f.atMostOne(at, []string{"ports", "authorized_groups", "port_ranges"}, filledList(r.Ports), filled(r.AuthorizedGroups), filledList(r.PortRanges))
 }
 
 // ApplyDefaults puts the default of the contract wherever a member is absent
@@ -847,6 +1018,144 @@ func (r *PortRange) ApplyDefaults() {
 
 // Validate compares every value with its rule in the contract and reports all
 // faults at once; nil means that there are none.
+func (r ResourceReference) Validate() []FieldError {
+	var f faults
+	r.validate("", &f)
+	return f.list
+}
+
+func (r ResourceReference) validate(at string, f *faults) {
+	{
+		v := r.Id
+		f.length(at+"id", string(v), 1, 64)
+	}
+	{
+		v := r.Type
+		f.oneOf(at+"type", string(v), "host", "subnet", "domain")
+	}
+}
+
+// ApplyDefaults puts the default of the contract wherever a member is absent
+// or null, and null where an empty value means that a member is not used. It
+// comes before Validate.
+func (r *ResourceReference) ApplyDefaults() {
+}
+
+// Validate compares every value with its rule in the contract and reports all
+// faults at once; nil means that there are none.
+func (r RouteRequest) Validate() []FieldError {
+	var f faults
+	r.validate("", &f)
+	return f.list
+}
+
+func (r RouteRequest) validate(at string, f *faults) {
+	if v, err := r.AccessControlGroups.Get(); err == nil {
+		f.items(at+"access_control_groups", len(v), 1, 256)
+		unique(f, at+"access_control_groups", v)
+		for i0, v := range v {
+			at := element(at+"access_control_groups", i0)
+			f.length(at, string(v), 1, 255)
+		}
+	}
+	if r.Description != nil {
+		v := *r.Description
+		f.length(at+"description", string(v), 0, 1024)
+	}
+	if v, err := r.Domains.Get(); err == nil {
+		f.items(at+"domains", len(v), 1, 32)
+		unique(f, at+"domains", v)
+		for i0, v := range v {
+			at := element(at+"domains", i0)
+			f.length(at, string(v), 0, 255)
+			f.format(at, string(v), "domain")
+		}
+	}
+	{
+		v := r.Groups
+		f.present(at+"groups", v != nil)
+		f.items(at+"groups", len(v), 1, 256)
+		unique(f, at+"groups", v)
+		for i0, v := range v {
+			at := element(at+"groups", i0)
+			f.length(at, string(v), 1, 255)
+		}
+	}
+	if r.Metric != nil {
+		v := *r.Metric
+		f.atLeast(at+"metric", float64(v), 1)
+		f.atMost(at+"metric", float64(v), 9999)
+	}
+	if v, err := r.Network.Get(); err == nil {
+		f.length(at+"network", string(v), 0, 64)
+		f.format(at+"network", string(v), "cidr")
+	}
+	{
+		v := r.NetworkId
+		f.length(at+"network_id", string(v), 1, 40)
+	}
+	if v, err := r.Peer.Get(); err == nil {
+		f.length(at+"peer", string(v), 0, 64)
+	}
+	if v, err := r.PeerGroups.Get(); err == nil {
+		f.items(at+"peer_groups", len(v), 1, 256)
+		unique(f, at+"peer_groups", v)
+		for i0, v := range v {
+			at := element(at+"peer_groups", i0)
+			f.length(at, string(v), 1, 255)
+		}
+	}
+	f.exactlyOne(at, []string{"network", "domains"}, filledText(r.Network), filledList(r.Domains))
+	f.exactlyOne(at, []string{"peer", "peer_groups"}, filledText(r.Peer), filledList(r.PeerGroups))
+}
+
+// ApplyDefaults puts the default of the contract wherever a member is absent
+// or null, and null where an empty value means that a member is not used. It
+// comes before Validate.
+func (r *RouteRequest) ApplyDefaults() {
+	if v, err := r.AccessControlGroups.Get(); err == nil && len(v) == 0 {
+		r.AccessControlGroups.SetNull()
+	}
+	if r.Description == nil {
+		v := string("")
+		r.Description = &v
+	}
+	if v, err := r.Domains.Get(); err == nil && len(v) == 0 {
+		r.Domains.SetNull()
+	}
+	if r.Enabled == nil {
+		v := bool(true)
+		r.Enabled = &v
+	}
+	if r.KeepRoute == nil {
+		v := bool(true)
+		r.KeepRoute = &v
+	}
+	if r.Masquerade == nil {
+		v := bool(true)
+		r.Masquerade = &v
+	}
+	if r.Metric == nil {
+		v := int(9999)
+		r.Metric = &v
+	}
+	if v, err := r.Network.Get(); err == nil && v == "" {
+		r.Network.SetNull()
+	}
+	if v, err := r.Peer.Get(); err == nil && v == "" {
+		r.Peer.SetNull()
+	}
+	if v, err := r.PeerGroups.Get(); err == nil && len(v) == 0 {
+		r.PeerGroups.SetNull()
+	}
+	if r.SkipAutoApply == nil {
+		v := bool(false)
+		r.SkipAutoApply = &v
+	}
+}
+
+// Validate compares every value with its rule in the contract and reports all
+// faults at once; nil means that there are none.
 func (r RuleResource) Validate() []FieldError {
 	var f faults
 	r.validate("", &f)
@@ -860,7 +1169,7 @@ func (r RuleResource) validate(at string, f *faults) {
 	}
 	{
 		v := r.Type
-		f.oneOf(at+"type", string(v), "peer")
+		f.oneOf(at+"type", string(v), "peer", "host", "subnet", "domain")
 	}
 }
 
@@ -1271,7 +1580,55 @@ func (r DeleteGroupParams) Validate() []FieldError {
 
 // Validate compares the query parameters with their rules in the contract;
 // nil means that all obey.
+func (r DeleteGroupMembershipParams) Validate() []FieldError {
+	const at = ""
+	f := &faults{}
+	return f.list
+}
+
+// Validate compares the query parameters with their rules in the contract;
+// nil means that all obey.
+func (r DeleteGroupResourceParams) Validate() []FieldError {
+	const at = ""
+	f := &faults{}
+	return f.list
+}
+
+// Validate compares the query parameters with their rules in the contract;
+// nil means that all obey.
 func (r DeleteIdentityProviderParams) Validate() []FieldError {
+	const at = ""
+	f := &faults{}
+	return f.list
+}
+
+// Validate compares the query parameters with their rules in the contract;
+// nil means that all obey.
+func (r DeleteInviteParams) Validate() []FieldError {
+	const at = ""
+	f := &faults{}
+	return f.list
+}
+
+// Validate compares the query parameters with their rules in the contract;
+// nil means that all obey.
+func (r DeleteNetworkParams) Validate() []FieldError {
+	const at = ""
+	f := &faults{}
+	return f.list
+}
+
+// Validate compares the query parameters with their rules in the contract;
+// nil means that all obey.
+func (r DeleteNetworkResourceParams) Validate() []FieldError {
+	const at = ""
+	f := &faults{}
+	return f.list
+}
+
+// Validate compares the query parameters with their rules in the contract;
+// nil means that all obey.
+func (r DeleteNetworkRouterParams) Validate() []FieldError {
 	const at = ""
 	f := &faults{}
 	return f.list
@@ -1288,6 +1645,14 @@ func (r DeletePeerParams) Validate() []FieldError {
 // Validate compares the query parameters with their rules in the contract;
 // nil means that all obey.
 func (r DeletePolicyParams) Validate() []FieldError {
+	const at = ""
+	f := &faults{}
+	return f.list
+}
+
+// Validate compares the query parameters with their rules in the contract;
+// nil means that all obey.
+func (r DeleteRouteParams) Validate() []FieldError {
 	const at = ""
 	f := &faults{}
 	return f.list
@@ -1315,9 +1680,43 @@ func (r DeleteTerraformStateParams) Validate() []FieldError {
 
 // Validate compares the query parameters with their rules in the contract;
 // nil means that all obey.
+func (r DeleteTokenParams) Validate() []FieldError {
+	const at = ""
+	f := &faults{}
+	return f.list
+}
+
+// Validate compares the query parameters with their rules in the contract;
+// nil means that all obey.
 func (r DeleteUserParams) Validate() []FieldError {
 	const at = ""
 	f := &faults{}
+	return f.list
+}
+
+// Validate compares the query parameters with their rules in the contract;
+// nil means that all obey.
+func (r ListAllNetworkRoutersParams) Validate() []FieldError {
+	const at = ""
+	f := &faults{}
+	if r.Ids != nil {
+		v := *r.Ids
+		f.items(at+"ids", len(v), 0, 200)
+		unique(f, at+"ids", v)
+		for i0, v := range v {
+			at := element(at+"ids", i0)
+			f.length(at, string(v), 0, 64)
+		}
+	}
+	if r.Limit != nil {
+		v := *r.Limit
+		f.atLeast(at+"limit", float64(v), 1)
+		f.atMost(at+"limit", float64(v), 1000)
+	}
+	if r.Cursor != nil {
+		v := *r.Cursor
+		f.length(at+"cursor", string(v), 0, 512)
+	}
 	return f.list
 }
 
@@ -1353,6 +1752,23 @@ func (r ListAuditEventsParams) Validate() []FieldError {
 // Validate compares the query parameters with their rules in the contract;
 // nil means that all obey.
 func (r ListGroupMembershipsParams) Validate() []FieldError {
+	const at = ""
+	f := &faults{}
+	if r.Limit != nil {
+		v := *r.Limit
+		f.atLeast(at+"limit", float64(v), 1)
+		f.atMost(at+"limit", float64(v), 1000)
+	}
+	if r.Cursor != nil {
+		v := *r.Cursor
+		f.length(at+"cursor", string(v), 0, 512)
+	}
+	return f.list
+}
+
+// Validate compares the query parameters with their rules in the contract;
+// nil means that all obey.
+func (r ListGroupResourcesParams) Validate() []FieldError {
 	const at = ""
 	f := &faults{}
 	if r.Limit != nil {
@@ -1455,6 +1871,92 @@ func (r ListInvitesParams) Validate() []FieldError {
 
 // Validate compares the query parameters with their rules in the contract;
 // nil means that all obey.
+func (r ListNetworkResourcesParams) Validate() []FieldError {
+	const at = ""
+	f := &faults{}
+	if r.Name != nil {
+		v := *r.Name
+		f.length(at+"name", string(v), 0, 255)
+	}
+	if r.Ids != nil {
+		v := *r.Ids
+		f.items(at+"ids", len(v), 0, 200)
+		unique(f, at+"ids", v)
+		for i0, v := range v {
+			at := element(at+"ids", i0)
+			f.length(at, string(v), 0, 64)
+		}
+	}
+	if r.Limit != nil {
+		v := *r.Limit
+		f.atLeast(at+"limit", float64(v), 1)
+		f.atMost(at+"limit", float64(v), 1000)
+	}
+	if r.Cursor != nil {
+		v := *r.Cursor
+		f.length(at+"cursor", string(v), 0, 512)
+	}
+	return f.list
+}
+
+// Validate compares the query parameters with their rules in the contract;
+// nil means that all obey.
+func (r ListNetworkRoutersParams) Validate() []FieldError {
+	const at = ""
+	f := &faults{}
+	if r.Ids != nil {
+		v := *r.Ids
+		f.items(at+"ids", len(v), 0, 200)
+		unique(f, at+"ids", v)
+		for i0, v := range v {
+			at := element(at+"ids", i0)
+			f.length(at, string(v), 0, 64)
+		}
+	}
+	if r.Limit != nil {
+		v := *r.Limit
+		f.atLeast(at+"limit", float64(v), 1)
+		f.atMost(at+"limit", float64(v), 1000)
+	}
+	if r.Cursor != nil {
+		v := *r.Cursor
+		f.length(at+"cursor", string(v), 0, 512)
+	}
+	return f.list
+}
+
+// Validate compares the query parameters with their rules in the contract;
+// nil means that all obey.
+func (r ListNetworksParams) Validate() []FieldError {
+	const at = ""
+	f := &faults{}
+	if r.Name != nil {
+		v := *r.Name
+		f.length(at+"name", string(v), 0, 255)
+	}
+	if r.Ids != nil {
+		v := *r.Ids
+		f.items(at+"ids", len(v), 0, 200)
+		unique(f, at+"ids", v)
+		for i0, v := range v {
+			at := element(at+"ids", i0)
+			f.length(at, string(v), 0, 64)
+		}
+	}
+	if r.Limit != nil {
+		v := *r.Limit
+		f.atLeast(at+"limit", float64(v), 1)
+		f.atMost(at+"limit", float64(v), 1000)
+	}
+	if r.Cursor != nil {
+		v := *r.Cursor
+		f.length(at+"cursor", string(v), 0, 512)
+	}
+	return f.list
+}
+
+// Validate compares the query parameters with their rules in the contract;
+// nil means that all obey.
 func (r ListPeersParams) Validate() []FieldError {
 	const at = ""
 	f := &faults{}
@@ -1503,6 +2005,36 @@ func (r ListPoliciesParams) Validate() []FieldError {
 	if r.Name != nil {
 		v := *r.Name
 		f.length(at+"name", string(v), 0, 255)
+	}
+	if r.Ids != nil {
+		v := *r.Ids
+		f.items(at+"ids", len(v), 0, 200)
+		unique(f, at+"ids", v)
+		for i0, v := range v {
+			at := element(at+"ids", i0)
+			f.length(at, string(v), 0, 64)
+		}
+	}
+	if r.Limit != nil {
+		v := *r.Limit
+		f.atLeast(at+"limit", float64(v), 1)
+		f.atMost(at+"limit", float64(v), 1000)
+	}
+	if r.Cursor != nil {
+		v := *r.Cursor
+		f.length(at+"cursor", string(v), 0, 512)
+	}
+	return f.list
+}
+
+// Validate compares the query parameters with their rules in the contract;
+// nil means that all obey.
+func (r ListRoutesParams) Validate() []FieldError {
+	const at = ""
+	f := &faults{}
+	if r.NetworkId != nil {
+		v := *r.NetworkId
+		f.length(at+"network_id", string(v), 0, 40)
 	}
 	if r.Ids != nil {
 		v := *r.Ids
@@ -1660,6 +2192,15 @@ func (r StreamAgentParams) Validate() []FieldError {
 		v := *r.Digest
 		f.pattern(at+"digest", string(v), "^[0-9a-f]{32}$")
 	}
+	if r.Features != nil {
+		v := *r.Features
+		f.items(at+"features", len(v), 0, 64)
+		unique(f, at+"features", v)
+		for i0, v := range v {
+			at := element(at+"features", i0)
+			f.length(at, string(v), 0, 64)
+		}
+	}
 	if r.Wait != nil {
 		v := *r.Wait
 		f.atLeast(at+"wait", float64(v), 0)
@@ -1714,6 +2255,30 @@ func (r UpdateIdentityProviderParams) Validate() []FieldError {
 
 // Validate compares the query parameters with their rules in the contract;
 // nil means that all obey.
+func (r UpdateNetworkParams) Validate() []FieldError {
+	const at = ""
+	f := &faults{}
+	return f.list
+}
+
+// Validate compares the query parameters with their rules in the contract;
+// nil means that all obey.
+func (r UpdateNetworkResourceParams) Validate() []FieldError {
+	const at = ""
+	f := &faults{}
+	return f.list
+}
+
+// Validate compares the query parameters with their rules in the contract;
+// nil means that all obey.
+func (r UpdateNetworkRouterParams) Validate() []FieldError {
+	const at = ""
+	f := &faults{}
+	return f.list
+}
+
+// Validate compares the query parameters with their rules in the contract;
+// nil means that all obey.
 func (r UpdatePeerParams) Validate() []FieldError {
 	const at = ""
 	f := &faults{}
@@ -1723,6 +2288,14 @@ func (r UpdatePeerParams) Validate() []FieldError {
 // Validate compares the query parameters with their rules in the contract;
 // nil means that all obey.
 func (r UpdatePolicyParams) Validate() []FieldError {
+	const at = ""
+	f := &faults{}
+	return f.list
+}
+
+// Validate compares the query parameters with their rules in the contract;
+// nil means that all obey.
+func (r UpdateRouteParams) Validate() []FieldError {
 	const at = ""
 	f := &faults{}
 	return f.list

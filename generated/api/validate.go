@@ -160,10 +160,11 @@ func (f *faults) format(at, v, format string) {
 	}
 }
 
-// WrongSpelling says what is wrong with v as a value of an OpenAPI format
-// (ipv4, ipv6, ip, cidr, hostname, uri, email). It returns "" when nothing is, and
-// for formats that it does not know. RFC 4291 and RFC 5952 give the spelling of
-// addresses.
+// WrongSpelling says what is wrong with v as a value of a format (ipv4, ipv6,
+// ip, cidr, hostname, domain, destination, uri, email). It returns "" when nothing
+// is, and for formats that it does not know. RFC 4291 and RFC 5952 give the
+// spelling of addresses. A domain is a host name that may begin with "*.", and a
+// destination is an address, a range or a domain.
 func WrongSpelling(format, v string) string {
 	switch format {
 	case "ipv4", "ipv6", "ip":
@@ -175,21 +176,13 @@ func WrongSpelling(format, v string) string {
 			return fmt.Sprintf("must be written as %s", a)
 		}
 	case "cidr":
-		p, err := netip.ParsePrefix(v)
-		switch {
-		case err != nil:
-			return fmt.Sprintf("must be an address range such as 10.0.0.0/8, not %q", v)
-		case p.Masked().String() != v:
-			return fmt.Sprintf("must be written as %s", p.Masked())
-		}
+		return wrongRange(v)
 	case "hostname":
-		switch {
-		case hostname.MatchString(v) && len(v) <= 253:
-		case hostname.MatchString(strings.ToLower(strings.TrimSuffix(v, "."))):
-			return fmt.Sprintf("must be written as %s", strings.ToLower(strings.TrimSuffix(v, ".")))
-		default:
-			return fmt.Sprintf("must be a host name, not %q", v)
-		}
+		return wrongHostname(v, "a host name")
+	case "domain":
+		return wrongDomain(v, "a domain such as example.org or *.example.org")
+	case "destination":
+		return wrongDestination(v)
 	case "uri":
 		u, err := url.Parse(v)
 		if err != nil || u.Scheme == "" || u.Host == "" {
@@ -202,6 +195,69 @@ func WrongSpelling(format, v string) string {
 		}
 	}
 	return ""
+}
+
+func wrongRange(v string) string {
+	p, err := netip.ParsePrefix(v)
+	switch {
+	case err != nil:
+		return fmt.Sprintf("must be an address range such as 10.0.0.0/8, not %q", v)
+	case p.Masked().String() != v:
+		return fmt.Sprintf("must be written as %s", p.Masked())
+	}
+	return ""
+}
+
+// wrongHostname checks a name as RFC 1123, section 2.1, has it; what is what v
+// shall be.
+func wrongHostname(v, what string) string {
+	right := strings.ToLower(strings.TrimSuffix(v, "."))
+	switch {
+	case hostname.MatchString(v) && len(v) <= 253:
+	case hostname.MatchString(right) && len(right) <= 253:
+		return fmt.Sprintf("must be written as %s", right)
+	default:
+		return fmt.Sprintf("must be %s, not %q", what, v)
+	}
+	return ""
+}
+
+// wrongDomain checks a host name that may stand for all names below it. A last
+// label of digits is no domain but a mistyped address (RFC 3696, section 2).
+func wrongDomain(v, what string) string {
+	name, wild := strings.CutPrefix(v, "*.")
+	if wrong := wrongHostname(name, what); wrong != "" {
+		right := strings.ToLower(strings.TrimSuffix(name, "."))
+		if wild && wrongHostname(right, what) == "" && right != "" {
+			return fmt.Sprintf("must be written as *.%s", right)
+		}
+		return strings.ReplaceAll(wrong, strconv.Quote(name), strconv.Quote(v))
+	}
+	last := name[strings.LastIndexByte(name, '.')+1:]
+	if strings.Trim(last, "0123456789") == "" {
+		return fmt.Sprintf("must be %s, not %q", what, v)
+	}
+	return ""
+}
+
+func wrongDestination(v string) string {
+	what := "an IP address, a range such as 10.0.0.0/8 or a domain such as *.example.org"
+	if a, err := netip.ParseAddr(v); err == nil {
+		switch {
+		case a.Zone() != "":
+			return fmt.Sprintf("must be %s, not %q", what, v)
+		case a.Unmap().String() != v:
+			return fmt.Sprintf("must be written as %s", a.Unmap())
+		}
+		return ""
+	}
+	if strings.Contains(v, "/") {
+		if p, err := netip.ParsePrefix(v); err != nil || p.Addr().Is4In6() {
+			return fmt.Sprintf("must be %s, not %q", what, v)
+		}
+		return wrongRange(v)
+	}
+	return wrongDomain(v, what)
 }
 
 func element(at string, i int) string { return at + "[" + strconv.Itoa(i) + "]" }

@@ -126,6 +126,19 @@ func (c *Client) CreateGroupMembership(ctx context.Context, groupID string, body
 	return &out, nil
 }
 
+// CreateGroupResource adds one network resource to a group and touches no other. Adding it again
+// changes nothing.
+func (c *Client) CreateGroupResource(ctx context.Context, groupID string, body api.GroupResourceRequest, opts ...CallOption) (*api.GroupResource, error) {
+	call := newCall("POST", "/api/groups/"+url.PathEscape(groupID)+"/resources", opts)
+	call.body = body
+	call.idempotent = true
+	var out api.GroupResource
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
 // CreateIdentityProvider adds an identity provider. Nothing is asked of it now, so that it may be
 // made before it runs.
 func (c *Client) CreateIdentityProvider(ctx context.Context, body api.IdentityProviderRequest, opts ...CallOption) (*api.IdentityProvider, error) {
@@ -153,12 +166,62 @@ func (c *Client) CreateInvite(ctx context.Context, body api.InviteRequest, opts 
 	return &out, nil
 }
 
+// CreateNetwork creates a network without resources and routers.
+func (c *Client) CreateNetwork(ctx context.Context, body api.NetworkRequest, opts ...CallOption) (*api.Network, error) {
+	call := newCall("POST", "/api/networks", opts)
+	call.body = body
+	call.idempotent = true
+	var out api.Network
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
+// CreateNetworkResource creates a resource in a network: an address, a range or a domain behind its
+// routers.
+func (c *Client) CreateNetworkResource(ctx context.Context, networkID string, body api.NetworkResourceRequest, opts ...CallOption) (*api.NetworkResource, error) {
+	call := newCall("POST", "/api/networks/"+url.PathEscape(networkID)+"/resources", opts)
+	call.body = body
+	call.idempotent = true
+	var out api.NetworkResource
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
+// CreateNetworkRouter makes a peer, or every peer of some groups, a router of a network.
+func (c *Client) CreateNetworkRouter(ctx context.Context, networkID string, body api.NetworkRouterRequest, opts ...CallOption) (*api.NetworkRouter, error) {
+	call := newCall("POST", "/api/networks/"+url.PathEscape(networkID)+"/routers", opts)
+	call.body = body
+	call.idempotent = true
+	var out api.NetworkRouter
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
 // CreatePolicy creates a policy with all of its rules.
 func (c *Client) CreatePolicy(ctx context.Context, body api.PolicyRequest, opts ...CallOption) (*api.Policy, error) {
 	call := newCall("POST", "/api/policies", opts)
 	call.body = body
 	call.idempotent = true
 	var out api.Policy
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
+// CreateRoute creates a route. A peer or group that carries the same destination in another route
+// is a conflict.
+func (c *Client) CreateRoute(ctx context.Context, body api.RouteRequest, opts ...CallOption) (*api.Route, error) {
+	call := newCall("POST", "/api/routes", opts)
+	call.body = body
+	call.idempotent = true
+	var out api.Route
 	if err := c.do(ctx, call, &out); err != nil {
 		return nil, err
 	}
@@ -203,8 +266,8 @@ func (c *Client) CreateUser(ctx context.Context, body api.UserRequest, opts ...C
 	return &out, nil
 }
 
-// DeleteGroup deletes a group. A group that a policy, a setup key or a user names is in use, and
-// the answer is 400 with the referrers.
+// DeleteGroup deletes a group. A group that a policy, a setup key, a user, a network resource, a
+// router or a route names is in use, and the answer is 400 with the referrers.
 func (c *Client) DeleteGroup(ctx context.Context, groupID string, opts ...CallOption) error {
 	call := newCall("DELETE", "/api/groups/"+url.PathEscape(groupID), opts)
 	return c.do(ctx, call, nil)
@@ -213,6 +276,12 @@ func (c *Client) DeleteGroup(ctx context.Context, groupID string, opts ...CallOp
 // DeleteGroupMembership removes one peer from a group and touches no other member.
 func (c *Client) DeleteGroupMembership(ctx context.Context, groupID string, peerID string, opts ...CallOption) error {
 	call := newCall("DELETE", "/api/groups/"+url.PathEscape(groupID)+"/peers/"+url.PathEscape(peerID), opts)
+	return c.do(ctx, call, nil)
+}
+
+// DeleteGroupResource removes one network resource from a group and touches no other.
+func (c *Client) DeleteGroupResource(ctx context.Context, groupID string, resourceID string, opts ...CallOption) error {
+	call := newCall("DELETE", "/api/groups/"+url.PathEscape(groupID)+"/resources/"+url.PathEscape(resourceID), opts)
 	return c.do(ctx, call, nil)
 }
 
@@ -228,6 +297,26 @@ func (c *Client) DeleteInvite(ctx context.Context, inviteID string, opts ...Call
 	return c.do(ctx, call, nil)
 }
 
+// DeleteNetwork deletes a network with its resources and routers. While a policy names one of its
+// resources the answer is 412 with the referrers.
+func (c *Client) DeleteNetwork(ctx context.Context, networkID string, opts ...CallOption) error {
+	call := newCall("DELETE", "/api/networks/"+url.PathEscape(networkID), opts)
+	return c.do(ctx, call, nil)
+}
+
+// DeleteNetworkResource deletes a resource. While a policy names it the answer is 412 with the
+// referrers.
+func (c *Client) DeleteNetworkResource(ctx context.Context, networkID string, resourceID string, opts ...CallOption) error {
+	call := newCall("DELETE", "/api/networks/"+url.PathEscape(networkID)+"/resources/"+url.PathEscape(resourceID), opts)
+	return c.do(ctx, call, nil)
+}
+
+// DeleteNetworkRouter deletes a router. What only it led to can no longer be reached.
+func (c *Client) DeleteNetworkRouter(ctx context.Context, networkID string, routerID string, opts ...CallOption) error {
+	call := newCall("DELETE", "/api/networks/"+url.PathEscape(networkID)+"/routers/"+url.PathEscape(routerID), opts)
+	return c.do(ctx, call, nil)
+}
+
 // DeletePeer removes a peer from the network. Its traffic stops within two seconds, and its agent
 // must enrol again with a new key.
 func (c *Client) DeletePeer(ctx context.Context, peerID string, opts ...CallOption) error {
@@ -239,6 +328,12 @@ func (c *Client) DeletePeer(ctx context.Context, peerID string, opts ...CallOpti
 // flows included.
 func (c *Client) DeletePolicy(ctx context.Context, policyID string, opts ...CallOption) error {
 	call := newCall("DELETE", "/api/policies/"+url.PathEscape(policyID), opts)
+	return c.do(ctx, call, nil)
+}
+
+// DeleteRoute deletes a route.
+func (c *Client) DeleteRoute(ctx context.Context, routeID string, opts ...CallOption) error {
+	call := newCall("DELETE", "/api/routes/"+url.PathEscape(routeID), opts)
 	return c.do(ctx, call, nil)
 }
 
@@ -345,6 +440,16 @@ func (c *Client) GetGroupMembership(ctx context.Context, groupID string, peerID 
 	return &out, nil
 }
 
+// GetGroupResource tells whether a network resource is in a group; 404 when it is not.
+func (c *Client) GetGroupResource(ctx context.Context, groupID string, resourceID string, opts ...CallOption) (*api.GroupResource, error) {
+	call := newCall("GET", "/api/groups/"+url.PathEscape(groupID)+"/resources/"+url.PathEscape(resourceID), opts)
+	var out api.GroupResource
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
 // GetIdentityProvider reads one identity provider; its secret is never shown.
 func (c *Client) GetIdentityProvider(ctx context.Context, identityProviderID string, opts ...CallOption) (*api.IdentityProvider, error) {
 	call := newCall("GET", "/api/identity-providers/"+url.PathEscape(identityProviderID), opts)
@@ -389,6 +494,36 @@ func (c *Client) GetInviteInfo(ctx context.Context, inviteToken string, opts ...
 	return &out, nil
 }
 
+// GetNetwork reads one network with the ids of what belongs to it.
+func (c *Client) GetNetwork(ctx context.Context, networkID string, opts ...CallOption) (*api.Network, error) {
+	call := newCall("GET", "/api/networks/"+url.PathEscape(networkID), opts)
+	var out api.Network
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
+// GetNetworkResource reads one resource of a network.
+func (c *Client) GetNetworkResource(ctx context.Context, networkID string, resourceID string, opts ...CallOption) (*api.NetworkResource, error) {
+	call := newCall("GET", "/api/networks/"+url.PathEscape(networkID)+"/resources/"+url.PathEscape(resourceID), opts)
+	var out api.NetworkResource
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
+// GetNetworkRouter reads one router of a network.
+func (c *Client) GetNetworkRouter(ctx context.Context, networkID string, routerID string, opts ...CallOption) (*api.NetworkRouter, error) {
+	call := newCall("GET", "/api/networks/"+url.PathEscape(networkID)+"/routers/"+url.PathEscape(routerID), opts)
+	var out api.NetworkRouter
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
 // GetPeer reads one peer.
 func (c *Client) GetPeer(ctx context.Context, peerID string, opts ...CallOption) (*api.Peer, error) {
 	call := newCall("GET", "/api/peers/"+url.PathEscape(peerID), opts)
@@ -403,6 +538,16 @@ func (c *Client) GetPeer(ctx context.Context, peerID string, opts ...CallOption)
 func (c *Client) GetPolicy(ctx context.Context, policyID string, opts ...CallOption) (*api.Policy, error) {
 	call := newCall("GET", "/api/policies/"+url.PathEscape(policyID), opts)
 	var out api.Policy
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
+// GetRoute reads one route.
+func (c *Client) GetRoute(ctx context.Context, routeID string, opts ...CallOption) (*api.Route, error) {
+	call := newCall("GET", "/api/routes/"+url.PathEscape(routeID), opts)
+	var out api.Route
 	if err := c.do(ctx, call, &out); err != nil {
 		return nil, err
 	}
@@ -462,10 +607,23 @@ func (c *Client) GetUser(ctx context.Context, userID string, opts ...CallOption)
 	return &out, nil
 }
 
+// ListAccessiblePeersOptions are the query parameters of ListAccessiblePeers; zero fields are not sent.
+type ListAccessiblePeersOptions struct {
+	// Only these members of each object, separated by commas; without it all.
+	Fields []string
+}
+
+func (o ListAccessiblePeersOptions) query(q url.Values) {
+	if len(o.Fields) > 0 {
+		q.Set("fields", strings.Join(o.Fields, ","))
+	}
+}
+
 // ListAccessiblePeers lists the peers to which the policies let this peer open at least one kind of
 // traffic.
-func (c *Client) ListAccessiblePeers(ctx context.Context, peerID string, opts ...CallOption) ([]api.AccessiblePeer, error) {
+func (c *Client) ListAccessiblePeers(ctx context.Context, peerID string, o ListAccessiblePeersOptions, opts ...CallOption) ([]api.AccessiblePeer, error) {
 	call := newCall("GET", "/api/peers/"+url.PathEscape(peerID)+"/accessible-peers", opts)
+	o.query(call.query)
 	var out []api.AccessiblePeer
 	if err := c.do(ctx, call, &out); err != nil {
 		return nil, err
@@ -473,14 +631,69 @@ func (c *Client) ListAccessiblePeers(ctx context.Context, peerID string, opts ..
 	return out, nil
 }
 
+// ListAccountsOptions are the query parameters of ListAccounts; zero fields are not sent.
+type ListAccountsOptions struct {
+	// Only these members of each object, separated by commas; without it all.
+	Fields []string
+}
+
+func (o ListAccountsOptions) query(q url.Values) {
+	if len(o.Fields) > 0 {
+		q.Set("fields", strings.Join(o.Fields, ","))
+	}
+}
+
 // ListAccounts lists the accounts that the caller may see; exactly one in single-account mode.
-func (c *Client) ListAccounts(ctx context.Context, opts ...CallOption) ([]api.Account, error) {
+func (c *Client) ListAccounts(ctx context.Context, o ListAccountsOptions, opts ...CallOption) ([]api.Account, error) {
 	call := newCall("GET", "/api/accounts", opts)
+	o.query(call.query)
 	var out []api.Account
 	if err := c.do(ctx, call, &out); err != nil {
 		return nil, err
 	}
 	return out, nil
+}
+
+// ListAllNetworkRoutersOptions are the query parameters of ListAllNetworkRouters; zero fields are not sent.
+type ListAllNetworkRoutersOptions struct {
+	// Only the objects with these ids, separated by commas, at most 200.
+	Ids []string
+	// The size of a page, 1 to 1000. Without it the answer is the whole list.
+	Limit int64
+	// Only these members of each object, separated by commas; without it all.
+	Fields []string
+}
+
+func (o ListAllNetworkRoutersOptions) query(q url.Values) {
+	if len(o.Ids) > 0 {
+		q.Set("ids", strings.Join(o.Ids, ","))
+	}
+	if o.Limit != 0 {
+		q.Set("limit", fmt.Sprint(o.Limit))
+	}
+	if len(o.Fields) > 0 {
+		q.Set("fields", strings.Join(o.Fields, ","))
+	}
+}
+
+// ListAllNetworkRouters lists the routers of every network of the account in the order of their
+// creation.
+func (c *Client) ListAllNetworkRouters(ctx context.Context, o ListAllNetworkRoutersOptions, opts ...CallOption) ([]api.NetworkRouter, error) {
+	call := newCall("GET", "/api/networks/routers", opts)
+	o.query(call.query)
+	var out []api.NetworkRouter
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// AllNetworkRouters iterates over what ListAllNetworkRouters lists, fetching page after page. An
+// error ends the iteration.
+func (c *Client) AllNetworkRouters(ctx context.Context, o ListAllNetworkRoutersOptions, opts ...CallOption) iter.Seq2[api.NetworkRouter, error] {
+	call := newCall("GET", "/api/networks/routers", opts)
+	o.query(call.query)
+	return pages[api.NetworkRouter](ctx, c, call)
 }
 
 // ListAuditEventsOptions are the query parameters of ListAuditEvents; zero fields are not sent.
@@ -497,6 +710,8 @@ type ListAuditEventsOptions struct {
 	Until string
 	// The size of a page, 1 to 1000. Without it the answer is the whole list.
 	Limit int64
+	// Only these members of each object, separated by commas; without it all.
+	Fields []string
 }
 
 func (o ListAuditEventsOptions) query(q url.Values) {
@@ -517,6 +732,9 @@ func (o ListAuditEventsOptions) query(q url.Values) {
 	}
 	if o.Limit != 0 {
 		q.Set("limit", fmt.Sprint(o.Limit))
+	}
+	if len(o.Fields) > 0 {
+		q.Set("fields", strings.Join(o.Fields, ","))
 	}
 }
 
@@ -544,11 +762,16 @@ func (c *Client) AuditEvents(ctx context.Context, o ListAuditEventsOptions, opts
 type ListGroupMembershipsOptions struct {
 	// The size of a page, 1 to 1000. Without it the answer is the whole list.
 	Limit int64
+	// Only these members of each object, separated by commas; without it all.
+	Fields []string
 }
 
 func (o ListGroupMembershipsOptions) query(q url.Values) {
 	if o.Limit != 0 {
 		q.Set("limit", fmt.Sprint(o.Limit))
+	}
+	if len(o.Fields) > 0 {
+		q.Set("fields", strings.Join(o.Fields, ","))
 	}
 }
 
@@ -571,15 +794,64 @@ func (c *Client) GroupMemberships(ctx context.Context, groupID string, o ListGro
 	return pages[api.GroupMembership](ctx, c, call)
 }
 
+// ListGroupReferrersOptions are the query parameters of ListGroupReferrers; zero fields are not sent.
+type ListGroupReferrersOptions struct {
+	// Only these members of each object, separated by commas; without it all.
+	Fields []string
+}
+
+func (o ListGroupReferrersOptions) query(q url.Values) {
+	if len(o.Fields) > 0 {
+		q.Set("fields", strings.Join(o.Fields, ","))
+	}
+}
+
 // ListGroupReferrers lists the objects that name a group and the field in which they do; the group
 // can be deleted when there are none.
-func (c *Client) ListGroupReferrers(ctx context.Context, groupID string, opts ...CallOption) ([]api.Referrer, error) {
+func (c *Client) ListGroupReferrers(ctx context.Context, groupID string, o ListGroupReferrersOptions, opts ...CallOption) ([]api.Referrer, error) {
 	call := newCall("GET", "/api/groups/"+url.PathEscape(groupID)+"/referrers", opts)
+	o.query(call.query)
 	var out []api.Referrer
 	if err := c.do(ctx, call, &out); err != nil {
 		return nil, err
 	}
 	return out, nil
+}
+
+// ListGroupResourcesOptions are the query parameters of ListGroupResources; zero fields are not sent.
+type ListGroupResourcesOptions struct {
+	// The size of a page, 1 to 1000. Without it the answer is the whole list.
+	Limit int64
+	// Only these members of each object, separated by commas; without it all.
+	Fields []string
+}
+
+func (o ListGroupResourcesOptions) query(q url.Values) {
+	if o.Limit != 0 {
+		q.Set("limit", fmt.Sprint(o.Limit))
+	}
+	if len(o.Fields) > 0 {
+		q.Set("fields", strings.Join(o.Fields, ","))
+	}
+}
+
+// ListGroupResources lists the edges between a group and its network resources.
+func (c *Client) ListGroupResources(ctx context.Context, groupID string, o ListGroupResourcesOptions, opts ...CallOption) ([]api.GroupResource, error) {
+	call := newCall("GET", "/api/groups/"+url.PathEscape(groupID)+"/resources", opts)
+	o.query(call.query)
+	var out []api.GroupResource
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// GroupResources iterates over what ListGroupResources lists, fetching page after page. An
+// error ends the iteration.
+func (c *Client) GroupResources(ctx context.Context, groupID string, o ListGroupResourcesOptions, opts ...CallOption) iter.Seq2[api.GroupResource, error] {
+	call := newCall("GET", "/api/groups/"+url.PathEscape(groupID)+"/resources", opts)
+	o.query(call.query)
+	return pages[api.GroupResource](ctx, c, call)
 }
 
 // ListGroupsOptions are the query parameters of ListGroups; zero fields are not sent.
@@ -590,6 +862,8 @@ type ListGroupsOptions struct {
 	Ids []string
 	// The size of a page, 1 to 1000. Without it the answer is the whole list.
 	Limit int64
+	// Only these members of each object, separated by commas; without it all.
+	Fields []string
 }
 
 func (o ListGroupsOptions) query(q url.Values) {
@@ -601,6 +875,9 @@ func (o ListGroupsOptions) query(q url.Values) {
 	}
 	if o.Limit != 0 {
 		q.Set("limit", fmt.Sprint(o.Limit))
+	}
+	if len(o.Fields) > 0 {
+		q.Set("fields", strings.Join(o.Fields, ","))
 	}
 }
 
@@ -632,6 +909,8 @@ type ListIdentityProvidersOptions struct {
 	Ids []string
 	// The size of a page, 1 to 1000. Without it the answer is the whole list.
 	Limit int64
+	// Only these members of each object, separated by commas; without it all.
+	Fields []string
 }
 
 func (o ListIdentityProvidersOptions) query(q url.Values) {
@@ -643,6 +922,9 @@ func (o ListIdentityProvidersOptions) query(q url.Values) {
 	}
 	if o.Limit != 0 {
 		q.Set("limit", fmt.Sprint(o.Limit))
+	}
+	if len(o.Fields) > 0 {
+		q.Set("fields", strings.Join(o.Fields, ","))
 	}
 }
 
@@ -672,6 +954,8 @@ type ListInvitesOptions struct {
 	Ids []string
 	// The size of a page, 1 to 1000. Without it the answer is the whole list.
 	Limit int64
+	// Only these members of each object, separated by commas; without it all.
+	Fields []string
 }
 
 func (o ListInvitesOptions) query(q url.Values) {
@@ -680,6 +964,9 @@ func (o ListInvitesOptions) query(q url.Values) {
 	}
 	if o.Limit != 0 {
 		q.Set("limit", fmt.Sprint(o.Limit))
+	}
+	if len(o.Fields) > 0 {
+		q.Set("fields", strings.Join(o.Fields, ","))
 	}
 }
 
@@ -703,10 +990,180 @@ func (c *Client) Invites(ctx context.Context, o ListInvitesOptions, opts ...Call
 	return pages[api.Invite](ctx, c, call)
 }
 
+// ListNetworkReferrersOptions are the query parameters of ListNetworkReferrers; zero fields are not sent.
+type ListNetworkReferrersOptions struct {
+	// Only these members of each object, separated by commas; without it all.
+	Fields []string
+}
+
+func (o ListNetworkReferrersOptions) query(q url.Values) {
+	if len(o.Fields) > 0 {
+		q.Set("fields", strings.Join(o.Fields, ","))
+	}
+}
+
+// ListNetworkReferrers lists the objects that name a resource of the network and the field in which
+// they do; the network can be deleted when there are none.
+func (c *Client) ListNetworkReferrers(ctx context.Context, networkID string, o ListNetworkReferrersOptions, opts ...CallOption) ([]api.Referrer, error) {
+	call := newCall("GET", "/api/networks/"+url.PathEscape(networkID)+"/referrers", opts)
+	o.query(call.query)
+	var out []api.Referrer
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// ListNetworkResourcesOptions are the query parameters of ListNetworkResources; zero fields are not sent.
+type ListNetworkResourcesOptions struct {
+	// Only the objects with exactly this name.
+	Name string
+	// Only the objects with these ids, separated by commas, at most 200.
+	Ids []string
+	// The size of a page, 1 to 1000. Without it the answer is the whole list.
+	Limit int64
+	// Only these members of each object, separated by commas; without it all.
+	Fields []string
+}
+
+func (o ListNetworkResourcesOptions) query(q url.Values) {
+	if o.Name != "" {
+		q.Set("name", o.Name)
+	}
+	if len(o.Ids) > 0 {
+		q.Set("ids", strings.Join(o.Ids, ","))
+	}
+	if o.Limit != 0 {
+		q.Set("limit", fmt.Sprint(o.Limit))
+	}
+	if len(o.Fields) > 0 {
+		q.Set("fields", strings.Join(o.Fields, ","))
+	}
+}
+
+// ListNetworkResources lists the resources of a network in the order of their creation.
+func (c *Client) ListNetworkResources(ctx context.Context, networkID string, o ListNetworkResourcesOptions, opts ...CallOption) ([]api.NetworkResource, error) {
+	call := newCall("GET", "/api/networks/"+url.PathEscape(networkID)+"/resources", opts)
+	o.query(call.query)
+	var out []api.NetworkResource
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// NetworkResources iterates over what ListNetworkResources lists, fetching page after page. An
+// error ends the iteration.
+func (c *Client) NetworkResources(ctx context.Context, networkID string, o ListNetworkResourcesOptions, opts ...CallOption) iter.Seq2[api.NetworkResource, error] {
+	call := newCall("GET", "/api/networks/"+url.PathEscape(networkID)+"/resources", opts)
+	o.query(call.query)
+	return pages[api.NetworkResource](ctx, c, call)
+}
+
+// ListNetworkRoutersOptions are the query parameters of ListNetworkRouters; zero fields are not sent.
+type ListNetworkRoutersOptions struct {
+	// Only the objects with these ids, separated by commas, at most 200.
+	Ids []string
+	// The size of a page, 1 to 1000. Without it the answer is the whole list.
+	Limit int64
+	// Only these members of each object, separated by commas; without it all.
+	Fields []string
+}
+
+func (o ListNetworkRoutersOptions) query(q url.Values) {
+	if len(o.Ids) > 0 {
+		q.Set("ids", strings.Join(o.Ids, ","))
+	}
+	if o.Limit != 0 {
+		q.Set("limit", fmt.Sprint(o.Limit))
+	}
+	if len(o.Fields) > 0 {
+		q.Set("fields", strings.Join(o.Fields, ","))
+	}
+}
+
+// ListNetworkRouters lists the routers of a network in the order of their creation.
+func (c *Client) ListNetworkRouters(ctx context.Context, networkID string, o ListNetworkRoutersOptions, opts ...CallOption) ([]api.NetworkRouter, error) {
+	call := newCall("GET", "/api/networks/"+url.PathEscape(networkID)+"/routers", opts)
+	o.query(call.query)
+	var out []api.NetworkRouter
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// NetworkRouters iterates over what ListNetworkRouters lists, fetching page after page. An
+// error ends the iteration.
+func (c *Client) NetworkRouters(ctx context.Context, networkID string, o ListNetworkRoutersOptions, opts ...CallOption) iter.Seq2[api.NetworkRouter, error] {
+	call := newCall("GET", "/api/networks/"+url.PathEscape(networkID)+"/routers", opts)
+	o.query(call.query)
+	return pages[api.NetworkRouter](ctx, c, call)
+}
+
+// ListNetworksOptions are the query parameters of ListNetworks; zero fields are not sent.
+type ListNetworksOptions struct {
+	// Only the objects with exactly this name.
+	Name string
+	// Only the objects with these ids, separated by commas, at most 200.
+	Ids []string
+	// The size of a page, 1 to 1000. Without it the answer is the whole list.
+	Limit int64
+	// Only these members of each object, separated by commas; without it all.
+	Fields []string
+}
+
+func (o ListNetworksOptions) query(q url.Values) {
+	if o.Name != "" {
+		q.Set("name", o.Name)
+	}
+	if len(o.Ids) > 0 {
+		q.Set("ids", strings.Join(o.Ids, ","))
+	}
+	if o.Limit != 0 {
+		q.Set("limit", fmt.Sprint(o.Limit))
+	}
+	if len(o.Fields) > 0 {
+		q.Set("fields", strings.Join(o.Fields, ","))
+	}
+}
+
+// ListNetworks lists the networks of the account in the order of their creation.
+func (c *Client) ListNetworks(ctx context.Context, o ListNetworksOptions, opts ...CallOption) ([]api.Network, error) {
+	call := newCall("GET", "/api/networks", opts)
+	o.query(call.query)
+	var out []api.Network
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// Networks iterates over what ListNetworks lists, fetching page after page. An
+// error ends the iteration.
+func (c *Client) Networks(ctx context.Context, o ListNetworksOptions, opts ...CallOption) iter.Seq2[api.Network, error] {
+	call := newCall("GET", "/api/networks", opts)
+	o.query(call.query)
+	return pages[api.Network](ctx, c, call)
+}
+
+// ListPeerReferrersOptions are the query parameters of ListPeerReferrers; zero fields are not sent.
+type ListPeerReferrersOptions struct {
+	// Only these members of each object, separated by commas; without it all.
+	Fields []string
+}
+
+func (o ListPeerReferrersOptions) query(q url.Values) {
+	if len(o.Fields) > 0 {
+		q.Set("fields", strings.Join(o.Fields, ","))
+	}
+}
+
 // ListPeerReferrers lists the objects that name a peer and the field in which they do; the peer can
 // be removed when there are none.
-func (c *Client) ListPeerReferrers(ctx context.Context, peerID string, opts ...CallOption) ([]api.Referrer, error) {
+func (c *Client) ListPeerReferrers(ctx context.Context, peerID string, o ListPeerReferrersOptions, opts ...CallOption) ([]api.Referrer, error) {
 	call := newCall("GET", "/api/peers/"+url.PathEscape(peerID)+"/referrers", opts)
+	o.query(call.query)
 	var out []api.Referrer
 	if err := c.do(ctx, call, &out); err != nil {
 		return nil, err
@@ -728,6 +1185,8 @@ type ListPeersOptions struct {
 	SetupKey string
 	// The size of a page, 1 to 1000. Without it the answer is the whole list.
 	Limit int64
+	// Only these members of each object, separated by commas; without it all.
+	Fields []string
 }
 
 func (o ListPeersOptions) query(q url.Values) {
@@ -748,6 +1207,9 @@ func (o ListPeersOptions) query(q url.Values) {
 	}
 	if o.Limit != 0 {
 		q.Set("limit", fmt.Sprint(o.Limit))
+	}
+	if len(o.Fields) > 0 {
+		q.Set("fields", strings.Join(o.Fields, ","))
 	}
 }
 
@@ -778,6 +1240,8 @@ type ListPoliciesOptions struct {
 	Ids []string
 	// The size of a page, 1 to 1000. Without it the answer is the whole list.
 	Limit int64
+	// Only these members of each object, separated by commas; without it all.
+	Fields []string
 }
 
 func (o ListPoliciesOptions) query(q url.Values) {
@@ -789,6 +1253,9 @@ func (o ListPoliciesOptions) query(q url.Values) {
 	}
 	if o.Limit != 0 {
 		q.Set("limit", fmt.Sprint(o.Limit))
+	}
+	if len(o.Fields) > 0 {
+		q.Set("fields", strings.Join(o.Fields, ","))
 	}
 }
 
@@ -844,6 +1311,52 @@ func (c *Client) ListProxyServices(ctx context.Context, opts ...CallOption) ([]a
 	return out, nil
 }
 
+// ListRoutesOptions are the query parameters of ListRoutes; zero fields are not sent.
+type ListRoutesOptions struct {
+	// Only the routes with exactly this name.
+	NetworkId string
+	// Only the objects with these ids, separated by commas, at most 200.
+	Ids []string
+	// The size of a page, 1 to 1000. Without it the answer is the whole list.
+	Limit int64
+	// Only these members of each object, separated by commas; without it all.
+	Fields []string
+}
+
+func (o ListRoutesOptions) query(q url.Values) {
+	if o.NetworkId != "" {
+		q.Set("network_id", o.NetworkId)
+	}
+	if len(o.Ids) > 0 {
+		q.Set("ids", strings.Join(o.Ids, ","))
+	}
+	if o.Limit != 0 {
+		q.Set("limit", fmt.Sprint(o.Limit))
+	}
+	if len(o.Fields) > 0 {
+		q.Set("fields", strings.Join(o.Fields, ","))
+	}
+}
+
+// ListRoutes lists the routes of the account in the order of their creation.
+func (c *Client) ListRoutes(ctx context.Context, o ListRoutesOptions, opts ...CallOption) ([]api.Route, error) {
+	call := newCall("GET", "/api/routes", opts)
+	o.query(call.query)
+	var out []api.Route
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// Routes iterates over what ListRoutes lists, fetching page after page. An
+// error ends the iteration.
+func (c *Client) Routes(ctx context.Context, o ListRoutesOptions, opts ...CallOption) iter.Seq2[api.Route, error] {
+	call := newCall("GET", "/api/routes", opts)
+	o.query(call.query)
+	return pages[api.Route](ctx, c, call)
+}
+
 // ListSetupKeysOptions are the query parameters of ListSetupKeys; zero fields are not sent.
 type ListSetupKeysOptions struct {
 	// Only the objects with exactly this name.
@@ -852,6 +1365,8 @@ type ListSetupKeysOptions struct {
 	Ids []string
 	// The size of a page, 1 to 1000. Without it the answer is the whole list.
 	Limit int64
+	// Only these members of each object, separated by commas; without it all.
+	Fields []string
 }
 
 func (o ListSetupKeysOptions) query(q url.Values) {
@@ -863,6 +1378,9 @@ func (o ListSetupKeysOptions) query(q url.Values) {
 	}
 	if o.Limit != 0 {
 		q.Set("limit", fmt.Sprint(o.Limit))
+	}
+	if len(o.Fields) > 0 {
+		q.Set("fields", strings.Join(o.Fields, ","))
 	}
 }
 
@@ -886,9 +1404,22 @@ func (c *Client) SetupKeys(ctx context.Context, o ListSetupKeysOptions, opts ...
 	return pages[api.SetupKey](ctx, c, call)
 }
 
+// ListTerraformStateVersionsOptions are the query parameters of ListTerraformStateVersions; zero fields are not sent.
+type ListTerraformStateVersionsOptions struct {
+	// Only these members of each object, separated by commas; without it all.
+	Fields []string
+}
+
+func (o ListTerraformStateVersionsOptions) query(q url.Values) {
+	if len(o.Fields) > 0 {
+		q.Set("fields", strings.Join(o.Fields, ","))
+	}
+}
+
 // ListTerraformStateVersions lists the versions that are kept, newest first, without content.
-func (c *Client) ListTerraformStateVersions(ctx context.Context, stateName string, opts ...CallOption) ([]api.TerraformStateVersion, error) {
+func (c *Client) ListTerraformStateVersions(ctx context.Context, stateName string, o ListTerraformStateVersionsOptions, opts ...CallOption) ([]api.TerraformStateVersion, error) {
 	call := newCall("GET", "/api/terraform/states/"+url.PathEscape(stateName)+"/versions", opts)
+	o.query(call.query)
 	var out []api.TerraformStateVersion
 	if err := c.do(ctx, call, &out); err != nil {
 		return nil, err
@@ -896,10 +1427,23 @@ func (c *Client) ListTerraformStateVersions(ctx context.Context, stateName strin
 	return out, nil
 }
 
+// ListTerraformStatesOptions are the query parameters of ListTerraformStates; zero fields are not sent.
+type ListTerraformStatesOptions struct {
+	// Only these members of each object, separated by commas; without it all.
+	Fields []string
+}
+
+func (o ListTerraformStatesOptions) query(q url.Values) {
+	if len(o.Fields) > 0 {
+		q.Set("fields", strings.Join(o.Fields, ","))
+	}
+}
+
 // ListTerraformStates lists the Terraform states of the account by name, with who holds the lock of
 // each; no content.
-func (c *Client) ListTerraformStates(ctx context.Context, opts ...CallOption) ([]api.TerraformState, error) {
+func (c *Client) ListTerraformStates(ctx context.Context, o ListTerraformStatesOptions, opts ...CallOption) ([]api.TerraformState, error) {
 	call := newCall("GET", "/api/terraform/states", opts)
+	o.query(call.query)
 	var out []api.TerraformState
 	if err := c.do(ctx, call, &out); err != nil {
 		return nil, err
@@ -915,6 +1459,8 @@ type ListTokensOptions struct {
 	Ids []string
 	// The size of a page, 1 to 1000. Without it the answer is the whole list.
 	Limit int64
+	// Only these members of each object, separated by commas; without it all.
+	Fields []string
 }
 
 func (o ListTokensOptions) query(q url.Values) {
@@ -926,6 +1472,9 @@ func (o ListTokensOptions) query(q url.Values) {
 	}
 	if o.Limit != 0 {
 		q.Set("limit", fmt.Sprint(o.Limit))
+	}
+	if len(o.Fields) > 0 {
+		q.Set("fields", strings.Join(o.Fields, ","))
 	}
 }
 
@@ -961,6 +1510,8 @@ type ListUsersOptions struct {
 	Ids []string
 	// The size of a page, 1 to 1000. Without it the answer is the whole list.
 	Limit int64
+	// Only these members of each object, separated by commas; without it all.
+	Fields []string
 }
 
 func (o ListUsersOptions) query(q url.Values) {
@@ -978,6 +1529,9 @@ func (o ListUsersOptions) query(q url.Values) {
 	}
 	if o.Limit != 0 {
 		q.Set("limit", fmt.Sprint(o.Limit))
+	}
+	if len(o.Fields) > 0 {
+		q.Set("fields", strings.Join(o.Fields, ","))
 	}
 }
 
@@ -1070,6 +1624,17 @@ func (c *Client) RestoreTerraformStateVersion(ctx context.Context, stateName str
 	return &out, nil
 }
 
+// RevokeSetupKey revokes a setup key: nobody can enrol with it from now on. Machines that did stay.
+// A key that is revoked already stays as it is.
+func (c *Client) RevokeSetupKey(ctx context.Context, setupKeyID string, opts ...CallOption) (*api.SetupKey, error) {
+	call := newCall("POST", "/api/setup-keys/"+url.PathEscape(setupKeyID)+"/revoke", opts)
+	var out api.SetupKey
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
 // SetupInstance creates the owner of the installation and, on request, a first token. Of any number
 // of parallel requests one wins; afterwards the answer is 412 for ever. The answer is never cached.
 func (c *Client) SetupInstance(ctx context.Context, body api.SetupRequest, opts ...CallOption) (*api.SetupResult, error) {
@@ -1099,6 +1664,10 @@ type StreamAgentOptions struct {
 	Serial *int64
 	// The digest of the agent's map, 32 hexadecimal digits; absent when it has none.
 	Digest string
+	// The named features of the agent, separated by commas. The map holds nothing that belongs to a
+	// feature which the agent does not name; absent for an agent of the first version, which has `sets`
+	// alone.
+	Features []string
 	// Whole seconds after which the response ends by itself, for networks that cut or hold long
 	// responses; absent or 0 for one that stays open.
 	Wait int64
@@ -1113,6 +1682,9 @@ func (o StreamAgentOptions) query(q url.Values) {
 	}
 	if o.Digest != "" {
 		q.Set("digest", o.Digest)
+	}
+	if len(o.Features) > 0 {
+		q.Set("features", strings.Join(o.Features, ","))
 	}
 	if o.Wait != 0 {
 		q.Set("wait", fmt.Sprint(o.Wait))
@@ -1161,8 +1733,8 @@ func (c *Client) UpdateAccountSettings(ctx context.Context, body api.AccountSett
 	return &out, nil
 }
 
-// UpdateGroup replaces a group. When `peers` is absent the members stay as they are; an empty list
-// removes them all. The built-in group `All` cannot be changed.
+// UpdateGroup replaces a group. When `peers` or `resources` is absent the members of that kind stay
+// as they are; an empty list removes them all. The built-in group `All` cannot be changed.
 func (c *Client) UpdateGroup(ctx context.Context, groupID string, body api.GroupRequest, opts ...CallOption) (*api.Group, error) {
 	call := newCall("PUT", "/api/groups/"+url.PathEscape(groupID), opts)
 	call.body = body
@@ -1179,6 +1751,39 @@ func (c *Client) UpdateIdentityProvider(ctx context.Context, identityProviderID 
 	call := newCall("PUT", "/api/identity-providers/"+url.PathEscape(identityProviderID), opts)
 	call.body = body
 	var out api.IdentityProvider
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
+// UpdateNetwork replaces the name and the description of a network; its resources and routers stay.
+func (c *Client) UpdateNetwork(ctx context.Context, networkID string, body api.NetworkRequest, opts ...CallOption) (*api.Network, error) {
+	call := newCall("PUT", "/api/networks/"+url.PathEscape(networkID), opts)
+	call.body = body
+	var out api.Network
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
+// UpdateNetworkResource replaces a resource. Its type follows the address.
+func (c *Client) UpdateNetworkResource(ctx context.Context, networkID string, resourceID string, body api.NetworkResourceRequest, opts ...CallOption) (*api.NetworkResource, error) {
+	call := newCall("PUT", "/api/networks/"+url.PathEscape(networkID)+"/resources/"+url.PathEscape(resourceID), opts)
+	call.body = body
+	var out api.NetworkResource
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
+// UpdateNetworkRouter replaces a router.
+func (c *Client) UpdateNetworkRouter(ctx context.Context, networkID string, routerID string, body api.NetworkRouterRequest, opts ...CallOption) (*api.NetworkRouter, error) {
+	call := newCall("PUT", "/api/networks/"+url.PathEscape(networkID)+"/routers/"+url.PathEscape(routerID), opts)
+	call.body = body
+	var out api.NetworkRouter
 	if err := c.do(ctx, call, &out); err != nil {
 		return nil, err
 	}
@@ -1202,6 +1807,17 @@ func (c *Client) UpdatePolicy(ctx context.Context, policyID string, body api.Pol
 	call := newCall("PUT", "/api/policies/"+url.PathEscape(policyID), opts)
 	call.body = body
 	var out api.Policy
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
+// UpdateRoute replaces a route.
+func (c *Client) UpdateRoute(ctx context.Context, routeID string, body api.RouteRequest, opts ...CallOption) (*api.Route, error) {
+	call := newCall("PUT", "/api/routes/"+url.PathEscape(routeID), opts)
+	call.body = body
+	var out api.Route
 	if err := c.do(ctx, call, &out); err != nil {
 		return nil, err
 	}

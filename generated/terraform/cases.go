@@ -28,6 +28,7 @@ type Trial struct {
 	Chosen    bool // the server chooses where the user does not
 	Synthetic bool // known to the provider only
 	Only      bool // of several of which at least one is needed, the only one in a smallest object
+	Lenient   bool // the API takes an empty list for an unset one, which a plan refuses
 	Values    []string
 	Invalid   []string
 	Excludes  []string // attributes that cannot be set beside this one
@@ -103,6 +104,47 @@ var Cases = []Case{
 		},
 	},
 	{
+		Noun: "network", Type: "wattle_network", Plural: "networks", Key: "id", Path: "/api/networks",
+		Kind:   Collection,
+		Lookup: []string{"name"}, Parents: []string{},
+		Setup: "",
+		Needs: []string(nil),
+		Attributes: []Trial{
+			{Name: "description", Default: "\"\"", Values: []string{"\"first\"", "\"second\""}, Invalid: []string{"\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\""}},
+			{Name: "name", Required: true, Values: []string{"\"first\"", "\"second\""}, Invalid: []string{"\"\"", "\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\""}},
+		},
+	},
+	{
+		Noun: "network_resource", Type: "wattle_network_resource", Plural: "network_resources", Key: "id", Path: "/api/networks/{network_id}/resources",
+		Kind:   Collection,
+		Lookup: []string{"name"}, Parents: []string{"network_id"},
+		Setup: "resource \"wattle_group\" \"ref1\" {\n  name = \"ref1\"\n}\n\nresource \"wattle_group\" \"ref2\" {\n  name = \"ref2\"\n}\n\nresource \"wattle_network\" \"ref1\" {\n  name = \"ref1\"\n}\n\nresource \"wattle_network\" \"ref2\" {\n  name = \"ref2\"\n}\n",
+		Needs: []string(nil),
+		Attributes: []Trial{
+			{Name: "address", Required: true, Values: []string{"\"192.0.2.10\"", "\"198.51.100.0/24\""}, Invalid: []string{"\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\"", "\"10.0.0.1/8\"", "\"FD00::1\"", "\"Example.Org.\"", "\"10.0.0.300\""}},
+			{Name: "description", Default: "\"\"", Values: []string{"\"first\"", "\"second\""}, Invalid: []string{"\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\""}},
+			{Name: "enabled", Default: "true", Values: []string{"false"}},
+			{Name: "groups", Default: "[]", Values: []string{"[wattle_group.ref1.id]", "[wattle_group.ref1.id, wattle_group.ref2.id]"}},
+			{Name: "name", Required: true, Values: []string{"\"first\"", "\"second\""}, Invalid: []string{"\"\"", "\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\""}},
+			{Name: "network_id", Required: true, Immutable: true, Values: []string{"wattle_network.ref1.id", "wattle_network.ref2.id"}},
+		},
+	},
+	{
+		Noun: "network_router", Type: "wattle_network_router", Plural: "network_routers", Key: "id", Path: "/api/networks/{network_id}/routers",
+		Kind:   Collection,
+		Lookup: []string(nil), Parents: []string{"network_id"},
+		Setup: "resource \"wattle_network\" \"ref1\" {\n  name = \"ref1\"\n}\n\nresource \"wattle_network\" \"ref2\" {\n  name = \"ref2\"\n}\n\nresource \"wattle_group\" \"ref1\" {\n  name = \"ref1\"\n}\n\nresource \"wattle_group\" \"ref2\" {\n  name = \"ref2\"\n}\n",
+		Needs: []string{"peer"},
+		Attributes: []Trial{
+			{Name: "enabled", Default: "true", Values: []string{"false"}},
+			{Name: "masquerade", Default: "true", Values: []string{"false"}},
+			{Name: "metric", Default: "9999", Values: []string{"2", "3", "1"}, Invalid: []string{"0", "10000"}},
+			{Name: "network_id", Required: true, Immutable: true, Values: []string{"wattle_network.ref1.id", "wattle_network.ref2.id"}},
+			{Name: "peer", Required: true, Values: []string{"\"{{peer:1}}\"", "\"{{peer:2}}\""}, Invalid: []string{"\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\""}, Excludes: []string{"peer_groups"}},
+			{Name: "peer_groups", Lenient: true, Values: []string{"[wattle_group.ref1.id]", "[wattle_group.ref1.id, wattle_group.ref2.id]"}, Invalid: []string{"[]"}, Excludes: []string{"peer"}},
+		},
+	},
+	{
 		Noun: "peer", Type: "wattle_peer", Plural: "peers", Key: "id", Path: "/api/peers",
 		Kind:   Adopted,
 		Lookup: []string{"name", "ip"}, Parents: []string{},
@@ -131,6 +173,28 @@ var Cases = []Case{
 			{Name: "enabled", Default: "true", Values: []string{"false"}},
 			{Name: "name", Required: true, Values: []string{"\"first\"", "\"second\""}, Invalid: []string{"\"\"", "\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\""}},
 			{Name: "rules", Required: true, Values: []string{"{ \"one\" = { destinations = [wattle_group.ref1.id], sources = [wattle_group.ref1.id] } }", "{ \"one\" = { action = \"drop\", bidirectional = false, description = \"first\", destination_resource = { id = \"{{peer:1}}\", type = \"peer\" }, enabled = false, port_ranges = [{ end = 1, start = 1 }], protocol = \"tcp\", source_resource = { id = \"{{peer:1}}\", type = \"peer\" } }, \"two\" = { destinations = [wattle_group.ref1.id], sources = [wattle_group.ref1.id] } }"}, Invalid: []string{"{}"}},
+		},
+	},
+	{
+		Noun: "route", Type: "wattle_route", Plural: "routes", Key: "id", Path: "/api/routes",
+		Kind:   Collection,
+		Lookup: []string{"network_id"}, Parents: []string{},
+		Setup: "resource \"wattle_group\" \"ref1\" {\n  name = \"ref1\"\n}\n\nresource \"wattle_group\" \"ref2\" {\n  name = \"ref2\"\n}\n",
+		Needs: []string{"peer"},
+		Attributes: []Trial{
+			{Name: "access_control_groups", Lenient: true, Values: []string{"[wattle_group.ref1.id]", "[wattle_group.ref1.id, wattle_group.ref2.id]"}, Invalid: []string{"[]"}},
+			{Name: "description", Default: "\"\"", Values: []string{"\"first\"", "\"second\""}, Invalid: []string{"\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\""}},
+			{Name: "domains", Lenient: true, Values: []string{"[\"one.example.org\"]", "[\"one.example.org\", \"*.example.org\"]"}, Invalid: []string{"[]"}, Excludes: []string{"network"}},
+			{Name: "enabled", Default: "true", Values: []string{"false"}},
+			{Name: "groups", Required: true, Values: []string{"[wattle_group.ref1.id]", "[wattle_group.ref1.id, wattle_group.ref2.id]"}, Invalid: []string{"[]"}},
+			{Name: "keep_route", Default: "true", Values: []string{"false"}},
+			{Name: "masquerade", Default: "true", Values: []string{"false"}},
+			{Name: "metric", Default: "9999", Values: []string{"2", "3", "1"}, Invalid: []string{"0", "10000"}},
+			{Name: "network", Required: true, Values: []string{"\"10.10.0.0/16\"", "\"10.11.0.0/16\""}, Invalid: []string{"\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\"", "\"10.0.0.1/8\""}, Excludes: []string{"domains"}},
+			{Name: "network_id", Required: true, Values: []string{"\"first\"", "\"second\""}, Invalid: []string{"\"\"", "\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\""}},
+			{Name: "peer", Required: true, Values: []string{"\"{{peer:1}}\"", "\"{{peer:2}}\""}, Invalid: []string{"\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\""}, Excludes: []string{"peer_groups"}},
+			{Name: "peer_groups", Lenient: true, Values: []string{"[wattle_group.ref1.id]", "[wattle_group.ref1.id, wattle_group.ref2.id]"}, Invalid: []string{"[]"}, Excludes: []string{"peer"}},
+			{Name: "skip_auto_apply", Default: "false", Values: []string{"true"}},
 		},
 	},
 	{

@@ -141,7 +141,7 @@ func dataSchemaOfGroup() datasource.Schema {
 			},
 			"resources": datasource.SetAttribute{
 				Computed:            true,
-				MarkdownDescription: "The network resources in the group.",
+				MarkdownDescription: "All network resources in the group. Absent, they stay as they are; an empty list takes all out. A resource names its groups too: both are the same edges. Refers to a [network resource](network_resource.md).",
 				ElementType:         types.StringType,
 			},
 			"resources_count": datasource.Int64Attribute{
@@ -186,7 +186,7 @@ func listSchemaOfGroup() datasource.Schema {
 				},
 				"resources": datasource.SetAttribute{
 					Computed:            true,
-					MarkdownDescription: "The network resources in the group.",
+					MarkdownDescription: "All network resources in the group. Absent, they stay as they are; an empty list takes all out. A resource names its groups too: both are the same edges. Refers to a [network resource](network_resource.md).",
 					ElementType:         types.StringType,
 				},
 				"resources_count": datasource.Int64Attribute{
@@ -213,7 +213,11 @@ func flattenGroupData(ctx context.Context, o *api.Group, m *GroupDataModel, d *d
 		m.Peers = types.SetNull(types.StringType)
 	}
 	m.PeersCount = types.Int64Value(int64(o.PeersCount))
-	m.Resources = types.SetValueMust(types.StringType, textValues(o.Resources, func(x api.ResourceReference) string { return x.Id }))
+	if v := o.Resources; len(v) > 0 {
+		m.Resources = types.SetValueMust(types.StringType, textValues(v, func(x api.ResourceReference) string { return x.Id }))
+	} else {
+		m.Resources = types.SetNull(types.StringType)
+	}
 	m.ResourcesCount = types.Int64Value(int64(o.ResourcesCount))
 	m.Version = types.Int64Value(o.Version)
 }
@@ -262,6 +266,14 @@ var nounGroup = &Noun{
 	},
 	Delete: func(ctx context.Context, c *sdk.Client, ids []string, opts ...sdk.CallOption) error {
 		return c.DeleteGroup(ctx, ids[0], opts...)
+	},
+	Referrers: func(ctx context.Context, c *sdk.Client, ids []string, opts ...sdk.CallOption) ([]Referrer, error) {
+		out := []Referrer{}
+		list, err := c.ListGroupReferrers(ctx, ids[0], sdk.ListGroupReferrersOptions{}, opts...)
+		for _, r := range list {
+			out = append(out, Referrer{r.Type, r.Id, r.Name, r.Field})
+		}
+		return out, err
 	},
 	List: func(ctx context.Context, c *sdk.Client, ids []string, opts ...sdk.CallOption) iter.Seq2[any, error] {
 		return erased(c.Groups(ctx, sdk.ListGroupsOptions{}, opts...))

@@ -16,6 +16,7 @@ import (
 	"github.com/wattlenet/wattle/generated/api"
 	"github.com/wattlenet/wattle/generated/sdk"
 	"iter"
+	"strconv"
 )
 
 // GroupMembershipModel is what Terraform holds.
@@ -60,11 +61,13 @@ func flattenGroupMembership(ctx context.Context, o *api.GroupMembership, m *Grou
 type GroupMembershipDataModel struct {
 	GroupId types.String `tfsdk:"group_id"`
 	PeerId  types.String `tfsdk:"peer_id"`
+	Version types.Int64  `tfsdk:"version"`
 }
 
 var groupMembershipDataTypes = map[string]attr.Type{
 	"group_id": types.StringType,
 	"peer_id":  types.StringType,
+	"version":  types.Int64Type,
 }
 
 func dataSchemaOfGroupMembership() datasource.Schema {
@@ -80,6 +83,10 @@ func dataSchemaOfGroupMembership() datasource.Schema {
 				Computed:            true,
 				MarkdownDescription: "The id of the peer. At most 64 characters. Refers to a [peer](peer.md).",
 				Validators:          []validator.String{stringvalidator.UTF8LengthBetween(1, 64)},
+			},
+			"version": datasource.Int64Attribute{
+				Computed:            true,
+				MarkdownDescription: "Always 1, since an edge is there or it is not; the ETag.",
 			},
 		},
 	}
@@ -102,6 +109,10 @@ func listSchemaOfGroupMembership() datasource.Schema {
 					Computed:            true,
 					MarkdownDescription: "The id of the peer. Refers to a [peer](peer.md).",
 				},
+				"version": datasource.Int64Attribute{
+					Computed:            true,
+					MarkdownDescription: "Always 1, since an edge is there or it is not; the ETag.",
+				},
 			}}},
 		},
 	}
@@ -110,6 +121,7 @@ func listSchemaOfGroupMembership() datasource.Schema {
 func flattenGroupMembershipData(ctx context.Context, o *api.GroupMembership, m *GroupMembershipDataModel, d *diag.Diagnostics) {
 	_, _ = ctx, d
 	m.PeerId = types.StringValue(o.PeerId)
+	m.Version = types.Int64Value(o.Version)
 }
 
 // nounGroupMembership describes wattle_group_membership.
@@ -159,6 +171,9 @@ var nounGroupMembership = &Noun{
 		return out
 	},
 	ID: func(object any) string { return object.(*api.GroupMembership).PeerId },
+	Revision: func(object any) string {
+		return strconv.Quote(strconv.FormatInt(object.(*api.GroupMembership).Revision(), 10))
+	},
 }
 
 func createGroupMembership(ctx context.Context, c *sdk.Client, ids []string, model any, d *diag.Diagnostics, opts ...sdk.CallOption) (any, error) {

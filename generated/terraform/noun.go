@@ -75,6 +75,9 @@ type Noun struct {
 	Delete func(ctx context.Context, c *sdk.Client, ids []string, opts ...sdk.CallOption) error
 	List   func(ctx context.Context, c *sdk.Client, ids []string, opts ...sdk.CallOption) iter.Seq2[any, error]
 
+	// Referrers is what refers to an object; nil when the server does not tell.
+	Referrers func(ctx context.Context, c *sdk.Client, ids []string, opts ...sdk.CallOption) ([]Referrer, error)
+
 	// Render makes the object of a rendered noun out of a data model.
 	Render func(ctx context.Context, c *sdk.Client, ids []string, model any, d *diag.Diagnostics, opts ...sdk.CallOption) (object any, err error)
 
@@ -108,6 +111,21 @@ type Renamed struct {
 	Steps     []string
 	From, Now string
 }
+
+// A Referrer is an object that refers to another one: its noun, and the field
+// that does.
+type Referrer struct{ Type, ID, Name, Field string }
+
+// An Action is an operation that Terraform runs when it is told to.
+type Action struct {
+	Name        string      // revoke_setup_key
+	Description string      // Markdown
+	Parameters  []Parameter // the ids of its path, in order
+	Run         func(ctx context.Context, c *sdk.Client, ids []string) error
+}
+
+// A Parameter is an argument of an action.
+type Parameter struct{ Name, Description string }
 
 // A Filter is a query parameter of a list.
 type Filter struct {

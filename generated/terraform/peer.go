@@ -627,6 +627,14 @@ var nounPeer = &Noun{
 	Delete: func(ctx context.Context, c *sdk.Client, ids []string, opts ...sdk.CallOption) error {
 		return c.DeletePeer(ctx, ids[0], opts...)
 	},
+	Referrers: func(ctx context.Context, c *sdk.Client, ids []string, opts ...sdk.CallOption) ([]Referrer, error) {
+		out := []Referrer{}
+		list, err := c.ListPeerReferrers(ctx, ids[0], sdk.ListPeerReferrersOptions{}, opts...)
+		for _, r := range list {
+			out = append(out, Referrer{r.Type, r.Id, r.Name, r.Field})
+		}
+		return out, err
+	},
 	List: func(ctx context.Context, c *sdk.Client, ids []string, opts ...sdk.CallOption) iter.Seq2[any, error] {
 		return erased(c.Peers(ctx, sdk.ListPeersOptions{}, opts...))
 	},

@@ -287,17 +287,17 @@ func schemaOfPolicy() schema.Schema {
 						},
 						"destination_resource": schema.SingleNestedAttribute{
 							Optional:            true,
-							MarkdownDescription: "The single peer that may be reached.",
+							MarkdownDescription: "The single peer or network resource that may be reached.",
 							Attributes: map[string]schema.Attribute{
 								"id": schema.StringAttribute{
 									Required:            true,
-									MarkdownDescription: "The id of the peer. At most 64 characters. Refers to a [peer](peer.md).",
+									MarkdownDescription: "The id of the peer or of the network resource. At most 64 characters. Refers to a [peer](peer.md).",
 									Validators:          []validator.String{stringvalidator.UTF8LengthBetween(1, 64)},
 								},
 								"type": schema.StringAttribute{
 									Required:            true,
-									MarkdownDescription: "What the id names. One of `peer`.",
-									Validators:          []validator.String{stringvalidator.OneOf("peer")},
+									MarkdownDescription: "What the id names: a peer, or a network resource whose address is a host, a subnet or a domain. One of `peer`, `host`, `subnet`, `domain`.",
+									Validators:          []validator.String{stringvalidator.OneOf("peer", "host", "subnet", "domain")},
 								},
 							},
 						},
@@ -347,17 +347,17 @@ func schemaOfPolicy() schema.Schema {
 						},
 						"source_resource": schema.SingleNestedAttribute{
 							Optional:            true,
-							MarkdownDescription: "The single peer that may open traffic.",
+							MarkdownDescription: "The single peer or network resource that may open traffic.",
 							Attributes: map[string]schema.Attribute{
 								"id": schema.StringAttribute{
 									Required:            true,
-									MarkdownDescription: "The id of the peer. At most 64 characters. Refers to a [peer](peer.md).",
+									MarkdownDescription: "The id of the peer or of the network resource. At most 64 characters. Refers to a [peer](peer.md).",
 									Validators:          []validator.String{stringvalidator.UTF8LengthBetween(1, 64)},
 								},
 								"type": schema.StringAttribute{
 									Required:            true,
-									MarkdownDescription: "What the id names. One of `peer`.",
-									Validators:          []validator.String{stringvalidator.OneOf("peer")},
+									MarkdownDescription: "What the id names: a peer, or a network resource whose address is a host, a subnet or a domain. One of `peer`, `host`, `subnet`, `domain`.",
+									Validators:          []validator.String{stringvalidator.OneOf("peer", "host", "subnet", "domain")},
 								},
 							},
 						},
@@ -368,7 +368,7 @@ func schemaOfPolicy() schema.Schema {
 							Validators:          []validator.Set{setvalidator.SizeAtLeast(1), setvalidator.SizeAtMost(256), setvalidator.ValueStringsAre(stringvalidator.UTF8LengthBetween(1, 255))},
 						},
 					},
-					Validators: []validator.Object{either{names: []string{"sources", "source_resource"}, least: 1}, either{names: []string{"destinations", "destination_resource"}, least: 1}, either{names: []string{"authorized_groups", "ports", "port_ranges"}}},
+					Validators: []validator.Object{either{names: []string{"sources", "source_resource"}, least: 1}, either{names: []string{"destinations", "destination_resource"}, least: 1}, either{names: []string{"ports", "authorized_groups", "port_ranges"}}},
 				},
 				Validators: []validator.Map{mapvalidator.SizeAtLeast(1), mapvalidator.SizeAtMost(64)},
 			},
@@ -602,15 +602,15 @@ func dataSchemaOfPolicy() datasource.Schema {
 						},
 						"destination_resource": datasource.SingleNestedAttribute{
 							Computed:            true,
-							MarkdownDescription: "The single peer that may be reached.",
+							MarkdownDescription: "The single peer or network resource that may be reached.",
 							Attributes: map[string]datasource.Attribute{
 								"id": datasource.StringAttribute{
 									Computed:            true,
-									MarkdownDescription: "The id of the peer. Refers to a [peer](peer.md).",
+									MarkdownDescription: "The id of the peer or of the network resource. Refers to a [peer](peer.md).",
 								},
 								"type": datasource.StringAttribute{
 									Computed:            true,
-									MarkdownDescription: "What the id names.",
+									MarkdownDescription: "What the id names: a peer, or a network resource whose address is a host, a subnet or a domain.",
 								},
 							},
 						},
@@ -654,15 +654,15 @@ func dataSchemaOfPolicy() datasource.Schema {
 						},
 						"source_resource": datasource.SingleNestedAttribute{
 							Computed:            true,
-							MarkdownDescription: "The single peer that may open traffic.",
+							MarkdownDescription: "The single peer or network resource that may open traffic.",
 							Attributes: map[string]datasource.Attribute{
 								"id": datasource.StringAttribute{
 									Computed:            true,
-									MarkdownDescription: "The id of the peer. Refers to a [peer](peer.md).",
+									MarkdownDescription: "The id of the peer or of the network resource. Refers to a [peer](peer.md).",
 								},
 								"type": datasource.StringAttribute{
 									Computed:            true,
-									MarkdownDescription: "What the id names.",
+									MarkdownDescription: "What the id names: a peer, or a network resource whose address is a host, a subnet or a domain.",
 								},
 							},
 						},
@@ -729,15 +729,15 @@ func listSchemaOfPolicy() datasource.Schema {
 							},
 							"destination_resource": datasource.SingleNestedAttribute{
 								Computed:            true,
-								MarkdownDescription: "The single peer that may be reached.",
+								MarkdownDescription: "The single peer or network resource that may be reached.",
 								Attributes: map[string]datasource.Attribute{
 									"id": datasource.StringAttribute{
 										Computed:            true,
-										MarkdownDescription: "The id of the peer. Refers to a [peer](peer.md).",
+										MarkdownDescription: "The id of the peer or of the network resource. Refers to a [peer](peer.md).",
 									},
 									"type": datasource.StringAttribute{
 										Computed:            true,
-										MarkdownDescription: "What the id names.",
+										MarkdownDescription: "What the id names: a peer, or a network resource whose address is a host, a subnet or a domain.",
 									},
 								},
 							},
@@ -781,15 +781,15 @@ func listSchemaOfPolicy() datasource.Schema {
 							},
 							"source_resource": datasource.SingleNestedAttribute{
 								Computed:            true,
-								MarkdownDescription: "The single peer that may open traffic.",
+								MarkdownDescription: "The single peer or network resource that may open traffic.",
 								Attributes: map[string]datasource.Attribute{
 									"id": datasource.StringAttribute{
 										Computed:            true,
-										MarkdownDescription: "The id of the peer. Refers to a [peer](peer.md).",
+										MarkdownDescription: "The id of the peer or of the network resource. Refers to a [peer](peer.md).",
 									},
 									"type": datasource.StringAttribute{
 										Computed:            true,
-										MarkdownDescription: "What the id names.",
+										MarkdownDescription: "What the id names: a peer, or a network resource whose address is a host, a subnet or a domain.",
 									},
 								},
 							},

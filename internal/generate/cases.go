@@ -23,9 +23,9 @@ type conformance struct {
 
 // trial is one attribute: values that are right and values that are wrong, as HCL.
 type trial struct {
-	Name, Default                                                  string
-	Required, Immutable, OptIn, WriteOnly, Chosen, Synthetic, Only bool
-	Values, Invalid, Excludes                                      []string
+	Name, Default                                                           string
+	Required, Immutable, OptIn, WriteOnly, Chosen, Synthetic, Only, Lenient bool
+	Values, Invalid, Excludes                                               []string
 }
 
 // emitCases writes the conformance cases: data, derived from type, enum,
@@ -59,6 +59,7 @@ func (m *model) conformance(n *noun) conformance {
 		}
 		t.Values = a.values(refs, t.Default)
 		t.Invalid = a.invalid()
+		t.Lenient = a.Elem != nil && a.schema != nil && isNullable(a.schema) && !a.OptIn
 		if value, given := n.exampleValue(a); given {
 			t.Default, t.Required, t.Values = "", value != "", nil
 			if t.Required {
@@ -348,6 +349,10 @@ func (a *attribute) texts(r *references, s *openapi3.Schema) []string {
 		return []string{`"10.10.0.0/16"`, `"10.11.0.0/16"`}
 	case "hostname":
 		return []string{`"one.example.org"`, `"two.example.org"`}
+	case "domain":
+		return []string{`"one.example.org"`, `"*.example.org"`}
+	case "destination":
+		return []string{`"192.0.2.10"`, `"198.51.100.0/24"`}
 	case "uri":
 		return []string{`"https://one.example.org"`, `"https://two.example.org"`}
 	case "date-time":
@@ -392,7 +397,8 @@ func (a *attribute) invalid() []string {
 			out = append(out, strconv.Quote(strings.Repeat("x", int(*s.MaxLength)+1)))
 		}
 		out = append(out, map[string][]string{
-			"ipv4": {`"100.64.0.01"`, `"fd00::1"`}, "cidr": {`"10.0.0.1/8"`}, "hostname": {`"Example.Org."`}, "ipv6": {`"FD00::1"`},
+			"ipv4": {`"100.64.0.01"`, `"fd00::1"`}, "cidr": {`"10.0.0.1/8"`}, "hostname": {`"Example.Org."`}, "domain": {`"*.Example.Org"`},
+			"destination": {`"10.0.0.1/8"`, `"FD00::1"`, `"Example.Org."`, `"10.0.0.300"`}, "ipv6": {`"FD00::1"`},
 		}[s.Format]...)
 	case "set", "list":
 		if s.MinItems > 0 {

@@ -86,6 +86,9 @@ func (p *nounPage) operations() {
 	if p.Delete != nil && p.Resource != nil {
 		p.f("Delete: func(ctx context.Context, c *sdk.Client, ids []string, opts ...sdk.CallOption) error {\nreturn c.%s(ctx, %sopts...)\n},", p.Delete.ID, idArguments(p.Delete))
 	}
+	if p.Referrers != nil {
+		p.referrers()
+	}
 	if p.List == nil {
 		return
 	}
@@ -98,6 +101,17 @@ func (p *nounPage) operations() {
 	} else {
 		p.f("List: func(ctx context.Context, c *sdk.Client, ids []string, opts ...sdk.CallOption) iter.Seq2[any, error] {\nreturn whole(c.%s(ctx, %s%sopts...))\n},", p.List.ID, idArguments(p.List), options)
 	}
+}
+
+// referrers writes the list of what refers to an object, all pages of it.
+func (p *nounPage) referrers() {
+	options := ""
+	if p.Referrers.HasOptions() {
+		options = "sdk." + p.Referrers.ID + "Options{}, "
+	}
+	p.f("Referrers: func(ctx context.Context, c *sdk.Client, ids []string, opts ...sdk.CallOption) ([]Referrer, error) {\nout := []Referrer{}")
+	p.f("list, err := c.%s(ctx, %s%sopts...)", p.Referrers.ID, idArguments(p.Referrers), options)
+	p.f("for _, r := range list {\nout = append(out, Referrer{r.Type, r.Id, r.Name, r.Field})\n}\nreturn out, err\n},")
 }
 
 // rendered writes the operation of a rendered noun: arguments in, object out.

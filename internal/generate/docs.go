@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
+	"io/fs"
 	"slices"
 	"strings"
 
@@ -11,7 +13,11 @@ import (
 // emitDocs writes the registry pages: Markdown with an example, every
 // attribute with what holds for it, and how to import.
 func emitDocs(files tree, m *model) error {
-	files["docs/index.md"] = []byte(m.indexPage())
+	tasks, err := guideList()
+	if err != nil {
+		return err
+	}
+	files["docs/index.md"] = []byte(m.indexPage(tasks))
 	for _, n := range m.Nouns {
 		if n.Resource != nil {
 			files["docs/resources/"+n.Name+".md"] = []byte(m.resourcePage(n))
@@ -19,10 +25,35 @@ func emitDocs(files tree, m *model) error {
 		files["docs/data-sources/"+n.Name+".md"] = []byte(m.dataPage(n))
 		if n.List != nil {
 			files["docs/data-sources/"+n.Plural+".md"] = []byte(m.listPage(n))
+			if n.Resource != nil {
+				files["docs/list-resources/"+n.Name+".md"] = []byte(m.queryPage(n))
+			}
 		}
 		if len(n.Secrets) > 0 && n.Resource != nil {
 			files["docs/ephemeral-resources/"+n.Name+".md"] = []byte(m.ephemeralPage(n))
 		}
+	}
+	for _, a := range m.Actions {
+		files["docs/actions/"+a.Name+".md"] = []byte(m.actionPage(a))
+	}
+	return pages(files, m.Provider)
+}
+
+// pages copies what the provider's own code documents by hand: functions, and
+// data sources of no noun.
+func pages(files tree, provider string) error {
+	err := fs.WalkDir(staticFiles, "static/pages", func(path string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
+			return err
+		}
+		raw, err := staticFiles.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		return files.put("docs"+strings.TrimPrefix(path, "static/pages"), bytes.ReplaceAll(raw, []byte("{{PROVIDER}}"), []byte(provider)))
+	})
+	if err != nil {
+		return fmt.Errorf("copy the pages: %w", err)
 	}
 	return nil
 }
@@ -57,7 +88,7 @@ func code(b *strings.Builder, language, text string) {
 	fmt.Fprintf(b, "\n```%s\n%s\n```\n", language, strings.TrimSpace(text))
 }
 
-func (m *model) indexPage() string {
+func (m *model) indexPage(tasks string) string {
 	b := page(m.Provider, "Provider", "Declares a WireGuard mesh network. Without arguments the provider reads the environment, then the credentials profile that `wattle-server up` wrote.")
 	code(b, "terraform", fmt.Sprintf("terraform {\n  required_providers {\n    %s = {\n      source = \"wattlenet/wattle\"\n    }\n  }\n}\n\nprovider %q {}", m.Provider, m.Provider))
 	b.WriteString("\n## Resources\n\n")
@@ -66,6 +97,7 @@ func (m *model) indexPage() string {
 			fmt.Fprintf(b, "- [`%s`](resources/%s.md): %s\n", n.Type, n.Name, oneline(n.Doc))
 		}
 	}
+	b.WriteString(tasks)
 	b.WriteString("\n## Schema\n\n### Optional\n\n")
 	for _, row := range [][2]string{
 		{"account", "Id of an account other than the token's own. Else `WATTLE_ACCOUNT`."},
@@ -176,6 +208,20 @@ func (m *model) listPage(n *noun) string {
 		block = "{\n" + args.String() + "}"
 	}
 	code(b, "terraform", fmt.Sprintf("data \"%s_%s\" \"all\" %s\n", m.Provider, n.Plural, block))
+	list := n.listArguments()
+	element := &attribute{Kind: "object", Struct: n.Go}
+	for _, a := range n.Data {
+		read := *a
+		read.Mode = computed
+		element.Fields = append(element.Fields, &read)
+	}
+	list = append(list, &attribute{Name: n.Plural, Kind: "list", Mode: computed, Elem: element, Description: "What was found, in the order of creation."})
+	schemaSection(b, list, dataFlavour)
+	return b.String()
+}
+
+// listArguments are the parents and the filters of a list.
+func (n *noun) listArguments() []*attribute {
 	list := slices.Clone(n.Parents)
 	for _, q := range n.filters() {
 		kind := map[string]string{"int64": "int64", "bool": "bool", "set": "set"}[q.FilterType()]
@@ -188,14 +234,33 @@ func (m *model) listPage(n *noun) string {
 		}
 		list = append(list, a)
 	}
-	element := &attribute{Kind: "object", Struct: n.Go}
-	for _, a := range n.Data {
-		read := *a
-		read.Mode = computed
-		element.Fields = append(element.Fields, &read)
+	return list
+}
+
+// queryPage is about the list resource, which finds what no configuration
+// manages yet.
+func (m *model) queryPage(n *noun) string {
+	b := page(n.Type, "List Resource", fmt.Sprintf("Finds %s that no configuration manages yet, and writes their import blocks. %s", spaced(n.Plural), n.Doc))
+	b.WriteString("\n## Example Usage\n\nIn a file such as `find.tfquery.hcl`, with Terraform 1.14 or newer:\n")
+	config := ""
+	for _, p := range n.Parents {
+		config += fmt.Sprintf("    %s = %q\n", p.Name, strings.ToUpper(p.Name))
 	}
-	list = append(list, &attribute{Name: n.Plural, Kind: "list", Mode: computed, Elem: element, Description: "What was found, in the order of creation."})
-	schemaSection(b, list, dataFlavour)
+	if config != "" {
+		config = "  config {\n" + config + "  }\n"
+	}
+	code(b, "terraform", string(hclwrite.Format(fmt.Appendf(nil, "list %q \"all\" {\n  provider = %s\n%s}\n", n.Type, m.Provider, config))))
+	b.WriteString("\nShow what is there, and write configuration and import blocks:\n")
+	code(b, "shell", "terraform query\nterraform query -generate-config-out=found.tf")
+	list := n.listArguments()
+	for _, a := range list {
+		if a.Kind == "set" { // a list block has no sets
+			a.Kind = "list"
+		}
+	}
+	if len(list) > 0 {
+		schemaSection(b, list, dataFlavour)
+	}
 	return b.String()
 }
 

@@ -45,7 +45,8 @@ func lint(d *document) error {
 
 type linter struct {
 	reporter
-	known []string // names of nouns
+	known   []string // names of nouns
+	actions []string // names of actions so far
 }
 
 var (
@@ -101,6 +102,9 @@ func (l *linter) operations() {
 			l.described(at, method+" "+path, op.Description)
 			l.permission(at, op)
 			l.conditions(at, path, method, item, op)
+			if ext, ok := op.Extensions["x-terraform-action"].(map[string]any); ok {
+				l.lintAction(at, method, ext, op.RequestBody != nil)
+			}
 			for i, p := range op.Parameters {
 				if p.Ref == "" {
 					l.described(at+"/parameters/"+itoa(i), "parameter "+p.Value.Name, p.Value.Description)
@@ -239,7 +243,7 @@ func (l *linter) array(at, what string, s *openapi3.Schema) {
 	}
 }
 
-var knownFormats = []string{"", "ipv4", "ipv6", "ip", "cidr", "hostname", "uri", "email", "date-time", "int32", "int64", "uint32", "float", "double", "byte", "binary"}
+var knownFormats = []string{"", "ipv4", "ipv6", "ip", "cidr", "hostname", "domain", "destination", "uri", "email", "date-time", "int32", "int64", "uint32", "float", "double", "byte", "binary"}
 
 // spelling is R5.
 func (l *linter) spelling(at, what string, s *openapi3.Schema) {

@@ -42,7 +42,7 @@ func refuse(t *testing.T, text string) []finding {
 		t.Fatal(err)
 	}
 	for line := range strings.SplitSeq(f.Error(), "\n") {
-		if !regexp.MustCompile(`^library\.yaml:\d+:\d+: (R\d+|noun): .+`).MatchString(line) {
+		if !regexp.MustCompile(`^library\.yaml:\d+:\d+: (R\d+|noun|action): .+`).MatchString(line) {
 			t.Errorf("finding %q is not file:line:column: rule: text", line)
 		}
 	}
@@ -99,6 +99,11 @@ func TestRefusals(t *testing.T) {
 		{"R12 flatten of nothing", "description: What the library and the vendor agreed.\n      x-terraform: {flatten: true}\n      minProperties: 1\n      properties:", "description: What the library and the vendor agreed.\n      x-terraform: {flatten: true}\n      additionalProperties:", "R12", "nothing to flatten", ""},
 		{"R1 minProperties above one", "minProperties: 1", "minProperties: 2", "R1", "only minProperties: 1 is known", "minProperties: 2"},
 		{"R1 minProperties of what is always there", "discount: {type: [integer, \"null\"]", "discount: {type: [integer]", "R1", "stands in minProperties and must be nullable", ""},
+		{"R12 action with a word that means nothing", "x-terraform-action: {name: dismiss_vendor}", "x-terraform-action: {name: dismiss_vendor, kind: x}", "R12", "kind is no word of x-terraform-action", "x-terraform-action: {"},
+		{"action without a name", "x-terraform-action: {name: dismiss_vendor}", "x-terraform-action: {}", "action", "needs a name", "x-terraform-action: {}"},
+		{"action that only reads", "operationId: getVendor\n", "operationId: getVendor\n      x-terraform-action: {name: look_at_vendor}\n", "action", "only reads", "x-terraform-action: {name: look"},
+		{"action with a body", "x-permission: vendor:create\n", "x-permission: vendor:create\n      x-terraform-action: {name: hire_vendor}\n", "action", "needs a body", "x-terraform-action: {name: hire"},
+		{"two actions of a name", "x-permission: book:delete\n", "x-permission: book:delete\n      x-terraform-action: {name: dismiss_vendor}\n", "action", "names another action already", ""},
 		{"noun without a path", "path: /api/vendors, ", "", "noun", "needs name and path", "x-terraform-resource: {name: vendor"},
 		{"noun with a path that is not there", "path: /api/vendors, ", "path: /api/sellers, ", "noun", "is not in the contract", "path: /api/sellers"},
 		{"singleton with DELETE", "    patch:\n      operationId: updateHouseRules", "    delete:\n      operationId: deleteHouseRules\n      description: Removes the rules.\n      x-permission: house_rules:delete\n      responses:\n        \"200\": {description: Gone.}\n    patch:\n      operationId: updateHouseRules", "noun", "has no place", "delete:\n      operationId: deleteHouseRules"},

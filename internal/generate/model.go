@@ -25,6 +25,7 @@ type model struct {
 	Params     []*body // query and header parameters of operations
 	Versions   []versioned
 	Nouns      []*noun
+	Actions    []*action
 }
 
 // operation is one method on one path.
@@ -92,6 +93,7 @@ func newModel(c config, doc *document, types *goTypes) (*model, error) {
 		return nil, err
 	}
 	m.Nouns = nouns
+	m.Actions = newActions(m)
 	return m, nil
 }
 

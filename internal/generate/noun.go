@@ -40,6 +40,7 @@ type noun struct {
 	Create, Read   *operation
 	Update, Delete *operation
 	List           *operation
+	Referrers      *operation // what refers to an object; nil where nobody can ask
 	Resource       []*attribute // sorted by name
 	Data           []*attribute
 	Secrets        []*attribute // secret: create
@@ -149,6 +150,7 @@ func (m *model) findOperations(r *reporter, n *noun) bool {
 			want["PUT "+n.ItemPath], want["DELETE "+n.ItemPath] = &n.Update, &n.Delete
 			forbidden = []string{"POST " + n.Path}
 		}
+		n.Referrers = at(n.ItemPath+"/referrers", http.MethodGet)
 		forbidden = append(forbidden, "PATCH "+n.ItemPath, "PATCH "+n.Path, "PUT "+n.Path, "DELETE "+n.Path)
 	}
 	for _, key := range slices.Sorted(maps.Keys(want)) {

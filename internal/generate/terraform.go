@@ -23,6 +23,9 @@ func emitTerraform(files tree, m *model) error {
 			return err
 		}
 	}
+	if err := files.template("terraform/actions.go", "actions.go.tmpl", m); err != nil {
+		return err
+	}
 	if err := emitCases(files, m); err != nil {
 		return err
 	}

@@ -63,6 +63,10 @@ func (c *change) apply(op api.MapOp) error {
 		return c.patchSet(op.Set, op.Add, op.Remove)
 	case api.MapOpOpSetRemove:
 		return c.removeSet(op.Set)
+	case api.MapOpOpRouteUpsert:
+		return c.upsertRoute(op.Route)
+	case api.MapOpOpRouteRemove:
+		return c.removeRoute(op.Id)
 	case api.MapOpOpRuleUpsert:
 		return c.upsertRule(op.Rule)
 	case api.MapOpOpRuleRemove:
@@ -180,8 +184,13 @@ func (c *change) removeSet(id *string) error {
 		return fmt.Errorf("no set %s is known", *id)
 	}
 	for _, rule := range c.Rules {
-		if inbound(rule) && rule.Source == *id || outbound(rule) && rule.Destination == *id {
+		if slices.Contains(setsOf(rule), *id) {
 			return fmt.Errorf("the rule %s still names the set %s", rule.Id, *id)
+		}
+	}
+	for _, route := range c.Routes {
+		if slices.Contains(setsOfRoute(route), *id) {
+			return fmt.Errorf("the route %s still names the set %s", route.Id, *id)
 		}
 	}
 	delete(c.Sets, *id)
@@ -236,13 +245,12 @@ func (m *Map) checkRule(r api.CompiledRule) error {
 			return fmt.Errorf("the rule %s names no ports with %d to %d", r.Id, ports.Start, ports.End)
 		}
 	}
-	if _, known := m.Sets[r.Source]; inbound(r) && !known {
-		return fmt.Errorf("the rule %s names the unknown set %s", r.Id, r.Source)
+	for _, set := range setsOf(r) {
+		if _, known := m.Sets[set]; !known {
+			return fmt.Errorf("the rule %s names the unknown set %s", r.Id, set)
+		}
 	}
-	if _, known := m.Sets[r.Destination]; outbound(r) && !known {
-		return fmt.Errorf("the rule %s names the unknown set %s", r.Id, r.Destination)
-	}
-	return nil
+	return m.checkRouted(r)
 }
 
 func (m *Map) knowsAll(set *roaring.Bitmap) error {

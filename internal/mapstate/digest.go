@@ -11,7 +11,7 @@ import (
 )
 
 // A Digest is the sum, modulo 2^128, of the hashes of the items of a map: one for each peer entry, each member of each
-// set, each rule and the peer's own view. It does not depend on order, and an item comes or goes with one addition.
+// set, each rule, each route and the peer's own view. It does not depend on order, and an item comes or goes with one addition.
 // It finds mistakes; it is no protection against an attacker. The zero value is the digest of nothing.
 //
 // The hash of an item is the first 16 bytes of SHA-256 over a letter for its kind and its fields: text as length
@@ -72,7 +72,29 @@ func HashRule(r api.CompiledRule) Digest {
 			i = i.number(uint32(ports.Start)).number(uint32(ports.End))
 		}
 	}
+	if end := routedEnd(r); end != "" {
+		i = i.text(string(end))
+	}
 	return i.sum()
+}
+
+// HashRoute is the hash of a route.
+func HashRoute(r api.CompiledRoute) Digest {
+	i := newItem('t').text(r.Id, string(r.Role), r.Network, r.Name).
+		flags(valueOf(r.Masquerade), valueOf(r.KeepRoute), valueOf(r.SkipAutoApply)).
+		text(valueOf(r.Prefix)).number(uint32(len(valueOf(r.Domains)))).text(valueOf(r.Domains)...)
+	for _, router := range valueOf(r.Routers) {
+		i = i.text(router.Set).number(uint32(router.Metric))
+	}
+	return i.sum()
+}
+
+// valueOf reads an optional field; absent is the zero value.
+func valueOf[T any](field *T) (value T) {
+	if field != nil {
+		value = *field
+	}
+	return value
 }
 
 // HashSelf is the hash of a peer's own view.
@@ -96,6 +118,17 @@ func newItem(kind byte) item {
 
 func (i item) number(n uint32) item {
 	return item{binary.BigEndian.AppendUint32(i.bytes, n)}
+}
+
+// flags is a number with a bit for each.
+func (i item) flags(flags ...bool) item {
+	var n uint32
+	for at, set := range flags {
+		if set {
+			n |= 1 << at
+		}
+	}
+	return i.number(n)
 }
 
 func (i item) text(fields ...string) item {

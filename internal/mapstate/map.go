@@ -9,7 +9,8 @@
 //	              │ no              │ dangling        │ no
 //	              └────────> error, Map as before <───┘
 //
-// In a map rules name sets and sets name peers by ordinal; nothing names what is not there, at no step of a delta.
+// In a map rules name sets and routes, routes name sets, and sets name peers by ordinal; nothing names what is not there,
+// at no step of a delta.
 package mapstate
 
 import (
@@ -40,16 +41,22 @@ type Map struct {
 	// Rules holds the compiled rules by their id. Of a rule with direction in only the source set is in Sets, of one
 	// with direction out only the destination set; the peer itself stands at the other end.
 	Rules map[string]api.CompiledRule
+	// Routes holds the routes that the peer uses or serves by their id. A rule with a route at one end is about the
+	// traffic of that route.
+	Routes map[string]api.CompiledRoute
 
 	digest Digest
 }
+
+// Features names what agents with this package understand of a map, for the request of a stream.
+func Features() []string { return []string{"sets", "routes"} }
 
 // New returns an empty map for self.
 func New(epoch string, serial int64, self api.SelfView) *Map {
 	return &Map{
 		Epoch: epoch, Serial: serial, Self: self,
 		Peers: map[uint32]api.PeerEntry{}, Sets: map[string]*roaring.Bitmap{}, Rules: map[string]api.CompiledRule{},
-		digest: HashSelf(self),
+		Routes: map[string]api.CompiledRoute{}, digest: HashSelf(self),
 	}
 }
 
@@ -64,7 +71,7 @@ func (m *Map) Position() api.MapPosition {
 // Clone returns a copy that shares nothing that changes.
 func (m *Map) Clone() *Map {
 	clone := *m
-	clone.Peers, clone.Rules = maps.Clone(m.Peers), maps.Clone(m.Rules)
+	clone.Peers, clone.Rules, clone.Routes = maps.Clone(m.Peers), maps.Clone(m.Rules), maps.Clone(m.Routes)
 	clone.Sets = make(map[string]*roaring.Bitmap, len(m.Sets))
 	for id, set := range m.Sets {
 		clone.Sets[id] = set.Clone()
@@ -80,7 +87,7 @@ func (m *Map) Equal(o *Map) bool {
 // SameContent reports whether both maps hold the same content, at whatever serial.
 func (m *Map) SameContent(o *Map) bool {
 	return reflect.DeepEqual(m.Self, o.Self) && m.digest == o.digest && maps.EqualFunc(m.Peers, o.Peers, equalPeers) &&
-		maps.EqualFunc(m.Rules, o.Rules, equalRules) &&
+		maps.EqualFunc(m.Rules, o.Rules, equalRules) && maps.EqualFunc(m.Routes, o.Routes, equalRoutes) &&
 		maps.EqualFunc(m.Sets, o.Sets, func(a, b *roaring.Bitmap) bool { return a.Equals(b) })
 }
 
@@ -88,7 +95,7 @@ func equalPeers(a, b api.PeerEntry) bool { return reflect.DeepEqual(a, b) }
 
 func equalRules(a, b api.CompiledRule) bool {
 	return a.Id == b.Id && a.Direction == b.Direction && a.Source == b.Source && a.Destination == b.Destination &&
-		a.Action == b.Action && a.Protocol == b.Protocol && slices.Equal(portsOf(a), portsOf(b))
+		a.Action == b.Action && a.Protocol == b.Protocol && slices.Equal(portsOf(a), portsOf(b)) && routedEnd(a) == routedEnd(b)
 }
 
 func portsOf(r api.CompiledRule) []api.PortRange {
@@ -98,8 +105,8 @@ func portsOf(r api.CompiledRule) []api.PortRange {
 	return *r.Ports
 }
 
-// Verdict returns the rules of the map for the matcher: for packets that arrive the peer itself is the destination, for
-// packets that leave it is the source. The rules read the sets of the map, so make them anew from a Clone, or after
+// Verdict returns the rules between peers for the matcher: for packets that arrive the peer itself is the destination,
+// for packets that leave it is the source. Rules of routes are not among them. The rules read the sets of the map, so make them anew from a Clone, or after
 // every change.
 func (m *Map) Verdict() verdict.Rules {
 	rules := make([]verdict.Rule, 0, len(m.Rules))
@@ -107,6 +114,9 @@ func (m *Map) Verdict() verdict.Rules {
 		protocol, ok := verdict.ParseProtocol(string(r.Protocol))
 		if !ok {
 			continue // refused when the rule came in
+		}
+		if routedEnd(r) != "" {
+			continue
 		}
 		rule := verdict.Rule{ID: r.Id, Drop: r.Action == api.CompiledRuleActionDrop, Protocol: protocol}
 		for _, ports := range portsOf(r) {
@@ -126,10 +136,6 @@ func (m *Map) Verdict() verdict.Rules {
 	return verdict.New(rules)
 }
 
-func inbound(r api.CompiledRule) bool { return r.Direction != api.CompiledRuleDirectionOut }
-
-func outbound(r api.CompiledRule) bool { return r.Direction != api.CompiledRuleDirectionIn }
-
 // stored is how a map lies on disk.
 type stored struct {
 	Epoch  string             `json:"epoch"`
@@ -139,6 +145,8 @@ type stored struct {
 	Peers  []api.PeerEntry    `json:"peers"`
 	Sets   []api.PeerSet      `json:"sets"`
 	Rules  []api.CompiledRule `json:"rules"`
+	// Routes is absent from maps that were stored before there were routes.
+	Routes []api.CompiledRoute `json:"routes,omitempty"`
 }
 
 // MarshalJSON writes the whole map in the order of ordinals and ids, so that equal maps give equal bytes.
@@ -158,6 +166,9 @@ func (m *Map) MarshalJSON() ([]byte, error) {
 	for _, id := range slices.Sorted(maps.Keys(m.Rules)) {
 		s.Rules = append(s.Rules, m.Rules[id])
 	}
+	for _, id := range slices.Sorted(maps.Keys(m.Routes)) {
+		s.Routes = append(s.Routes, m.Routes[id])
+	}
 	return json.Marshal(s)
 }
 
@@ -168,7 +179,7 @@ func (m *Map) UnmarshalJSON(raw []byte) error {
 		return err
 	}
 	read := New(s.Epoch, s.Serial, s.Self)
-	if err := read.fill(s.Peers, s.Sets, s.Rules); err != nil {
+	if err := read.fill(Content{Peers: s.Peers, Sets: s.Sets, Routes: s.Routes, Rules: s.Rules}); err != nil {
 		return err
 	}
 	if got := read.digest.String(); got != s.Digest {

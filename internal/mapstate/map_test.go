@@ -3,6 +3,7 @@ package mapstate_test
 import (
 	"encoding/json"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
@@ -36,6 +37,74 @@ func ops() []api.MapOp {
 		{Op: api.MapOpOpPeerUpsert, Peer: peer(8, "db")},
 		{Op: api.MapOpOpSetPut, Set: new("s1"), Members: list(7, 8)},
 		{Op: api.MapOpOpRuleUpsert, Rule: rule("r1", "in", "s1", "elsewhere")},
+	}
+}
+
+func route(id, role string, sets ...string) *api.CompiledRoute {
+	r := &api.CompiledRoute{Id: id, Role: api.CompiledRouteRole(role), Network: "n1", Name: "office", Prefix: new("10.0.0.0/24")}
+	if len(sets) > 0 {
+		r.Routers = &[]api.RouteRouter{}
+	}
+	for i, set := range sets {
+		*r.Routers = append(*r.Routers, api.RouteRouter{Set: set, Metric: 10 - i})
+	}
+	return r
+}
+
+func routedRule(id, direction, end, source, destination string) *api.CompiledRule {
+	r := rule(id, direction, source, destination)
+	r.Route = new(api.CompiledRuleRoute(end))
+	return r
+}
+
+// routed uses a route through the set of ops.
+func routed() []api.MapOp {
+	return []api.MapOp{
+		{Op: api.MapOpOpRouteUpsert, Route: route("t1", "use", "s1")},
+		{Op: api.MapOpOpRuleUpsert, Rule: routedRule("rt", "out", "destination", "elsewhere", "t1")},
+	}
+}
+
+func TestRoutesComeAndGo(t *testing.T) {
+	m := filled(t)
+	more := []api.MapOp{
+		{Op: api.MapOpOpSetPut, Set: new("s2"), Members: list(8)},
+		{Op: api.MapOpOpRouteUpsert, Route: route("t2", "use", "s1", "s2")},
+	}
+	if err := m.Apply(deltaFor(t, m, append(routed(), more...)...)); err != nil {
+		t.Fatal(err)
+	}
+	want := []mapstate.Candidate{{Ordinal: 8, Metric: 9}, {Ordinal: 7, Metric: 10}}
+	if got := m.Candidates(m.Routes["t2"]); !slices.Equal(got, want) {
+		t.Errorf("the routers are %v, want %v", got, want)
+	}
+	before := m.Clone()
+	packet := verdict.Packet{Source: 1, Destination: 7, Protocol: verdict.NumberTCP, Port: 22}
+	if m.Verdict().Evaluate(packet).Allowed {
+		t.Error("a rule about a route allows a packet to its router")
+	}
+	raw, err := json.Marshal(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var read mapstate.Map
+	if err := json.Unmarshal(raw, &read); err != nil || !read.Equal(m) {
+		t.Errorf("a stored map with routes comes back as %+v, error %v", read, err)
+	}
+	gone := []api.MapOp{
+		{Op: api.MapOpOpRuleRemove, Id: new("rt")}, {Op: api.MapOpOpRouteRemove, Id: new("t1")}, {Op: api.MapOpOpRouteRemove, Id: new("t2")},
+		{Op: api.MapOpOpSetRemove, Set: new("s2")},
+	}
+	if err := m.Apply(deltaFor(t, m, gone...)); err != nil {
+		t.Fatal(err)
+	}
+	if !m.SameContent(filled(t)) || m.SameContent(before) {
+		t.Errorf("without the routes the map is %+v", m)
+	}
+	other := route("t1", "use", "s1")
+	other.KeepRoute = new(true)
+	if mapstate.HashRoute(*other) == mapstate.HashRoute(*route("t1", "use", "s1")) {
+		t.Error("a flag does not count in the digest")
 	}
 }
 
@@ -113,6 +182,19 @@ func TestRefusedDeltasChangeNothing(t *testing.T) {
 		"rule of unknown set":     {[]api.MapOp{{Op: api.MapOpOpRuleUpsert, Rule: rule("r2", "out", "s1", "s2")}}, "unknown set s2"},
 		"rule of odd direction":   {[]api.MapOp{{Op: api.MapOpOpRuleUpsert, Rule: rule("r2", "up", "s1", "s1")}}, "unknown direction"},
 		"rule unknown":            {[]api.MapOp{{Op: api.MapOpOpRuleRemove, Id: new("r2")}}, "no rule r2"},
+		"route of unknown set":    {[]api.MapOp{{Op: api.MapOpOpRouteUpsert, Route: route("t1", "use", "s9")}}, "unknown set s9"},
+		"route without routers":   {[]api.MapOp{{Op: api.MapOpOpRouteUpsert, Route: route("t1", "use")}}, "names 0 routers"},
+		"route served by others":  {[]api.MapOp{{Op: api.MapOpOpRouteUpsert, Route: route("t1", "serve", "s1")}}, "names 1 routers"},
+		"route of odd role":       {[]api.MapOp{{Op: api.MapOpOpRouteUpsert, Route: route("t1", "own", "s1")}}, "unknown role"},
+		"route to nowhere":        {[]api.MapOp{{Op: api.MapOpOpRouteUpsert, Route: &api.CompiledRoute{Id: "t1", Role: "serve"}}}, "a prefix or domains"},
+		"route with host bits":    {[]api.MapOp{{Op: api.MapOpOpRouteUpsert, Route: &api.CompiledRoute{Id: "t1", Role: "serve", Prefix: new("10.0.0.1/8")}}}, "10.0.0.1/8"},
+		"route unknown":           {[]api.MapOp{{Op: api.MapOpOpRouteRemove, Id: new("t9")}}, "no route t9"},
+		"route still in a rule":   {append(routed(), api.MapOp{Op: api.MapOpOpRouteRemove, Id: new("t1")}), "still names the route t1"},
+		"set still in a route":    {append(routed(), api.MapOp{Op: api.MapOpOpRuleRemove, Id: new("r1")}, api.MapOp{Op: api.MapOpOpSetRemove, Set: new("s1")}), "the route t1 still names the set s1"},
+		"rule of unknown route":   {[]api.MapOp{{Op: api.MapOpOpRuleUpsert, Rule: routedRule("r2", "out", "destination", "s1", "t1")}}, "unknown route t1"},
+		"rule of the wrong end":   {append(routed(), api.MapOp{Op: api.MapOpOpRuleUpsert, Rule: routedRule("r2", "in", "destination", "s1", "t1")}), "cannot have the route"},
+		"forward of a used route": {append(routed(), api.MapOp{Op: api.MapOpOpRuleUpsert, Rule: routedRule("r2", "forward", "destination", "s1", "t1")}), "of the role use"},
+		"forward between sets":    {[]api.MapOp{{Op: api.MapOpOpRuleUpsert, Rule: rule("r2", "forward", "s1", "s1")}}, "neither end is a route"},
 		"list and bitmap":         {[]api.MapOp{{Op: api.MapOpOpSetPut, Set: new("s1"), Members: &api.Ordinals{List: &[]uint32{7}, Bitmap: &[]byte{1}}}}, "not both"},
 		"malformed bitmap":        {[]api.MapOp{{Op: api.MapOpOpSetPut, Set: new("s1"), Members: &api.Ordinals{Bitmap: &[]byte{1, 2, 3}}}}, "bitmap"},
 		"first op good, next bad": {append(ops(), api.MapOp{Op: api.MapOpOpRuleRemove, Id: new("r9")}), "no rule r9"},
@@ -189,7 +271,7 @@ func TestOrdinalsTravel(t *testing.T) {
 }
 
 func FuzzApply(f *testing.F) {
-	for _, seed := range ops() {
+	for _, seed := range append(ops(), routed()...) {
 		raw, err := json.Marshal(api.DeltaEvent{Type: api.DeltaEventTypeDelta, Prev: 5, Serial: 6, Ops: []api.MapOp{seed}})
 		if err != nil {
 			f.Fatal(err)

@@ -18,9 +18,7 @@ const maxBlob = 64 << 20
 // checked against its hash. ErrDigest when the parts together are not the map that the server means.
 func Load(ref api.SnapshotRefEvent, blob func(api.BlobRef) ([]byte, error)) (*Map, error) {
 	m := New(ref.Epoch, ref.Serial, ref.Self)
-	var peers []api.PeerEntry
-	var sets []api.PeerSet
-	var rules []api.CompiledRule
+	var all Content
 	for _, part := range ref.Blobs {
 		compressed, err := blob(part)
 		if err != nil {
@@ -46,9 +44,12 @@ func Load(ref api.SnapshotRefEvent, blob func(api.BlobRef) ([]byte, error)) (*Ma
 		if err != nil {
 			return nil, fmt.Errorf("decode the part %s of a snapshot: %w", part.Sha256, err)
 		}
-		peers, sets, rules = append(peers, directory.Peers...), append(sets, setList.Sets...), append(rules, view.Rules...)
+		all.Peers, all.Sets, all.Rules = append(all.Peers, directory.Peers...), append(all.Sets, setList.Sets...), append(all.Rules, view.Rules...)
+		if view.Routes != nil {
+			all.Routes = append(all.Routes, *view.Routes...)
+		}
 	}
-	if err := m.fill(peers, sets, rules); err != nil {
+	if err := m.fill(all); err != nil {
 		return nil, fmt.Errorf("snapshot at serial %d: %w", ref.Serial, err)
 	}
 	if got := m.digest.String(); got != ref.Digest {
@@ -57,30 +58,44 @@ func Load(ref api.SnapshotRefEvent, blob func(api.BlobRef) ([]byte, error)) (*Ma
 	return m, nil
 }
 
+// Content is all items of a map but the peer's own view, in any order.
+type Content struct {
+	// Peers may hold a peer several times, once for each set it is in.
+	Peers  []api.PeerEntry
+	Sets   []api.PeerSet
+	Routes []api.CompiledRoute
+	Rules  []api.CompiledRule
+}
+
 // Assemble builds a map from all of its items. It refuses items that name what is not there.
-func Assemble(epoch string, serial int64, self api.SelfView, peers []api.PeerEntry, sets []api.PeerSet, rules []api.CompiledRule) (*Map, error) {
+func Assemble(epoch string, serial int64, self api.SelfView, all Content) (*Map, error) {
 	m := New(epoch, serial, self)
-	if err := m.fill(peers, sets, rules); err != nil {
+	if err := m.fill(all); err != nil {
 		return nil, err
 	}
 	return m, nil
 }
 
-// fill puts the items of a whole map into an empty one. A peer may come several times, once for each set it is in.
-func (m *Map) fill(peers []api.PeerEntry, sets []api.PeerSet, rules []api.CompiledRule) error {
+// fill puts the items of a whole map into an empty one.
+func (m *Map) fill(all Content) error {
 	work := change{Map: m}
-	for i := range peers {
-		if err := work.upsertPeer(&peers[i]); err != nil {
+	for i := range all.Peers {
+		if err := work.upsertPeer(&all.Peers[i]); err != nil {
 			return err
 		}
 	}
-	for i := range sets {
-		if err := work.putSet(&sets[i].Id, &sets[i].Members); err != nil {
-			return fmt.Errorf("set %s: %w", sets[i].Id, err)
+	for i := range all.Sets {
+		if err := work.putSet(&all.Sets[i].Id, &all.Sets[i].Members); err != nil {
+			return fmt.Errorf("set %s: %w", all.Sets[i].Id, err)
 		}
 	}
-	for i := range rules {
-		if err := work.upsertRule(&rules[i]); err != nil {
+	for i := range all.Routes {
+		if err := work.upsertRoute(&all.Routes[i]); err != nil {
+			return err
+		}
+	}
+	for i := range all.Rules {
+		if err := work.upsertRule(&all.Rules[i]); err != nil {
 			return err
 		}
 	}

@@ -142,7 +142,7 @@ func (a *Agent) Run(ctx context.Context) error {
 var errMap = errors.New("the map of a simulated machine broke")
 
 func (a *Agent) stream(ctx context.Context) error {
-	var options sdk.StreamAgentOptions
+	options := sdk.StreamAgentOptions{Features: mapstate.Features()}
 	a.mu.Lock()
 	a.streams++
 	if a.state != nil {

@@ -1,8 +1,10 @@
 package server
 
 import (
+	"encoding/binary"
 	"errors"
 	"net/netip"
+	"sync"
 	"time"
 
 	"github.com/pion/stun/v2"
@@ -30,22 +32,37 @@ type gate struct {
 	budget       *budget
 	public       netip.Addr
 	stats        *counters
+	forwarders   sync.Pool // *forwarder
 }
+
+// forwarder lends a forwarder for one batch. Release it after flush.
+func (g *gate) forwarder() *forwarder {
+	if f, ok := g.forwarders.Get().(*forwarder); ok {
+		return f
+	}
+	return newForwarder(g)
+}
+
+func (g *gate) release(f *forwarder) { g.forwarders.Put(f) }
 
 // A verdict says what becomes of a message: it is passed on, or answered here,
-// or dropped when it is neither. reserved asks for gate.ledger.settle once
-// pion is done with the message.
+// or dropped when it is neither.
 type verdict struct {
-	pass     bool
-	reserved bool
-	answer   []byte
+	pass   bool
+	answer []byte
+	// then is what pion's answer decides about.
+	then pending
 }
 
-// admit judges one message of a client. raw is not kept.
+// A pending request is with pion. What pion answers before it reads the next
+// message belongs to it.
+type pending struct {
+	reserved bool // an allocation; gate.ledger.settle is due afterwards
+	grant    *grant
+}
+
+// admit judges one STUN message of a client. raw is not kept.
 func (g *gate) admit(raw []byte, tuple fiveTuple) verdict {
-	if isChannelData(raw) {
-		return verdict{pass: true}
-	}
 	if !stun.IsMessage(raw) {
 		return verdict{}
 	}
@@ -134,7 +151,7 @@ func (g *gate) admitAllocate(m *stun.Message, tuple fiveTuple, known *allocation
 		g.stats.refusedQuota.Add(1)
 		return refuse(m, stun.CodeAllocQuotaReached, key)
 	}
-	return verdict{pass: true, reserved: true}
+	return verdict{pass: true, then: pending{reserved: true}}
 }
 
 // admitUse judges a request about an existing allocation. The user name may
@@ -146,17 +163,46 @@ func (g *gate) admitUse(m *stun.Message, known *allocation, holder Holder, key s
 	if known.holder != holder {
 		return refuse(m, stun.CodeWrongCredentials, key)
 	}
-	if code := g.refusedPeer(m); code != 0 {
+	if m.Type.Method == stun.MethodRefresh {
+		return verdict{pass: true}
+	}
+	wanted, code := g.wanted(m, known)
+	switch {
+	case code != 0:
 		g.stats.refusedPeers.Add(1)
 		return refuse(m, code, key)
+	case !wanted.room(now()):
+		g.stats.refusedQuota.Add(1)
+		return refuse(m, stun.CodeInsufficientCapacity, key)
 	}
-	return verdict{pass: true}
+	return verdict{pass: true, then: pending{grant: wanted}}
 }
 
-// refusedPeer looks at each XOR-PEER-ADDRESS and returns why one of them is
-// refused, 0 when none is.
-func (g *gate) refusedPeer(m *stun.Message) stun.ErrorCode {
+// wanted reads what a CreatePermission or ChannelBind asks for, and returns
+// the code with which it is refused, 0 when it is not.
+func (g *gate) wanted(m *stun.Message, known *allocation) (*grant, stun.ErrorCode) {
+	wanted := &grant{to: known}
 	var code stun.ErrorCode
+	if wanted.peers, code = g.peers(m); code != 0 {
+		return nil, code
+	}
+	if m.Type.Method != stun.MethodChannelBind {
+		return wanted, 0
+	}
+	number, err := m.Get(stun.AttrChannelNumber)
+	if err != nil || len(number) != 4 || len(wanted.peers) != 1 {
+		return nil, stun.CodeBadRequest
+	}
+	wanted.channel = binary.BigEndian.Uint16(number)
+	if wanted.channel < firstChannel || wanted.channel > lastChannel {
+		return nil, stun.CodeBadRequest
+	}
+	return wanted, 0
+}
+
+// peers reads each XOR-PEER-ADDRESS and returns why one of them is refused, 0
+// when none is.
+func (g *gate) peers(m *stun.Message) (peers []netip.AddrPort, code stun.ErrorCode) {
 	err := m.ForEach(stun.AttrXORPeerAddress, func(m *stun.Message) error {
 		var peer stun.XORMappedAddress
 		if err := peer.GetFromAs(m, stun.AttrXORPeerAddress); err != nil {
@@ -170,27 +216,48 @@ func (g *gate) refusedPeer(m *stun.Message) stun.ErrorCode {
 		case addr != g.public && !g.destinations.permits(addr):
 			code = stun.CodeForbidden
 		}
+		peers = append(peers, netip.AddrPortFrom(addr, uint16(peer.Port)))
 		return nil
 	})
-	if err != nil {
-		return stun.CodeBadRequest
+	if err != nil || len(peers) == 0 {
+		return nil, stun.CodeBadRequest
 	}
-	return code
+	return peers, code
 }
 
-// observe reads what pion sends to a client, claims the reservation of a
-// successful Allocate and reports whether it saw one.
-func (g *gate) observe(raw []byte, tuple fiveTuple) bool {
-	if len(raw) < 2 || raw[0] != 0x01 || raw[1] != 0x03 { // Allocate success response
-		return false
+// settle ends the wait for pion's answer to a request.
+func (g *gate) settle(tuple fiveTuple, then *pending) {
+	if then.reserved {
+		g.ledger.settle(tuple)
 	}
-	m := &stun.Message{Raw: raw}
-	var relayed stun.XORMappedAddress
-	if m.Decode() != nil || relayed.GetFromAs(m, stun.AttrXORRelayedAddress) != nil {
-		return false
+	*then = pending{}
+}
+
+// observe reads what pion answers to the pending request of a client. It
+// claims the reservation of a successful Allocate and returns the allocation,
+// and applies what a CreatePermission or ChannelBind was granted.
+func (g *gate) observe(raw []byte, tuple fiveTuple, at client, then *pending) *allocation {
+	var kind stun.MessageType
+	if len(raw) < stunHeader {
+		return nil
 	}
-	g.ledger.claim(tuple, uint16(relayed.Port))
-	return true
+	if kind.ReadValue(binary.BigEndian.Uint16(raw)); kind.Class != stun.ClassSuccessResponse {
+		return nil
+	}
+	switch kind.Method {
+	case stun.MethodCreatePermission, stun.MethodChannelBind:
+		if then.grant != nil {
+			then.grant.apply(now())
+		}
+	case stun.MethodAllocate:
+		m := &stun.Message{Raw: raw}
+		var relayed stun.XORMappedAddress
+		if m.Decode() != nil || relayed.GetFromAs(m, stun.AttrXORRelayedAddress) != nil {
+			return nil
+		}
+		return g.ledger.claim(tuple, uint16(relayed.Port), at)
+	}
+	return nil
 }
 
 // isChannelData tells by the first two bits (RFC 8656, section 12.4).

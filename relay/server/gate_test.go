@@ -14,7 +14,7 @@ func newGate() *gate {
 	stats := &counters{}
 	return &gate{
 		secret:       testSecret,
-		ledger:       &ledger{perHolder: 1, total: 10, stats: stats},
+		ledger:       &ledger{perHolder: 1, total: 10, clients: newTable(), stats: stats},
 		destinations: &destinations{interfaces: func() ([]netip.Prefix, error) { return nil, nil }},
 		budget:       &budget{},
 		public:       netip.MustParseAddr("203.0.113.1"),
@@ -22,7 +22,7 @@ func newGate() *gate {
 	}
 }
 
-func client(port uint16) fiveTuple {
+func from(port uint16) fiveTuple {
 	return fiveTuple{client: netip.AddrPortFrom(netip.MustParseAddr("198.51.100.1"), port)}
 }
 
@@ -66,9 +66,9 @@ func TestGateAllocate(t *testing.T) {
 		"reserved before": {raw(stun.AttrReservationToken, 1, 2, 3, 4, 5, 6, 7, 8), stun.CodeInsufficientCapacity},
 	} {
 		t.Run(name, func(t *testing.T) {
-			verdict := newGate().admit(request(t, stun.MethodAllocate, credentialOf(alice), test.attribute), client(1))
+			verdict := newGate().admit(request(t, stun.MethodAllocate, credentialOf(alice), test.attribute), from(1))
 			switch {
-			case test.want == 0 && (!verdict.pass || !verdict.reserved):
+			case test.want == 0 && (!verdict.pass || !verdict.then.reserved):
 				t.Errorf("verdict %+v, want pass", verdict)
 			case test.want != 0 && (verdict.pass || code(t, verdict.answer) != test.want):
 				t.Errorf("verdict %+v, want %d", verdict, test.want)
@@ -82,7 +82,7 @@ func TestGateAllocate(t *testing.T) {
 func TestGateReservation(t *testing.T) {
 	g := newGate()
 	ask := func(port uint16) verdict {
-		return g.admit(request(t, stun.MethodAllocate, credentialOf(alice)), client(port))
+		return g.admit(request(t, stun.MethodAllocate, credentialOf(alice)), from(port))
 	}
 	if v := ask(1); !v.pass {
 		t.Fatalf("first request: %+v", v)
@@ -90,7 +90,7 @@ func TestGateReservation(t *testing.T) {
 	if v := ask(2); v.pass || code(t, v.answer) != stun.CodeAllocQuotaReached {
 		t.Fatalf("second request while the first is pending: %+v", v)
 	}
-	g.ledger.settle(client(1))
+	g.ledger.settle(from(1))
 	if v := ask(2); !v.pass {
 		t.Fatalf("request after the first was refused: %+v", v)
 	}
@@ -106,7 +106,7 @@ func TestGateAnswersStrangersSparingly(t *testing.T) {
 		passed := func(requests int) int {
 			n := 0
 			for i := range requests {
-				if g.admit(naked.Raw, client(uint16(i))).pass {
+				if g.admit(naked.Raw, from(uint16(i))).pass {
 					n++
 				}
 			}
@@ -123,7 +123,7 @@ func TestGateAnswersStrangersSparingly(t *testing.T) {
 		if !g.admit(naked.Raw, other).pass {
 			t.Error("another address pays for the first")
 		}
-		stream := client(1)
+		stream := from(1)
 		stream.stream = true
 		if !g.admit(naked.Raw, stream).pass {
 			t.Error("a TCP client, whose address is proved, is not answered")
@@ -134,7 +134,7 @@ func TestGateAnswersStrangersSparingly(t *testing.T) {
 // Refusals are not longer than what they refuse.
 func TestGateDoesNotAmplify(t *testing.T) {
 	raw := request(t, stun.MethodAllocate, Credential{Username: "x", Password: "y"})
-	if v := newGate().admit(raw, client(1)); v.pass || len(v.answer) > len(raw) {
+	if v := newGate().admit(raw, from(1)); v.pass || len(v.answer) > len(raw) {
 		t.Errorf("%d bytes answer %d (passed: %t)", len(v.answer), len(raw), v.pass)
 	}
 }
@@ -223,9 +223,9 @@ func FuzzParseUsername(f *testing.F) {
 func FuzzGate(f *testing.F) {
 	f.Add(request(f, stun.MethodAllocate, credentialOf(alice)))
 	f.Add(request(f, stun.MethodChannelBind, credentialOf(alice), stun.RawAttribute{Type: stun.AttrXORPeerAddress, Value: []byte{0, 1, 1}}))
-	f.Add([]byte{0x40, 0, 0, 4, 1, 2, 3, 4})
+	f.Add([]byte{0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0})
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		v := newGate().admit(raw, client(1))
+		v := newGate().admit(raw, from(1))
 		if v.pass && v.answer != nil {
 			t.Error("both passed and answered")
 		}

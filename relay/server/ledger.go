@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"sync"
 	"sync/atomic"
+
+	"github.com/wattlenet/wattle/relay/internal/batch"
 )
 
 var (
@@ -28,7 +30,28 @@ type fiveTuple struct {
 type allocation struct {
 	tuple  fiveTuple
 	holder Holder
-	socket *relayedSocket // nil while reserved
+	usage  *usage
+
+	// Set when it is claimed, before anybody else can see it.
+	socket  *relayedSocket // nil while reserved
+	client  client
+	relayed netip.AddrPort
+
+	bindings bindings
+	ended    atomic.Bool
+}
+
+// A client is where an allocation is reached: at a UDP address, from conn, or
+// over a stream.
+type client struct {
+	conn   *batch.Conn // nil: a stream
+	stream *stream
+}
+
+// usage is what one peer holds and spends over all its allocations.
+type usage struct {
+	allocations int // guarded by ledger.mu
+	meter       meter
 }
 
 // A ledger knows who holds which allocation. pion/turn tells its hooks either
@@ -37,14 +60,17 @@ type allocation struct {
 type ledger struct {
 	perHolder int
 	total     int
+	bandwidth int64 // bytes per second of one peer; 0: no limit
 	stats     *counters
 
-	// sockets by relayed port; read for each packet between two allocations.
+	// clients are the claimed allocations; read for each batch of a client.
+	clients *table
+	// sockets by relayed port; read for each batch between two allocations.
 	sockets [1 << 16]atomic.Pointer[relayedSocket]
 
 	mu      sync.Mutex // guards tuples, held, closing
 	tuples  map[fiveTuple]*allocation
-	held    map[Holder]int
+	held    map[Holder]*usage
 	closing bool
 
 	open sync.WaitGroup // one for each relayed socket
@@ -62,14 +88,19 @@ func (l *ledger) find(tuple fiveTuple) *allocation {
 func (l *ledger) reserve(tuple fiveTuple, holder Holder) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.held[holder] >= l.perHolder || len(l.tuples) >= l.total {
+	if l.tuples == nil {
+		l.tuples, l.held = make(map[fiveTuple]*allocation), make(map[Holder]*usage)
+	}
+	use := l.held[holder]
+	if use != nil && use.allocations >= l.perHolder || len(l.tuples) >= l.total {
 		return errQuotaReached
 	}
-	if l.tuples == nil {
-		l.tuples, l.held = make(map[fiveTuple]*allocation), make(map[Holder]int)
+	if use == nil {
+		use = &usage{meter: meter{rate: l.bandwidth}}
+		l.held[holder] = use
 	}
-	l.tuples[tuple] = &allocation{tuple: tuple, holder: holder}
-	l.held[holder]++
+	use.allocations++
+	l.tuples[tuple] = &allocation{tuple: tuple, holder: holder, usage: use}
 	return nil
 }
 
@@ -82,26 +113,43 @@ func (l *ledger) settle(tuple fiveTuple) {
 	}
 }
 
-// claim joins the reservation of tuple with the socket that was opened for it.
-// An allocation that is claimed already stays as it is: its answer was repeated.
-func (l *ledger) claim(tuple fiveTuple, port uint16) {
+// claim joins the reservation of tuple with the socket that was opened for it,
+// and returns the allocation. One that is claimed already stays as it is: its
+// answer was repeated.
+func (l *ledger) claim(tuple fiveTuple, port uint16, at client) *allocation {
 	socket := l.sockets[port].Load()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	a := l.tuples[tuple]
 	if a == nil || a.socket != nil || socket == nil {
-		return
+		return a
 	}
-	a.socket = socket
+	a.socket, a.client, a.relayed = socket, at, netip.AddrPortFrom(socket.public, port)
 	socket.owner.Store(a)
+	l.clients.put(a)
 	l.stats.allocations.Add(1)
 	l.stats.allocationsMade.Add(1)
+	return a
+}
+
+// neighbour returns the allocation at a relayed port that a may exchange
+// packets with, nil when there is none: only those of one account meet.
+func (l *ledger) neighbour(a *allocation, port uint16) *allocation {
+	socket := l.sockets[port].Load()
+	if socket == nil {
+		return nil
+	}
+	other := socket.owner.Load()
+	if other == nil || other.holder.Account != a.holder.Account || other.ended.Load() {
+		return nil
+	}
+	return other
 }
 
 // remove is called with mu held.
 func (l *ledger) remove(a *allocation) {
 	delete(l.tuples, a.tuple)
-	if l.held[a.holder]--; l.held[a.holder] == 0 {
+	if a.usage.allocations--; a.usage.allocations == 0 {
 		delete(l.held, a.holder)
 	}
 }
@@ -124,6 +172,8 @@ func (l *ledger) drop(socket *relayedSocket) {
 	defer l.mu.Unlock()
 	l.sockets[socket.port].CompareAndSwap(socket, nil)
 	if a := socket.owner.Load(); a != nil {
+		a.ended.Store(true)
+		l.clients.remove(a)
 		l.remove(a)
 		l.stats.allocations.Add(-1)
 	}

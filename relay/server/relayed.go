@@ -10,6 +10,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+
+	"github.com/wattlenet/wattle/relay/internal/batch"
 )
 
 // socketBuffer is the size of the kernel's buffers for relayed sockets and
@@ -29,11 +31,8 @@ type PortRange struct {
 // An allocator opens the sockets of allocations. It implements
 // turn.RelayAddressGenerator.
 type allocator struct {
-	ledger *ledger
-	stats  *counters
-	// public is the address that clients are told.
-	public netip.Addr
-	// bind is where sockets listen: public when the host has that address,
+	gate *gate
+	// bind is where sockets listen: the public address when the host has it,
 	// else every address, as behind a one-to-one NAT.
 	bind  netip.Addr
 	ports PortRange
@@ -56,21 +55,21 @@ func (a *allocator) AllocatePacketConn(_ string, port int) (net.PacketConn, net.
 	if err := tuneBuffers(conn); err != nil {
 		return nil, nil, errors.Join(fmt.Errorf("open relayed socket: %w", err), conn.Close())
 	}
+	batched, err := batch.New(conn)
+	if err != nil {
+		return nil, nil, errors.Join(fmt.Errorf("open relayed socket: %w", err), conn.Close())
+	}
 	socket := &relayedSocket{
 		UDPConn: conn,
-		ledger:  a.ledger,
-		stats:   a.stats,
-		public:  a.public,
-		inner:   a.bind,
+		batch:   batched,
+		gate:    a.gate,
+		public:  a.gate.public,
 		port:    addrPort(conn.LocalAddr()).Port(),
 	}
-	if a.bind.IsUnspecified() {
-		socket.inner = netip.AddrFrom4([4]byte{127, 0, 0, 1})
-	}
-	if err := a.ledger.add(socket); err != nil {
+	if err := a.gate.ledger.add(socket); err != nil {
 		return nil, nil, errors.Join(err, conn.Close())
 	}
-	return socket, net.UDPAddrFromAddrPort(netip.AddrPortFrom(a.public, socket.port)), nil
+	return socket, net.UDPAddrFromAddrPort(netip.AddrPortFrom(socket.public, socket.port)), nil
 }
 
 func (a *allocator) listen(port int) (*net.UDPConn, error) {
@@ -107,83 +106,62 @@ func tuneBuffers(conn syscall.Conn) error {
 }
 
 // A relayedSocket is the relayed transport address of one allocation (RFC 8656,
-// section 2.3). Permissions are for an address; on the relay's own address
-// they would open every service of the host and every other allocation. So,
-// packet by packet, only allocations of the same account meet here:
-//
-//	        public:40001            public:40002
-//	client A ── allocation ──(inner)── allocation ── client B
-//
-// inner is how this host reaches its own sockets; it differs from public only
-// behind a one-to-one NAT.
+// section 2.3), through which it meets peers that are not on this relay. Packets
+// between two allocations of this relay never pass through it: permissions are
+// for an address, so on the relay's own they would open every service of the
+// host and every other allocation. See forwarder.
 type relayedSocket struct {
 	*net.UDPConn
-	ledger *ledger
-	stats  *counters
+	batch  *batch.Conn
+	gate   *gate
 	public netip.Addr
-	inner  netip.Addr
 	port   uint16
 
 	owner  atomic.Pointer[allocation] // nil until claimed
 	closed sync.Once
 }
 
-// WriteTo sends a packet of the client to a peer. What may not be sent is
-// dropped and counted; the length is returned as if it had left, since TURN
-// has no answer to data.
+// WriteTo sends a packet of the client to a peer that it has permitted: pion
+// calls it for Send indications. What may not be sent is dropped and counted;
+// the length is returned as if it had left, since TURN has no answer to data.
 func (s *relayedSocket) WriteTo(p []byte, addr net.Addr) (int, error) {
-	to := addrPort(addr)
-	if to.Addr() == s.public || to.Addr() == s.inner {
-		if !s.meets(to.Port()) {
-			s.stats.droppedPackets.Add(1)
-			return len(p), nil
-		}
-		to = netip.AddrPortFrom(s.inner, to.Port())
+	if owner := s.owner.Load(); owner != nil {
+		f := s.gate.forwarder()
+		f.begin()
+		f.send(owner, addrPort(addr), p)
+		f.flush()
+		s.gate.release(f)
 	}
-	if _, err := s.UDPConn.WriteToUDPAddrPort(p, to); err != nil {
-		s.stats.droppedPackets.Add(1)
-		if errors.Is(err, net.ErrClosed) {
-			return 0, err
-		}
-		return len(p), nil
-	}
-	s.stats.packetsToPeers.Add(1)
-	s.stats.bytesToPeers.Add(uint64(len(p)))
 	return len(p), nil
 }
 
-// ReadFrom returns the next packet from a peer; pion compares its source with
-// the permissions of the allocation.
-func (s *relayedSocket) ReadFrom(p []byte) (int, net.Addr, error) {
+// ReadFrom forwards what peers send until the socket is closed. Pion calls it
+// from a goroutine of this allocation, and gets to see no packet.
+func (s *relayedSocket) ReadFrom([]byte) (int, net.Addr, error) {
 	for {
-		n, from, err := s.ReadFromUDPAddrPort(p)
+		in, err := s.batch.Receive()
 		if err != nil {
 			return 0, nil, err
 		}
-		from = netip.AddrPortFrom(from.Addr().Unmap(), from.Port())
-		own := from.Addr() == s.public || from.Addr() == s.inner
-		// A full buffer is taken for a packet that was cut.
-		if n == len(p) || own && !s.meets(from.Port()) {
-			s.stats.droppedPackets.Add(1)
-			continue
+		f := s.gate.forwarder()
+		f.begin()
+		owner := s.owner.Load()
+		for i := range in.Messages {
+			m := &in.Messages[i]
+			// Another program of this host, or somebody who pretends to be it.
+			refused := owner == nil || m.From.Addr() == s.public
+			for len(m.Bytes) > 0 {
+				if payload := m.Next(); refused {
+					f.count.dropped++
+				} else {
+					f.fromPeer(owner, m.From, payload)
+				}
+			}
 		}
-		if own {
-			from = netip.AddrPortFrom(s.public, from.Port())
-		}
-		s.stats.packetsFromPeers.Add(1)
-		s.stats.bytesFromPeers.Add(uint64(n))
-		return n, net.UDPAddrFromAddrPort(from), nil
+		f.flush()
+		in.Release()
+		s.gate.release(f)
 	}
-}
-
-// meets reports whether port is an allocation of the same account.
-func (s *relayedSocket) meets(port uint16) bool {
-	other := s.ledger.sockets[port].Load()
-	if other == nil {
-		return false
-	}
-	mine, theirs := s.owner.Load(), other.owner.Load()
-	return mine != nil && theirs != nil && mine.holder.Account == theirs.holder.Account
 }
 
 // Close ends the allocation; a second call does nothing.
@@ -191,7 +169,7 @@ func (s *relayedSocket) Close() error {
 	var err error
 	s.closed.Do(func() {
 		err = s.UDPConn.Close()
-		s.ledger.drop(s)
+		s.gate.ledger.drop(s)
 	})
 	return err
 }

@@ -19,6 +19,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"runtime"
 	"slices"
 	"syscall"
 
@@ -32,6 +33,8 @@ const (
 	DefaultAllocationsPerPeer = 16
 	// DefaultAllocations stays below the number of ephemeral ports.
 	DefaultAllocations = 16384
+	// DefaultQueues is more than a network card of 10 Gbit/s needs.
+	DefaultQueues = 8
 )
 
 // samePortAttempts bounds the search for a port that is free for UDP and TCP,
@@ -65,6 +68,13 @@ type Config struct {
 	// Allocations bounds what the relay gives out at once. Zero means
 	// DefaultAllocations.
 	Allocations int
+	// BandwidthPerPeer bounds what one peer sends and receives through all its
+	// allocations, in bytes per second. Zero means no limit.
+	BandwidthPerPeer int64
+	// Queues is how many sockets share each UDP port, each with a reader of its
+	// own; a client always meets the same one. Zero means one for each
+	// processor, DefaultQueues at most.
+	Queues int
 
 	// Logger is told when the relay starts and stops; required.
 	Logger *slog.Logger
@@ -77,6 +87,7 @@ type Server struct {
 	ledger  *ledger
 	stats   *counters
 	sockets *allocator
+	addrs   []netip.AddrPort
 	udp     []*datagramFront
 	tcp     []*streamListener
 }
@@ -92,6 +103,8 @@ func New(config Config) (*Server, error) {
 	ledger := &ledger{
 		perHolder: cmp.Or(config.AllocationsPerPeer, DefaultAllocationsPerPeer),
 		total:     cmp.Or(config.Allocations, DefaultAllocations),
+		bandwidth: config.BandwidthPerPeer,
+		clients:   newTable(),
 		stats:     stats,
 	}
 	s := &Server{
@@ -110,8 +123,9 @@ func New(config Config) (*Server, error) {
 			},
 		},
 	}
+	queues := cmp.Or(config.Queues, min(runtime.GOMAXPROCS(0), DefaultQueues))
 	for _, address := range config.Listen {
-		if err := s.listen(address); err != nil {
+		if err := s.listen(address, queues); err != nil {
 			return nil, errors.Join(err, s.Close())
 		}
 	}
@@ -133,14 +147,14 @@ func (c *Config) check() error {
 		return fmt.Errorf("relay: RelayAddress %s is not a single IPv4 address", c.RelayAddress)
 	case c.RelayPorts.Min > c.RelayPorts.Max || c.RelayPorts.Max != 0 && c.RelayPorts.Min == 0:
 		return fmt.Errorf("relay: RelayPorts %s is not a range", c.RelayPorts)
-	case c.AllocationsPerPeer < 0 || c.Allocations < 0:
-		return errors.New("relay: quotas cannot be negative")
+	case c.AllocationsPerPeer < 0 || c.Allocations < 0 || c.BandwidthPerPeer < 0 || c.Queues < 0:
+		return errors.New("relay: quotas and queues cannot be negative")
 	}
 	return nil
 }
 
 // listen opens one address over UDP and TCP.
-func (s *Server) listen(address string) error {
+func (s *Server) listen(address string, queues int) error {
 	at, err := net.ResolveTCPAddr("tcp", address)
 	if err != nil {
 		return fmt.Errorf("relay: listening address %q: %w", address, err)
@@ -154,15 +168,30 @@ func (s *Server) listen(address string) error {
 		if udp, err = net.ListenUDP("udp", &net.UDPAddr{IP: at.IP, Port: at.Port, Zone: at.Zone}); err != nil {
 			return listenError("udp", at, err)
 		}
-		port := int(addrPort(udp.LocalAddr()).Port())
+		local := addrPort(udp.LocalAddr())
 		var tcp *net.TCPListener
-		if tcp, err = net.ListenTCP("tcp", &net.TCPAddr{IP: at.IP, Port: port, Zone: at.Zone}); err != nil {
+		if tcp, err = net.ListenTCP("tcp", &net.TCPAddr{IP: at.IP, Port: int(local.Port()), Zone: at.Zone}); err != nil {
 			err = errors.Join(listenError("tcp", at, err), udp.Close())
 			continue
 		}
-		s.udp = append(s.udp, &datagramFront{UDPConn: udp, gate: s.gate})
 		s.tcp = append(s.tcp, &streamListener{TCPListener: tcp, gate: s.gate})
-		return tuneBuffers(udp)
+		s.addrs = append(s.addrs, local)
+		return s.addQueues(udp, queues)
+	}
+	return err
+}
+
+// addQueues reads udp from as many sockets as were asked for, where the
+// system has that.
+func (s *Server) addQueues(udp *net.UDPConn, queues int) error {
+	sockets, err := openQueues(udp, queues)
+	for _, socket := range sockets {
+		front, failed := newDatagramFront(socket, s.gate)
+		if failed != nil {
+			err = errors.Join(err, failed, socket.Close())
+			continue
+		}
+		s.udp = append(s.udp, front)
 	}
 	return err
 }
@@ -179,7 +208,7 @@ func listenError(network string, at *net.TCPAddr, err error) error {
 func (s *Server) placeAllocations(config Config) error {
 	public := config.RelayAddress.Unmap()
 	if !public.IsValid() {
-		public = addrPort(s.udp[0].LocalAddr()).Addr()
+		public = s.addrs[0].Addr()
 	}
 	if !public.Is4() || public.IsUnspecified() {
 		var err error
@@ -196,7 +225,7 @@ func (s *Server) placeAllocations(config Config) error {
 		bind = public
 	}
 	s.gate.public = public
-	s.sockets = &allocator{ledger: s.ledger, stats: s.stats, public: public, bind: bind, ports: config.RelayPorts}
+	s.sockets = &allocator{gate: s.gate, bind: bind, ports: config.RelayPorts}
 	return nil
 }
 
@@ -213,11 +242,7 @@ func defaultRouteAddress() (netip.Addr, error) {
 // Addrs returns the listening addresses, in the order of Config.Listen; each
 // is open over UDP and TCP.
 func (s *Server) Addrs() []netip.AddrPort {
-	addrs := make([]netip.AddrPort, 0, len(s.udp))
-	for _, front := range s.udp {
-		addrs = append(addrs, addrPort(front.LocalAddr()))
-	}
-	return addrs
+	return slices.Clone(s.addrs)
 }
 
 // RelayAddress returns the address at which allocations are reached.

@@ -25,10 +25,12 @@ type Stats struct {
 	// PacketsFromPeers, BytesFromPeers payload that arrived at one.
 	PacketsToPeers, BytesToPeers     uint64
 	PacketsFromPeers, BytesFromPeers uint64
-	// DroppedPackets counts payload that was not delivered: too large, between
-	// accounts, to a port of the relay that is no allocation, or beyond the
-	// queue of a slow stream.
+	// DroppedPackets counts payload that was not delivered: without channel or
+	// permission, between accounts, to a port of the relay that is no
+	// allocation, or beyond the queue of a slow stream or socket.
 	DroppedPackets uint64
+	// LimitedPackets counts payload beyond the bandwidth of its peer.
+	LimitedPackets uint64
 }
 
 // counters is Stats while it is being counted.
@@ -45,6 +47,7 @@ type counters struct {
 	packetsFromPeers    atomic.Uint64
 	bytesFromPeers      atomic.Uint64
 	droppedPackets      atomic.Uint64
+	limitedPackets      atomic.Uint64
 }
 
 func (c *counters) read() Stats {
@@ -61,5 +64,25 @@ func (c *counters) read() Stats {
 		PacketsFromPeers:    c.packetsFromPeers.Load(),
 		BytesFromPeers:      c.bytesFromPeers.Load(),
 		DroppedPackets:      c.droppedPackets.Load(),
+		LimitedPackets:      c.limitedPackets.Load(),
+	}
+}
+
+// add counts what one batch has moved.
+func (c *counters) add(t *tally) {
+	for _, one := range []struct {
+		to *atomic.Uint64
+		n  uint64
+	}{
+		{&c.packetsToPeers, t.packetsToPeers},
+		{&c.bytesToPeers, t.bytesToPeers},
+		{&c.packetsFromPeers, t.packetsFromPeers},
+		{&c.bytesFromPeers, t.bytesFromPeers},
+		{&c.droppedPackets, t.dropped},
+		{&c.limitedPackets, t.limited},
+	} {
+		if one.n > 0 {
+			one.to.Add(one.n)
+		}
 	}
 }

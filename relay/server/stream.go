@@ -5,13 +5,9 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"sync"
-	"sync/atomic"
 	"time"
-
-	"github.com/pion/stun/v2"
 )
 
 const (
@@ -55,15 +51,18 @@ type streamListener struct {
 	closed    bool
 
 	running sync.WaitGroup // the writers of the streams
+	serving sync.WaitGroup // the streams that pion has not closed yet
 }
 
 // Accept waits for a connection. While too many are open without an
-// allocation, further ones are closed at once.
+// allocation, further ones are closed at once. After Close it waits until pion
+// is done with every stream: it ends all allocations next.
 func (l *streamListener) Accept() (net.Conn, error) {
 	for {
 		conn, err := l.AcceptTCP()
 		if err != nil {
 			if errors.Is(err, net.ErrClosed) {
+				l.serving.Wait()
 				return nil, err
 			}
 			// Out of descriptors, or a client that left: later ones may
@@ -91,39 +90,54 @@ func (l *streamListener) Close() error {
 	}
 	l.mu.Unlock()
 	for _, s := range open {
-		_ = s.Close() // a connection that is gone already is as good as closed
+		s.end()
 	}
 	return err
 }
 
-// A stream is one client's TCP connection. Frames follow each other without a
+// A stream is one client's connection. Frames follow each other without a
 // separator and are padded to four bytes (RFC 8656, section 12.5):
 //
 //	| 00xxxxxx type | length | cookie, transaction | attributes … |  STUN
 //	| 01xxxxxx channel | length | data … | padding 0..3 |            ChannelData
 //
-// Each Read returns exactly one frame, which is what lets pion's own splitter,
-// whose arithmetic is 16 bits wide, never see a length that it could wrap.
+// Data is forwarded here; pion gets exactly one control message from each Read,
+// which is what lets its own splitter, whose arithmetic is 16 bits wide, never
+// see a length that it could wrap.
 type stream struct {
-	*net.TCPConn
+	net.Conn
 	listener *streamListener
+	gate     *gate
 	tuple    fiveTuple
-	in       *bufio.Reader
 	out      *frameQueue
-	known    atomic.Bool // has an allocation
-	reserved bool        // owned by the reading goroutine
+	ending   sync.Once
 	closing  sync.Once
+
+	// Owned by the reading goroutine.
+	in      *bufio.Reader
+	forward *forwarder
+	begun   bool        // forward may refer to what in holds
+	known   *allocation // nil: none yet
+	then    pending
+
+	counted bool // as a stranger; guarded by listener.mu
 }
+
+// streamBuffer is how much one read takes from a connection.
+const streamBuffer = 64 << 10
 
 // newStream returns nil when there are too many strangers or the listener has
 // closed.
-func newStream(conn *net.TCPConn, l *streamListener) *stream {
+func newStream(conn net.Conn, l *streamListener) *stream {
 	s := &stream{
-		TCPConn:  conn,
+		Conn:     conn,
 		listener: l,
+		gate:     l.gate,
 		tuple:    fiveTuple{stream: true, local: addrPort(conn.LocalAddr()), client: addrPort(conn.RemoteAddr())},
-		in:       bufio.NewReaderSize(conn, 64<<10),
+		in:       bufio.NewReaderSize(conn, streamBuffer),
 		out:      newFrameQueue(queueBytes),
+		forward:  newForwarder(l.gate),
+		counted:  true,
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -137,32 +151,92 @@ func newStream(conn *net.TCPConn, l *streamListener) *stream {
 	l.streams[s] = struct{}{}
 	l.strangers++
 	l.running.Go(s.write)
+	l.serving.Add(1)
 	return s
 }
 
-// Read copies the next frame that may pass to p.
+// Read copies the next control message that may pass to p, and forwards the
+// data that comes before it.
 func (s *stream) Read(p []byte) (int, error) {
-	if s.reserved {
-		s.listener.gate.ledger.settle(s.tuple)
-		s.reserved = false
-	}
+	s.gate.settle(s.tuple, &s.then)
+	defer s.flush()
 	for {
-		n, err := s.readFrame(p)
+		frame, err := s.next(min(len(p), maxMessage))
 		if err != nil {
 			return 0, err
 		}
-		verdict := s.listener.gate.admit(p[:n], s.tuple)
+		if isChannelData(frame) {
+			s.data(frame)
+			continue
+		}
+		verdict := s.gate.admit(frame, s.tuple)
 		if verdict.pass {
-			s.reserved = verdict.reserved
-			if s.known.Load() {
+			s.then = verdict.then
+			if s.known != nil {
 				s.extend()
 			}
-			return n, nil
+			return copy(p, frame), nil
 		}
 		if verdict.answer != nil {
-			s.out.push(verdict.answer)
+			s.out.push(nil, verdict.answer, true)
+			s.out.wake()
 		}
 	}
+}
+
+// data forwards one frame. It stays in the buffer until flush.
+func (s *stream) data(frame []byte) {
+	if !s.begun {
+		s.forward.begin()
+		s.begun = true
+	}
+	s.forward.fromClient(s.known, frame)
+}
+
+// flush sends what was read so far.
+func (s *stream) flush() {
+	if s.begun {
+		s.forward.flush()
+		s.begun = false
+	}
+}
+
+// next returns the next frame of at most limit bytes, in the memory of the
+// buffer, which stays as it is until the frames that it holds are used up: only
+// then, after a flush, it is filled again. Longer frames, which nobody can want,
+// are skipped; a stream that lost its framing ends with errNotTURN.
+func (s *stream) next(limit int) ([]byte, error) {
+	for {
+		head, err := s.peek(channelHeader)
+		if err != nil {
+			return nil, err
+		}
+		n, err := frameLength(head)
+		if err != nil {
+			return nil, err
+		}
+		if n <= limit {
+			frame, err := s.peek(n)
+			if err != nil {
+				return nil, err
+			}
+			_, err = s.in.Discard(n)
+			return frame, err
+		}
+		s.gate.stats.droppedPackets.Add(1)
+		s.flush()
+		if _, err := s.in.Discard(n); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// peek returns the next n bytes; before it waits for them it flushes.
+func (s *stream) peek(n int) ([]byte, error) {
+	if s.in.Buffered() < n {
+		s.flush()
+	}
+	return s.in.Peek(n)
 }
 
 // extend gives a client that holds an allocation its longer patience. Nobody
@@ -170,32 +244,15 @@ func (s *stream) Read(p []byte) (int, error) {
 func (s *stream) extend() {
 	s.listener.mu.Lock()
 	defer s.listener.mu.Unlock()
-	if !s.known.Swap(true) {
-		s.listener.strangers--
-	}
+	s.acquainted()
 	_ = s.SetReadDeadline(time.Now().Add(clientPatience))
 }
 
-// readFrame reads one frame. Frames that nobody can want are skipped; a stream
-// that lost its framing ends with errNotTURN.
-func (s *stream) readFrame(p []byte) (int, error) {
-	limit := min(len(p), maxMessage)
-	for {
-		head, err := s.in.Peek(channelHeader)
-		if err != nil {
-			return 0, err
-		}
-		n, err := frameLength(head)
-		if err != nil {
-			return 0, err
-		}
-		if n <= limit {
-			return io.ReadFull(s.in, p[:n])
-		}
-		s.listener.gate.stats.droppedPackets.Add(1)
-		if _, err := s.in.Discard(n); err != nil {
-			return 0, err
-		}
+// acquainted is called with listener.mu held.
+func (s *stream) acquainted() {
+	if s.counted {
+		s.counted = false
+		s.listener.strangers--
 	}
 }
 
@@ -216,112 +273,43 @@ func frameLength(head []byte) (int, error) {
 	}
 }
 
-// Write queues one frame. It does not wait for the client.
+// Write queues what pion answers. It does not wait for the client.
 func (s *stream) Write(p []byte) (int, error) {
-	if s.listener.gate.observe(p, s.tuple) {
+	if a := s.gate.observe(p, s.tuple, client{stream: s}, &s.then); a != nil {
+		s.known = a
 		s.extend()
 	}
-	if dropped := s.out.push(p); dropped > 0 {
-		s.listener.gate.stats.droppedPackets.Add(uint64(dropped))
-	}
+	s.gate.stats.droppedPackets.Add(uint64(s.out.push(nil, p, true)))
+	s.out.wake()
 	return len(p), nil
 }
 
 // write empties the queue until the stream is closed.
 func (s *stream) write() {
-	for {
-		frames := s.out.take()
-		if frames == nil {
-			return
-		}
-		if err := s.SetWriteDeadline(time.Now().Add(writePatience)); err != nil {
-			break
-		}
-		if _, err := frames.WriteTo(s.TCPConn); err != nil {
-			break
-		}
+	var w chunkWriter
+	patience := func() error { return s.SetWriteDeadline(time.Now().Add(writePatience)) }
+	for w.write(s.out, s.Conn, patience) == nil {
+		continue
 	}
-	_ = s.Close() // wakes the reader, which ends the allocation
+	s.end()
 }
 
-// Close ends the connection; pion then ends its allocation.
-func (s *stream) Close() error {
-	var err error
-	s.closing.Do(func() {
+// end closes the connection. That wakes pion, which ends the allocation and
+// calls Close.
+func (s *stream) end() {
+	s.ending.Do(func() {
 		s.out.close()
-		err = s.TCPConn.Close()
+		_ = s.Conn.Close() // one that is gone already is as good as closed
 		s.listener.mu.Lock()
 		delete(s.listener.streams, s)
-		if !s.known.Swap(true) {
-			s.listener.strangers--
-		}
+		s.acquainted()
 		s.listener.mu.Unlock()
 	})
-	return err
 }
 
-// A frameQueue holds frames for one connection, oldest first.
-type frameQueue struct {
-	limit int
-
-	mu     sync.Mutex // guards frames, bytes, closed
-	frames net.Buffers
-	bytes  int
-	closed bool
-	filled *sync.Cond
+// Close is called by pion when it is done with the stream.
+func (s *stream) Close() error {
+	s.end()
+	s.closing.Do(s.listener.serving.Done)
+	return nil
 }
-
-func newFrameQueue(limit int) *frameQueue {
-	q := &frameQueue{limit: limit}
-	q.filled = sync.NewCond(&q.mu)
-	return q
-}
-
-// push appends a copy of frame and returns how many old frames of data it had
-// to drop. STUN messages are never dropped: they are few and are awaited.
-func (q *frameQueue) push(frame []byte) int {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if q.closed {
-		return 1
-	}
-	q.frames = append(q.frames, append([]byte(nil), frame...))
-	q.bytes += len(frame)
-	dropped := 0
-	for i := 0; q.bytes > q.limit && i < len(q.frames); {
-		if !isChannelData(q.frames[i]) && stun.IsMessage(q.frames[i]) && !isDataIndication(q.frames[i]) {
-			i++
-			continue
-		}
-		q.bytes -= len(q.frames[i])
-		q.frames = append(q.frames[:i], q.frames[i+1:]...)
-		dropped++
-	}
-	q.filled.Signal()
-	return dropped
-}
-
-// take waits for frames and returns all of them, nil once the queue is closed.
-func (q *frameQueue) take() net.Buffers {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	for len(q.frames) == 0 && !q.closed {
-		q.filled.Wait()
-	}
-	if q.closed {
-		return nil
-	}
-	frames := q.frames
-	q.frames, q.bytes = nil, 0
-	return frames
-}
-
-func (q *frameQueue) close() {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	q.closed = true
-	q.filled.Broadcast()
-}
-
-// isDataIndication recognises data without a channel (RFC 8656, section 11.4).
-func isDataIndication(raw []byte) bool { return raw[0] == 0x00 && raw[1] == 0x17 }

@@ -31,25 +31,22 @@ func TestFrameLength(t *testing.T) {
 }
 
 // Frames arrive in any pieces; those that are too long are skipped.
-func FuzzReadFrame(f *testing.F) {
+func FuzzStream(f *testing.F) {
 	f.Add([]byte{0x40, 0, 0, 2, 1, 2, 0, 0, 0x40, 1, 0, 0}, uint8(1))
 	f.Add(bytes.Repeat([]byte{0x40, 0, 0xff, 0xff}, 20_000), uint8(7))
 	f.Fuzz(func(t *testing.T, input []byte, piece uint8) {
-		s := &stream{
-			listener: &streamListener{gate: &gate{stats: &counters{}}},
-			in:       bufio.NewReaderSize(&pieces{rest: input, size: int(piece) + 1}, 64),
-		}
-		p := make([]byte, maxMessage+1)
+		g := newGate()
+		s := &stream{gate: g, in: bufio.NewReaderSize(&pieces{rest: input, size: int(piece) + 1}, streamBuffer), forward: newForwarder(g)}
 		read := 0
 		for {
-			n, err := s.readFrame(p)
+			frame, err := s.next(maxMessage)
 			if err != nil {
 				return
 			}
-			if n < channelHeader || n > maxMessage {
-				t.Fatalf("frame of %d bytes", n)
+			if len(frame) < channelHeader || len(frame) > maxMessage {
+				t.Fatalf("frame of %d bytes", len(frame))
 			}
-			if read += n; read > len(input) {
+			if read += len(frame); read > len(input) {
 				t.Fatalf("%d bytes from an input of %d", read, len(input))
 			}
 		}
@@ -70,29 +67,46 @@ func (p *pieces) Read(b []byte) (int, error) {
 	return n, nil
 }
 
+// Beyond its limit a queue drops the oldest data, in whole frames and never
+// control, and what is left keeps its order.
 func TestFrameQueueDropsOldestData(t *testing.T) {
-	channel := func(b byte) []byte { return append([]byte{0x40, 0, 0, 96}, bytes.Repeat([]byte{b}, 96)...) }
+	channel := func(b byte) (head, body []byte) { return []byte{0x40, 0, 0, 254}, bytes.Repeat([]byte{b}, 254) } // 258, padded to 260
 	message := append([]byte{0x01, 0x04, 0, 0, 0x21, 0x12, 0xa4, 0x42}, make([]byte, 12)...)
-	q := newFrameQueue(250)
-	if dropped := q.push(message) + q.push(channel(1)) + q.push(channel(2)); dropped != 0 {
-		t.Fatalf("%d frames were dropped below the limit", dropped)
-	}
-	if dropped := q.push(channel(3)); dropped != 1 {
-		t.Fatalf("%d frames were dropped, want 1", dropped)
-	}
-	want := net.Buffers{message, channel(2), channel(3)}
-	got := q.take()
-	if len(got) != len(want) {
-		t.Fatalf("%d frames, want %d", len(got), len(want))
-	}
-	for i := range want {
-		if !bytes.Equal(got[i], want[i]) {
-			t.Errorf("frame %d is %x, want %x", i, got[i], want[i])
+	q := newFrameQueue(3 * chunkSize)
+	dropped, pushed := q.push(nil, message, true), 0
+	for range 4 {
+		for range chunkSize / 260 {
+			head, body := channel(byte(pushed))
+			dropped += q.push(head, body, false)
+			pushed++
 		}
 	}
+	if dropped != chunkSize/260 {
+		t.Fatalf("%d frames were dropped, want those of one chunk, %d", dropped, chunkSize/260)
+	}
+	chunks, open := q.take(nil)
+	if !open || !bytes.Equal(chunks[0].bytes, message) {
+		t.Fatalf("the first chunk is not the message (open: %t)", open)
+	}
+	next := dropped
+	for _, c := range chunks[1:] {
+		for rest := c.bytes; len(rest) > 0; rest = rest[260:] {
+			head, body := channel(byte(next))
+			if !bytes.Equal(rest[:260], append(append(head, body...), 0, 0)) {
+				t.Fatalf("frame %d is % x…", next, rest[:8])
+			}
+			next++
+		}
+	}
+	if next != pushed {
+		t.Errorf("%d frames are left, want %d", next-dropped, pushed-dropped)
+	}
 	q.close()
-	if q.take() != nil {
-		t.Error("a closed queue has frames")
+	if _, open := q.take(nil); open {
+		t.Error("a closed queue gives frames")
+	}
+	if q.push(nil, message, true) != 1 {
+		t.Error("a closed queue takes frames")
 	}
 }
 

@@ -283,7 +283,7 @@ func (s *Session) setCut(cancel context.CancelCauseFunc) {
 
 // options asks for what follows the map.
 func (s *Session) options() sdk.StreamAgentOptions {
-	var o sdk.StreamAgentOptions
+	o := sdk.StreamAgentOptions{Features: mapstate.Features()}
 	if s.silent >= silentStreams {
 		o.Wait = pollSeconds
 	}

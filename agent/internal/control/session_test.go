@@ -282,7 +282,7 @@ func TestSnapshotDeltaAndResume(t *testing.T) {
 	p := newPlane(t)
 	a := p.run(nil)
 	s := next(t, "stream", p.streams)
-	if len(s.query) != 0 {
+	if len(s.query) != 1 || s.query["features"] != "sets,routes" {
 		t.Errorf("the first stream asked with %v", s.query)
 	}
 	s.lines <- hello("0001-a")
@@ -350,7 +350,7 @@ func TestDifferentDigestKeepsTheMap(t *testing.T) {
 		t.Errorf("report %+v", report)
 	}
 	s = next(t, "second stream", p.streams)
-	if len(s.query) != 0 {
+	if s.query["serial"] != "" || s.query["digest"] != "" {
 		t.Errorf("asked with %v, want a snapshot", s.query)
 	}
 	s.lines <- hello("0001-a")

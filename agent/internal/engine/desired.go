@@ -23,7 +23,8 @@ type desired struct {
 	paths    []connectivity.Peer
 	firewall firewall.Config
 	dns      dns.Config
-	peers    []peer // by name
+	peers    []peer        // by name
+	routes   []destination // by name
 }
 
 // self is this machine in the map.
@@ -66,6 +67,7 @@ func plan(m *mapstate.Map, name string) (*desired, error) {
 	d.planTunnel()
 	d.planFirewall(m, name)
 	d.planDNS()
+	d.planRoutes(m)
 	return d, nil
 }
 
@@ -131,11 +133,25 @@ func (d *desired) planFirewall(m *mapstate.Map, name string) {
 		Peers:     map[uint32]firewall.Addresses{m.Self.N: {IPv4: d.self.ipv4.Addr(), IPv6: d.self.ipv6.Addr()}},
 		Networks:  d.networks(),
 		Sets:      m.Sets,
-		Rules:     slices.SortedFunc(maps.Values(m.Rules), func(a, b api.CompiledRule) int { return cmp.Compare(a.Id, b.Id) }),
+		Rules:     peerRules(m),
 	}
 	for _, p := range d.peers {
 		d.firewall.Peers[p.entry.N] = firewall.Addresses{IPv4: p.ipv4, IPv6: p.ipv6}
 	}
+}
+
+// peerRules returns the rules between peers. Those about the traffic of routes
+// stand in the map only: what they would permit is denied until a host carries
+// that traffic.
+func peerRules(m *mapstate.Map) []api.CompiledRule {
+	rules := make([]api.CompiledRule, 0, len(m.Rules))
+	for _, rule := range m.Rules {
+		if rule.Route == nil {
+			rules = append(rules, rule)
+		}
+	}
+	slices.SortFunc(rules, func(a, b api.CompiledRule) int { return cmp.Compare(a.Id, b.Id) })
+	return rules
 }
 
 func (d *desired) networks() []netip.Prefix {

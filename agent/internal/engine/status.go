@@ -18,7 +18,7 @@ func (e *Engine) Status(context.Context) local.Status {
 	mine, running, notice := e.now()
 	s := local.Status{
 		Schema: local.StatusSchema, Version: e.config.Version, State: local.StateNotEnrolled,
-		Addresses: []string{}, Peers: []local.Peer{}, Warnings: []string{}, DNS: local.DNS{Addresses: []string{}},
+		Addresses: []string{}, Peers: []local.Peer{}, Warnings: []string{}, Routes: []local.Route{}, DNS: local.DNS{Addresses: []string{}},
 	}
 	if notice != "" {
 		s.Warnings = append(s.Warnings, notice)
@@ -83,6 +83,9 @@ func (l *link) describe(s *local.Status, mine *identity.Identity) {
 	}
 	for _, p := range wanted.peers {
 		s.Peers = append(s.Peers, l.describePeer(p, stats[p.key]))
+	}
+	for _, r := range wanted.routes {
+		s.Routes = append(s.Routes, r.describe())
 	}
 }
 

@@ -38,6 +38,7 @@ type Status struct {
 	DNS        DNS        `json:"dns"`
 	Relay      Relay      `json:"relay"`
 	Peers      []Peer     `json:"peers"`
+	Routes     []Route    `json:"routes"`
 
 	// Warnings are sentences for the user: what is wrong, and the next step.
 	Warnings []string `json:"warnings"`
@@ -111,6 +112,25 @@ type Peer struct {
 	ReceivedBytes uint64     `json:"received_bytes"`
 	SentBytes     uint64     `json:"sent_bytes"`
 	LastError     string     `json:"last_error"`
+}
+
+// Route is a destination outside of the overlay.
+type Route struct {
+	Name string `json:"name"`
+
+	// Role is use, or serve on a machine that carries the traffic of others.
+	Role string `json:"role"`
+
+	// Prefix is the destination in CIDR form, or empty when Domains name it.
+	Prefix  string   `json:"prefix"`
+	Domains []string `json:"domains"`
+
+	// Routers are the names of the machines that lead there, the preferred first;
+	// empty for the role serve.
+	Routers []string `json:"routers"`
+
+	// Masquerade says that this machine hides the sources behind its own address.
+	Masquerade bool `json:"masquerade"`
 }
 
 // UpRequest connects the machine.

@@ -95,7 +95,7 @@ func (b *batch) put(s *set) *op {
 
 // recompile handles a class whose rules may have changed.
 func (b *batch) recompile(c *class, w *classWork) []*op {
-	old := view{c.rules, c.sets}
+	old := c.view()
 	oldVisible := c.visible
 	v := b.e.compile(c)
 	ops := b.differ(old, v)
@@ -109,8 +109,7 @@ func (b *batch) recompile(c *class, w *classWork) []*op {
 			b.e.release(s, c)
 		}
 	}
-	c.rules, c.sets, c.visible = v.rules, v.sets, v.see()
-	c.ruleSum, c.setSum = v.sums()
+	c.show(v)
 	for ordinals := roaring.Xor(oldVisible, c.visible).Iterator(); ordinals.HasNext(); {
 		n := ordinals.Next()
 		ops = append(ops, b.entryOp(c, n, oldVisible.Contains(n), c.visible.Contains(n)))
@@ -128,7 +127,7 @@ func (b *batch) recompile(c *class, w *classWork) []*op {
 	return ops
 }
 
-// differ returns the ops of rules and sets that lead from one view to another. Sets in both are not looked into.
+// differ returns the ops of rules, routes and sets that lead from one view to another. Sets in both are not looked into.
 func (b *batch) differ(old, want view) []*op {
 	var ops []*op
 	for id, r := range want.rules {
@@ -139,6 +138,16 @@ func (b *batch) differ(old, want view) []*op {
 	for id := range old.rules {
 		if want.rules[id] == nil {
 			ops = append(ops, ruleRemoveOp(id))
+		}
+	}
+	for id, r := range want.routes {
+		if before := old.routes[id]; before == nil || before.hash != r.hash {
+			ops = append(ops, routeOp(r, before == nil))
+		}
+	}
+	for id := range old.routes {
+		if want.routes[id] == nil {
+			ops = append(ops, routeRemoveOp(id))
 		}
 	}
 	for _, s := range want.sets {
@@ -161,13 +170,13 @@ func (b *batch) movePeers() {
 	var left []*class
 	for _, p := range b.regrouped() {
 		bases := b.e.classBases(p)
-		key := classKey(bases)
+		key := classKey(bases, p.lacks)
 		if p.class != nil && p.class.key == key {
 			continue
 		}
 		to := b.e.classes[key]
 		if to == nil {
-			to = b.e.newClass(key, bases)
+			to = b.e.newClass(key, bases, p.lacks)
 		}
 		from := p.class
 		p.class = to
@@ -206,7 +215,7 @@ func (b *batch) regrouped() []*peer {
 
 // between returns the ops that lead from the view of one class to that of another.
 func (b *batch) between(from, to *class) []*op {
-	ops := b.differ(view{from.rules, from.sets}, view{to.rules, to.sets})
+	ops := b.differ(from.view(), to.view())
 	for gone := roaring.AndNot(from.visible, to.visible).Iterator(); gone.HasNext(); {
 		ops = append(ops, b.removal(gone.Next()))
 	}

@@ -27,6 +27,8 @@ type batch struct {
 	// ruled holds the bases at the ends of rules that came or went; doubtful is what may be forgotten at the end.
 	ruled    map[*base]struct{}
 	doubtful map[*base]struct{}
+	// rerouted holds the keys of the routes that may be others now; nil when there are none.
+	rerouted map[string]struct{}
 
 	// patched and touched hold the sets and classes with a patch or work of this batch; masked counts the sets that have
 	// a bit in the masks of the classes.
@@ -59,6 +61,7 @@ func (e *Engine) apply(serial int64, changes []Change) (*Update, error) {
 	for _, c := range changes {
 		b.apply(c)
 	}
+	b.setRoutes()
 	b.patchSets()
 	b.touchEntries()
 	b.touchRules()
@@ -108,6 +111,18 @@ func (b *batch) apply(c Change) {
 		b.setRules(c.ID, nil)
 	case SettingsPut:
 		b.putSettings(c.Settings)
+	case ResourcePut:
+		b.putResource(c.Resource)
+	case ResourceRemove:
+		b.removeResource(c.ID)
+	case RouterPut:
+		b.putRouter(c.Router)
+	case RouterRemove:
+		b.removeRouter(c.ID)
+	case RoutePut:
+		b.putRoute(c.Route)
+	case RouteRemove:
+		b.removeRoute(c.ID)
 	}
 }
 
@@ -277,6 +292,13 @@ func (b *batch) setRules(policy string, want []*rule) {
 func (b *batch) noteRule(r *rule) {
 	b.noteBases(b.ruled, r)
 	b.noteBases(b.doubtful, r)
+	for _, ends := range [][]*base{r.sources, r.destinations} {
+		for _, end := range ends {
+			for rt := range end.routes {
+				b.noteTraffic(rt)
+			}
+		}
+	}
 }
 
 func (b *batch) noteBases(into map[*base]struct{}, r *rule) {

@@ -44,7 +44,15 @@ func (f *fit) check(c Change) error {
 	case MembersRemove:
 		return f.members(c.Group, nil)
 	case PolicyPut, PolicyRemove, SettingsPut:
-	case ResourcePut, ResourceRemove, RouterPut, RouterRemove, RoutePut, RouteRemove:
+	case ResourcePut:
+		return checkDestination(c.Resource.ID, c.Resource.Prefix, c.Resource.Domain)
+	case RouterPut:
+		if c.Router.ID == "" {
+			return errNoID
+		}
+	case RoutePut:
+		return checkDestination(c.Route.ID, c.Route.Prefix, c.Route.Domains...)
+	case ResourceRemove, RouterRemove, RouteRemove:
 	default:
 		return fmt.Errorf("unknown kind of change")
 	}

@@ -1,6 +1,7 @@
 package netmap
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
@@ -10,21 +11,24 @@ import (
 	"github.com/wattlenet/wattle/internal/mapstate"
 )
 
-// A class is all peers that stand in the same bases. They share one view and one log; only self differs.
+// A class is all peers that stand in the same bases and offer the same features. They share one view and one log; only self differs.
 type class struct {
 	key   string
 	bases []*base // in the order of their names
+	// lacks holds the features that the agents of the class do not offer.
+	lacks Features
 	// peers holds the ordinals of the class's own members.
 	peers *roaring.Bitmap
 
-	rules map[string]*ruleView // by rule id
-	sets  []*set               // in the order of their ids
+	rules  map[string]*ruleView  // by rule id
+	routes map[string]*routeView // by route id
+	sets   []*set                // in the order of their ids
 	// visible holds every member of sets.
 	visible *roaring.Bitmap
 
-	// The digest of the view in three parts; a peer's digest is their sum and its own self.
+	// The digest of the view in three parts, routes with the rules; a peer's digest is their sum and its own self.
 	ruleSum, setSum, peerSum mapstate.Digest
-	// setsAt and rulesAt are the serials at which sets and rules changed last.
+	// setsAt and rulesAt are the serials at which sets, and rules or routes, changed last.
 	setsAt, rulesAt int64
 
 	log classLog
@@ -50,8 +54,11 @@ func (e *Engine) classBases(p *peer) []*base {
 	return bases
 }
 
-func classKey(bases []*base) string {
+func classKey(bases []*base, lacks Features) string {
 	var key strings.Builder
+	if lacks != 0 {
+		fmt.Fprintf(&key, "!%d|", lacks)
+	}
 	for _, b := range bases {
 		key.WriteString(b.name)
 		key.WriteByte('|')
@@ -59,10 +66,20 @@ func classKey(bases []*base) string {
 	return key.String()
 }
 
-// A view is what a class is told: rules, and the sets that they name.
+// A view is what a class is told: rules and routes, and the sets that they name.
 type view struct {
-	rules map[string]*ruleView
-	sets  []*set
+	rules  map[string]*ruleView
+	routes map[string]*routeView // nil when there are none
+	sets   []*set
+}
+
+// view returns what the class is told now.
+func (c *class) view() view { return view{c.rules, c.routes, c.sets} }
+
+// show makes v what the class is told.
+func (c *class) show(v view) {
+	c.rules, c.routes, c.sets, c.visible = v.rules, v.routes, v.sets, v.see()
+	c.ruleSum, c.setSum = v.sums()
 }
 
 // A scope is what compiling one class looks at.
@@ -84,12 +101,12 @@ func scopeOf(bases []*base) scope {
 		}
 	}
 	for r := range s.out {
-		if r.hides() {
+		if r.hides() && !resourceEnd(r.destinations) {
 			addAll(s.hiddenOut, r.destinations)
 		}
 	}
 	for r := range s.in {
-		if r.hides() {
+		if r.hides() && !resourceEnd(r.sources) {
 			addAll(s.hiddenIn, r.sources)
 		}
 	}
@@ -113,7 +130,7 @@ func (e *Engine) compile(c *class) view {
 		if out {
 			side, hidden, seen, ends = s.out, s.hiddenOut, seenOut, r.destinations
 		}
-		if _, stands := side[r]; !stands {
+		if _, stands := side[r]; !stands || resourceEnd(ends) {
 			return expression{}, false
 		}
 		if r.drop {
@@ -149,6 +166,7 @@ func (e *Engine) compile(c *class) view {
 			tell(r)
 		}
 	}
+	e.routing(c, s, &v)
 	slices.SortFunc(v.sets, func(a, b *set) int { return strings.Compare(a.id, b.id) })
 	v.sets = slices.Compact(v.sets)
 	return v
@@ -182,14 +200,12 @@ func (v view) see() *roaring.Bitmap {
 }
 
 // newClass compiles a class that had no members before.
-func (e *Engine) newClass(key string, bases []*base) *class {
-	c := &class{key: key, bases: bases, peers: roaring.New(), log: classLog{floor: e.serial}, setsAt: e.serial, rulesAt: e.serial}
+func (e *Engine) newClass(key string, bases []*base, lacks Features) *class {
+	c := &class{key: key, bases: bases, lacks: lacks, peers: roaring.New(), log: classLog{floor: e.serial}, setsAt: e.serial, rulesAt: e.serial}
 	for _, b := range bases {
 		b.classes[c] = struct{}{}
 	}
-	v := e.compile(c)
-	c.rules, c.sets, c.visible = v.rules, v.sets, v.see()
-	c.ruleSum, c.setSum = v.sums()
+	c.show(e.compile(c))
 	for ordinals := c.visible.Iterator(); ordinals.HasNext(); {
 		c.peerSum = c.peerSum.Plus(e.ordinals[ordinals.Next()].hash)
 	}
@@ -199,6 +215,9 @@ func (e *Engine) newClass(key string, bases []*base) *class {
 
 func (v view) sums() (rules, sets mapstate.Digest) {
 	for _, r := range v.rules {
+		rules = rules.Plus(r.hash)
+	}
+	for _, r := range v.routes {
 		rules = rules.Plus(r.hash)
 	}
 	for _, s := range v.sets {
@@ -219,5 +238,5 @@ func (e *Engine) drop(c *class) {
 	for _, b := range c.bases {
 		e.forget(b)
 	}
-	c.rules, c.sets, c.visible, c.bases = nil, nil, nil, nil
+	c.rules, c.routes, c.sets, c.visible, c.bases = nil, nil, nil, nil, nil
 }

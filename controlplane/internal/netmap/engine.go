@@ -51,10 +51,15 @@ type Engine struct {
 	bases    map[string]*base
 	groups   map[string]bool // names of the bases that are groups of the account
 	policies map[string][]*rule
-	sets     map[string]*set // by the key of their expression
-	classes  map[string]*class
-	history  history
-	rebuilt  int // how often Rebuild replaced everything above
+	// resources and routers hold the ids of the networks that they are in.
+	resources, routers map[string]string
+	networks           map[string]*network
+	routes             map[string]Route  // as they were put
+	routed             map[string]*route // by their keys, of both kinds
+	sets               map[string]*set   // by the key of their expression
+	classes            map[string]*class
+	history            history
+	rebuilt            int // how often Rebuild replaced everything above
 }
 
 // A peer is an enrolled machine and what only it is told.
@@ -62,6 +67,7 @@ type peer struct {
 	Peer
 	groups map[*base]struct{}
 	class  *class
+	lacks  Features // what its agent does not offer
 
 	// What others are told: its entry, encoded once.
 	entry api.PeerEntry
@@ -87,6 +93,7 @@ func New(cfg Config) (*Engine, error) {
 	return &Engine{
 		cfg: cfg, peers: map[string]*peer{}, ordinals: map[uint32]*peer{}, approved: roaring.New(),
 		bases: map[string]*base{}, groups: map[string]bool{}, policies: map[string][]*rule{},
+		resources: map[string]string{}, routers: map[string]string{}, networks: map[string]*network{}, routes: map[string]Route{}, routed: map[string]*route{},
 		sets: map[string]*set{}, classes: map[string]*class{}, history: history{limit: cfg.LogEntries},
 	}, nil
 }
@@ -131,14 +138,17 @@ func (e *Engine) Rebuild(serial int64, changes []Change) (*Update, error) {
 		return nil, fmt.Errorf("an account of serial %d comes after serial %d", serial, e.serial)
 	}
 	u := &Update{Serial: serial, Revokes: true, e: e}
-	for id := range e.peers {
-		if fresh.peers[id] == nil {
+	for id, p := range e.peers {
+		if again := fresh.peers[id]; again != nil {
+			fresh.offer(again, p.lacks)
+		} else {
 			u.removed = append(u.removed, id)
 		}
 	}
 	u.single = slices.Collect(maps.Keys(fresh.peers))
 	e.serial, e.settings, e.peers, e.ordinals, e.approved = serial, fresh.settings, fresh.peers, fresh.ordinals, fresh.approved
 	e.bases, e.groups, e.policies, e.sets, e.classes = fresh.bases, fresh.groups, fresh.policies, fresh.sets, fresh.classes
+	e.resources, e.routers, e.networks, e.routes, e.routed = fresh.resources, fresh.routers, fresh.networks, fresh.routes, fresh.routed
 	e.history = fresh.history
 	e.rebuilt++
 	return u, nil
@@ -173,7 +183,7 @@ func (e *Engine) Sees(a, b string) bool {
 	return from != nil && to != nil && from != to && from.class.visible.Contains(to.Ordinal)
 }
 
-// Accessible returns the ids of the peers to which the peer may open traffic, in the order of their ordinals.
+// Accessible returns the ids of the peers to which the peer may open traffic, and of the routers of its routes, in the order of their ordinals.
 func (e *Engine) Accessible(peerID string) ([]string, error) {
 	e.mu.RLock()
 	defer e.mu.RUnlock()
@@ -199,7 +209,8 @@ func (e *Engine) AccessibleCount(peerID string) (int, error) {
 	return int(reached.GetCardinality()), nil
 }
 
-// reach returns the destinations of the accept rules at whose source the peer stands.
+// reach returns the destinations of the accept rules at whose source the peer stands, and the routers that lead it
+// further.
 func (e *Engine) reach(peerID string) (*roaring.Bitmap, error) {
 	p := e.peers[peerID]
 	if p == nil {
@@ -207,8 +218,16 @@ func (e *Engine) reach(peerID string) (*roaring.Bitmap, error) {
 	}
 	wanted := map[string]bool{}
 	for _, r := range p.class.rules {
-		if r.Action == api.CompiledRuleActionAccept && r.Direction != api.CompiledRuleDirectionIn {
+		outward := r.Direction == api.CompiledRuleDirectionOut || r.Direction == api.CompiledRuleDirectionBoth
+		if r.Action == api.CompiledRuleActionAccept && outward && r.Route == nil {
 			wanted[r.Destination] = true
+		}
+	}
+	for _, r := range p.class.routes {
+		if r.Routers != nil {
+			for _, routers := range *r.Routers {
+				wanted[routers.Set] = true
+			}
 		}
 	}
 	reached := roaring.New()

@@ -3,6 +3,7 @@ package netmap
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -141,13 +142,108 @@ func TestWhoSeesWhom(t *testing.T) {
 	}
 }
 
+// TestWhoIsLed tells who meets whom because of destinations behind c, and who may open traffic there.
+func TestWhoIsLed(t *testing.T) {
+	host := netip.MustParsePrefix("10.0.0.5/32")
+	behind := []Change{RouterPut{Router{ID: "v", Network: "w", Peer: "c", Metric: 1}}, ResourcePut{Resource{ID: "n", Network: "w", Prefix: host, Groups: []string{"gres"}}}, GroupPut{ID: "gres"}}
+	groups := func(ids ...string) []string { return ids }
+	cases := map[string]struct {
+		changes []Change
+		sees    string
+		// users and routers are the peers that use and serve, each with its number of rules about routes.
+		users, routers string
+	}{
+		"no policy":                         {nil, "", "", "c0"},
+		"a group of resources":              {[]Change{simplePolicy("p", Rule{Sources: groups("ga"), Destinations: groups("gres")})}, "ac ca", "a1", "c1"},
+		"a resource by its id":              {[]Change{simplePolicy("p", Rule{Sources: groups("ga", "gb"), DestinationResource: "n"})}, "ac bc ca cb", "a1 b1", "c1"},
+		"a resource opens traffic to peers": {[]Change{simplePolicy("p", Rule{SourceResource: "n", Destinations: groups("gd")})}, "cd dc", "d1", "c1"},
+		"both ways":                         {[]Change{simplePolicy("p", Rule{Sources: groups("ga"), DestinationResource: "n", Bidirectional: true})}, "ac ca", "a2", "c2"},
+		"the router itself":                 {[]Change{simplePolicy("p", Rule{Sources: groups("gc"), Destinations: groups("gres")})}, "", "", "c1"},
+		"a resource that is not there":      {[]Change{simplePolicy("p", Rule{Sources: groups("ga"), DestinationResource: "x"})}, "", "", "c0"},
+		"no router":                         {[]Change{simplePolicy("p", Rule{Sources: groups("ga"), DestinationResource: "n"}), RouterRemove{"v"}}, "", "", ""},
+		"a router of another network":       {[]Change{simplePolicy("p", Rule{Sources: groups("ga"), DestinationResource: "n"}), RouterRemove{"v"}, RouterPut{Router{ID: "v", Network: "w2", Peer: "c", Metric: 1}}}, "", "", ""},
+		"groups of routers":                 {[]Change{simplePolicy("p", Rule{Sources: groups("ga"), DestinationResource: "n"}), RouterPut{Router{ID: "v2", Network: "w", Groups: groups("gd"), Metric: 1}}}, "ac ad ca da", "a1", "c1 d1"},
+		"a drop hides":                      {[]Change{simplePolicy("p", Rule{Sources: groups("all"), DestinationResource: "n"}, Rule{Drop: true, Sources: groups("gb"), Destinations: groups("gres")})}, "ac ca cd dc", "a1 d1", "c1"},
+		"a drop of ports":                   {[]Change{simplePolicy("p", Rule{Sources: groups("ga"), DestinationResource: "n"}, Rule{Drop: true, Protocol: "tcp", Sources: groups("all"), Destinations: groups("gres")})}, "ac ca", "a2", "c2"},
+		"an unapproved router": {
+			[]Change{simplePolicy("p", Rule{Sources: groups("ga"), DestinationResource: "n"}), PeerPut{Peer{ID: "c", Ordinal: 3}}}, "", "a1", "",
+		},
+		"a route": {[]Change{RouterRemove{"v"}, RoutePut{Route{ID: "t", NetworkID: "lan", Prefix: host, Peer: "d", Groups: groups("ga", "gb"), Metric: 1}}}, "ad bd da db", "a1 b1", "d1"},
+		"a route with access control": {
+			[]Change{
+				RouterRemove{"v"}, RoutePut{Route{ID: "t", NetworkID: "lan", Prefix: host, Peer: "d", Groups: groups("ga", "gb"), AccessControlGroups: groups("gac"), Metric: 1}},
+				simplePolicy("p", Rule{Sources: groups("ga", "gc"), Destinations: groups("gac")}),
+			}, "ad bd da", "a1 b0", "d1",
+		},
+		"routes that stand in for each other": {
+			[]Change{
+				RouterRemove{"v"},
+				RoutePut{Route{ID: "t1", NetworkID: "lan", Prefix: host, Peer: "c", Groups: groups("all"), Metric: 1}},
+				RoutePut{Route{ID: "t2", NetworkID: "lan", Prefix: host, Peer: "d", Groups: groups("all"), Metric: 2}},
+			}, "ac ad bc bd ca cb cd da db dc", "a2 b2", "c1 d1",
+		},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			e := small(t, append(behind, GroupPut{ID: "gac"})...)
+			if len(c.changes) > 0 {
+				if _, err := e.Apply(2, c.changes...); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if got := sees(e); got != c.sees {
+				t.Errorf("these see each other: %q, want %q", got, c.sees)
+			}
+			if users, routers := led(e); users != c.users || routers != c.routers {
+				t.Errorf("users %q, routers %q; want %q and %q", users, routers, c.users, c.routers)
+			}
+		})
+	}
+}
+
+func led(e *Engine) (users, routers string) {
+	var lists [2][]string
+	for _, id := range []string{"a", "b", "c", "d"} {
+		c := e.peers[id].class
+		about := 0
+		for _, r := range c.rules {
+			if r.Route != nil {
+				about++
+			}
+		}
+		for _, r := range c.routes {
+			side := 0
+			if r.Role == api.CompiledRouteRoleServe {
+				side = 1
+			}
+			if told := fmt.Sprint(id, about); !slices.Contains(lists[side], told) {
+				lists[side] = append(lists[side], told)
+			}
+		}
+	}
+	return strings.Join(lists[0], " "), strings.Join(lists[1], " ")
+}
+
+func TestRoutersAreAccessible(t *testing.T) {
+	e := small(t, RouterPut{Router{ID: "v", Network: "w", Peer: "c", Metric: 1}},
+		ResourcePut{Resource{ID: "n", Network: "w", Prefix: netip.MustParsePrefix("10.0.0.5/32")}},
+		simplePolicy("p", Rule{Sources: []string{"ga"}, DestinationResource: "n"}, Rule{Sources: []string{"ga"}, Destinations: []string{"gb"}}))
+	if got := reaches(t, e); got != "ab ac" {
+		t.Errorf("these reach each other: %q", got)
+	}
+}
+
 func TestChangesThatDoNotFitChangeNothing(t *testing.T) {
 	cases := map[string]Change{
-		"unknown group":     MembersAdd{"nowhere", []string{"a"}},
-		"unknown member":    MembersAdd{"ga", []string{"nobody"}},
-		"taken ordinal":     simplePeer("e", 1),
-		"another ordinal":   simplePeer("a", 9),
-		"a peer with no id": simplePeer("", 9),
+		"unknown group":         MembersAdd{"nowhere", []string{"a"}},
+		"unknown member":        MembersAdd{"ga", []string{"nobody"}},
+		"taken ordinal":         simplePeer("e", 1),
+		"another ordinal":       simplePeer("a", 9),
+		"a peer with no id":     simplePeer("", 9),
+		"a resource with no id": ResourcePut{Resource{Prefix: netip.MustParsePrefix("10.0.0.0/8")}},
+		"a resource nowhere":    ResourcePut{Resource{ID: "n"}},
+		"host bits":             RoutePut{Route{ID: "t", Prefix: netip.MustParsePrefix("10.0.0.1/8")}},
+		"prefix and domains":    RoutePut{Route{ID: "t", Prefix: netip.MustParsePrefix("10.0.0.0/8"), Domains: []string{"example.com"}}},
 	}
 	for name, bad := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -229,6 +325,7 @@ func TestMergeTellsTheLastStateOnly(t *testing.T) {
 		}
 		return strings.Join(list, "\n")
 	}
+	told := func(name string) *routeView { return newRouteView(api.CompiledRoute{Id: "t", Name: name}) }
 	cases := map[string]struct {
 		lists [][]*op
 		want  []*op
@@ -239,6 +336,9 @@ func TestMergeTellsTheLastStateOnly(t *testing.T) {
 		"joined a set and left":    {[][]*op{{patchOp("s", []uint32{1}, nil)}, {patchOp("s", nil, []uint32{1})}}, nil},
 		"a put and a patch":        {[][]*op{{putOp("s", roaring.BitmapOf(1), true)}, {patchOp("s", []uint32{2}, []uint32{1})}}, []*op{putOp("s", roaring.BitmapOf(2), true)}},
 		"a patch and a removal":    {[][]*op{{patchOp("s", []uint32{1}, nil)}, {setRemoveOp("s")}}, []*op{setRemoveOp("s")}},
+		"a route that changed":     {[][]*op{{routeOp(told("a"), true)}, {routeOp(told("b"), false)}}, []*op{routeOp(told("b"), false)}},
+		"a route came and went":    {[][]*op{{routeOp(told("a"), true)}, {routeRemoveOp("t")}}, nil},
+		"a route went":             {[][]*op{{routeOp(told("a"), false)}, {routeRemoveOp("t")}}, []*op{routeRemoveOp("t")}},
 		"a new set and a removal":  {[][]*op{{putOp("s", roaring.BitmapOf(1), true)}, {setRemoveOp("s")}}, nil},
 	}
 	for name, c := range cases {

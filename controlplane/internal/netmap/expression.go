@@ -13,7 +13,7 @@ import (
 
 // A base is a group, or a single peer that rules name: what sets are made of. It knows everything that depends on it.
 type base struct {
-	// name is "g:" and a group id, or "p:" and a peer id.
+	// name is "g:" and a group id, "p:" and a peer id, or "n:" and the id of a resource, which holds no peers.
 	name string
 	// members holds ordinals, unapproved peers among them.
 	members *roaring.Bitmap
@@ -22,6 +22,11 @@ type base struct {
 	sources      map[*rule]struct{}  // rules with it at their source
 	destinations map[*rule]struct{}  // rules with it at their destination
 	classes      map[*class]struct{} // classes that stand in it
+
+	// Nil until there is one.
+	routes map[*route]struct{} // routes about which the rules with it at an end are
+	gets   map[*route]struct{} // routes that its peers get without a rule
+	serves map[*route]struct{} // routes whose traffic its peers carry
 }
 
 func groupName(id string) string { return "g:" + id }
@@ -34,11 +39,13 @@ func newBase(name string) *base {
 	}
 }
 
-// named reports whether a rule names the base.
-func (b *base) named() bool { return len(b.sources)+len(b.destinations) > 0 }
+// named reports whether a rule or a router names the base.
+func (b *base) named() bool { return len(b.sources)+len(b.destinations)+len(b.serves) > 0 }
 
 // idle reports whether nothing depends on the base.
-func (b *base) idle() bool { return !b.named() && len(b.sets)+len(b.classes) == 0 }
+func (b *base) idle() bool {
+	return !b.named() && len(b.sets)+len(b.classes)+len(b.routes)+len(b.gets) == 0
+}
 
 func byName(a, b *base) int { return strings.Compare(a.name, b.name) }
 

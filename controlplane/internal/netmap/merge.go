@@ -11,7 +11,7 @@ func merge(lists [][]*op) []*op {
 	case 1:
 		return lists[0]
 	}
-	m := merger{peers: map[uint32]*span{}, rules: map[string]*span{}, sets: map[string]*setSpan{}}
+	m := merger{peers: map[uint32]*span{}, rules: map[string]*span{}, routes: map[string]*span{}, sets: map[string]*setSpan{}}
 	for _, ops := range lists {
 		for _, o := range ops {
 			m.add(o)
@@ -21,10 +21,11 @@ func merge(lists [][]*op) []*op {
 }
 
 type merger struct {
-	self  *op
-	peers map[uint32]*span
-	rules map[string]*span
-	sets  map[string]*setSpan
+	self   *op
+	peers  map[uint32]*span
+	rules  map[string]*span
+	routes map[string]*span
+	sets   map[string]*setSpan
 }
 
 // A span is what happened to one object between the first and the last list.
@@ -48,6 +49,8 @@ func (m *merger) add(o *op) {
 		note(m.peers, o.n, o)
 	case opRuleUpsert, opRuleRemove:
 		note(m.rules, o.id, o)
+	case opRouteUpsert, opRouteRemove:
+		note(m.routes, o.id, o)
 	case opSetPut, opSetPatch, opSetRemove:
 		m.addSet(o)
 	}
@@ -107,6 +110,11 @@ func (m *merger) ops() []*op {
 	}
 	for _, s := range m.rules {
 		if s.existed || s.last.kind == opRuleUpsert {
+			ops = append(ops, s.last)
+		}
+	}
+	for _, s := range m.routes {
+		if s.existed || s.last.kind == opRouteUpsert {
 			ops = append(ops, s.last)
 		}
 	}

@@ -13,7 +13,8 @@ import (
 )
 
 // The kinds of ops in the order in which they stand in a delta, so that no op names what is not there:
-// entries come before the sets that hold them, sets before the rules that name them, and everything goes in reverse.
+// entries come before the sets that hold them, sets before the routes and rules that name them, routes before rules, and
+// everything goes in reverse.
 type opKind uint8
 
 const (
@@ -21,8 +22,10 @@ const (
 	opPeerUpsert
 	opSetPut
 	opSetPatch
+	opRouteUpsert
 	opRuleUpsert
 	opRuleRemove
+	opRouteRemove
 	opSetRemove
 	opPeerRemove
 )
@@ -30,7 +33,7 @@ const (
 // An op is one change of a view, encoded once for all who are told of it. It never changes.
 type op struct {
 	kind opKind
-	// n is the ordinal for ops of peers, id the set or the rule for the others.
+	// n is the ordinal for ops of peers, id the set, route or rule for the others.
 	n  uint32
 	id string
 	// fresh says of an upsert or put that the receiver did not have the object before.
@@ -104,6 +107,15 @@ func ruleOp(rule *ruleView, fresh bool) *op {
 
 func ruleRemoveOp(id string) *op {
 	return &op{kind: opRuleRemove, id: id, raw: marshal(api.MapOp{Op: api.MapOpOpRuleRemove, Id: &id}), revokes: true}
+}
+
+func routeOp(route *routeView, fresh bool) *op {
+	raw := slices.Concat([]byte(`{"op":"route_upsert","route":`), route.raw, []byte{'}'})
+	return &op{kind: opRouteUpsert, id: route.Id, fresh: fresh, raw: raw, revokes: !fresh}
+}
+
+func routeRemoveOp(id string) *op {
+	return &op{kind: opRouteRemove, id: id, raw: marshal(api.MapOp{Op: api.MapOpOpRouteRemove, Id: &id}), revokes: true}
 }
 
 // marshal encodes values of the contract, which cannot fail.

@@ -26,6 +26,7 @@ type world struct {
 	groups   map[string]map[string]bool
 	policies map[string]Policy
 	settings Settings
+	routing  routing
 	next     int // numbers the keys of peers, so that a peer that comes again is another one
 }
 
@@ -33,6 +34,7 @@ func newWorld(seed uint64) *world {
 	return &world{
 		random: rand.New(rand.NewPCG(seed, 7)), peers: map[string]Peer{}, groups: map[string]map[string]bool{}, policies: map[string]Policy{},
 		settings: Settings{Network: netip.MustParsePrefix("100.64.0.0/10"), NetworkV6: netip.MustParsePrefix("fd00:1::/64"), DNSDomain: "wattle.internal"},
+		routing:  newRouting(),
 	}
 }
 
@@ -53,6 +55,7 @@ func (w *world) account() Account {
 	for _, id := range slices.Sorted(maps.Keys(w.policies)) {
 		a.Policies = append(a.Policies, w.policies[id])
 	}
+	w.routing.add(&a)
 	return a
 }
 
@@ -67,6 +70,15 @@ func (a Account) changes() []Change {
 	}
 	for _, p := range a.Policies {
 		changes = append(changes, PolicyPut{p})
+	}
+	for _, r := range a.Resources {
+		changes = append(changes, ResourcePut{r})
+	}
+	for _, r := range a.Routers {
+		changes = append(changes, RouterPut{r})
+	}
+	for _, r := range a.Routes {
+		changes = append(changes, RoutePut{r})
 	}
 	return changes
 }
@@ -83,11 +95,14 @@ func (w *world) change() Change {
 	id := fmt.Sprintf("p%d", w.random.IntN(worldPeers))
 	group := fmt.Sprintf("g%d", w.random.IntN(worldGroups))
 	policy := fmt.Sprintf("y%d", w.random.IntN(worldPolicies))
-	switch pick := w.random.IntN(20); {
+	switch pick := w.random.IntN(27); {
+	case pick >= 20:
+		return w.changeRouting()
 	case pick < 5:
 		return w.putPeer(id)
 	case pick < 6:
 		delete(w.peers, id)
+		delete(w.routing.offers, id)
 		for _, members := range w.groups {
 			delete(members, id)
 		}
@@ -174,18 +189,25 @@ func (w *world) policy(id string) Policy {
 				r.Ports = append(r.Ports, PortRange{first, first + uint16(w.random.IntN(2))})
 			}
 		}
-		r.Sources, r.SourcePeer = w.end()
-		r.Destinations, r.DestinationPeer = w.end()
+		r.Sources, r.SourcePeer, r.SourceResource = w.end()
+		r.Destinations, r.DestinationPeer, r.DestinationResource = w.end()
 		p.Rules = append(p.Rules, r)
 	}
 	return p
 }
 
-// end names groups that may not exist, or a peer that may not.
-func (w *world) end() (groups []string, peer string) {
-	if w.random.IntN(4) == 0 {
-		return nil, fmt.Sprintf("p%d", w.random.IntN(worldPeers))
+// end names groups that may not exist, or a peer or resource that may not.
+func (w *world) end() (groups []string, peer, resource string) {
+	switch w.random.IntN(8) {
+	case 0, 1:
+		return nil, fmt.Sprintf("p%d", w.random.IntN(worldPeers)), ""
+	case 2:
+		return nil, "", fmt.Sprintf("n%d", w.random.IntN(worldResources))
 	}
+	return w.someGroups(), "", ""
+}
+
+func (w *world) someGroups() (groups []string) {
 	for i := range worldGroups {
 		if w.random.IntN(3) == 0 {
 			groups = append(groups, fmt.Sprintf("g%d", i))
@@ -194,7 +216,7 @@ func (w *world) end() (groups []string, peer string) {
 	if groups == nil {
 		groups = []string{"g0"}
 	}
-	return groups, ""
+	return groups
 }
 
 // TestEngineEqualsRecompute runs random writes and compares every peer's map with the oracle after each. Agents follow
@@ -262,6 +284,7 @@ func (tr *trial) run(steps int) {
 		if err != nil {
 			tr.fatalf("%+v: %v", changes, err)
 		}
+		tr.offer()
 		want, err := Compile(testConfig(), tr.serial, tr.world.account())
 		if err != nil {
 			tr.fatalf("the oracle fails: %v", err)
@@ -275,6 +298,9 @@ func (tr *trial) run(steps int) {
 			tr.compare(id, want[id], told[id], changes)
 		}
 		tr.visibility(want)
+		if tr.world.random.IntN(3) == 0 {
+			tr.routed(want)
+		}
 		tr.past = append(tr.past, tr.snapshotOfAll())
 	}
 }
@@ -447,7 +473,7 @@ func (tr *trial) visibility(want map[string]*mapstate.Map) {
 			if allowed && (!seesA || !seesB) {
 				tr.fatalf("%s may send to %s, but one sees %t and the other %t", a.ID, b.ID, seesB, seesA)
 			}
-			if seesB && !hidden.accepts(a.ID, b.ID) && !hidden.accepts(b.ID, a.ID) {
+			if seesB && !hidden.accepts(a.ID, b.ID) && !hidden.accepts(b.ID, a.ID) && !tr.meetThroughRoute(want[a.ID], b.Ordinal) {
 				tr.fatalf("%s sees %s, but nothing between them is accepted", a.ID, b.ID)
 			}
 			if tr.engine.Sees(a.ID, b.ID) != seesB {
@@ -481,6 +507,9 @@ func hiddenPairs(account Account) pairs {
 		for _, a := range account.Peers {
 			for _, b := range account.Peers {
 				if !w.holds(plainSet{union: r.sources}, a.ID) || !w.holds(plainSet{union: r.destinations}, b.ID) {
+					continue
+				}
+				if plainResource(r.sources) || plainResource(r.destinations) {
 					continue
 				}
 				if !r.drop {

@@ -2,7 +2,6 @@ package netmap
 
 import (
 	"slices"
-	"strings"
 
 	"github.com/RoaringBitmap/roaring"
 
@@ -18,6 +17,12 @@ type Account struct {
 	Groups   map[string][]string
 	Policies []Policy
 	Settings Settings
+	// Resources and Routers make networks; Routes are those of their own.
+	Resources []Resource
+	Routers   []Router
+	Routes    []Route
+	// Offers holds the features of the agents that told; all others have every feature.
+	Offers map[string]Features
 }
 
 // Compile computes the map of every peer from nothing, one peer after the other, by their ids. It is the plain meaning
@@ -62,6 +67,7 @@ type whole struct {
 	// stands holds, by peer id, the names of the bases of every approved peer.
 	stands map[string]map[string]bool
 	rules  []plainRule
+	routes []plainRoute
 }
 
 type plainRule struct {
@@ -100,6 +106,7 @@ func newWhole(cfg Config, account Account) *whole {
 			w.rules = append(w.rules, plainRule{cfg.opaque("r_", d.key), d.sources, d.destinations, d.rule.Drop, protocol, ports})
 		}
 	}
+	w.addRoutes()
 	return w
 }
 
@@ -134,7 +141,7 @@ func (w *whole) mapOf(p Peer, serial int64) (*mapstate.Map, error) {
 	for _, r := range w.rules {
 		if r.drop && r.protocol == api.CompiledRuleProtocolAll {
 			for side := range 2 {
-				if near, far := r.side(side); w.holds(plainSet{union: near}, p.ID) {
+				if near, far := r.side(side); w.holds(plainSet{union: near}, p.ID) && !plainResource(far) {
 					hidden[side] = append(hidden[side], far...)
 				}
 			}
@@ -154,7 +161,7 @@ func (w *whole) mapOf(p Peer, serial int64) (*mapstate.Map, error) {
 			var told [2]*plainSet
 			for side := range 2 {
 				near, far := r.side(side)
-				if !w.holds(plainSet{union: near}, p.ID) {
+				if !w.holds(plainSet{union: near}, p.ID) || plainResource(far) {
 					continue
 				}
 				if told[side] = opposite(r, far, hidden[side], shown[side]); told[side] == nil {
@@ -172,7 +179,16 @@ func (w *whole) mapOf(p Peer, serial int64) (*mapstate.Map, error) {
 			}
 		}
 	}
-	return w.assemble(p, serial, sets, rules)
+	t := told{sets: sets, rules: rules}
+	w.tellRoutes(p, &t)
+	return w.assemble(p, serial, t)
+}
+
+// told is what one peer is told.
+type told struct {
+	sets   map[string]*roaring.Bitmap
+	rules  []api.CompiledRule
+	routes []api.CompiledRoute
 }
 
 // side returns the near and the far end of a rule, seen from its source (0) or its destination (1).
@@ -200,7 +216,7 @@ func opposite(r plainRule, far, hidden []string, shown []plainSet) *plainSet {
 	s := plainSet{union: far, bounded: true}
 	inside := 0
 	for _, name := range far {
-		if slices.ContainsFunc(shown, func(x plainSet) bool { return len(x.minus) == 0 && slices.Contains(x.union, name) }) {
+		if slices.ContainsFunc(shown, func(x plainSet) bool { return len(x.minus) == 0 && !x.bounded && slices.Contains(x.union, name) }) {
 			inside++
 		}
 	}
@@ -236,15 +252,13 @@ func (w *whole) tell(r plainRule, told [2]*plainSet) (api.CompiledRule, bool) {
 	return compiled.compiled(form), true
 }
 
-func (w *whole) assemble(p Peer, serial int64, sets map[string]*roaring.Bitmap, rules []api.CompiledRule) (*mapstate.Map, error) {
-	var entries []api.PeerEntry
-	var told []api.PeerSet
-	for id, members := range sets {
+func (w *whole) assemble(p Peer, serial int64, t told) (*mapstate.Map, error) {
+	all := mapstate.Content{Rules: t.rules, Routes: t.routes}
+	for id, members := range t.sets {
 		for ordinals := members.Iterator(); ordinals.HasNext(); {
-			entries = append(entries, entryOf(w.byN[ordinals.Next()]))
+			all.Peers = append(all.Peers, entryOf(w.byN[ordinals.Next()]))
 		}
-		told = append(told, api.PeerSet{Id: id, Members: encode(members)})
+		all.Sets = append(all.Sets, api.PeerSet{Id: id, Members: encode(members)})
 	}
-	slices.SortFunc(rules, func(a, b api.CompiledRule) int { return strings.Compare(a.Id, b.Id) })
-	return mapstate.Assemble(w.cfg.Epoch, serial, selfOf(p, w.account.Settings), entries, told, rules)
+	return mapstate.Assemble(w.cfg.Epoch, serial, selfOf(p, w.account.Settings), all)
 }

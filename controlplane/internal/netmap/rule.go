@@ -91,7 +91,14 @@ func protocolOf(r Rule) (api.CompiledRuleProtocol, []api.PortRange) {
 
 // ends returns the sorted, unique base names of both ends of a rule.
 func ends(r Rule) (sources, destinations []string) {
-	return end(r.Sources, r.SourcePeer), end(r.Destinations, r.DestinationPeer)
+	return ruleEnd(r.Sources, r.SourcePeer, r.SourceResource), ruleEnd(r.Destinations, r.DestinationPeer, r.DestinationResource)
+}
+
+func ruleEnd(groups []string, peer, resource string) []string {
+	if resource != "" {
+		return []string{resourceName(resource)}
+	}
+	return end(groups, peer)
 }
 
 func end(groups []string, peer string) []string {

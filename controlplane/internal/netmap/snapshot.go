@@ -75,12 +75,12 @@ func (e *Engine) Blob(ctx context.Context, peerID, sha256 string) (*Blob, error)
 
 // parts lists the parts of a class's view. The caller holds the lock.
 func (e *Engine) parts(c *class) []part {
-	if len(c.rules) == 0 {
+	if len(c.rules)+len(c.routes) == 0 {
 		return nil
 	}
 	return append(e.directories(c),
 		e.part(api.BlobRefKindSets, c.key, 0, c.setsAt, c.setsContent),
-		e.part(api.BlobRefKindView, c.key, 0, c.rulesAt, c.rulesContent))
+		e.part(api.BlobRefKindView, c.key, 0, c.rulesAt, c.viewContent))
 }
 
 // part looks a part up, or gathers what building it needs; gather runs under the lock, what it returns without.
@@ -147,13 +147,22 @@ func (c *class) setsContent() func() []byte {
 	}
 }
 
-func (c *class) rulesContent() func() []byte {
-	rules := slices.SortedFunc(maps.Values(c.rules), func(a, b *ruleView) int { return cmp.Compare(a.Id, b.Id) })
-	encoded := make([][]byte, len(rules))
-	for i, r := range rules {
-		encoded[i] = r.raw
+func (c *class) viewContent() func() []byte {
+	var rules, routes [][]byte
+	for _, id := range slices.Sorted(maps.Keys(c.rules)) {
+		rules = append(rules, c.rules[id].raw)
 	}
-	return func() []byte { return jsonList("rules", encoded) }
+	for _, id := range slices.Sorted(maps.Keys(c.routes)) {
+		routes = append(routes, c.routes[id].raw)
+	}
+	return func() []byte {
+		content := jsonList("rules", rules)
+		if len(routes) == 0 {
+			return content
+		}
+		content[len(content)-1] = ','
+		return append(content, jsonList("routes", routes)[1:]...)
+	}
 }
 
 // jsonList writes a JSON object with one list of items that are encoded already.

@@ -92,8 +92,8 @@ func writeAnswer(w http.ResponseWriter, r *http.Request, operationID string, res
 		value = reflect.MakeSlice(value.Type(), 0, 0) // a list is never null
 	}
 	var body bytes.Buffer
-	if err := json.NewEncoder(&body).Encode(value.Interface()); err != nil {
-		return fmt.Errorf("encode the answer: %w", err)
+	if err := encodeAnswer(&body, r, value); err != nil {
+		return err
 	}
 	header := w.Header()
 	if next := exchangeOf(r.Context()).next; next != "" {
@@ -115,6 +115,22 @@ func writeAnswer(w http.ResponseWriter, r *http.Request, operationID string, res
 	header.Set("Content-Length", strconv.Itoa(body.Len()))
 	w.WriteHeader(http.StatusOK)
 	_, _ = body.WriteTo(w) // a caller that went away gets nothing more
+	return nil
+}
+
+func encodeAnswer(body *bytes.Buffer, r *http.Request, value reflect.Value) error {
+	if value.Kind() == reflect.Slice {
+		wanted, err := wantedFields(r, value.Type().Elem())
+		if err != nil {
+			return err
+		}
+		if wanted != nil {
+			return appendSparse(body, value, wanted)
+		}
+	}
+	if err := json.NewEncoder(body).Encode(value.Interface()); err != nil {
+		return fmt.Errorf("encode the answer: %w", err)
+	}
 	return nil
 }
 

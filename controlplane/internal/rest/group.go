@@ -58,7 +58,7 @@ func (s *Server) GetGroupMembership(ctx context.Context, r api.GetGroupMembershi
 
 // DeleteGroupMembership answers DELETE /api/groups/{group_id}/peers/{peer_id}.
 func (s *Server) DeleteGroupMembership(ctx context.Context, r api.DeleteGroupMembershipRequestObject) (api.DeleteGroupMembershipResponseObject, error) {
-	err := s.state.DeleteGroupMembership(ctx, caller(ctx), r.GroupId, r.PeerId)
+	err := s.state.DeleteGroupMembership(ctx, caller(ctx), r.GroupId, r.PeerId, text(r.Params.IfMatch))
 	return api.DeleteGroupMembership200JSONResponse{}, err
 }
 

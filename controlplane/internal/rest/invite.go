@@ -23,7 +23,7 @@ func (s *Server) CreateInvite(ctx context.Context, r api.CreateInviteRequestObje
 
 // DeleteInvite answers DELETE /api/users/invites/{invite_id}.
 func (s *Server) DeleteInvite(ctx context.Context, r api.DeleteInviteRequestObject) (api.DeleteInviteResponseObject, error) {
-	err := s.state.DeleteInvite(ctx, caller(ctx), r.InviteId)
+	err := s.state.DeleteInvite(ctx, caller(ctx), r.InviteId, text(r.Params.IfMatch))
 	return api.DeleteInvite200JSONResponse{}, err
 }
 

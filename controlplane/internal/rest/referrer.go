@@ -17,3 +17,9 @@ func (s *Server) ListPeerReferrers(ctx context.Context, r api.ListPeerReferrersR
 	referrers, err := s.state.ListPeerReferrers(ctx, caller(ctx), r.PeerId)
 	return api.ListPeerReferrers200JSONResponse(referrers), err
 }
+
+// ListNetworkReferrers answers GET /api/networks/{network_id}/referrers.
+func (s *Server) ListNetworkReferrers(ctx context.Context, r api.ListNetworkReferrersRequestObject) (api.ListNetworkReferrersResponseObject, error) {
+	referrers, err := s.state.ListNetworkReferrers(ctx, caller(ctx), r.NetworkId)
+	return api.ListNetworkReferrers200JSONResponse(referrers), err
+}

@@ -1,64 +1,38 @@
 package rest
 
 import (
-	"net/http"
-	"path"
-	"slices"
-	"strings"
+	"context"
 
 	"github.com/wattlenet/wattle/generated/api"
 )
 
-// A router finds the operation that a request addresses.
-type router struct {
-	mux        *http.ServeMux
-	operations map[string]api.Operation // by pattern
+// ListRoutes answers GET /api/routes.
+func (s *Server) ListRoutes(ctx context.Context, r api.ListRoutesRequestObject) (api.ListRoutesResponseObject, error) {
+	routes, next, err := s.state.ListRoutes(ctx, caller(ctx), r.Params)
+	nextPage(ctx, next)
+	return api.ListRoutes200JSONResponse(routes), err
 }
 
-func newRouter() *router {
-	r := &router{mux: http.NewServeMux(), operations: map[string]api.Operation{}}
-	for _, operation := range api.Operations {
-		pattern := operation.Method + " " + operation.Path
-		r.operations[pattern] = operation
-		r.mux.Handle(pattern, http.NotFoundHandler())
-	}
-	return r
+// CreateRoute answers POST /api/routes.
+func (s *Server) CreateRoute(ctx context.Context, r api.CreateRouteRequestObject) (api.CreateRouteResponseObject, error) {
+	route, err := s.state.CreateRoute(ctx, caller(ctx), *r.Body)
+	return api.CreateRoute200JSONResponse(route), err
 }
 
-// find returns the operation of a request. It takes a path as it is written:
-// a path that would have to be cleaned first addresses nothing.
-func (r *router) find(request *http.Request) (api.Operation, bool) {
-	if path.Clean(request.URL.Path) != request.URL.Path {
-		return api.Operation{}, false
-	}
-	_, pattern := r.mux.Handler(request)
-	operation, ok := r.operations[pattern]
-	return operation, ok
+// GetRoute answers GET /api/routes/{route_id}.
+func (s *Server) GetRoute(ctx context.Context, r api.GetRouteRequestObject) (api.GetRouteResponseObject, error) {
+	route, err := s.state.GetRoute(ctx, caller(ctx), r.RouteId)
+	return api.GetRoute200JSONResponse(route), err
 }
 
-// allowed returns the methods that the path of a request has, none for a path
-// that does not exist.
-func (r *router) allowed(request *http.Request) []string {
-	var methods []string
-	for _, method := range []string{http.MethodDelete, http.MethodGet, http.MethodPatch, http.MethodPost, http.MethodPut} {
-		probe := request.Clone(request.Context())
-		probe.Method = method
-		if _, ok := r.find(probe); ok {
-			methods = append(methods, method)
-		}
-	}
-	if slices.Contains(methods, http.MethodGet) {
-		methods = append(methods, http.MethodHead)
-	}
-	return methods
+// UpdateRoute answers PUT /api/routes/{route_id}.
+func (s *Server) UpdateRoute(ctx context.Context, r api.UpdateRouteRequestObject) (api.UpdateRouteResponseObject, error) {
+	route, err := s.state.UpdateRoute(ctx, caller(ctx), r.RouteId, *r.Body, text(r.Params.IfMatch))
+	return api.UpdateRoute200JSONResponse(route), err
 }
 
-// isLater reports whether a path belongs to published services, of which there
-// are only the lists: everything else there is as if it did not exist.
-func isLater(urlPath string) bool { return strings.HasPrefix(urlPath, "/api/reverse-proxies/") }
-
-// isContract reports whether a path belongs to the contract, where anonymous
-// callers learn nothing about what exists.
-func isContract(urlPath string) bool {
-	return urlPath == "/api" || strings.HasPrefix(urlPath, "/api/") || urlPath == "/agent" || strings.HasPrefix(urlPath, "/agent/")
+// DeleteRoute answers DELETE /api/routes/{route_id}.
+func (s *Server) DeleteRoute(ctx context.Context, r api.DeleteRouteRequestObject) (api.DeleteRouteResponseObject, error) {
+	err := s.state.DeleteRoute(ctx, caller(ctx), r.RouteId, text(r.Params.IfMatch))
+	return api.DeleteRoute200JSONResponse{}, err
 }

@@ -36,3 +36,9 @@ func (s *Server) DeleteSetupKey(ctx context.Context, r api.DeleteSetupKeyRequest
 	err := s.state.DeleteSetupKey(ctx, caller(ctx), r.SetupKeyId, text(r.Params.IfMatch))
 	return api.DeleteSetupKey200JSONResponse{}, err
 }
+
+// RevokeSetupKey answers POST /api/setup-keys/{setup_key_id}/revoke.
+func (s *Server) RevokeSetupKey(ctx context.Context, r api.RevokeSetupKeyRequestObject) (api.RevokeSetupKeyResponseObject, error) {
+	key, err := s.state.RevokeSetupKey(ctx, caller(ctx), r.SetupKeyId)
+	return api.RevokeSetupKey200JSONResponse(key), err
+}

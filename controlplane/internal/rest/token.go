@@ -27,6 +27,6 @@ func (s *Server) GetToken(ctx context.Context, r api.GetTokenRequestObject) (api
 
 // DeleteToken answers DELETE /api/users/{user_id}/tokens/{token_id}.
 func (s *Server) DeleteToken(ctx context.Context, r api.DeleteTokenRequestObject) (api.DeleteTokenResponseObject, error) {
-	err := s.state.DeleteToken(ctx, caller(ctx), r.UserId, r.TokenId)
+	err := s.state.DeleteToken(ctx, caller(ctx), r.UserId, r.TokenId, text(r.Params.IfMatch))
 	return api.DeleteToken200JSONResponse{}, err
 }

@@ -138,6 +138,8 @@ type agent struct {
 	// gate is taken for a line; while somebody else holds it the network is stalled. A channel, since waiting for a
 	// mutex does not let the time of a bubble go on.
 	gate chan struct{}
+	// features are what the agent offers; nil means everything.
+	features []string
 	// failAfter makes every line beyond that number an error; zero means never.
 	failAfter int
 }
@@ -157,7 +159,11 @@ func (p *plane) connect(id string) *agent {
 // connect opens a stream from the map that the agent has.
 func (a *agent) connect(wait int) {
 	a.kinds, a.lines, a.done, a.err = nil, nil, make(chan struct{}), nil
-	params := api.StreamAgentParams{Wait: &wait}
+	features := mapstate.Features()
+	if a.features != nil {
+		features = a.features
+	}
+	params := api.StreamAgentParams{Wait: &wait, Features: &features}
 	if a.state != nil {
 		at := a.state.Position()
 		params.Epoch, params.Serial, params.Digest = &at.Epoch, &at.Serial, &at.Digest

@@ -13,6 +13,7 @@ import (
 	"github.com/wattlenet/wattle/controlplane/internal/netmap"
 	"github.com/wattlenet/wattle/controlplane/internal/problem"
 	"github.com/wattlenet/wattle/generated/api"
+	"github.com/wattlenet/wattle/internal/mapstate"
 )
 
 func TestStreamBeginsWithTheMap(t *testing.T) {
@@ -96,6 +97,19 @@ func TestOnlyAffectedPeersHear(t *testing.T) {
 			{"c gets a name", []netmap.Change{netmap.PeerPut{Peer: netmap.Peer{ID: "c", Ordinal: 3, Key: "key-c", Name: "sea", Approved: true, IP: netip.MustParseAddr("100.64.0.3")}}}, "a b c"},
 			{"a group nobody uses", []netmap.Change{netmap.GroupPut{ID: "x", Members: []string{"a", "d"}}}, ""},
 			{"the policy goes", []netmap.Change{netmap.PolicyRemove{ID: "p-cd"}}, "a b c d"},
+			{"a resource without a router", []netmap.Change{resource("r1", "w1", "10.0.0.0/24", "res"), netmap.GroupPut{ID: "res"}}, ""},
+			{"a router, which no policy needs yet", []netmap.Change{router("v1", "w1", "d", 10)}, "d"},
+			{"a policy from ab to the group of the resource", []netmap.Change{allow("p-res", "ab", "res")}, "a b d"},
+			{"another resource in no group", []netmap.Change{resource("r2", "w1", "10.9.0.0/24")}, "d"},
+			{"a resource of another network", []netmap.Change{resource("r3", "w2", "10.8.0.0/24", "res")}, ""},
+			{"the resource moves", []netmap.Change{resource("r1", "w1", "10.1.0.0/24", "res")}, "a b d"},
+			{"the router gets another metric", []netmap.Change{router("v1", "w1", "d", 20)}, "a b"},
+			{"a second router", []netmap.Change{router("v2", "w1", "c", 20)}, "a b c"},
+			{"the second router goes", []netmap.Change{netmap.RouterRemove{ID: "v2"}}, "a b c"},
+			{"the policy to the resource goes", []netmap.Change{netmap.PolicyRemove{ID: "p-res"}}, "a b d"},
+			{"a route for cd through a", []netmap.Change{netmap.RoutePut{Route: netmap.Route{ID: "t1", NetworkID: "lan", Prefix: netip.MustParsePrefix("10.7.0.0/16"), Peer: "a", Groups: []string{"cd"}, Metric: 1}}}, "a c d"},
+			{"the route goes", []netmap.Change{netmap.RouteRemove{ID: "t1"}}, "a c d"},
+			{"the router goes", []netmap.Change{netmap.RouterRemove{ID: "v1"}}, "d"},
 			{"e leaves", []netmap.Change{netmap.PeerRemove{ID: "e"}}, "a b"},
 			{"a waits for approval", []netmap.Change{netmap.PeerPut{Peer: netmap.Peer{ID: "a", Ordinal: 1, Key: "key-a", Name: "a", IP: netip.MustParseAddr("100.64.0.1")}}}, "a b"},
 		}
@@ -115,6 +129,46 @@ func TestOnlyAffectedPeersHear(t *testing.T) {
 				t.Errorf("%s: %q hear of it, want %q", step.what, got, step.hearing)
 			}
 		}
+	})
+}
+
+func resource(id, network, prefix string, groups ...string) netmap.ResourcePut {
+	return netmap.ResourcePut{Resource: netmap.Resource{ID: id, Network: network, Prefix: netip.MustParsePrefix(prefix), Groups: groups}}
+}
+
+func router(id, network, peer string, metric int) netmap.RouterPut {
+	return netmap.RouterPut{Router: netmap.Router{ID: id, Network: network, Peer: peer, Metric: metric}}
+}
+
+// TestAgentsGetWhatTheyOffer follows one machine through three versions of its agent while it uses a route.
+func TestAgentsGetWhatTheyOffer(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		p := newPlane(t, 0)
+		defer p.end()
+		p.apply(netmap.GroupPut{ID: "res"}, resource("r1", "w1", "10.0.0.0/24", "res"), router("v1", "w1", "d", 10), allow("p-res", "ab", "res"))
+		a := p.agent("a")
+		a.features = []string{"sets", "levitation"}
+		come := func(what, lines string, routes int) {
+			t.Helper()
+			a.connect(0)
+			expect(t, what, a.read(), lines)
+			a.check()
+			if len(a.state.Routes) != routes {
+				t.Errorf("%s: the map has %d routes, want %d", what, len(a.state.Routes), routes)
+			}
+			a.stop()
+			<-a.done
+		}
+		come("an agent that knows no routes", "hello snapshot_ref caught_up", 0)
+		come("the same again", "hello caught_up", 0)
+		p.apply(resource("r1", "w1", "10.1.0.0/24", "res"))
+		come("after a change of what it does not know", "hello caught_up", 0)
+		a.features = mapstate.Features()
+		come("an agent that knows routes", "hello snapshot_ref caught_up", 1)
+		p.apply(resource("r1", "w1", "10.2.0.0/24", "res"))
+		come("after a change of what it knows", "hello delta caught_up", 1)
+		a.features = []string{}
+		come("an agent of the first version", "hello snapshot_ref caught_up", 0)
 	})
 }
 

@@ -100,7 +100,7 @@ func (st *stream) run(ctx context.Context, params api.StreamAgentParams) error {
 
 func (st *stream) begin(ctx context.Context, params api.StreamAgentParams, relays []api.RelayServer) error {
 	hello := api.HelloEvent{
-		Type: api.HelloEventTypeHello, Api: protocolVersion, Features: []string{"sets"}, Epoch: st.engine.Epoch(),
+		Type: api.HelloEventTypeHello, Api: protocolVersion, Features: netmap.AllFeatures.Names(), Epoch: st.engine.Epoch(),
 		HeartbeatSeconds: int(longestSilence / time.Second), Relays: relays,
 	}
 	if st.sessions.cfg.Version != "" {
@@ -109,7 +109,7 @@ func (st *stream) begin(ctx context.Context, params api.StreamAgentParams, relay
 	if err := st.send(hello); err != nil {
 		return err
 	}
-	if err := st.sendMap(ctx, positionOf(params)); err != nil {
+	if err := st.sendMap(ctx, positionOf(params), featuresOf(params)); err != nil {
 		return err
 	}
 	return st.send(api.CaughtUpEvent{Type: api.CaughtUpEventTypeCaughtUp, Serial: st.cursor})
@@ -122,8 +122,19 @@ func positionOf(params api.StreamAgentParams) (has api.MapPosition) {
 	return api.MapPosition{Epoch: *params.Epoch, Serial: *params.Serial, Digest: *params.Digest}
 }
 
+// featuresOf reads what the agent offers; one that tells nothing is of the first version.
+func featuresOf(params api.StreamAgentParams) netmap.Features {
+	if params.Features == nil {
+		return 0
+	}
+	return netmap.ParseFeatures(*params.Features)
+}
+
 // sendMap goes on from the map that the agent has, or sends a whole one.
-func (st *stream) sendMap(ctx context.Context, has api.MapPosition) error {
+func (st *stream) sendMap(ctx context.Context, has api.MapPosition, offers netmap.Features) error {
+	if err := st.engine.Offer(st.peer, offers); err != nil {
+		return st.sayBye(api.ByeEventReasonRemoved, 0)
+	}
 	from, resumes, err := st.engine.Resume(st.peer, has)
 	if err != nil {
 		return st.sayBye(api.ByeEventReasonRemoved, 0)

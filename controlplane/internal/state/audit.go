@@ -116,6 +116,7 @@ func activityText(code string) string {
 	words := map[string]string{
 		"create": "created", "update": "changed", "delete": "deleted", "peer.add": "member added", "peer.remove": "member removed",
 		"regenerate": "renewed", "accept": "accepted",
+		"resource.add": "network resource added", "resource.remove": "network resource removed",
 		"enroll": "enrolled", "withdraw": "withdrew", "expire": "removed after absence",
 		"write": "written", "restore": "restored", "lock": "locked", "unlock": "unlocked", "force-unlock": "unlocked by force",
 	}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -67,14 +68,15 @@ func (a *account) showGroup(g group) api.Group {
 	for i, id := range ids {
 		members[i] = api.PeerReference{Id: id, Name: a.peers.byID[id].Name}
 	}
+	resources := a.resourcesIn(g.ID)
 	return api.Group{
 		Id: g.ID, Name: g.Name, Issued: api.GroupIssued(g.Issued), Peers: members, PeersCount: len(members),
-		Resources: []api.ResourceReference{}, Version: g.Version,
+		Resources: resources, ResourcesCount: len(resources), Version: g.Version,
 	}
 }
 
 func (a *account) groupReference(id string) api.GroupReference {
-	return api.GroupReference{Id: id, Name: a.groups.byID[id].Name, PeersCount: len(a.members[id])}
+	return api.GroupReference{Id: id, Name: a.groups.byID[id].Name, PeersCount: len(a.members[id]), ResourcesCount: len(a.inGroup[id])}
 }
 
 func (a *account) groupReferences(ids []string) []api.GroupReference {
@@ -86,7 +88,7 @@ func (a *account) groupReferences(ids []string) []api.GroupReference {
 }
 
 // CreateGroup creates a group, with its members if they are given. A taken name
-// is a conflict; an unknown peer is invalid.
+// is a conflict; an unknown peer or network resource is invalid.
 func (s *State) CreateGroup(ctx context.Context, p auth.Principal, req api.GroupRequest) (answer api.Group, err error) {
 	req.ApplyDefaults()
 	if err := checkGroup(req); err != nil {
@@ -102,17 +104,20 @@ func (s *State) CreateGroup(ctx context.Context, p auth.Principal, req api.Group
 			return err
 		}
 		id = o.ID
-		members, err := w.knownPeers(req)
+		want, err := w.wantedMembers(req, groupMembers{})
 		if err != nil {
 			return err
 		}
-		for _, peer := range members {
+		for _, peer := range want.peers {
 			if err := w.addMember(o.ID, peer, "api"); err != nil {
 				return err
 			}
 		}
+		if err := w.setGroupResources(o.ID, nil, want.resources); err != nil {
+			return err
+		}
 		delete(w.touched, o.ID) // its first version has them already
-		return w.note("group.create", id, req.Name, nil, groupAudit(req.Name, members))
+		return w.note("group.create", id, req.Name, nil, groupAudit(req.Name, want))
 	}, func(a *account) { answer = a.showGroup(a.groups.byID[id]) })
 	return answer, err
 }
@@ -140,39 +145,51 @@ func (w *write) insertGroup(name string) (store.Object, error) {
 
 // freeGroupName answers a conflict when another group than except has the name.
 func (w *write) freeGroupName(name, except string) error {
-	rows, err := store.ObjectsByIDOrName(w.ctx, w.tx, w.account.ID, store.KindGroup, []string{name})
-	if err != nil {
+	other, err := store.FindObjectByKey(w.ctx, w.tx, w.account.ID, store.KindGroup, *groupNameKey(issuedByAPI, name))
+	switch {
+	case errors.Is(err, store.ErrNoRow), err == nil && other.ID == except:
+		return nil
+	case err != nil:
 		return err
 	}
-	for _, row := range rows {
-		if row.NameKey != nil && *row.NameKey == *groupNameKey(issuedByAPI, name) && row.ID != except {
-			return problem.Conflict("group", "name", name)
-		}
-	}
-	return nil
+	return problem.Conflict("group", "name", name)
 }
 
-// knownPeers returns the peers that a request names; nil when it names none.
-func (w *write) knownPeers(req api.GroupRequest) ([]string, error) {
-	ids, err := req.Peers.Get()
-	if err != nil {
-		return nil, nil //nolint:nilerr // absent and null mean the same here
-	}
-	known, err := store.KnownPeers(w.ctx, w.tx, w.account.ID, ids)
-	if err != nil {
-		return nil, err
-	}
-	var unknown []problem.FieldError
-	for i, id := range ids {
-		if !known[id] {
-			unknown = append(unknown, problem.Field(fmt.Sprintf("peers[%d]", i), "unknown peer id %q", id))
-		}
-	}
-	return ids, faults(nil, unknown...)
+// groupMembers are the ids of the peers and of the network resources in a group, in
+// their order.
+type groupMembers struct {
+	peers, resources []string
 }
 
-// UpdateGroup replaces a group. Absent members stay as they are; an empty list
-// removes them all.
+// wantedMembers returns the members that a request names; those of a kind that it
+// does not name stay as they are in had. All faults are told at once.
+func (w *write) wantedMembers(req api.GroupRequest, had groupMembers) (groupMembers, error) {
+	want := had
+	var wrong []problem.FieldError
+	if ids, err := req.Peers.Get(); err == nil {
+		want.peers = ids
+		known, err := store.KnownPeers(w.ctx, w.tx, w.account.ID, ids)
+		if err != nil {
+			return want, err
+		}
+		for i, id := range ids {
+			if !known[id] {
+				wrong = append(wrong, problem.Field(fmt.Sprintf("peers[%d]", i), "unknown peer id %q", id))
+			}
+		}
+	}
+	if refs, err := req.Resources.Get(); err == nil {
+		ids, more, err := w.knownResources(refs)
+		if err != nil {
+			return want, err
+		}
+		want.resources, wrong = ids, append(wrong, more...)
+	}
+	return want, faults(nil, wrong...)
+}
+
+// UpdateGroup replaces a group. Absent members of a kind stay as they are; an empty
+// list removes them all.
 func (s *State) UpdateGroup(ctx context.Context, p auth.Principal, id string, req api.GroupRequest, ifMatch string) (answer api.Group, err error) {
 	req.ApplyDefaults()
 	err = s.write(ctx, p, api.PermissionGroupsUpdate, func(w *write) error {
@@ -192,20 +209,26 @@ func (s *State) UpdateGroup(ctx context.Context, p auth.Principal, id string, re
 }
 
 func (w *write) replaceGroup(o store.Object, req api.GroupRequest) error {
-	had, err := w.members(o.ID)
+	peers, err := w.members(o.ID)
 	if err != nil {
 		return err
 	}
-	want := had
-	if _, err := req.Peers.Get(); err == nil {
-		if want, err = w.knownPeers(req); err != nil {
-			return err
-		}
+	resources, err := w.groupResources(o.ID)
+	if err != nil {
+		return err
 	}
-	if o.Name == req.Name && slices.Equal(had, want) {
+	had := groupMembers{peers, resourceIDs(resources)}
+	want, err := w.wantedMembers(req, had)
+	if err != nil {
+		return err
+	}
+	if o.Name == req.Name && slices.Equal(had.peers, want.peers) && slices.Equal(had.resources, want.resources) {
 		return errUnchanged
 	}
-	if err := w.setMembers(o.ID, had, want); err != nil {
+	if err := w.setMembers(o.ID, had.peers, want.peers); err != nil {
+		return err
+	}
+	if err := w.setGroupResources(o.ID, resources, want.resources); err != nil {
 		return err
 	}
 	delete(w.touched, o.ID)
@@ -235,7 +258,8 @@ func (w *write) changeableGroup(id, ifMatch, verb string) (store.Object, error) 
 	return o, checkMatch(ifMatch, "group", o.Version)
 }
 
-// DeleteGroup removes a group. One that a policy, a setup key or a user names is in use.
+// DeleteGroup removes a group. One that a policy, a setup key, a user, a network
+// resource, a router or a route names is in use.
 func (s *State) DeleteGroup(ctx context.Context, p auth.Principal, id, ifMatch string) error {
 	return s.write(ctx, p, api.PermissionGroupsDelete, func(w *write) error {
 		o, err := w.changeableGroup(id, ifMatch, "deleted")
@@ -262,15 +286,20 @@ func (s *State) DeleteGroup(ctx context.Context, p auth.Principal, id, ifMatch s
 		if err := store.Objects.Delete(w.ctx, w.tx, id); err != nil {
 			return err
 		}
-		return w.note("group.delete", id, o.Name, groupAudit(o.Name, members), nil)
+		return w.note("group.delete", id, o.Name, groupAudit(o.Name, groupMembers{peers: members}), nil)
 	}, func(*account) {})
 }
 
-func groupAudit(name string, peers []string) map[string]any {
-	if peers == nil {
-		peers = []string{}
+func groupAudit(name string, members groupMembers) map[string]any {
+	return map[string]any{"name": name, "peers": orEmpty(members.peers), "resources": orEmpty(members.resources)}
+}
+
+// orEmpty is a list that is never null in JSON.
+func orEmpty(list []string) []string {
+	if list == nil {
+		return []string{}
 	}
-	return map[string]any{"name": name, "peers": peers}
+	return list
 }
 
 // referrers lists what names an object.
@@ -313,7 +342,7 @@ func referrers(ctx context.Context, tx *store.Tx, accountID, kind, id string) ([
 			if err != nil {
 				return nil, err
 			}
-			list[i].Name = o.Name
+			list[i].Name = cmp.Or(o.Name, o.ID) // a router has no name
 		}
 	}
 	return list, nil
@@ -380,4 +409,34 @@ func resolved(field string, texts []string, ids map[string]string) (list []strin
 		list = append(list, id)
 	}
 	return list, wrong
+}
+
+// A groupField is one list of groups in a request: its field, what was sent, and
+// where the ids go.
+type groupField struct {
+	field  string
+	texts  []string
+	into   *[]string
+	notAll bool // the group All has no place in it
+}
+
+// groupFields resolves the groups of fields by id or by name and finds what is wrong
+// with them.
+func (w *write) groupFields(lists ...groupField) (wrong []problem.FieldError, err error) {
+	var texts groupTexts
+	for _, l := range lists {
+		texts.add(l.field, l.texts)
+	}
+	ids, all, wrong, err := w.resolve(texts)
+	if err != nil {
+		return nil, err
+	}
+	for _, l := range lists {
+		list, more := resolved(l.field, l.texts, ids)
+		*l.into, wrong = list, append(wrong, more...)
+		if at := slices.Index(list, all); l.notAll && all != "" && at >= 0 {
+			wrong = append(wrong, problem.Field(fmt.Sprintf("%s[%d]", l.field, at), "the built-in group %s holds peers only", allGroup))
+		}
+	}
+	return wrong, nil
 }

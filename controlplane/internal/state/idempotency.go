@@ -151,7 +151,7 @@ func (s *State) answerAgain(c *Claim, p auth.Principal, row store.StoredAnswer, 
 	switch {
 	case err != nil:
 		return nil, err
-	case o.Activity == "group.peer.add":
+	case o.Activity == "group.peer.add", o.Activity == "group.resource.add":
 		return nil, nil
 	case body == nil:
 		return nil, answerGone()
@@ -221,11 +221,11 @@ func (w *write) keepClaim() error {
 	return store.Answers.Insert(w.ctx, w.tx, &row)
 }
 
-// Finish keeps the answer of a claimed request and ends the claim. A request that
-// changed nothing leaves nothing behind, so that it can be repeated.
+// Finish keeps the answer of a claimed request and ends the claim. A refusal, for
+// which answer is nil, leaves nothing behind, so that the request can be repeated.
 func (s *State) Finish(ctx context.Context, c *Claim, answer *Answer) error {
 	defer s.claims.release(c)
-	if answer == nil || !c.kept {
+	if answer == nil {
 		return nil
 	}
 	at := now()
@@ -247,7 +247,14 @@ func (s *State) Finish(ctx context.Context, c *Claim, answer *Answer) error {
 			defer s.claims.mu.Unlock()
 			delete(s.claims.fresh, c.id())
 		})
-		return store.Answers.Update(inside, tx, &row)
+		if c.kept {
+			return store.Answers.Update(inside, tx, &row)
+		}
+		// The object was there already, so that no write left a mark.
+		if err := store.Answers.Delete(inside, tx, c.caller, c.key); err != nil { // an expired one
+			return err
+		}
+		return store.Answers.Insert(inside, tx, &row)
 	})
 	return asProblem(err)
 }

@@ -149,12 +149,15 @@ func (w *write) removeInvite(i store.Invite) error {
 }
 
 // invite reads an invite that the caller may change.
-func (w *write) invite(id string) (store.Invite, error) {
+func (w *write) invite(id, ifMatch string) (store.Invite, error) {
 	i, err := store.FindInvite(w.ctx, w.tx, w.account.ID, id)
 	if i, err = found(i, err, "invite"); err != nil {
 		return i, err
 	}
-	return i, w.ownersOnly(i.Role)
+	if err := w.ownersOnly(i.Role); err != nil {
+		return i, err
+	}
+	return i, checkMatch(ifMatch, "invite", i.Version)
 }
 
 // RegenerateInvite makes a new link for an invite; the earlier one ends.
@@ -165,7 +168,7 @@ func (s *State) RegenerateInvite(ctx context.Context, p auth.Principal, id strin
 	}
 	var secret token.Secret
 	err = s.write(ctx, p, api.PermissionInvitesUpdate, func(w *write) error {
-		was, err := w.invite(id)
+		was, err := w.invite(id, "")
 		if err != nil {
 			return err
 		}
@@ -189,9 +192,9 @@ func showNewLink(i store.Invite, secret string) api.InviteRegenerated {
 }
 
 // DeleteInvite takes an invite back.
-func (s *State) DeleteInvite(ctx context.Context, p auth.Principal, id string) error {
+func (s *State) DeleteInvite(ctx context.Context, p auth.Principal, id, ifMatch string) error {
 	return s.write(ctx, p, api.PermissionInvitesDelete, func(w *write) error {
-		i, err := w.invite(id)
+		i, err := w.invite(id, ifMatch)
 		if err != nil {
 			return err
 		}

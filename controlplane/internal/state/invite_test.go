@@ -103,10 +103,10 @@ func TestInviteLinks(t *testing.T) {
 	if list := must2(f.ListInvites(t.Context(), f.owner, api.ListInvitesParams{}))(t); len(list) != 1 || !list[0].Expired {
 		t.Errorf("%+v", list)
 	}
-	if err := f.DeleteInvite(t.Context(), f.owner, second.Id); err != nil {
+	if err := f.DeleteInvite(t.Context(), f.owner, second.Id, ""); err != nil {
 		t.Fatal(err)
 	}
-	refused(t, f.DeleteInvite(t.Context(), f.owner, second.Id), problem.KindNotFound, "", "invite not found")
+	refused(t, f.DeleteInvite(t.Context(), f.owner, second.Id, ""), problem.KindNotFound, "", "invite not found")
 	_, err = f.RegenerateInvite(t.Context(), f.owner, second.Id, api.InviteRegenerateRequest{})
 	refused(t, err, problem.KindNotFound, "", "invite not found")
 }
@@ -115,7 +115,7 @@ func TestInviteLinks(t *testing.T) {
 func (f *fixture) expire(id string) {
 	f.t.Helper()
 	err := f.write(f.t.Context(), auth.System(f.owner.AccountID), "", func(w *write) error {
-		i, err := w.invite(id)
+		i, err := w.invite(id, "")
 		if err != nil {
 			return err
 		}
@@ -164,7 +164,7 @@ func TestWhoMayInvite(t *testing.T) {
 	_, err := f.CreateInvite(t.Context(), admin, owner)
 	refused(t, err, problem.KindForbidden, "", "only an owner")
 	made := must(f.CreateInvite(t.Context(), f.owner, owner))(t)
-	refused(t, f.DeleteInvite(t.Context(), admin, made.Id), problem.KindForbidden, "", "only an owner")
+	refused(t, f.DeleteInvite(t.Context(), admin, made.Id, ""), problem.KindForbidden, "", "only an owner")
 	_, err = f.RegenerateInvite(t.Context(), admin, made.Id, api.InviteRegenerateRequest{})
 	refused(t, err, problem.KindForbidden, "", "only an owner")
 	_, other := f.person("user@example.org", "user")

@@ -92,7 +92,7 @@ func (s *State) ListGroupMemberships(_ context.Context, p auth.Principal, groupI
 		}
 		slices.SortFunc(edges.order, func(x, y place) int { return cmp.Compare(x.seq, y.seq) })
 		items, next, err = list(&edges, page{limit: params.Limit, cursor: params.Cursor}, any1, func(peer string) api.GroupMembership {
-			return api.GroupMembership{GroupId: groupID, PeerId: peer}
+			return showMembership(groupID, peer)
 		})
 		return err
 	})
@@ -110,7 +110,7 @@ func (s *State) GetGroupMembership(_ context.Context, p auth.Principal, groupID,
 		}
 		return nil
 	})
-	return api.GroupMembership{GroupId: groupID, PeerId: peerID}, err
+	return showMembership(groupID, peerID), err
 }
 
 // CreateGroupMembership adds one peer to a group. A member stays a member: that
@@ -139,12 +139,12 @@ func (s *State) CreateGroupMembership(ctx context.Context, p auth.Principal, gro
 		}
 		return w.note("group.peer.add", groupID, o.Name, nil, map[string]any{"peer_id": peer.ID, "peer_name": peer.Name})
 	}, func(*account) {})
-	return api.GroupMembership{GroupId: groupID, PeerId: req.PeerId}, err
+	return showMembership(groupID, req.PeerId), err
 }
 
 // DeleteGroupMembership removes one peer from a group. A peer that is not in it
 // is no error.
-func (s *State) DeleteGroupMembership(ctx context.Context, p auth.Principal, groupID, peerID string) error {
+func (s *State) DeleteGroupMembership(ctx context.Context, p auth.Principal, groupID, peerID, ifMatch string) error {
 	return s.write(ctx, p, api.PermissionGroupsUpdate, func(w *write) error {
 		o, err := w.changeableGroup(groupID, "", "changed")
 		if err != nil {
@@ -156,9 +156,19 @@ func (s *State) DeleteGroupMembership(ctx context.Context, p auth.Principal, gro
 			}
 			return err
 		}
+		if err := checkMatch(ifMatch, "membership", edgeVersion); err != nil {
+			return err
+		}
 		if err := w.removeMember(groupID, peerID); err != nil {
 			return err
 		}
 		return w.note("group.peer.remove", groupID, o.Name, map[string]any{"peer_id": peerID}, nil)
 	}, func(*account) {})
+}
+
+// edgeVersion is the version of every membership: there is nothing in it to change.
+const edgeVersion = 1
+
+func showMembership(groupID, peerID string) api.GroupMembership {
+	return api.GroupMembership{GroupId: groupID, PeerId: peerID, Version: edgeVersion}
 }

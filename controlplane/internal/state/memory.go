@@ -38,6 +38,15 @@ type account struct {
 	groupsOf          map[string]map[string]bool  // peer -> groups
 	behind            bool                        // the engine refused a change and could not be rebuilt
 
+	networks    ordered[object[networkBody]]
+	resources   ordered[object[resourceBody]]
+	routers     ordered[object[routerBody]]
+	routes      ordered[object[routeBody]]
+	resourcesOf index // network -> its resources
+	routersOf   index // network -> its routers
+	inGroup     index // group -> network resources in it, by their position
+	reaching    index // group or network resource -> policies with it at an end
+
 	listening sync.Mutex // guards listeners and held while they run
 	listeners map[*func(*netmap.Update)]func(*netmap.Update)
 
@@ -48,8 +57,9 @@ type account struct {
 func newAccount(id string, engine *netmap.Engine) *account {
 	return &account{
 		id: id, engine: engine, members: map[string]map[string]int64{}, groupsOf: map[string]map[string]bool{},
-		listeners: map[*func(*netmap.Update)]func(*netmap.Update){},
-		present:   presences{of: map[string]*presence{}},
+		listeners:   map[*func(*netmap.Update)]func(*netmap.Update){},
+		resourcesOf: index{}, routersOf: index{}, inGroup: index{}, reaching: index{},
+		present: presences{of: map[string]*presence{}},
 	}
 }
 
@@ -70,6 +80,41 @@ type ordered[T any] struct {
 type place struct {
 	seq int64
 	id  string
+}
+
+// An index leads from a key to the ids of objects, each with its rank among them.
+type index map[string]map[string]int64
+
+// An entry is one place of an object in an index.
+type entry struct {
+	in   index
+	key  string
+	rank int64
+}
+
+func (x index) put(key, id string, rank int64) {
+	if x[key] == nil {
+		x[key] = map[string]int64{}
+	}
+	x[key][id] = rank
+}
+
+func (x index) remove(key, id string) {
+	if delete(x[key], id); len(x[key]) == 0 {
+		delete(x, key)
+	}
+}
+
+// ids returns the objects under a key in the order of their rank.
+func (x index) ids(key string) []string { return byRank(x[key]) }
+
+func byRank(ranks map[string]int64) []string {
+	ids := make([]string, 0, len(ranks))
+	for id := range ranks {
+		ids = append(ids, id)
+	}
+	slices.SortFunc(ids, func(x, y string) int { return cmp.Compare(ranks[x], ranks[y]) })
+	return ids
 }
 
 func (o *ordered[T]) get(id string) (T, bool) { v, ok := o.byID[id]; return v, ok }
@@ -237,15 +282,7 @@ func (a *account) removePeer(p store.Peer) {
 }
 
 // memberIDs returns the peers of a group in their order.
-func (a *account) memberIDs(group string) []string {
-	members := a.members[group]
-	ids := make([]string, 0, len(members))
-	for id := range members {
-		ids = append(ids, id)
-	}
-	slices.SortFunc(ids, func(x, y string) int { return cmp.Compare(members[x], members[y]) })
-	return ids
-}
+func (a *account) memberIDs(group string) []string { return byRank(a.members[group]) }
 
 // groupIDs returns the groups of a peer in the order of their creation.
 func (a *account) groupIDs(peer string) []string {

@@ -33,6 +33,8 @@ type noun[B, A any] struct {
 	// refs are the references inside an object; nil for none. A reference in the
 	// field parentField names the object that this one is a part of.
 	refs func(B) []store.Ref
+	// indexed is where an account finds an object besides by its id; nil for nowhere.
+	indexed func(*account, object[B]) []entry
 	// show is the object in an answer.
 	show func(*account, object[B]) A
 	// compiled is what the network map learns when an object was put, and gone
@@ -65,8 +67,7 @@ type keptNoun interface {
 // kinds lists every noun in the order in which an account is loaded: what is
 // named by others comes before them.
 var kinds = []keptNoun{
-	policies,
-	identityProviders,
+	networks, networkResources, networkRouters, routes, policies, identityProviders,
 }
 
 func nounOf(kind string) (keptNoun, bool) {
@@ -84,6 +85,9 @@ func (n *noun[B, A]) apply(a *account, row store.Object, remove bool) ([]netmap.
 	if err != nil {
 		return nil, err
 	}
+	if n.indexed != nil {
+		n.reindex(a, o, remove)
+	}
 	tell := n.compiled
 	if remove {
 		n.in(a).remove(o.ID, o.Seq)
@@ -95,6 +99,21 @@ func (n *noun[B, A]) apply(a *account, row store.Object, remove bool) ([]netmap.
 		return nil, nil
 	}
 	return tell(a, o), nil
+}
+
+// reindex brings the indexes of an account to the new form of an object.
+func (n *noun[B, A]) reindex(a *account, o object[B], remove bool) {
+	if was, known := n.in(a).get(o.ID); known {
+		for _, e := range n.indexed(a, was) {
+			e.in.remove(e.key, o.ID)
+		}
+	}
+	if remove {
+		return
+	}
+	for _, e := range n.indexed(a, o) {
+		e.in.put(e.key, o.ID, e.rank)
+	}
 }
 
 func (n *noun[B, A]) whole(a *account) (changes []netmap.Change) {
@@ -234,27 +253,32 @@ func (n *noun[B, A]) update(
 		if err != nil {
 			return err
 		}
-		text, err := json.Marshal(body)
-		if err != nil {
-			return err
-		}
-		if row.Name == name && row.Body == string(text) {
-			return errUnchanged
-		}
-		if row.NameKey, err = n.free(w, id, name, body); err != nil {
-			return err
-		}
-		row.Name, row.Body, row.Version = name, string(text), row.Version+1
-		w.change(change{Object: &row})
-		if err := store.Objects.Update(w.ctx, w.tx, &row); err != nil {
-			return err
-		}
-		if err := n.setRefs(w, id, body); err != nil {
+		if err := n.replace(w, row, name, body); err != nil {
 			return err
 		}
 		return w.note(n.kind+".update", id, name, audited[B]{had.Name, had.Body}, audited[B]{name, body})
 	}, func(a *account) { answer = n.show(a, n.in(a).byID[id]) })
 	return answer, err
+}
+
+// replace writes another name and body into a row; errUnchanged when it has both.
+func (n *noun[B, A]) replace(w *write, row store.Object, name string, body B) error {
+	text, err := json.Marshal(body)
+	if err != nil {
+		return err
+	}
+	if row.Name == name && row.Body == string(text) {
+		return errUnchanged
+	}
+	if row.NameKey, err = n.free(w, row.ID, name, body); err != nil {
+		return err
+	}
+	row.Name, row.Body, row.Version = name, string(text), row.Version+1
+	w.change(change{Object: &row})
+	if err := store.Objects.Update(w.ctx, w.tx, &row); err != nil {
+		return err
+	}
+	return n.setRefs(w, row.ID, body)
 }
 
 // find reads an object inside the transaction, at the version that the caller

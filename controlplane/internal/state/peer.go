@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net/netip"
 	"reflect"
-	"strings"
 
 	"github.com/oapi-codegen/nullable"
 
@@ -17,6 +16,7 @@ import (
 	"github.com/wattlenet/wattle/controlplane/internal/problem"
 	"github.com/wattlenet/wattle/controlplane/internal/store"
 	"github.com/wattlenet/wattle/generated/api"
+	"github.com/wattlenet/wattle/internal/label"
 )
 
 // onePeer is a peer as the network map takes it.
@@ -281,14 +281,14 @@ func peerAudit(p store.Peer) map[string]any {
 // letters of RFC 1035, section 2.3.1, and with the ordinal behind it when another
 // peer has that label.
 func (w *write) freeLabel(peer store.Peer) (string, error) {
-	label := dnsLabel(peer.Name)
+	wanted := label.Of(peer.Name)
 	for try := range 100 {
-		candidate := label
+		candidate := wanted
 		switch {
 		case try == 1:
-			candidate = fmt.Sprintf("%s-%d", clip(label, 50), peer.Ordinal)
+			candidate = fmt.Sprintf("%s-%d", clip(wanted, 50), peer.Ordinal)
 		case try > 1:
-			candidate = fmt.Sprintf("%s-%d-%d", clip(label, 50), peer.Ordinal, try)
+			candidate = fmt.Sprintf("%s-%d-%d", clip(wanted, 50), peer.Ordinal, try)
 		}
 		holder, err := store.PeerWithLabel(w.ctx, w.tx, w.account.ID, candidate)
 		if err != nil {
@@ -299,22 +299,6 @@ func (w *write) freeLabel(peer store.Peer) (string, error) {
 		}
 	}
 	return "", problem.Conflict("peer", "name", peer.Name)
-}
-
-// dnsLabel writes a name in lower-case letters, digits and inner hyphens, at most
-// 63 characters. A host name that is a full domain name gives its first label.
-func dnsLabel(name string) string {
-	name, _, _ = strings.Cut(strings.ToLower(strings.TrimSpace(name)), ".")
-	label := strings.Map(func(c rune) rune {
-		if c >= 'a' && c <= 'z' || c >= '0' && c <= '9' {
-			return c
-		}
-		return '-'
-	}, name)
-	if label = strings.Trim(clip(label, 63), "-"); label == "" {
-		return "peer"
-	}
-	return label
 }
 
 func clip(text string, most int) string { return text[:min(len(text), most)] }

@@ -46,6 +46,14 @@ var policies = &noun[policyBody, api.Policy]{
 	creating: api.PermissionPoliciesCreate, changing: api.PermissionPoliciesUpdate, deleting: api.PermissionPoliciesDelete,
 	in:   func(a *account) *ordered[object[policyBody]] { return &a.policies },
 	refs: policyBody.refs,
+	indexed: func(a *account, p object[policyBody]) (entries []entry) {
+		for _, ref := range p.Body.refs() {
+			if ref.ToKind != store.KindPeer {
+				entries = append(entries, entry{a.reaching, ref.ToID, p.Seq})
+			}
+		}
+		return entries
+	},
 	show: (*account).showPolicy,
 	compiled: func(_ *account, p object[policyBody]) []netmap.Change {
 		return []netmap.Change{netmap.PolicyPut{Policy: compiledPolicy(p)}}
@@ -63,12 +71,8 @@ func compiledPolicy(p object[policyBody]) netmap.Policy {
 			ID: r.ID, Enabled: r.Enabled, Drop: r.Action == api.PolicyRuleActionDrop, Bidirectional: r.Bidirectional,
 			Protocol: string(r.Protocol), Sources: r.Sources, Destinations: r.Destinations,
 		}
-		if r.SourceResource != nil {
-			rule.SourcePeer = r.SourceResource.Id
-		}
-		if r.DestinationResource != nil {
-			rule.DestinationPeer = r.DestinationResource.Id
-		}
+		rule.SourcePeer, rule.SourceResource = singleEnd(r.SourceResource)
+		rule.DestinationPeer, rule.DestinationResource = singleEnd(r.DestinationResource)
 		for _, port := range r.Ports {
 			n, _ := strconv.ParseUint(port, 10, 16) // checked when it was written
 			rule.Ports = append(rule.Ports, netmap.PortRange{First: uint16(n), Last: uint16(n)})
@@ -79,6 +83,18 @@ func compiledPolicy(p object[policyBody]) netmap.Policy {
 		out.Rules[i] = rule
 	}
 	return out
+}
+
+// singleEnd is the end of a rule that is one peer or one network resource; both are
+// empty for groups.
+func singleEnd(end *api.RuleResource) (peer, resource string) {
+	switch {
+	case end == nil:
+		return "", ""
+	case end.Type == api.RuleResourceTypePeer:
+		return end.Id, ""
+	}
+	return "", end.Id
 }
 
 func (a *account) showPolicy(p object[policyBody]) api.Policy {
@@ -178,7 +194,7 @@ func checkPolicy(req api.PolicyRequest) error {
 // policyBody turns a request into what is kept; had are the rules so far.
 func (w *write) policyBody(req api.PolicyRequest, had []ruleBody) (body policyBody, err error) {
 	var texts groupTexts
-	var peers []string
+	var singles []string
 	for i, r := range req.Rules {
 		at := fmt.Sprintf("rules[%d].", i)
 		sources, _ := r.Sources.Get()
@@ -191,7 +207,7 @@ func (w *write) policyBody(req api.PolicyRequest, had []ruleBody) (body policyBo
 		}
 		for _, end := range []*api.RuleResource{resource(r.SourceResource), resource(r.DestinationResource)} {
 			if end != nil {
-				peers = append(peers, end.Id)
+				singles = append(singles, end.Id)
 			}
 		}
 	}
@@ -199,7 +215,7 @@ func (w *write) policyBody(req api.PolicyRequest, had []ruleBody) (body policyBo
 	if err != nil {
 		return body, err
 	}
-	known, err := store.KnownPeers(w.ctx, w.tx, w.account.ID, peers)
+	kinds, err := w.singleKinds(singles)
 	if err != nil {
 		return body, err
 	}
@@ -207,7 +223,7 @@ func (w *write) policyBody(req api.PolicyRequest, had []ruleBody) (body policyBo
 	wrong = append(wrong, more...)
 	body = policyBody{Description: *req.Description, Enabled: *req.Enabled}
 	for i, r := range req.Rules {
-		rule, more := newRule(fmt.Sprintf("rules[%d].", i), r, ids, known)
+		rule, more := newRule(fmt.Sprintf("rules[%d].", i), r, ids, kinds)
 		rule.ID = ruleIDs[i]
 		body.Rules = append(body.Rules, rule)
 		if len(wrong) == 0 || len(more) > 0 {
@@ -224,7 +240,47 @@ func resource(n nullable.Nullable[api.RuleResource]) *api.RuleResource {
 	return nil
 }
 
-func newRule(at string, r api.PolicyRuleRequest, ids map[string]string, peers map[string]bool) (rule ruleBody, wrong []problem.FieldError) {
+// singleKinds returns what each id of a peer or network resource names; unknown ids
+// are absent.
+func (w *write) singleKinds(ids []string) (map[string]api.RuleResourceType, error) {
+	kinds := map[string]api.RuleResourceType{}
+	peers, err := store.KnownPeers(w.ctx, w.tx, w.account.ID, ids)
+	if err != nil {
+		return nil, err
+	}
+	for id := range peers {
+		kinds[id] = api.RuleResourceTypePeer
+	}
+	rows, err := store.ObjectsByID(w.ctx, w.tx, w.account.ID, store.KindNetworkResource, ids)
+	if err != nil {
+		return nil, err
+	}
+	for _, row := range rows {
+		o, err := networkResources.read(row)
+		if err != nil {
+			return nil, err
+		}
+		kinds[row.ID] = api.RuleResourceType(resourceType(o.Body.Address))
+	}
+	return kinds, nil
+}
+
+// checkSingle finds what is wrong with an end of a rule that is one thing; kinds
+// holds what the known ids name.
+func checkSingle(field string, end api.RuleResource, kinds map[string]api.RuleResourceType) []problem.FieldError {
+	kind, known := kinds[end.Id]
+	switch {
+	case !known && end.Type == api.RuleResourceTypePeer:
+		return []problem.FieldError{problem.Field(field+".id", "unknown peer id %q", end.Id)}
+	case !known:
+		return []problem.FieldError{problem.Field(field+".id", "unknown network resource id %q", end.Id)}
+	case kind != end.Type:
+		return []problem.FieldError{problem.Field(field+".type", "must be %s, which %s is, not %s", kind, end.Id, end.Type)}
+	}
+	return nil
+}
+
+func newRule(at string, r api.PolicyRuleRequest, ids map[string]string, kinds map[string]api.RuleResourceType) (rule ruleBody, wrong []problem.FieldError) {
 	rule = ruleBody{
 		Name: r.Name, Description: *r.Description, Enabled: *r.Enabled, Action: api.PolicyRuleAction(*r.Action),
 		Bidirectional: *r.Bidirectional, Protocol: api.PolicyRuleProtocol(*r.Protocol),
@@ -246,9 +302,8 @@ func newRule(at string, r api.PolicyRuleRequest, ids map[string]string, peers ma
 			list, more := resolved(at+end.field, texts, ids)
 			*end.into, wrong = list, append(wrong, more...)
 		}
-		if end.single != nil && !peers[end.single.Id] {
-			field := at + end.field[:len(end.field)-1] + "Resource.id"
-			wrong = append(wrong, problem.Field(field, "unknown peer id %q", end.single.Id))
+		if end.single != nil {
+			wrong = append(wrong, checkSingle(at+end.field[:len(end.field)-1]+"Resource", *end.single, kinds)...)
 		}
 	}
 	return rule, wrong
@@ -319,12 +374,18 @@ func (b policyBody) refs() (refs []store.Ref) {
 		for id := range r.AuthorizedGroups {
 			refs = append(refs, store.Ref{Field: "rules.authorized_groups", ToKind: store.KindGroup, ToID: id})
 		}
-		if r.SourceResource != nil {
-			refs = append(refs, store.Ref{Field: "rules.sourceResource", ToKind: store.KindPeer, ToID: r.SourceResource.Id})
-		}
-		if r.DestinationResource != nil {
-			refs = append(refs, store.Ref{Field: "rules.destinationResource", ToKind: store.KindPeer, ToID: r.DestinationResource.Id})
-		}
+		refs = append(refs, singleRefs("rules.sourceResource", r.SourceResource)...)
+		refs = append(refs, singleRefs("rules.destinationResource", r.DestinationResource)...)
 	}
 	return refs
+}
+
+func singleRefs(field string, end *api.RuleResource) []store.Ref {
+	switch peer, resource := singleEnd(end); {
+	case peer != "":
+		return []store.Ref{{Field: field, ToKind: store.KindPeer, ToID: peer}}
+	case resource != "":
+		return []store.Ref{{Field: field, ToKind: store.KindNetworkResource, ToID: resource}}
+	}
+	return nil
 }

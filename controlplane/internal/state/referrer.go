@@ -36,10 +36,16 @@ func (s *State) listReferrers(ctx context.Context, p auth.Principal, kind, id st
 	items := []api.Referrer{}
 	err := s.store.Read(ctx, func(tx *store.Tx) error {
 		list, err := referrers(ctx, tx, p.AccountID, kind, id)
-		for _, r := range list {
-			items = append(items, api.Referrer{Type: r.Type, Id: r.ID, Name: r.Name, Field: r.Field})
-		}
+		items = shownReferrers(list)
 		return err
 	})
 	return items, asProblem(err)
+}
+
+func shownReferrers(list []problem.Referrer) []api.Referrer {
+	items := make([]api.Referrer, len(list))
+	for i, r := range list {
+		items[i] = api.Referrer{Type: r.Type, Id: r.ID, Name: r.Name, Field: r.Field}
+	}
+	return items
 }

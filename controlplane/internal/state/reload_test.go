@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/oapi-codegen/nullable"
 
 	"github.com/wattlenet/wattle/controlplane/internal/auth"
 	"github.com/wattlenet/wattle/controlplane/internal/store"
@@ -28,6 +29,7 @@ type picture struct {
 	Reach    map[string][]string
 	Digests  map[string]api.MapPosition
 	Nouns    map[string]any
+	Indexes  []index
 }
 
 func look(t testing.TB, s *State, accountID string) picture {
@@ -47,6 +49,7 @@ func look(t testing.TB, s *State, accountID string) picture {
 		Row: a.row, All: a.all, Users: a.users.byID, Tokens: a.tokens.byID, Keys: a.keys.byID, Groups: a.groups.byID,
 		Peers: a.peers.byID, Members: a.members, GroupsOf: map[string]map[string]bool{}, Reach: map[string][]string{}, Digests: map[string]api.MapPosition{}, Nouns: map[string]any{},
 	}
+	pic.Indexes = []index{a.resourcesOf, a.routersOf, a.inGroup, a.reaching}
 	for peer, groups := range a.groupsOf {
 		if len(groups) > 0 {
 			pic.GroupsOf[peer] = groups
@@ -136,7 +139,7 @@ func (w *walker) step() {
 	pol, hasPolicy := pick(w, policies)
 	k, _ := pick(w, keys)
 	rule := api.PolicyRuleRequest{Name: name, Sources: ids(g.Id), Destinations: ids("All")}
-	switch w.rand.IntN(15) {
+	switch w.rand.IntN(18) {
 	case 0, 1:
 		_, _ = f.CreateGroup(ctx, f.owner, api.GroupRequest{Name: name, Peers: ids(some...)})
 	case 2, 3:
@@ -168,11 +171,66 @@ func (w *walker) step() {
 			_ = f.DeletePolicy(ctx, f.owner, pol.Id, "")
 		}
 		if hasPeer {
-			_ = f.DeleteGroupMembership(ctx, f.owner, g.Id, p.Id)
+			_ = f.DeleteGroupMembership(ctx, f.owner, g.Id, p.Id, "")
 		}
 		_, _ = f.UpdateAccountSettings(ctx, f.owner, api.AccountSettingsRequest{DnsDomain: new(name + ".internal")}, "")
 	case 14:
 		w.user(name, g.Id)
+	default:
+		w.network(name, g.Id, p.Id)
+	}
+}
+
+// network makes, changes or deletes a network, one of its resources or routers, or a route.
+func (w *walker) network(name, group, peer string) {
+	f, ctx := w.f, w.t.Context()
+	networks := must2(f.ListNetworks(ctx, f.owner, api.ListNetworksParams{}))(w.t)
+	n, has := pick(w, networks)
+	if !has || w.rand.IntN(4) == 0 {
+		_, _ = f.CreateNetwork(ctx, f.owner, api.NetworkRequest{Name: name})
+		return
+	}
+	address, _ := pick(w, []string{"10.0.0.1", "10.0.0.0/24", "*.example.org"})
+	enabled := w.rand.IntN(2) == 0
+	resource := api.NetworkResourceRequest{Name: name, Address: address, Groups: &[]string{group}, Enabled: &enabled}
+	id, _ := pick(w, n.Resources)
+	switch w.rand.IntN(9) {
+	case 0, 1:
+		made, err := f.CreateNetworkResource(ctx, f.owner, n.Id, resource)
+		if err == nil {
+			end := nullable.NewNullableWithValue(api.RuleResource{Id: made.Id, Type: api.RuleResourceType(made.Type)})
+			rule := api.PolicyRuleRequest{Name: name, Sources: ids("All"), DestinationResource: end}
+			_, _ = f.CreatePolicy(ctx, f.owner, api.PolicyRequest{Name: name, Rules: []api.PolicyRuleRequest{rule}})
+		}
+	case 2:
+		_, _ = f.UpdateNetworkResource(ctx, f.owner, n.Id, id, resource, "")
+	case 3:
+		kept, err := f.GetNetworkResource(ctx, f.owner, n.Id, id)
+		if err == nil {
+			refs := nullable.NewNullableWithValue([]api.ResourceReference{{Id: id, Type: api.ResourceReferenceType(kept.Type)}})
+			_, _ = f.UpdateGroup(ctx, f.owner, group, api.GroupRequest{Name: name, Resources: refs}, "")
+		}
+	case 4:
+		_, _ = f.CreateGroupResource(ctx, f.owner, group, api.GroupResourceRequest{ResourceId: id})
+	case 5:
+		_ = f.DeleteGroupResource(ctx, f.owner, group, id, "")
+		_ = f.DeleteNetworkResource(ctx, f.owner, n.Id, id, "")
+	case 6:
+		req := api.NetworkRouterRequest{Peer: nullable.NewNullableWithValue(peer), Enabled: &enabled}
+		if w.count%2 == 0 {
+			req = api.NetworkRouterRequest{PeerGroups: ids(group)}
+		}
+		_, _ = f.CreateNetworkRouter(ctx, f.owner, n.Id, req)
+		router, _ := pick(w, n.Routers)
+		_, _ = f.UpdateNetworkRouter(ctx, f.owner, n.Id, router, req, "")
+	case 7:
+		req := api.RouteRequest{NetworkId: name, Network: nullable.NewNullableWithValue("10.1.0.0/16"), PeerGroups: ids(group), Groups: []string{"All"}, Enabled: &enabled}
+		made, err := f.CreateRoute(ctx, f.owner, req)
+		if err == nil && w.count%2 == 0 {
+			_ = f.DeleteRoute(ctx, f.owner, made.Id, "")
+		}
+	case 8:
+		_ = f.DeleteNetwork(ctx, f.owner, n.Id, "")
 	}
 }
 

@@ -81,7 +81,7 @@ func TestTokens(t *testing.T) {
 	refused(t, err, problem.KindNotFound, "", "user not found")
 	_, err = f.GetToken(t.Context(), f.owner, f.owner.ID, "nothing")
 	refused(t, err, problem.KindNotFound, "", "token not found")
-	if err := f.DeleteToken(t.Context(), f.owner, f.owner.ID, made.Id); err != nil {
+	if err := f.DeleteToken(t.Context(), f.owner, f.owner.ID, made.Id, ""); err != nil {
 		t.Fatal(err)
 	}
 	_, err = f.Authenticate(t.Context(), secret.Sum())

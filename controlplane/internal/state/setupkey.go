@@ -184,21 +184,38 @@ func (s *State) UpdateSetupKey(ctx context.Context, p auth.Principal, id string,
 		if err != nil {
 			return err
 		}
-		if revoked == k.Revoked && slices.Equal(groups, k.AutoGroups) {
-			return errUnchanged
-		}
-		before := keyAudit(k)
-		k.Revoked, k.AutoGroups, k.UpdatedAt, k.Version = revoked, groups, w.now, k.Version+1
-		w.change(change{SetupKey: &k})
-		if err := store.SetupKeys.Update(w.ctx, w.tx, &k); err != nil {
-			return err
-		}
-		if err := w.keyRefs(k); err != nil {
-			return err
-		}
-		return w.note("setup-key.update", id, k.Name, before, keyAudit(k))
+		return w.changeKey(k, groups, revoked)
 	}, func(a *account) { answer = showSetupKey(a.keys.byID[id]) })
 	return answer, err
+}
+
+// RevokeSetupKey ends a key for good; machines that enrolled with it stay.
+func (s *State) RevokeSetupKey(ctx context.Context, p auth.Principal, id string) (answer api.SetupKey, err error) {
+	err = s.write(ctx, p, api.PermissionSetupKeysUpdate, func(w *write) error {
+		k, err := w.setupKey(id, "")
+		if err != nil {
+			return err
+		}
+		return w.changeKey(k, k.AutoGroups, true)
+	}, func(a *account) { answer = showSetupKey(a.keys.byID[id]) })
+	return answer, err
+}
+
+// changeKey stores a key with what can change of it.
+func (w *write) changeKey(k store.SetupKey, groups []string, revoked bool) error {
+	if revoked == k.Revoked && slices.Equal(groups, k.AutoGroups) {
+		return errUnchanged
+	}
+	before := keyAudit(k)
+	k.Revoked, k.AutoGroups, k.UpdatedAt, k.Version = revoked, groups, w.now, k.Version+1
+	w.change(change{SetupKey: &k})
+	if err := store.SetupKeys.Update(w.ctx, w.tx, &k); err != nil {
+		return err
+	}
+	if err := w.keyRefs(k); err != nil {
+		return err
+	}
+	return w.note("setup-key.update", k.ID, k.Name, before, keyAudit(k))
 }
 
 func (w *write) setupKey(id, ifMatch string) (store.SetupKey, error) {

@@ -175,13 +175,16 @@ func (w *write) insertToken(userID, createdBy string, req api.TokenRequest) (t s
 }
 
 // DeleteToken removes a token; the next request that carries it is refused.
-func (s *State) DeleteToken(ctx context.Context, p auth.Principal, userID, id string) error {
+func (s *State) DeleteToken(ctx context.Context, p auth.Principal, userID, id, ifMatch string) error {
 	return s.write(ctx, p, api.PermissionTokensDelete, func(w *write) error {
 		if err := w.holder(userID); err != nil {
 			return err
 		}
 		t, err := store.FindToken(w.ctx, w.tx, w.account.ID, userID, id)
 		if t, err = found(t, err, "token"); err != nil {
+			return err
+		}
+		if err := checkMatch(ifMatch, "token", t.Version); err != nil {
 			return err
 		}
 		w.change(change{Token: &t, Remove: true})

@@ -41,14 +41,8 @@ var Accounts = newTable("account", 1, `id serial epoch version next_ordinal netw
 // returns the account with the new serial. The row stays locked until the
 // transaction ends, which orders all writes of an account.
 func NextSerial(ctx context.Context, tx *Tx, id string) (a Account, err error) {
-	n, err := tx.exec(ctx, "UPDATE account SET serial = serial + 1 WHERE id = ?", id)
-	if err != nil {
-		return a, err
-	}
-	if n == 0 {
-		return a, ErrNoRow
-	}
-	return Accounts.get(ctx, tx, "WHERE id = ?", id)
+	err = tx.one(ctx, "UPDATE account SET serial = serial + 1 WHERE id = ? RETURNING "+Accounts.columns, []any{id}, Accounts.fields(&a)...)
+	return a, err
 }
 
 // AllAccounts returns every account in the order of creation.

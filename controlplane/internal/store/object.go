@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -11,13 +12,17 @@ import (
 
 // The kinds of objects and of what refers to them.
 const (
-	KindGroup    = "group"
-	KindPolicy   = "policy"
-	KindSetupKey = "setup-key"
-	KindPeer     = "peer"
-	KindUser     = "user"
-	KindInvite   = "invite"
-	KindAccount  = "account"
+	KindGroup           = "group"
+	KindPolicy          = "policy"
+	KindSetupKey        = "setup-key"
+	KindPeer            = "peer"
+	KindUser            = "user"
+	KindInvite          = "invite"
+	KindAccount         = "account"
+	KindNetwork         = "network"
+	KindNetworkResource = "network-resource"
+	KindNetworkRouter   = "network-router"
+	KindRoute           = "route"
 
 	KindIdentityProvider = "identity-provider"
 )
@@ -53,6 +58,20 @@ func FindObjectByKey(ctx context.Context, tx *Tx, accountID, kind, key string) (
 // AccountObjects returns the objects of an account.
 func AccountObjects(ctx context.Context, tx *Tx, accountID string) ([]Object, error) {
 	return Objects.list(ctx, tx, "WHERE account_id = ? ORDER BY seq", accountID)
+}
+
+// ObjectsByID returns the objects of a kind whose id is in the list, in the order of their creation.
+func ObjectsByID(ctx context.Context, tx *Tx, accountID, kind string, ids []string) (all []Object, err error) {
+	for chunk := range chunks(ids) {
+		args := append([]any{accountID, kind}, anys(chunk)...)
+		rows, err := Objects.list(ctx, tx, "WHERE account_id = ? AND kind = ? AND id IN "+marks(len(chunk)), args...)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, rows...)
+	}
+	slices.SortFunc(all, func(x, y Object) int { return cmp.Compare(x.Seq, y.Seq) })
+	return all, nil
 }
 
 // ObjectsByIDOrName returns the objects of a kind whose id or name is in the list.

@@ -10,7 +10,8 @@
 //
 // There is one writer. Writes that arrive while a commit is on its way to the
 // disk share the next transaction, so that durable writes per second are not
-// bound to the time of one fsync. Each write stands in a savepoint of its own:
+// bound to the time of one fsync; a transaction waits a moment for those that
+// shared the last one. Each write stands in a savepoint of its own:
 // it happens whole or not at all, whatever its neighbours do.
 package store
 
@@ -21,6 +22,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -29,6 +31,11 @@ const (
 	// batchLimit bounds how many writes share a transaction, and with it how
 	// long the first of them waits for the last.
 	batchLimit = 128
+
+	// patienceLimit bounds how long a transaction waits for the writers that
+	// shared the last one: the time in which ten callers on a small machine are
+	// answered and ask again.
+	patienceLimit = 2 * time.Millisecond
 
 	// queueLimit bounds how many writes wait; more callers wait for a place.
 	queueLimit = 1024
@@ -83,6 +90,7 @@ type Store struct {
 	readers *sql.DB
 
 	queue   chan *write
+	waiting atomic.Int64 // callers of Write that have no answer yet
 	closing sync.RWMutex // guards closed; held for reading while a write is queued
 	closed  bool
 	done    chan struct{}

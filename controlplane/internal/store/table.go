@@ -13,20 +13,21 @@ import (
 // A table writes and reads the rows of one table as values of one type. Its
 // texts are put together once, from names in this package only.
 type table[T any] struct {
-	keys   int            // how many of the first columns are the primary key
-	fields func(*T) []any // pointers in the order of the columns
-	sql    struct{ insert, update, remove, selects string }
+	keys    int            // how many of the first columns are the primary key
+	fields  func(*T) []any // pointers in the order of the columns
+	columns string
+	sql     struct{ insert, update, remove, selects string }
 }
 
 // newTable names the columns; the first keys of them are the primary key.
 func newTable[T any](name string, keys int, columns string, fields func(*T) []any) *table[T] {
 	names := strings.Fields(columns)
-	t := &table[T]{keys: keys, fields: fields}
+	t := &table[T]{keys: keys, fields: fields, columns: strings.Join(names, ", ")}
 	where := " WHERE " + strings.Join(names[:keys], " = ? AND ") + " = ?"
-	t.sql.insert = "INSERT INTO " + name + " (" + strings.Join(names, ", ") + ") VALUES " + marks(len(names))
+	t.sql.insert = "INSERT INTO " + name + " (" + t.columns + ") VALUES " + marks(len(names))
 	t.sql.update = "UPDATE " + name + " SET " + strings.Join(names[keys:], " = ?, ") + " = ?" + where
 	t.sql.remove = "DELETE FROM " + name + where
-	t.sql.selects = "SELECT " + strings.Join(names, ", ") + " FROM " + name + " "
+	t.sql.selects = "SELECT " + t.columns + " FROM " + name + " "
 	return t
 }
 

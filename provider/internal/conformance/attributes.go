@@ -169,6 +169,9 @@ func (s *subject) testRefusals(t *testing.T) {
 				t.Logf("%s is in no body that was sent", a.Name)
 				break
 			}
+			if a.Lenient && wrong == "[]" {
+				continue
+			}
 			literal := wrong
 			if wrong == "{}" { // a map by name is a list on the wire
 				literal = "[]"

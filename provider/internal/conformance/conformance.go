@@ -13,7 +13,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/hashicorp/terraform-plugin-framework/providerserver"
 	"github.com/hashicorp/terraform-plugin-go/tfprotov6"
 	"github.com/hashicorp/terraform-plugin-testing/helper/resource"
 
@@ -136,7 +135,7 @@ func testCase(steps ...resource.TestStep) resource.TestCase {
 	return resource.TestCase{
 		IsUnitTest: true,
 		ProtoV6ProviderFactories: map[string]func() (tfprotov6.ProviderServer, error){
-			terraform.ProviderName: providerserver.NewProtocol6WithError(runtime.New("test")()),
+			terraform.ProviderName: func() (tfprotov6.ProviderServer, error) { return runtime.NewServer("test")(), nil },
 		},
 		Steps: steps,
 	}

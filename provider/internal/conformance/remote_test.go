@@ -6,7 +6,6 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/hashicorp/terraform-plugin-framework/providerserver"
 	"github.com/hashicorp/terraform-plugin-go/tfprotov6"
 	"github.com/hashicorp/terraform-plugin-go/tftypes"
 
@@ -43,7 +42,7 @@ func TestUpgrade(t *testing.T) {
 	if err := json.Unmarshal([]byte(given), &c); err != nil {
 		t.Fatal(err)
 	}
-	server := providerserver.NewProtocol6(runtime.New("test")())()
+	server := runtime.NewServer("test")()
 	schemas, err := server.GetProviderSchema(t.Context(), &tfprotov6.GetProviderSchemaRequest{})
 	if err != nil {
 		t.Fatal(err)

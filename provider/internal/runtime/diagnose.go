@@ -71,7 +71,7 @@ func describe(p api.Problem, err error) string {
 	if p.Referrers != nil && len(*p.Referrers) > 0 {
 		text.WriteString("\n\nIt is used by:")
 		for _, ref := range *p.Referrers {
-			fmt.Fprintf(&text, "\n  %s %q (%s), field %s", spaced(ref.Type), ref.Name, ref.Id, ref.Field)
+			fmt.Fprintf(&text, "\n  %s %q (%s), field %s", strings.ReplaceAll(spaced(ref.Type), "-", " "), ref.Name, ref.Id, ref.Field)
 		}
 	}
 	if p.RequestId != "" {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/hashicorp/terraform-plugin-framework/datasource"
 	"github.com/hashicorp/terraform-plugin-framework/ephemeral"
+	"github.com/hashicorp/terraform-plugin-framework/function"
 	"github.com/hashicorp/terraform-plugin-framework/path"
 	"github.com/hashicorp/terraform-plugin-framework/provider"
 	"github.com/hashicorp/terraform-plugin-framework/provider/schema"
@@ -23,20 +24,21 @@ import (
 
 	"github.com/wattlenet/wattle/generated/sdk"
 	"github.com/wattlenet/wattle/generated/terraform"
+	pure "github.com/wattlenet/wattle/provider/internal/function"
 )
 
 // Provider is the Terraform provider over all nouns of the contract.
-type Provider struct{ version string }
+type Provider struct {
+	version string
+	conn    *connection // since Configure
+}
 
 var (
 	_ provider.ProviderWithEphemeralResources = (*Provider)(nil)
 	_ provider.ProviderWithListResources      = (*Provider)(nil)
+	_ provider.ProviderWithFunctions          = (*Provider)(nil)
+	_ provider.ProviderWithActions            = (*Provider)(nil)
 )
-
-// New returns a factory of providers of the given version.
-func New(version string) func() provider.Provider {
-	return func() provider.Provider { return &Provider{version: version} }
-}
 
 // Metadata names the provider; the name is the prefix of every resource.
 func (p *Provider) Metadata(_ context.Context, _ provider.MetadataRequest, resp *provider.MetadataResponse) {
@@ -96,6 +98,7 @@ func (p *Provider) Configure(ctx context.Context, req provider.ConfigureRequest,
 		return
 	}
 	c := &connection{}
+	p.conn = c
 	if s.unknown() {
 		if req.ClientCapabilities.DeferralAllowed {
 			resp.Deferred = &provider.Deferred{Reason: provider.DeferredReasonProviderConfigUnknown}
@@ -111,7 +114,7 @@ func (p *Provider) Configure(ctx context.Context, req provider.ConfigureRequest,
 			return
 		}
 	}
-	resp.ResourceData, resp.DataSourceData, resp.EphemeralResourceData, resp.ListResourceData = c, c, c, c
+	resp.ResourceData, resp.DataSourceData, resp.EphemeralResourceData, resp.ListResourceData, resp.ActionData = c, c, c, c, c
 }
 
 // client merges arguments, environment and profile, in this order. The
@@ -164,9 +167,13 @@ func (p *Provider) Resources(context.Context) []func() resource.Resource {
 	return out
 }
 
-// DataSources is, per noun, one that reads an object and one that lists all.
+// Functions are pure: they need no control plane.
+func (p *Provider) Functions(ctx context.Context) []func() function.Function { return pure.All(ctx) }
+
+// DataSources is, per noun, one that reads an object and one that lists all;
+// and one that lists what refers to an object of any noun.
 func (p *Provider) DataSources(context.Context) []func() datasource.DataSource {
-	var out []func() datasource.DataSource
+	out := []func() datasource.DataSource{func() datasource.DataSource { return &referrersSource{} }}
 	for _, n := range terraform.Nouns {
 		if n.Render != nil {
 			out = append(out, func() datasource.DataSource { return &renderedSource{noun: n} })

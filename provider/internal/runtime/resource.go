@@ -92,10 +92,11 @@ type mark struct {
 }
 
 func (r *nounResource) remember(ctx context.Context, to private, object any, d *diag.Diagnostics) {
-	if r.noun.Revision == nil {
+	version := revision(r.noun, object)
+	if version == "" {
 		return
 	}
-	raw, err := json.Marshal(mark{ETag: r.noun.Revision(object), Shape: r.conn.shape(ctx, r.noun)})
+	raw, err := json.Marshal(mark{ETag: version, Shape: r.conn.shape(ctx, r.noun)})
 	if err != nil { // two texts
 		panic(err)
 	}
@@ -194,7 +195,7 @@ func (r *nounResource) Read(ctx context.Context, req resource.ReadRequest, resp 
 	if d.HasError() {
 		return
 	}
-	object, err := r.conn.read(ctx, n, ids)
+	object, err := r.read(ctx, ids)
 	switch {
 	case sdk.IsNotFound(err):
 		r.identify(ctx, resp.Identity, ids, d) // the framework asks for it even so
@@ -205,7 +206,7 @@ func (r *nounResource) Read(ctx context.Context, req resource.ReadRequest, resp 
 		return
 	}
 	r.identify(ctx, resp.Identity, ids, d)
-	if n.Revision != nil && recall(ctx, req.Private, d) == (mark{n.Revision(object), r.conn.shape(ctx, n)}) {
+	if made := recall(ctx, req.Private, d); made != (mark{}) && made == (mark{revision(n, object), r.conn.shape(ctx, n)}) {
 		return
 	}
 	model := n.NewModel()

@@ -1,0 +1,12 @@
+terraform {
+  required_providers {
+    wattle = {
+      source = "wattlenet/wattle"
+    }
+  }
+}
+
+resource "wattle_network" "example" {
+  name        = "example"
+  description = "Declared in Terraform."
+}

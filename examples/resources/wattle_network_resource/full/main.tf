@@ -1,0 +1,24 @@
+terraform {
+  required_providers {
+    wattle = {
+      source = "wattlenet/wattle"
+    }
+  }
+}
+
+resource "wattle_group" "other" {
+  name = "other"
+}
+
+resource "wattle_network" "other" {
+  name = "other"
+}
+
+resource "wattle_network_resource" "example" {
+  name        = "example"
+  address     = "192.0.2.10"
+  description = "Declared in Terraform."
+  enabled     = false
+  groups      = [wattle_group.other.id]
+  network_id  = wattle_network.other.id
+}

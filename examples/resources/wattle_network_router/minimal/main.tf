@@ -1,0 +1,20 @@
+terraform {
+  required_providers {
+    wattle = {
+      source = "wattlenet/wattle"
+    }
+  }
+}
+
+resource "wattle_network" "other" {
+  name = "other"
+}
+
+data "wattle_peer" "other" {
+  name = "laptop"
+}
+
+resource "wattle_network_router" "example" {
+  network_id = wattle_network.other.id
+  peer       = data.wattle_peer.other.id
+}
