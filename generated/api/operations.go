@@ -22,6 +22,9 @@ type Operation struct {
 	// NewBody returns a pointer to an empty request body, such as
 	// *GroupRequest; nil when the operation has no JSON body.
 	NewBody func() any
+	// Previews says that the operation takes dry_run: it can tell what it would
+	// do without doing it.
+	Previews bool
 	// BodyOptional says that the request may come without its JSON body.
 	BodyOptional bool
 	// PlainBody says that the body is no JSON value of the contract.
@@ -47,6 +50,10 @@ const (
 	PermissionAccountsUpdate          = "accounts:update"
 	PermissionAgent                   = "agent"
 	PermissionAnonymous               = "anonymous"
+	PermissionDnsCreate               = "dns:create"
+	PermissionDnsDelete               = "dns:delete"
+	PermissionDnsRead                 = "dns:read"
+	PermissionDnsUpdate               = "dns:update"
 	PermissionEventsRead              = "events:read"
 	PermissionGroupsCreate            = "groups:create"
 	PermissionGroupsDelete            = "groups:delete"
@@ -60,6 +67,10 @@ const (
 	PermissionInvitesDelete           = "invites:delete"
 	PermissionInvitesRead             = "invites:read"
 	PermissionInvitesUpdate           = "invites:update"
+	PermissionNameserversCreate       = "nameservers:create"
+	PermissionNameserversDelete       = "nameservers:delete"
+	PermissionNameserversRead         = "nameservers:read"
+	PermissionNameserversUpdate       = "nameservers:update"
 	PermissionNetworksCreate          = "networks:create"
 	PermissionNetworksDelete          = "networks:delete"
 	PermissionNetworksRead            = "networks:read"
@@ -96,39 +107,49 @@ const (
 // Operations is every operation of the contract by ID.
 var Operations = map[string]Operation{
 	"AcceptInvite":                 {ID: "AcceptInvite", Method: "POST", Path: "/api/invites/{invite_token}/accept", Permission: "anonymous", Credential: NoCredential, Writes: true, NewBody: func() any { return new(InviteAcceptRequest) }},
-	"CreateGroup":                  {ID: "CreateGroup", Method: "POST", Path: "/api/groups", Permission: "groups:create", Credential: UserCredential, Writes: true, NewBody: func() any { return new(GroupRequest) }},
-	"CreateGroupMembership":        {ID: "CreateGroupMembership", Method: "POST", Path: "/api/groups/{group_id}/peers", Permission: "groups:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(GroupMembershipRequest) }},
+	"CreateDnsRecord":              {ID: "CreateDnsRecord", Method: "POST", Path: "/api/dns/zones/{zone_id}/records", Permission: "dns:create", Credential: UserCredential, Writes: true, NewBody: func() any { return new(DnsRecordRequest) }},
+	"CreateDnsZone":                {ID: "CreateDnsZone", Method: "POST", Path: "/api/dns/zones", Permission: "dns:create", Credential: UserCredential, Writes: true, NewBody: func() any { return new(DnsZoneRequest) }},
+	"CreateGroup":                  {ID: "CreateGroup", Method: "POST", Path: "/api/groups", Permission: "groups:create", Credential: UserCredential, Writes: true, Previews: true, NewBody: func() any { return new(GroupRequest) }},
+	"CreateGroupMembership":        {ID: "CreateGroupMembership", Method: "POST", Path: "/api/groups/{group_id}/peers", Permission: "groups:update", Credential: UserCredential, Writes: true, Previews: true, NewBody: func() any { return new(GroupMembershipRequest) }},
 	"CreateGroupResource":          {ID: "CreateGroupResource", Method: "POST", Path: "/api/groups/{group_id}/resources", Permission: "groups:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(GroupResourceRequest) }},
 	"CreateIdentityProvider":       {ID: "CreateIdentityProvider", Method: "POST", Path: "/api/identity-providers", Permission: "identity_providers:create", Credential: UserCredential, Writes: true, NewBody: func() any { return new(IdentityProviderRequest) }},
 	"CreateInvite":                 {ID: "CreateInvite", Method: "POST", Path: "/api/users/invites", Permission: "invites:create", Credential: UserCredential, Writes: true, NewBody: func() any { return new(InviteRequest) }},
+	"CreateNameserverGroup":        {ID: "CreateNameserverGroup", Method: "POST", Path: "/api/dns/nameservers", Permission: "nameservers:create", Credential: UserCredential, Writes: true, NewBody: func() any { return new(NameserverGroupRequest) }},
 	"CreateNetwork":                {ID: "CreateNetwork", Method: "POST", Path: "/api/networks", Permission: "networks:create", Credential: UserCredential, Writes: true, NewBody: func() any { return new(NetworkRequest) }},
 	"CreateNetworkResource":        {ID: "CreateNetworkResource", Method: "POST", Path: "/api/networks/{network_id}/resources", Permission: "networks:create", Credential: UserCredential, Writes: true, NewBody: func() any { return new(NetworkResourceRequest) }},
 	"CreateNetworkRouter":          {ID: "CreateNetworkRouter", Method: "POST", Path: "/api/networks/{network_id}/routers", Permission: "networks:create", Credential: UserCredential, Writes: true, NewBody: func() any { return new(NetworkRouterRequest) }},
-	"CreatePolicy":                 {ID: "CreatePolicy", Method: "POST", Path: "/api/policies", Permission: "policies:create", Credential: UserCredential, Writes: true, NewBody: func() any { return new(PolicyRequest) }},
+	"CreatePolicy":                 {ID: "CreatePolicy", Method: "POST", Path: "/api/policies", Permission: "policies:create", Credential: UserCredential, Writes: true, Previews: true, NewBody: func() any { return new(PolicyRequest) }},
 	"CreateRoute":                  {ID: "CreateRoute", Method: "POST", Path: "/api/routes", Permission: "routes:create", Credential: UserCredential, Writes: true, NewBody: func() any { return new(RouteRequest) }},
 	"CreateSetupKey":               {ID: "CreateSetupKey", Method: "POST", Path: "/api/setup-keys", Permission: "setup_keys:create", Credential: UserCredential, Writes: true, NewBody: func() any { return new(SetupKeyRequest) }},
 	"CreateToken":                  {ID: "CreateToken", Method: "POST", Path: "/api/users/{user_id}/tokens", Permission: "tokens:create", Credential: UserCredential, Writes: true, NewBody: func() any { return new(TokenRequest) }},
 	"CreateUser":                   {ID: "CreateUser", Method: "POST", Path: "/api/users", Permission: "users:create", Credential: UserCredential, Writes: true, NewBody: func() any { return new(UserRequest) }},
-	"DeleteGroup":                  {ID: "DeleteGroup", Method: "DELETE", Path: "/api/groups/{group_id}", Permission: "groups:delete", Credential: UserCredential, Writes: true},
-	"DeleteGroupMembership":        {ID: "DeleteGroupMembership", Method: "DELETE", Path: "/api/groups/{group_id}/peers/{peer_id}", Permission: "groups:update", Credential: UserCredential, Writes: true},
+	"DeleteDnsRecord":              {ID: "DeleteDnsRecord", Method: "DELETE", Path: "/api/dns/zones/{zone_id}/records/{record_id}", Permission: "dns:delete", Credential: UserCredential, Writes: true},
+	"DeleteDnsZone":                {ID: "DeleteDnsZone", Method: "DELETE", Path: "/api/dns/zones/{zone_id}", Permission: "dns:delete", Credential: UserCredential, Writes: true},
+	"DeleteGroup":                  {ID: "DeleteGroup", Method: "DELETE", Path: "/api/groups/{group_id}", Permission: "groups:delete", Credential: UserCredential, Writes: true, Previews: true},
+	"DeleteGroupMembership":        {ID: "DeleteGroupMembership", Method: "DELETE", Path: "/api/groups/{group_id}/peers/{peer_id}", Permission: "groups:update", Credential: UserCredential, Writes: true, Previews: true},
 	"DeleteGroupResource":          {ID: "DeleteGroupResource", Method: "DELETE", Path: "/api/groups/{group_id}/resources/{resource_id}", Permission: "groups:update", Credential: UserCredential, Writes: true},
 	"DeleteIdentityProvider":       {ID: "DeleteIdentityProvider", Method: "DELETE", Path: "/api/identity-providers/{identity_provider_id}", Permission: "identity_providers:delete", Credential: UserCredential, Writes: true},
 	"DeleteInvite":                 {ID: "DeleteInvite", Method: "DELETE", Path: "/api/users/invites/{invite_id}", Permission: "invites:delete", Credential: UserCredential, Writes: true},
+	"DeleteNameserverGroup":        {ID: "DeleteNameserverGroup", Method: "DELETE", Path: "/api/dns/nameservers/{nameserver_group_id}", Permission: "nameservers:delete", Credential: UserCredential, Writes: true},
 	"DeleteNetwork":                {ID: "DeleteNetwork", Method: "DELETE", Path: "/api/networks/{network_id}", Permission: "networks:delete", Credential: UserCredential, Writes: true},
 	"DeleteNetworkResource":        {ID: "DeleteNetworkResource", Method: "DELETE", Path: "/api/networks/{network_id}/resources/{resource_id}", Permission: "networks:delete", Credential: UserCredential, Writes: true},
 	"DeleteNetworkRouter":          {ID: "DeleteNetworkRouter", Method: "DELETE", Path: "/api/networks/{network_id}/routers/{router_id}", Permission: "networks:delete", Credential: UserCredential, Writes: true},
 	"DeletePeer":                   {ID: "DeletePeer", Method: "DELETE", Path: "/api/peers/{peer_id}", Permission: "peers:delete", Credential: UserCredential, Writes: true},
-	"DeletePolicy":                 {ID: "DeletePolicy", Method: "DELETE", Path: "/api/policies/{policy_id}", Permission: "policies:delete", Credential: UserCredential, Writes: true},
+	"DeletePolicy":                 {ID: "DeletePolicy", Method: "DELETE", Path: "/api/policies/{policy_id}", Permission: "policies:delete", Credential: UserCredential, Writes: true, Previews: true},
 	"DeleteRoute":                  {ID: "DeleteRoute", Method: "DELETE", Path: "/api/routes/{route_id}", Permission: "routes:delete", Credential: UserCredential, Writes: true},
 	"DeleteSetupKey":               {ID: "DeleteSetupKey", Method: "DELETE", Path: "/api/setup-keys/{setup_key_id}", Permission: "setup_keys:delete", Credential: UserCredential, Writes: true},
 	"DeleteTerraformState":         {ID: "DeleteTerraformState", Method: "DELETE", Path: "/api/terraform/states/{state_name}", Permission: "terraform_states:delete", Credential: UserCredential, Writes: true},
 	"DeleteToken":                  {ID: "DeleteToken", Method: "DELETE", Path: "/api/users/{user_id}/tokens/{token_id}", Permission: "tokens:delete", Credential: UserCredential, Writes: true},
 	"DeleteUser":                   {ID: "DeleteUser", Method: "DELETE", Path: "/api/users/{user_id}", Permission: "users:delete", Credential: UserCredential, Writes: true},
 	"EnrollAgent":                  {ID: "EnrollAgent", Method: "POST", Path: "/agent/v1/enroll", Permission: "anonymous", Credential: NoCredential, Writes: true, NewBody: func() any { return new(EnrollRequest) }},
+	"ExplainAccess":                {ID: "ExplainAccess", Method: "POST", Path: "/api/access/explain", Permission: "policies:read", Credential: UserCredential, Writes: true, NewBody: func() any { return new(AccessQuestion) }},
 	"GetAccountSettings":           {ID: "GetAccountSettings", Method: "GET", Path: "/api/accounts/current/settings", Permission: "accounts:read", Credential: UserCredential, Writes: false},
 	"GetAuditEvent":                {ID: "GetAuditEvent", Method: "GET", Path: "/api/events/audit/{event_id}", Permission: "events:read", Credential: UserCredential, Writes: false},
 	"GetBlob":                      {ID: "GetBlob", Method: "GET", Path: "/agent/v1/blobs/{sha256}", Permission: "agent", Credential: AgentCredential, Writes: false},
 	"GetCurrentUser":               {ID: "GetCurrentUser", Method: "GET", Path: "/api/users/current", Permission: "self", Credential: UserCredential, Writes: false},
+	"GetDnsRecord":                 {ID: "GetDnsRecord", Method: "GET", Path: "/api/dns/zones/{zone_id}/records/{record_id}", Permission: "dns:read", Credential: UserCredential, Writes: false, Conditional: true},
+	"GetDnsSettings":               {ID: "GetDnsSettings", Method: "GET", Path: "/api/dns/settings", Permission: "dns:read", Credential: UserCredential, Writes: false, Conditional: true},
+	"GetDnsZone":                   {ID: "GetDnsZone", Method: "GET", Path: "/api/dns/zones/{zone_id}", Permission: "dns:read", Credential: UserCredential, Writes: false},
 	"GetGroup":                     {ID: "GetGroup", Method: "GET", Path: "/api/groups/{group_id}", Permission: "groups:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"GetGroupMembership":           {ID: "GetGroupMembership", Method: "GET", Path: "/api/groups/{group_id}/peers/{peer_id}", Permission: "groups:read", Credential: UserCredential, Writes: false},
 	"GetGroupResource":             {ID: "GetGroupResource", Method: "GET", Path: "/api/groups/{group_id}/resources/{resource_id}", Permission: "groups:read", Credential: UserCredential, Writes: false},
@@ -136,6 +157,7 @@ var Operations = map[string]Operation{
 	"GetInstance":                  {ID: "GetInstance", Method: "GET", Path: "/api/instance", Permission: "anonymous", Credential: NoCredential, Writes: false},
 	"GetInstanceVersion":           {ID: "GetInstanceVersion", Method: "GET", Path: "/api/instance/version", Permission: "self", Credential: UserCredential, Writes: false},
 	"GetInviteInfo":                {ID: "GetInviteInfo", Method: "GET", Path: "/api/invites/{invite_token}", Permission: "anonymous", Credential: NoCredential, Writes: false},
+	"GetNameserverGroup":           {ID: "GetNameserverGroup", Method: "GET", Path: "/api/dns/nameservers/{nameserver_group_id}", Permission: "nameservers:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"GetNetwork":                   {ID: "GetNetwork", Method: "GET", Path: "/api/networks/{network_id}", Permission: "networks:read", Credential: UserCredential, Writes: false},
 	"GetNetworkResource":           {ID: "GetNetworkResource", Method: "GET", Path: "/api/networks/{network_id}/resources/{resource_id}", Permission: "networks:read", Credential: UserCredential, Writes: false},
 	"GetNetworkRouter":             {ID: "GetNetworkRouter", Method: "GET", Path: "/api/networks/{network_id}/routers/{router_id}", Permission: "networks:read", Credential: UserCredential, Writes: false, Conditional: true},
@@ -151,12 +173,15 @@ var Operations = map[string]Operation{
 	"ListAccounts":                 {ID: "ListAccounts", Method: "GET", Path: "/api/accounts", Permission: "accounts:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"ListAllNetworkRouters":        {ID: "ListAllNetworkRouters", Method: "GET", Path: "/api/networks/routers", Permission: "networks:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"ListAuditEvents":              {ID: "ListAuditEvents", Method: "GET", Path: "/api/events/audit", Permission: "events:read", Credential: UserCredential, Writes: false, Conditional: true},
+	"ListDnsRecords":               {ID: "ListDnsRecords", Method: "GET", Path: "/api/dns/zones/{zone_id}/records", Permission: "dns:read", Credential: UserCredential, Writes: false, Conditional: true},
+	"ListDnsZones":                 {ID: "ListDnsZones", Method: "GET", Path: "/api/dns/zones", Permission: "dns:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"ListGroupMemberships":         {ID: "ListGroupMemberships", Method: "GET", Path: "/api/groups/{group_id}/peers", Permission: "groups:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"ListGroupReferrers":           {ID: "ListGroupReferrers", Method: "GET", Path: "/api/groups/{group_id}/referrers", Permission: "groups:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"ListGroupResources":           {ID: "ListGroupResources", Method: "GET", Path: "/api/groups/{group_id}/resources", Permission: "groups:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"ListGroups":                   {ID: "ListGroups", Method: "GET", Path: "/api/groups", Permission: "groups:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"ListIdentityProviders":        {ID: "ListIdentityProviders", Method: "GET", Path: "/api/identity-providers", Permission: "identity_providers:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"ListInvites":                  {ID: "ListInvites", Method: "GET", Path: "/api/users/invites", Permission: "invites:read", Credential: UserCredential, Writes: false, Conditional: true},
+	"ListNameserverGroups":         {ID: "ListNameserverGroups", Method: "GET", Path: "/api/dns/nameservers", Permission: "nameservers:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"ListNetworkReferrers":         {ID: "ListNetworkReferrers", Method: "GET", Path: "/api/networks/{network_id}/referrers", Permission: "networks:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"ListNetworkResources":         {ID: "ListNetworkResources", Method: "GET", Path: "/api/networks/{network_id}/resources", Permission: "networks:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"ListNetworkRouters":           {ID: "ListNetworkRouters", Method: "GET", Path: "/api/networks/{network_id}/routers", Permission: "networks:read", Credential: UserCredential, Writes: false, Conditional: true},
@@ -174,10 +199,12 @@ var Operations = map[string]Operation{
 	"ListTokens":                   {ID: "ListTokens", Method: "GET", Path: "/api/users/{user_id}/tokens", Permission: "tokens:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"ListUsers":                    {ID: "ListUsers", Method: "GET", Path: "/api/users", Permission: "users:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"LockTerraformState":           {ID: "LockTerraformState", Method: "POST", Path: "/api/terraform/states/{state_name}/lock", Permission: "terraform_states:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(TerraformLock) }},
+	"PatchDnsSettings":             {ID: "PatchDnsSettings", Method: "PATCH", Path: "/api/dns/settings", Permission: "dns:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(DnsSettingsPatch) }},
 	"PutTerraformState":            {ID: "PutTerraformState", Method: "POST", Path: "/api/terraform/states/{state_name}", Permission: "terraform_states:update", Credential: UserCredential, Writes: true, PlainBody: true},
 	"RegenerateInvite":             {ID: "RegenerateInvite", Method: "POST", Path: "/api/users/invites/{invite_id}/regenerate", Permission: "invites:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(InviteRegenerateRequest) }},
 	"RenderCloudInit":              {ID: "RenderCloudInit", Method: "POST", Path: "/api/cloud-init", Permission: "self", Credential: UserCredential, Writes: true, NewBody: func() any { return new(CloudInitRequest) }},
 	"ReportAgent":                  {ID: "ReportAgent", Method: "POST", Path: "/agent/v1/status", Permission: "agent", Credential: AgentCredential, Writes: true, NewBody: func() any { return new(StatusReport) }},
+	"ResetDnsSettings":             {ID: "ResetDnsSettings", Method: "DELETE", Path: "/api/dns/settings", Permission: "dns:update", Credential: UserCredential, Writes: true},
 	"RestoreTerraformStateVersion": {ID: "RestoreTerraformStateVersion", Method: "POST", Path: "/api/terraform/states/{state_name}/versions/{state_version}/restore", Permission: "terraform_states:update", Credential: UserCredential, Writes: true},
 	"RevokeSetupKey":               {ID: "RevokeSetupKey", Method: "POST", Path: "/api/setup-keys/{setup_key_id}/revoke", Permission: "setup_keys:update", Credential: UserCredential, Writes: true},
 	"SetupInstance":                {ID: "SetupInstance", Method: "POST", Path: "/api/setup", Permission: "anonymous", Credential: NoCredential, Writes: true, NewBody: func() any { return new(SetupRequest) }},
@@ -186,13 +213,17 @@ var Operations = map[string]Operation{
 	"UnlockTerraformState":         {ID: "UnlockTerraformState", Method: "DELETE", Path: "/api/terraform/states/{state_name}/lock", Permission: "terraform_states:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(TerraformUnlock) }, BodyOptional: true},
 	"UpdateAccount":                {ID: "UpdateAccount", Method: "PUT", Path: "/api/accounts/{account_id}", Permission: "accounts:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(AccountRequest) }},
 	"UpdateAccountSettings":        {ID: "UpdateAccountSettings", Method: "PATCH", Path: "/api/accounts/current/settings", Permission: "accounts:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(AccountSettingsRequest) }},
-	"UpdateGroup":                  {ID: "UpdateGroup", Method: "PUT", Path: "/api/groups/{group_id}", Permission: "groups:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(GroupRequest) }},
+	"UpdateDnsRecord":              {ID: "UpdateDnsRecord", Method: "PUT", Path: "/api/dns/zones/{zone_id}/records/{record_id}", Permission: "dns:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(DnsRecordRequest) }},
+	"UpdateDnsSettings":            {ID: "UpdateDnsSettings", Method: "PUT", Path: "/api/dns/settings", Permission: "dns:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(DnsSettingsRequest) }},
+	"UpdateDnsZone":                {ID: "UpdateDnsZone", Method: "PUT", Path: "/api/dns/zones/{zone_id}", Permission: "dns:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(DnsZoneRequest) }},
+	"UpdateGroup":                  {ID: "UpdateGroup", Method: "PUT", Path: "/api/groups/{group_id}", Permission: "groups:update", Credential: UserCredential, Writes: true, Previews: true, NewBody: func() any { return new(GroupRequest) }},
 	"UpdateIdentityProvider":       {ID: "UpdateIdentityProvider", Method: "PUT", Path: "/api/identity-providers/{identity_provider_id}", Permission: "identity_providers:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(IdentityProviderRequest) }},
+	"UpdateNameserverGroup":        {ID: "UpdateNameserverGroup", Method: "PUT", Path: "/api/dns/nameservers/{nameserver_group_id}", Permission: "nameservers:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(NameserverGroupRequest) }},
 	"UpdateNetwork":                {ID: "UpdateNetwork", Method: "PUT", Path: "/api/networks/{network_id}", Permission: "networks:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(NetworkRequest) }},
 	"UpdateNetworkResource":        {ID: "UpdateNetworkResource", Method: "PUT", Path: "/api/networks/{network_id}/resources/{resource_id}", Permission: "networks:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(NetworkResourceRequest) }},
 	"UpdateNetworkRouter":          {ID: "UpdateNetworkRouter", Method: "PUT", Path: "/api/networks/{network_id}/routers/{router_id}", Permission: "networks:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(NetworkRouterRequest) }},
 	"UpdatePeer":                   {ID: "UpdatePeer", Method: "PUT", Path: "/api/peers/{peer_id}", Permission: "peers:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(PeerRequest) }},
-	"UpdatePolicy":                 {ID: "UpdatePolicy", Method: "PUT", Path: "/api/policies/{policy_id}", Permission: "policies:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(PolicyRequest) }},
+	"UpdatePolicy":                 {ID: "UpdatePolicy", Method: "PUT", Path: "/api/policies/{policy_id}", Permission: "policies:update", Credential: UserCredential, Writes: true, Previews: true, NewBody: func() any { return new(PolicyRequest) }},
 	"UpdateRoute":                  {ID: "UpdateRoute", Method: "PUT", Path: "/api/routes/{route_id}", Permission: "routes:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(RouteRequest) }},
 	"UpdateSetupKey":               {ID: "UpdateSetupKey", Method: "PUT", Path: "/api/setup-keys/{setup_key_id}", Permission: "setup_keys:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(SetupKeyUpdate) }},
 	"UpdateUser":                   {ID: "UpdateUser", Method: "PUT", Path: "/api/users/{user_id}", Permission: "users:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(UserUpdate) }},
@@ -204,7 +235,7 @@ var Operations = map[string]Operation{
 var RolePermissions = map[string][]string{
 	"admin":         {"*:*"},
 	"auditor":       {"*:read", "tokens:*"},
-	"network_admin": {"accounts:read", "events:read", "groups:*", "networks:*", "peers:*", "policies:*", "routes:*", "services:read", "setup_keys:*", "tokens:*", "users:read"},
+	"network_admin": {"accounts:read", "dns:*", "events:read", "groups:*", "nameservers:*", "networks:*", "peers:*", "policies:*", "routes:*", "services:read", "setup_keys:*", "tokens:*", "users:read"},
 	"owner":         {"*:*"},
 	"user":          {"peers:read", "tokens:*", "users:read"},
 }
@@ -218,6 +249,15 @@ func (x Account) Revision() int64 { return x.Version }
 
 // Revision counts the changes of the declared fields.
 func (x AccountSettings) Revision() int64 { return x.Version }
+
+// Revision counts the changes of the declared fields.
+func (x DnsRecord) Revision() int64 { return x.Version }
+
+// Revision counts the changes of the declared fields.
+func (x DnsSettings) Revision() int64 { return x.Version }
+
+// Revision counts the changes of the declared fields.
+func (x DnsZone) Revision() int64 { return x.Version }
 
 // Revision counts the changes of the declared fields.
 func (x Group) Revision() int64 { return x.Version }
@@ -236,6 +276,9 @@ func (x Invite) Revision() int64 { return x.Version }
 
 // Revision counts the changes of the declared fields.
 func (x InviteCreated) Revision() int64 { return x.Version }
+
+// Revision counts the changes of the declared fields.
+func (x NameserverGroup) Revision() int64 { return x.Version }
 
 // Revision counts the changes of the declared fields.
 func (x Network) Revision() int64 { return x.Version }

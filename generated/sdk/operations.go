@@ -101,6 +101,31 @@ func (c *Client) AcceptInvite(ctx context.Context, inviteToken string, body api.
 	return &out, nil
 }
 
+// CreateDnsRecord creates a record in a DNS zone. A record with the same name, type and content is
+// a conflict. A CNAME stands alone at its name (RFC 1034, section 3.6.2).
+func (c *Client) CreateDnsRecord(ctx context.Context, zoneID string, body api.DnsRecordRequest, opts ...CallOption) (*api.DnsRecord, error) {
+	call := newCall("POST", "/api/dns/zones/"+url.PathEscape(zoneID)+"/records", opts)
+	call.body = body
+	call.idempotent = true
+	var out api.DnsRecord
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
+// CreateDnsZone creates a DNS zone without records. A domain that another zone has is a conflict.
+func (c *Client) CreateDnsZone(ctx context.Context, body api.DnsZoneRequest, opts ...CallOption) (*api.DnsZone, error) {
+	call := newCall("POST", "/api/dns/zones", opts)
+	call.body = body
+	call.idempotent = true
+	var out api.DnsZone
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
 // CreateGroup creates a group, with its members if they are given.
 func (c *Client) CreateGroup(ctx context.Context, body api.GroupRequest, opts ...CallOption) (*api.Group, error) {
 	call := newCall("POST", "/api/groups", opts)
@@ -160,6 +185,19 @@ func (c *Client) CreateInvite(ctx context.Context, body api.InviteRequest, opts 
 	call.body = body
 	call.idempotent = true
 	var out api.InviteCreated
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
+// CreateNameserverGroup creates a nameserver group. It answers either for all names (`primary`) or
+// for those below `domains`.
+func (c *Client) CreateNameserverGroup(ctx context.Context, body api.NameserverGroupRequest, opts ...CallOption) (*api.NameserverGroup, error) {
+	call := newCall("POST", "/api/dns/nameservers", opts)
+	call.body = body
+	call.idempotent = true
+	var out api.NameserverGroup
 	if err := c.do(ctx, call, &out); err != nil {
 		return nil, err
 	}
@@ -266,6 +304,18 @@ func (c *Client) CreateUser(ctx context.Context, body api.UserRequest, opts ...C
 	return &out, nil
 }
 
+// DeleteDnsRecord deletes a record of a DNS zone.
+func (c *Client) DeleteDnsRecord(ctx context.Context, zoneID string, recordID string, opts ...CallOption) error {
+	call := newCall("DELETE", "/api/dns/zones/"+url.PathEscape(zoneID)+"/records/"+url.PathEscape(recordID), opts)
+	return c.do(ctx, call, nil)
+}
+
+// DeleteDnsZone deletes a DNS zone with all of its records.
+func (c *Client) DeleteDnsZone(ctx context.Context, zoneID string, opts ...CallOption) error {
+	call := newCall("DELETE", "/api/dns/zones/"+url.PathEscape(zoneID), opts)
+	return c.do(ctx, call, nil)
+}
+
 // DeleteGroup deletes a group. A group that a policy, a setup key, a user, a network resource, a
 // router or a route names is in use, and the answer is 400 with the referrers.
 func (c *Client) DeleteGroup(ctx context.Context, groupID string, opts ...CallOption) error {
@@ -294,6 +344,12 @@ func (c *Client) DeleteIdentityProvider(ctx context.Context, identityProviderID 
 // DeleteInvite deletes an invite; its link ends at once.
 func (c *Client) DeleteInvite(ctx context.Context, inviteID string, opts ...CallOption) error {
 	call := newCall("DELETE", "/api/users/invites/"+url.PathEscape(inviteID), opts)
+	return c.do(ctx, call, nil)
+}
+
+// DeleteNameserverGroup deletes a nameserver group; machines stop to ask its servers.
+func (c *Client) DeleteNameserverGroup(ctx context.Context, nameserverGroupID string, opts ...CallOption) error {
+	call := newCall("DELETE", "/api/dns/nameservers/"+url.PathEscape(nameserverGroupID), opts)
 	return c.do(ctx, call, nil)
 }
 
@@ -377,6 +433,19 @@ func (c *Client) EnrollAgent(ctx context.Context, body api.EnrollRequest, opts .
 	return &out, nil
 }
 
+// ExplainAccess judges the first packet of a flow by the policies as they are now: whether it may
+// pass, which rule decides, which rules nearly match, and what would help. Nothing is sent and
+// nothing changes.
+func (c *Client) ExplainAccess(ctx context.Context, body api.AccessQuestion, opts ...CallOption) (*api.AccessExplanation, error) {
+	call := newCall("POST", "/api/access/explain", opts)
+	call.body = body
+	var out api.AccessExplanation
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
 // GetAccountSettings reads the settings of the caller's account as one flat object.
 func (c *Client) GetAccountSettings(ctx context.Context, opts ...CallOption) (*api.AccountSettings, error) {
 	call := newCall("GET", "/api/accounts/current/settings", opts)
@@ -414,6 +483,36 @@ func (c *Client) GetBlob(ctx context.Context, sha256 string, opts ...CallOption)
 func (c *Client) GetCurrentUser(ctx context.Context, opts ...CallOption) (*api.CurrentUser, error) {
 	call := newCall("GET", "/api/users/current", opts)
 	var out api.CurrentUser
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
+// GetDnsRecord reads one record of a DNS zone.
+func (c *Client) GetDnsRecord(ctx context.Context, zoneID string, recordID string, opts ...CallOption) (*api.DnsRecord, error) {
+	call := newCall("GET", "/api/dns/zones/"+url.PathEscape(zoneID)+"/records/"+url.PathEscape(recordID), opts)
+	var out api.DnsRecord
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
+// GetDnsSettings reads the DNS settings of the account.
+func (c *Client) GetDnsSettings(ctx context.Context, opts ...CallOption) (*api.DnsSettings, error) {
+	call := newCall("GET", "/api/dns/settings", opts)
+	var out api.DnsSettings
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
+// GetDnsZone reads one DNS zone with its records.
+func (c *Client) GetDnsZone(ctx context.Context, zoneID string, opts ...CallOption) (*api.DnsZone, error) {
+	call := newCall("GET", "/api/dns/zones/"+url.PathEscape(zoneID), opts)
+	var out api.DnsZone
 	if err := c.do(ctx, call, &out); err != nil {
 		return nil, err
 	}
@@ -488,6 +587,16 @@ func (c *Client) GetInviteInfo(ctx context.Context, inviteToken string, opts ...
 	call := newCall("GET", "/api/invites/"+url.PathEscape(inviteToken), opts)
 	call.anonymous = true
 	var out api.InviteInfo
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
+// GetNameserverGroup reads one nameserver group.
+func (c *Client) GetNameserverGroup(ctx context.Context, nameserverGroupID string, opts ...CallOption) (*api.NameserverGroup, error) {
+	call := newCall("GET", "/api/dns/nameservers/"+url.PathEscape(nameserverGroupID), opts)
+	var out api.NameserverGroup
 	if err := c.do(ctx, call, &out); err != nil {
 		return nil, err
 	}
@@ -620,7 +729,7 @@ func (o ListAccessiblePeersOptions) query(q url.Values) {
 }
 
 // ListAccessiblePeers lists the peers to which the policies let this peer open at least one kind of
-// traffic.
+// traffic, and the routers of its routes.
 func (c *Client) ListAccessiblePeers(ctx context.Context, peerID string, o ListAccessiblePeersOptions, opts ...CallOption) ([]api.AccessiblePeer, error) {
 	call := newCall("GET", "/api/peers/"+url.PathEscape(peerID)+"/accessible-peers", opts)
 	o.query(call.query)
@@ -756,6 +865,95 @@ func (c *Client) AuditEvents(ctx context.Context, o ListAuditEventsOptions, opts
 	call := newCall("GET", "/api/events/audit", opts)
 	o.query(call.query)
 	return pages[api.AuditEvent](ctx, c, call)
+}
+
+// ListDnsRecordsOptions are the query parameters of ListDnsRecords; zero fields are not sent.
+type ListDnsRecordsOptions struct {
+	// Only the objects with exactly this name.
+	Name string
+	// Only the objects with these ids, separated by commas, at most 200.
+	Ids []string
+	// The size of a page, 1 to 1000. Without it the answer is the whole list.
+	Limit int64
+}
+
+func (o ListDnsRecordsOptions) query(q url.Values) {
+	if o.Name != "" {
+		q.Set("name", o.Name)
+	}
+	if len(o.Ids) > 0 {
+		q.Set("ids", strings.Join(o.Ids, ","))
+	}
+	if o.Limit != 0 {
+		q.Set("limit", fmt.Sprint(o.Limit))
+	}
+}
+
+// ListDnsRecords lists the records of a DNS zone in the order of their creation. Several records
+// may have one name.
+func (c *Client) ListDnsRecords(ctx context.Context, zoneID string, o ListDnsRecordsOptions, opts ...CallOption) ([]api.DnsRecord, error) {
+	call := newCall("GET", "/api/dns/zones/"+url.PathEscape(zoneID)+"/records", opts)
+	o.query(call.query)
+	var out []api.DnsRecord
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// DnsRecords iterates over what ListDnsRecords lists, fetching page after page. An
+// error ends the iteration.
+func (c *Client) DnsRecords(ctx context.Context, zoneID string, o ListDnsRecordsOptions, opts ...CallOption) iter.Seq2[api.DnsRecord, error] {
+	call := newCall("GET", "/api/dns/zones/"+url.PathEscape(zoneID)+"/records", opts)
+	o.query(call.query)
+	return pages[api.DnsRecord](ctx, c, call)
+}
+
+// ListDnsZonesOptions are the query parameters of ListDnsZones; zero fields are not sent.
+type ListDnsZonesOptions struct {
+	// Only the objects with exactly this name.
+	Name string
+	// Only the zone of this domain.
+	Domain string
+	// Only the objects with these ids, separated by commas, at most 200.
+	Ids []string
+	// The size of a page, 1 to 1000. Without it the answer is the whole list.
+	Limit int64
+}
+
+func (o ListDnsZonesOptions) query(q url.Values) {
+	if o.Name != "" {
+		q.Set("name", o.Name)
+	}
+	if o.Domain != "" {
+		q.Set("domain", o.Domain)
+	}
+	if len(o.Ids) > 0 {
+		q.Set("ids", strings.Join(o.Ids, ","))
+	}
+	if o.Limit != 0 {
+		q.Set("limit", fmt.Sprint(o.Limit))
+	}
+}
+
+// ListDnsZones lists the DNS zones of the account with their records in the order of their
+// creation.
+func (c *Client) ListDnsZones(ctx context.Context, o ListDnsZonesOptions, opts ...CallOption) ([]api.DnsZone, error) {
+	call := newCall("GET", "/api/dns/zones", opts)
+	o.query(call.query)
+	var out []api.DnsZone
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// DnsZones iterates over what ListDnsZones lists, fetching page after page. An
+// error ends the iteration.
+func (c *Client) DnsZones(ctx context.Context, o ListDnsZonesOptions, opts ...CallOption) iter.Seq2[api.DnsZone, error] {
+	call := newCall("GET", "/api/dns/zones", opts)
+	o.query(call.query)
+	return pages[api.DnsZone](ctx, c, call)
 }
 
 // ListGroupMembershipsOptions are the query parameters of ListGroupMemberships; zero fields are not sent.
@@ -988,6 +1186,47 @@ func (c *Client) Invites(ctx context.Context, o ListInvitesOptions, opts ...Call
 	call := newCall("GET", "/api/users/invites", opts)
 	o.query(call.query)
 	return pages[api.Invite](ctx, c, call)
+}
+
+// ListNameserverGroupsOptions are the query parameters of ListNameserverGroups; zero fields are not sent.
+type ListNameserverGroupsOptions struct {
+	// Only the objects with exactly this name.
+	Name string
+	// Only the objects with these ids, separated by commas, at most 200.
+	Ids []string
+	// The size of a page, 1 to 1000. Without it the answer is the whole list.
+	Limit int64
+}
+
+func (o ListNameserverGroupsOptions) query(q url.Values) {
+	if o.Name != "" {
+		q.Set("name", o.Name)
+	}
+	if len(o.Ids) > 0 {
+		q.Set("ids", strings.Join(o.Ids, ","))
+	}
+	if o.Limit != 0 {
+		q.Set("limit", fmt.Sprint(o.Limit))
+	}
+}
+
+// ListNameserverGroups lists the nameserver groups of the account in the order of their creation.
+func (c *Client) ListNameserverGroups(ctx context.Context, o ListNameserverGroupsOptions, opts ...CallOption) ([]api.NameserverGroup, error) {
+	call := newCall("GET", "/api/dns/nameservers", opts)
+	o.query(call.query)
+	var out []api.NameserverGroup
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// NameserverGroups iterates over what ListNameserverGroups lists, fetching page after page. An
+// error ends the iteration.
+func (c *Client) NameserverGroups(ctx context.Context, o ListNameserverGroupsOptions, opts ...CallOption) iter.Seq2[api.NameserverGroup, error] {
+	call := newCall("GET", "/api/dns/nameservers", opts)
+	o.query(call.query)
+	return pages[api.NameserverGroup](ctx, c, call)
 }
 
 // ListNetworkReferrersOptions are the query parameters of ListNetworkReferrers; zero fields are not sent.
@@ -1568,6 +1807,18 @@ func (c *Client) LockTerraformState(ctx context.Context, stateName string, body 
 	return &out, nil
 }
 
+// PatchDnsSettings merges the given settings into the present ones (RFC 7396). What is absent stays
+// as it is.
+func (c *Client) PatchDnsSettings(ctx context.Context, body api.DnsSettingsPatch, opts ...CallOption) (*api.DnsSettings, error) {
+	call := newCall("PATCH", "/api/dns/settings", opts)
+	call.body = body
+	var out api.DnsSettings
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
 // PutTerraformState keeps a new version of a state of at most 64 MiB; the newest 50 versions stay.
 // While the state is locked, `ID` must name the lock. A state with a serial that is not above the
 // kept one, or of another lineage, is refused; writing the kept bytes again changes nothing.
@@ -1609,6 +1860,13 @@ func (c *Client) RenderCloudInit(ctx context.Context, body api.CloudInitRequest,
 func (c *Client) ReportAgent(ctx context.Context, body api.StatusReport, opts ...CallOption) error {
 	call := newCall("POST", "/agent/v1/status", opts)
 	call.body = body
+	return c.do(ctx, call, nil)
+}
+
+// ResetDnsSettings puts the DNS settings back to those of a new account, so that they name no group
+// any more.
+func (c *Client) ResetDnsSettings(ctx context.Context, opts ...CallOption) error {
+	call := newCall("DELETE", "/api/dns/settings", opts)
 	return c.do(ctx, call, nil)
 }
 
@@ -1733,6 +1991,40 @@ func (c *Client) UpdateAccountSettings(ctx context.Context, body api.AccountSett
 	return &out, nil
 }
 
+// UpdateDnsRecord replaces a record of a DNS zone.
+func (c *Client) UpdateDnsRecord(ctx context.Context, zoneID string, recordID string, body api.DnsRecordRequest, opts ...CallOption) (*api.DnsRecord, error) {
+	call := newCall("PUT", "/api/dns/zones/"+url.PathEscape(zoneID)+"/records/"+url.PathEscape(recordID), opts)
+	call.body = body
+	var out api.DnsRecord
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
+// UpdateDnsSettings replaces the DNS settings of the account.
+func (c *Client) UpdateDnsSettings(ctx context.Context, body api.DnsSettingsRequest, opts ...CallOption) (*api.DnsSettings, error) {
+	call := newCall("PUT", "/api/dns/settings", opts)
+	call.body = body
+	var out api.DnsSettings
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
+// UpdateDnsZone replaces a DNS zone; its records stay as they are. The domain of a zone cannot be
+// changed.
+func (c *Client) UpdateDnsZone(ctx context.Context, zoneID string, body api.DnsZoneRequest, opts ...CallOption) (*api.DnsZone, error) {
+	call := newCall("PUT", "/api/dns/zones/"+url.PathEscape(zoneID), opts)
+	call.body = body
+	var out api.DnsZone
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
 // UpdateGroup replaces a group. When `peers` or `resources` is absent the members of that kind stay
 // as they are; an empty list removes them all. The built-in group `All` cannot be changed.
 func (c *Client) UpdateGroup(ctx context.Context, groupID string, body api.GroupRequest, opts ...CallOption) (*api.Group, error) {
@@ -1751,6 +2043,17 @@ func (c *Client) UpdateIdentityProvider(ctx context.Context, identityProviderID 
 	call := newCall("PUT", "/api/identity-providers/"+url.PathEscape(identityProviderID), opts)
 	call.body = body
 	var out api.IdentityProvider
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
+// UpdateNameserverGroup replaces a nameserver group.
+func (c *Client) UpdateNameserverGroup(ctx context.Context, nameserverGroupID string, body api.NameserverGroupRequest, opts ...CallOption) (*api.NameserverGroup, error) {
+	call := newCall("PUT", "/api/dns/nameservers/"+url.PathEscape(nameserverGroupID), opts)
+	call.body = body
+	var out api.NameserverGroup
 	if err := c.do(ctx, call, &out); err != nil {
 		return nil, err
 	}

@@ -372,6 +372,9 @@ func (m *model) example(n *noun, full bool) string {
 			without = literal(a.Default)
 		}
 		values := a.values(refs, without)
+		if chosen {
+			values = []string{given}
+		}
 		if len(values) == 0 {
 			continue
 		}

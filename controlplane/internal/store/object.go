@@ -23,6 +23,7 @@ const (
 	KindNetworkResource = "network-resource"
 	KindNetworkRouter   = "network-router"
 	KindRoute           = "route"
+	KindDNSZone         = "dns-zone"
 
 	KindIdentityProvider = "identity-provider"
 )
