@@ -875,6 +875,8 @@ type ListDnsRecordsOptions struct {
 	Ids []string
 	// The size of a page, 1 to 1000. Without it the answer is the whole list.
 	Limit int64
+	// Only these members of each object, separated by commas; without it all.
+	Fields []string
 }
 
 func (o ListDnsRecordsOptions) query(q url.Values) {
@@ -886,6 +888,9 @@ func (o ListDnsRecordsOptions) query(q url.Values) {
 	}
 	if o.Limit != 0 {
 		q.Set("limit", fmt.Sprint(o.Limit))
+	}
+	if len(o.Fields) > 0 {
+		q.Set("fields", strings.Join(o.Fields, ","))
 	}
 }
 
@@ -919,6 +924,8 @@ type ListDnsZonesOptions struct {
 	Ids []string
 	// The size of a page, 1 to 1000. Without it the answer is the whole list.
 	Limit int64
+	// Only these members of each object, separated by commas; without it all.
+	Fields []string
 }
 
 func (o ListDnsZonesOptions) query(q url.Values) {
@@ -933,6 +940,9 @@ func (o ListDnsZonesOptions) query(q url.Values) {
 	}
 	if o.Limit != 0 {
 		q.Set("limit", fmt.Sprint(o.Limit))
+	}
+	if len(o.Fields) > 0 {
+		q.Set("fields", strings.Join(o.Fields, ","))
 	}
 }
 
@@ -1196,6 +1206,8 @@ type ListNameserverGroupsOptions struct {
 	Ids []string
 	// The size of a page, 1 to 1000. Without it the answer is the whole list.
 	Limit int64
+	// Only these members of each object, separated by commas; without it all.
+	Fields []string
 }
 
 func (o ListNameserverGroupsOptions) query(q url.Values) {
@@ -1207,6 +1219,9 @@ func (o ListNameserverGroupsOptions) query(q url.Values) {
 	}
 	if o.Limit != 0 {
 		q.Set("limit", fmt.Sprint(o.Limit))
+	}
+	if len(o.Fields) > 0 {
+		q.Set("fields", strings.Join(o.Fields, ","))
 	}
 }
 
