@@ -103,11 +103,11 @@ var Operations = map[string]Operation{
 	"CreateGroupMembership":        {ID: "CreateGroupMembership", Method: "POST", Path: "/api/groups/{group_id}/peers", Permission: "groups:update", Credential: UserCredential, Writes: true, Previews: true, NewBody: func() any { return new(GroupMembershipRequest) }},
 	"CreateGroupResource":          {ID: "CreateGroupResource", Method: "POST", Path: "/api/groups/{group_id}/resources", Permission: "groups:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(GroupResourceRequest) }},
 	"CreateNameserverGroup":        {ID: "CreateNameserverGroup", Method: "POST", Path: "/api/dns/nameservers", Permission: "nameservers:create", Credential: UserCredential, Writes: true, NewBody: func() any { return new(NameserverGroupRequest) }},
-	"CreateNetwork":                {ID: "CreateNetwork", Method: "POST", Path: "/api/networks", Permission: "networks:create", Credential: UserCredential, Writes: true, NewBody: func() any { return new(NetworkRequest) }},
-	"CreateNetworkResource":        {ID: "CreateNetworkResource", Method: "POST", Path: "/api/networks/{network_id}/resources", Permission: "networks:create", Credential: UserCredential, Writes: true, NewBody: func() any { return new(NetworkResourceRequest) }},
-	"CreateNetworkRouter":          {ID: "CreateNetworkRouter", Method: "POST", Path: "/api/networks/{network_id}/routers", Permission: "networks:create", Credential: UserCredential, Writes: true, NewBody: func() any { return new(NetworkRouterRequest) }},
+	"CreateNetwork":                {ID: "CreateNetwork", Method: "POST", Path: "/api/networks", Permission: "networks:create", Credential: UserCredential, Writes: true, Previews: true, NewBody: func() any { return new(NetworkRequest) }},
+	"CreateNetworkResource":        {ID: "CreateNetworkResource", Method: "POST", Path: "/api/networks/{network_id}/resources", Permission: "networks:create", Credential: UserCredential, Writes: true, Previews: true, NewBody: func() any { return new(NetworkResourceRequest) }},
+	"CreateNetworkRouter":          {ID: "CreateNetworkRouter", Method: "POST", Path: "/api/networks/{network_id}/routers", Permission: "networks:create", Credential: UserCredential, Writes: true, Previews: true, NewBody: func() any { return new(NetworkRouterRequest) }},
 	"CreatePolicy":                 {ID: "CreatePolicy", Method: "POST", Path: "/api/policies", Permission: "policies:create", Credential: UserCredential, Writes: true, Previews: true, NewBody: func() any { return new(PolicyRequest) }},
-	"CreateRoute":                  {ID: "CreateRoute", Method: "POST", Path: "/api/routes", Permission: "routes:create", Credential: UserCredential, Writes: true, NewBody: func() any { return new(RouteRequest) }},
+	"CreateRoute":                  {ID: "CreateRoute", Method: "POST", Path: "/api/routes", Permission: "routes:create", Credential: UserCredential, Writes: true, Previews: true, NewBody: func() any { return new(RouteRequest) }},
 	"CreateSetupKey":               {ID: "CreateSetupKey", Method: "POST", Path: "/api/setup-keys", Permission: "setup_keys:create", Credential: UserCredential, Writes: true, NewBody: func() any { return new(SetupKeyRequest) }},
 	"CreateToken":                  {ID: "CreateToken", Method: "POST", Path: "/api/users/{user_id}/tokens", Permission: "tokens:create", Credential: UserCredential, Writes: true, NewBody: func() any { return new(TokenRequest) }},
 	"CreateUser":                   {ID: "CreateUser", Method: "POST", Path: "/api/users", Permission: "users:create", Credential: UserCredential, Writes: true, NewBody: func() any { return new(UserRequest) }},
@@ -117,12 +117,12 @@ var Operations = map[string]Operation{
 	"DeleteGroupMembership":        {ID: "DeleteGroupMembership", Method: "DELETE", Path: "/api/groups/{group_id}/peers/{peer_id}", Permission: "groups:update", Credential: UserCredential, Writes: true, Previews: true},
 	"DeleteGroupResource":          {ID: "DeleteGroupResource", Method: "DELETE", Path: "/api/groups/{group_id}/resources/{resource_id}", Permission: "groups:update", Credential: UserCredential, Writes: true},
 	"DeleteNameserverGroup":        {ID: "DeleteNameserverGroup", Method: "DELETE", Path: "/api/dns/nameservers/{nameserver_group_id}", Permission: "nameservers:delete", Credential: UserCredential, Writes: true},
-	"DeleteNetwork":                {ID: "DeleteNetwork", Method: "DELETE", Path: "/api/networks/{network_id}", Permission: "networks:delete", Credential: UserCredential, Writes: true},
-	"DeleteNetworkResource":        {ID: "DeleteNetworkResource", Method: "DELETE", Path: "/api/networks/{network_id}/resources/{resource_id}", Permission: "networks:delete", Credential: UserCredential, Writes: true},
-	"DeleteNetworkRouter":          {ID: "DeleteNetworkRouter", Method: "DELETE", Path: "/api/networks/{network_id}/routers/{router_id}", Permission: "networks:delete", Credential: UserCredential, Writes: true},
+	"DeleteNetwork":                {ID: "DeleteNetwork", Method: "DELETE", Path: "/api/networks/{network_id}", Permission: "networks:delete", Credential: UserCredential, Writes: true, Previews: true},
+	"DeleteNetworkResource":        {ID: "DeleteNetworkResource", Method: "DELETE", Path: "/api/networks/{network_id}/resources/{resource_id}", Permission: "networks:delete", Credential: UserCredential, Writes: true, Previews: true},
+	"DeleteNetworkRouter":          {ID: "DeleteNetworkRouter", Method: "DELETE", Path: "/api/networks/{network_id}/routers/{router_id}", Permission: "networks:delete", Credential: UserCredential, Writes: true, Previews: true},
 	"DeletePeer":                   {ID: "DeletePeer", Method: "DELETE", Path: "/api/peers/{peer_id}", Permission: "peers:delete", Credential: UserCredential, Writes: true},
 	"DeletePolicy":                 {ID: "DeletePolicy", Method: "DELETE", Path: "/api/policies/{policy_id}", Permission: "policies:delete", Credential: UserCredential, Writes: true, Previews: true},
-	"DeleteRoute":                  {ID: "DeleteRoute", Method: "DELETE", Path: "/api/routes/{route_id}", Permission: "routes:delete", Credential: UserCredential, Writes: true},
+	"DeleteRoute":                  {ID: "DeleteRoute", Method: "DELETE", Path: "/api/routes/{route_id}", Permission: "routes:delete", Credential: UserCredential, Writes: true, Previews: true},
 	"DeleteSetupKey":               {ID: "DeleteSetupKey", Method: "DELETE", Path: "/api/setup-keys/{setup_key_id}", Permission: "setup_keys:delete", Credential: UserCredential, Writes: true},
 	"DeleteTerraformState":         {ID: "DeleteTerraformState", Method: "DELETE", Path: "/api/terraform/states/{state_name}", Permission: "terraform_states:delete", Credential: UserCredential, Writes: true},
 	"DeleteToken":                  {ID: "DeleteToken", Method: "DELETE", Path: "/api/users/{user_id}/tokens/{token_id}", Permission: "tokens:delete", Credential: UserCredential, Writes: true},
@@ -195,12 +195,12 @@ var Operations = map[string]Operation{
 	"UpdateDnsZone":                {ID: "UpdateDnsZone", Method: "PUT", Path: "/api/dns/zones/{zone_id}", Permission: "dns:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(DnsZoneRequest) }},
 	"UpdateGroup":                  {ID: "UpdateGroup", Method: "PUT", Path: "/api/groups/{group_id}", Permission: "groups:update", Credential: UserCredential, Writes: true, Previews: true, NewBody: func() any { return new(GroupRequest) }},
 	"UpdateNameserverGroup":        {ID: "UpdateNameserverGroup", Method: "PUT", Path: "/api/dns/nameservers/{nameserver_group_id}", Permission: "nameservers:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(NameserverGroupRequest) }},
-	"UpdateNetwork":                {ID: "UpdateNetwork", Method: "PUT", Path: "/api/networks/{network_id}", Permission: "networks:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(NetworkRequest) }},
-	"UpdateNetworkResource":        {ID: "UpdateNetworkResource", Method: "PUT", Path: "/api/networks/{network_id}/resources/{resource_id}", Permission: "networks:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(NetworkResourceRequest) }},
-	"UpdateNetworkRouter":          {ID: "UpdateNetworkRouter", Method: "PUT", Path: "/api/networks/{network_id}/routers/{router_id}", Permission: "networks:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(NetworkRouterRequest) }},
+	"UpdateNetwork":                {ID: "UpdateNetwork", Method: "PUT", Path: "/api/networks/{network_id}", Permission: "networks:update", Credential: UserCredential, Writes: true, Previews: true, NewBody: func() any { return new(NetworkRequest) }},
+	"UpdateNetworkResource":        {ID: "UpdateNetworkResource", Method: "PUT", Path: "/api/networks/{network_id}/resources/{resource_id}", Permission: "networks:update", Credential: UserCredential, Writes: true, Previews: true, NewBody: func() any { return new(NetworkResourceRequest) }},
+	"UpdateNetworkRouter":          {ID: "UpdateNetworkRouter", Method: "PUT", Path: "/api/networks/{network_id}/routers/{router_id}", Permission: "networks:update", Credential: UserCredential, Writes: true, Previews: true, NewBody: func() any { return new(NetworkRouterRequest) }},
 	"UpdatePeer":                   {ID: "UpdatePeer", Method: "PUT", Path: "/api/peers/{peer_id}", Permission: "peers:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(PeerRequest) }},
 	"UpdatePolicy":                 {ID: "UpdatePolicy", Method: "PUT", Path: "/api/policies/{policy_id}", Permission: "policies:update", Credential: UserCredential, Writes: true, Previews: true, NewBody: func() any { return new(PolicyRequest) }},
-	"UpdateRoute":                  {ID: "UpdateRoute", Method: "PUT", Path: "/api/routes/{route_id}", Permission: "routes:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(RouteRequest) }},
+	"UpdateRoute":                  {ID: "UpdateRoute", Method: "PUT", Path: "/api/routes/{route_id}", Permission: "routes:update", Credential: UserCredential, Writes: true, Previews: true, NewBody: func() any { return new(RouteRequest) }},
 	"UpdateSetupKey":               {ID: "UpdateSetupKey", Method: "PUT", Path: "/api/setup-keys/{setup_key_id}", Permission: "setup_keys:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(SetupKeyUpdate) }},
 	"UpdateUser":                   {ID: "UpdateUser", Method: "PUT", Path: "/api/users/{user_id}", Permission: "users:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(UserUpdate) }},
 	"WithdrawAgent":                {ID: "WithdrawAgent", Method: "DELETE", Path: "/agent/v1/peer", Permission: "agent", Credential: AgentCredential, Writes: true},
@@ -282,3 +282,48 @@ func (x TokenCreated) Revision() int64 { return x.Version }
 
 // Revision counts the changes of the declared fields.
 func (x User) Revision() int64 { return x.Version }
+
+// Manageable is an object that tells which program declares it.
+type Manageable interface{ SetManagedBy(by *string) }
+
+// SetManagedBy names the program; nil for none.
+func (x *DnsRecord) SetManagedBy(by *string) { x.ManagedBy = by }
+
+// SetManagedBy names the program; nil for none.
+func (x *DnsZone) SetManagedBy(by *string) { x.ManagedBy = by }
+
+// SetManagedBy names the program; nil for none.
+func (x *Group) SetManagedBy(by *string) { x.ManagedBy = by }
+
+// SetManagedBy names the program; nil for none.
+func (x *NameserverGroup) SetManagedBy(by *string) { x.ManagedBy = by }
+
+// SetManagedBy names the program; nil for none.
+func (x *Network) SetManagedBy(by *string) { x.ManagedBy = by }
+
+// SetManagedBy names the program; nil for none.
+func (x *NetworkResource) SetManagedBy(by *string) { x.ManagedBy = by }
+
+// SetManagedBy names the program; nil for none.
+func (x *NetworkRouter) SetManagedBy(by *string) { x.ManagedBy = by }
+
+// SetManagedBy names the program; nil for none.
+func (x *Peer) SetManagedBy(by *string) { x.ManagedBy = by }
+
+// SetManagedBy names the program; nil for none.
+func (x *Policy) SetManagedBy(by *string) { x.ManagedBy = by }
+
+// SetManagedBy names the program; nil for none.
+func (x *Route) SetManagedBy(by *string) { x.ManagedBy = by }
+
+// SetManagedBy names the program; nil for none.
+func (x *SetupKey) SetManagedBy(by *string) { x.ManagedBy = by }
+
+// SetManagedBy names the program; nil for none.
+func (x *Token) SetManagedBy(by *string) { x.ManagedBy = by }
+
+// SetManagedBy names the program; nil for none.
+func (x *TokenCreated) SetManagedBy(by *string) { x.ManagedBy = by }
+
+// SetManagedBy names the program; nil for none.
+func (x *User) SetManagedBy(by *string) { x.ManagedBy = by }

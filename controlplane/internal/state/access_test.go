@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/oapi-codegen/nullable"
+
 	"github.com/wattlenet/wattle/controlplane/internal/problem"
 	"github.com/wattlenet/wattle/generated/api"
 )
@@ -180,5 +182,39 @@ func TestExplainAccessInWords(t *testing.T) {
 	} {
 		_, err := f.ExplainAccess(t.Context(), f.owner, c.q)
 		refused(t, err, problem.KindInvalid, c.field, c.detail)
+	}
+}
+
+// A policy to a resource, tried before it is made and explained afterwards.
+func TestAccessToResources(t *testing.T) {
+	f, _, _, peers := closed(t)
+	ctx := t.Context()
+	lan := must(f.CreateNetwork(ctx, f.owner, api.NetworkRequest{Name: "lan"}))(t)
+	must(f.CreateNetworkResource(ctx, f.owner, lan.Id, api.NetworkResourceRequest{Name: "printer", Address: "10.0.0.5", Groups: &[]string{"db"}}))(t)
+	router := api.NetworkRouterRequest{Peer: nullable.NewNullableWithValue(peers["db-1"].Id)}
+	must(f.CreatePolicy(ctx, f.owner, toDatabase("p", "631")))(t)
+
+	_, err := f.CreateNetworkRouter(Preview(ctx), f.owner, lan.Id, router)
+	got := previewed(t, err)
+	if text := pairsText(got.Gained); text != "2: web-1>printer [] [tcp/631], web-2>printer [] [tcp/631]" || got.Gained.Sample[0].Destination.Type != api.AccessEndTypeResource {
+		t.Errorf("a router would open %q", text)
+	}
+	ask := func() api.AccessExplanation {
+		return must(f.ExplainAccess(ctx, f.owner, api.AccessQuestion{Source: "web-1", Destination: "printer", Port: new(631)}))(t)
+	}
+	if x := ask(); x.Allowed || x.Reason != "no_router" || len(x.WhatWouldHelp) != 1 {
+		t.Errorf("without a router access is explained as %+v", x)
+	}
+	must(f.CreateNetworkRouter(ctx, f.owner, lan.Id, router))(t)
+	if x := ask(); !x.Allowed || x.Rule.PolicyName != "p" || len(x.Routers) != 1 || x.Routers[0].Peer.Name != "db-1" {
+		t.Errorf("with a router access is explained as %+v", x)
+	}
+	got = previewed(t, f.DeleteNetwork(Preview(ctx), f.owner, lan.Id, ""))
+	if text := pairsText(got.Lost); text != "2: web-1>printer [tcp/631] [], web-2>printer [tcp/631] []" {
+		t.Errorf("without the network they would lose %q", text)
+	}
+	reached := must(f.ListAccessiblePeers(ctx, f.owner, peers["web-1"].Id))(t)
+	if len(reached) != 1 || reached[0].Name != "db-1" {
+		t.Errorf("web-1 reaches %+v", reached)
 	}
 }
