@@ -541,7 +541,7 @@ func (r IdentityProviderRequest) validate(at string, f *faults) {
 	{
 		v := r.Issuer
 		f.length(at+"issuer", string(v), 0, 2048)
-		f.pattern(at+"issuer", string(v), "^https://[A-Za-z0-9.:_-]+(/[!$-;=A-Z_a-z~]*)?$")
+		f.pattern(at+"issuer", string(v), "^https://[A-Za-z0-9.:_-]+(/[!$-;=A-Z_a-z~]*)?$", "a text that matches ^https://[A-Za-z0-9.:_-]+(/[!$-;=A-Z_a-z~]*)?$")
 	}
 	{
 		v := r.Name
@@ -631,7 +631,7 @@ func (r InviteRequest) validate(at string, f *faults) {
 	{
 		v := r.Email
 		f.length(at+"email", string(v), 3, 255)
-		f.pattern(at+"email", string(v), "^[^@\\s]+@[^@\\s]+$")
+		f.pattern(at+"email", string(v), "^[^@\\s]+@[^@\\s]+$", "a text that matches ^[^@\\s]+@[^@\\s]+$")
 	}
 	if r.ExpiresIn != nil {
 		v := *r.ExpiresIn
@@ -1170,7 +1170,7 @@ func (r PolicyRuleRequest) validate(at string, f *faults) {
 			for i1, v := range v {
 				at := element(at, i1)
 				f.length(at, string(v), 0, 32)
-				f.pattern(at, string(v), "^[a-z_][a-z0-9_-]*[$]?$")
+				f.pattern(at, string(v), "^[a-z_][a-z0-9_-]*[$]?$", "a text that matches ^[a-z_][a-z0-9_-]*[$]?$")
 			}
 		}
 	}
