@@ -37,6 +37,7 @@ type PolicyModel struct {
 // PolicyRuleModel is what Terraform holds.
 type PolicyRuleModel struct {
 	Action              types.String `tfsdk:"action"`
+	AuthorizedGroups    types.Map    `tfsdk:"authorized_groups"`
 	Bidirectional       types.Bool   `tfsdk:"bidirectional"`
 	Description         types.String `tfsdk:"description"`
 	DestinationResource types.Object `tfsdk:"destination_resource"`
@@ -51,6 +52,7 @@ type PolicyRuleModel struct {
 
 var policyRuleTypes = map[string]attr.Type{
 	"action":               types.StringType,
+	"authorized_groups":    types.MapType{ElemType: types.SetType{ElemType: types.StringType}},
 	"bidirectional":        types.BoolType,
 	"description":          types.StringType,
 	"destination_resource": types.ObjectType{AttrTypes: ruleResourceTypes},
@@ -69,6 +71,11 @@ func expandPolicyRule(ctx context.Context, m *PolicyRuleModel, d *diag.Diagnosti
 	if !m.Action.IsNull() && !m.Action.IsUnknown() {
 		v := api.PolicyRuleRequestAction(m.Action.ValueString())
 		out.Action = &v
+	}
+	if m.AuthorizedGroups.IsNull() {
+		out.AuthorizedGroups.SetNull()
+	} else {
+		out.AuthorizedGroups.Set(textsMap[string](m.AuthorizedGroups))
 	}
 	if !m.Bidirectional.IsNull() && !m.Bidirectional.IsUnknown() {
 		v := m.Bidirectional.ValueBool()
@@ -122,6 +129,12 @@ func expandPolicyRule(ctx context.Context, m *PolicyRuleModel, d *diag.Diagnosti
 func flattenPolicyRule(ctx context.Context, o *api.PolicyRule, m *PolicyRuleModel, d *diag.Diagnostics) {
 	_, _ = ctx, d
 	m.Action = types.StringValue(string(o.Action))
+	if o.AuthorizedGroups != nil {
+		v := *o.AuthorizedGroups
+		m.AuthorizedGroups = textsMapValue(v)
+	} else {
+		m.AuthorizedGroups = types.MapNull(types.SetType{ElemType: types.StringType})
+	}
 	m.Bidirectional = types.BoolValue(o.Bidirectional)
 	m.Description = types.StringValue(o.Description)
 	if o.DestinationResource != nil {
@@ -254,6 +267,11 @@ func schemaOfPolicy() schema.Schema {
 							Default:             stringdefault.StaticString("accept"),
 							Validators:          []validator.String{stringvalidator.OneOf("accept", "drop")},
 						},
+						"authorized_groups": schema.MapAttribute{
+							Optional:            true,
+							MarkdownDescription: "Which people may sign in as which local users by SSH: for each group, by id, the names of the local users. Only with protocol ssh. It is kept; the SSH server of machines, which will enforce it, comes later.",
+							ElementType:         types.SetType{ElemType: types.StringType},
+						},
 						"bidirectional": schema.BoolAttribute{
 							Optional:            true,
 							Computed:            true,
@@ -318,7 +336,7 @@ func schemaOfPolicy() schema.Schema {
 							Optional:            true,
 							MarkdownDescription: "The destination ports, 1 to 65535 without a leading zero; only with protocol tcp or udp. At most 256 elements.",
 							ElementType:         types.StringType,
-							Validators:          []validator.Set{setvalidator.SizeAtLeast(1), setvalidator.SizeAtMost(256), setvalidator.ValueStringsAre(stringvalidator.RegexMatches(regexp.MustCompile("^([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])$"), ""))},
+							Validators:          []validator.Set{setvalidator.SizeAtLeast(1), setvalidator.SizeAtMost(256), setvalidator.ValueStringsAre(stringvalidator.RegexMatches(regexp.MustCompile("^([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])$"), "must be a port from 1 to 65535 without a leading zero"))},
 						},
 						"protocol": schema.StringAttribute{
 							Optional:            true,
@@ -350,7 +368,7 @@ func schemaOfPolicy() schema.Schema {
 							Validators:          []validator.Set{setvalidator.SizeAtLeast(1), setvalidator.SizeAtMost(256), setvalidator.ValueStringsAre(stringvalidator.UTF8LengthBetween(1, 255))},
 						},
 					},
-					Validators: []validator.Object{either{names: []string{"sources", "source_resource"}, least: 1}, either{names: []string{"destinations", "destination_resource"}, least: 1}, either{names: []string{"ports", "port_ranges"}}},
+					Validators: []validator.Object{either{names: []string{"sources", "source_resource"}, least: 1}, either{names: []string{"destinations", "destination_resource"}, least: 1}, either{names: []string{"ports", "authorized_groups", "port_ranges"}}},
 				},
 				Validators: []validator.Map{mapvalidator.SizeAtLeast(1), mapvalidator.SizeAtMost(64)},
 			},
@@ -404,6 +422,7 @@ type PolicyDataModel struct {
 	Description types.String `tfsdk:"description"`
 	Enabled     types.Bool   `tfsdk:"enabled"`
 	Id          types.String `tfsdk:"id"`
+	ManagedBy   types.String `tfsdk:"managed_by"`
 	Name        types.String `tfsdk:"name"`
 	Rules       types.Map    `tfsdk:"rules"`
 	Version     types.Int64  `tfsdk:"version"`
@@ -412,6 +431,7 @@ type PolicyDataModel struct {
 // PolicyRuleDataModel is what Terraform holds.
 type PolicyRuleDataModel struct {
 	Action              types.String `tfsdk:"action"`
+	AuthorizedGroups    types.Map    `tfsdk:"authorized_groups"`
 	Bidirectional       types.Bool   `tfsdk:"bidirectional"`
 	Description         types.String `tfsdk:"description"`
 	DestinationResource types.Object `tfsdk:"destination_resource"`
@@ -427,6 +447,7 @@ type PolicyRuleDataModel struct {
 
 var policyRuleDataTypes = map[string]attr.Type{
 	"action":               types.StringType,
+	"authorized_groups":    types.MapType{ElemType: types.SetType{ElemType: types.StringType}},
 	"bidirectional":        types.BoolType,
 	"description":          types.StringType,
 	"destination_resource": types.ObjectType{AttrTypes: ruleResourceDataTypes},
@@ -443,6 +464,12 @@ var policyRuleDataTypes = map[string]attr.Type{
 func flattenPolicyRuleData(ctx context.Context, o *api.PolicyRule, m *PolicyRuleDataModel, d *diag.Diagnostics) {
 	_, _ = ctx, d
 	m.Action = types.StringValue(string(o.Action))
+	if o.AuthorizedGroups != nil {
+		v := *o.AuthorizedGroups
+		m.AuthorizedGroups = textsMapValue(v)
+	} else {
+		m.AuthorizedGroups = types.MapNull(types.SetType{ElemType: types.StringType})
+	}
 	m.Bidirectional = types.BoolValue(o.Bidirectional)
 	m.Description = types.StringValue(o.Description)
 	if o.DestinationResource != nil {
@@ -524,6 +551,7 @@ var policyDataTypes = map[string]attr.Type{
 	"description": types.StringType,
 	"enabled":     types.BoolType,
 	"id":          types.StringType,
+	"managed_by":  types.StringType,
 	"name":        types.StringType,
 	"rules":       types.MapType{ElemType: types.ObjectType{AttrTypes: policyRuleDataTypes}},
 	"version":     types.Int64Type,
@@ -546,6 +574,10 @@ func dataSchemaOfPolicy() datasource.Schema {
 				Computed:            true,
 				MarkdownDescription: "The id of the policy.",
 			},
+			"managed_by": datasource.StringAttribute{
+				Computed:            true,
+				MarkdownDescription: "The program that declares the object, `terraform`; absent when it is managed by hand.",
+			},
 			"name": datasource.StringAttribute{
 				Optional:            true,
 				Computed:            true,
@@ -560,6 +592,11 @@ func dataSchemaOfPolicy() datasource.Schema {
 						"action": datasource.StringAttribute{
 							Computed:            true,
 							MarkdownDescription: "What happens to matching traffic; a drop wins over every accept.",
+						},
+						"authorized_groups": datasource.MapAttribute{
+							Computed:            true,
+							MarkdownDescription: "Which people may sign in as which local users by SSH: for each group, by id, the names of the local users. Only with protocol ssh. It is kept; the SSH server of machines, which will enforce it, comes later.",
+							ElementType:         types.SetType{ElemType: types.StringType},
 						},
 						"bidirectional": datasource.BoolAttribute{
 							Computed:            true,
@@ -670,6 +707,10 @@ func listSchemaOfPolicy() datasource.Schema {
 					Computed:            true,
 					MarkdownDescription: "The id of the policy.",
 				},
+				"managed_by": datasource.StringAttribute{
+					Computed:            true,
+					MarkdownDescription: "The program that declares the object, `terraform`; absent when it is managed by hand.",
+				},
 				"name": datasource.StringAttribute{
 					Computed:            true,
 					MarkdownDescription: "The name of the policy.",
@@ -682,6 +723,11 @@ func listSchemaOfPolicy() datasource.Schema {
 							"action": datasource.StringAttribute{
 								Computed:            true,
 								MarkdownDescription: "What happens to matching traffic; a drop wins over every accept.",
+							},
+							"authorized_groups": datasource.MapAttribute{
+								Computed:            true,
+								MarkdownDescription: "Which people may sign in as which local users by SSH: for each group, by id, the names of the local users. Only with protocol ssh. It is kept; the SSH server of machines, which will enforce it, comes later.",
+								ElementType:         types.SetType{ElemType: types.StringType},
 							},
 							"bidirectional": datasource.BoolAttribute{
 								Computed:            true,
@@ -779,6 +825,12 @@ func flattenPolicyData(ctx context.Context, o *api.Policy, m *PolicyDataModel, d
 	m.Description = types.StringValue(o.Description)
 	m.Enabled = types.BoolValue(o.Enabled)
 	m.Id = types.StringValue(o.Id)
+	if o.ManagedBy != nil {
+		v := *o.ManagedBy
+		m.ManagedBy = types.StringValue(v)
+	} else {
+		m.ManagedBy = types.StringNull()
+	}
 	m.Name = types.StringValue(o.Name)
 	m.Rules = flattenKeyed(ctx, o.Rules, policyRuleDataTypes, d, flattenPolicyRuleData, func(x *api.PolicyRule) string { return x.Name })
 	m.Version = types.Int64Value(o.Version)
@@ -802,6 +854,7 @@ var nounPolicy = &Noun{
 		{Wire: "name", Name: "name", Kind: "scalar"},
 		{Wire: "rules", Name: "rules", Kind: "keyed", Key: "name", Fields: []Field{
 			{Wire: "action", Name: "action", Kind: "scalar"},
+			{Wire: "authorized_groups", Name: "authorized_groups", Kind: "map"},
 			{Wire: "bidirectional", Name: "bidirectional", Kind: "scalar"},
 			{Wire: "description", Name: "description", Kind: "scalar"},
 			{Wire: "destinationResource", Name: "destination_resource", Kind: "object", Fields: []Field{

@@ -24,6 +24,7 @@ type model struct {
 	Bodies     []*body // schemas that occur in requests
 	Params     []*body // query and header parameters of operations
 	Versions   []versioned
+	Managed    []versioned
 	Nouns      []*noun
 	Actions    []*action
 }
@@ -37,6 +38,7 @@ type operation struct {
 	Writes           bool   // false for GET and HEAD
 	PathParams       []param
 	Query            []param
+	Previews         bool // takes dry_run
 	Headers          []param
 	Body             string // Go type of the request body, empty without one
 	BodyPlain        bool   // the body is not JSON: an io.Reader
@@ -88,6 +90,7 @@ func newModel(c config, doc *document, types *goTypes) (*model, error) {
 	m.Bodies = m.bodies()
 	m.Params = m.params()
 	m.Versions = m.versions()
+	m.Managed = m.managed()
 	nouns, err := newNouns(m)
 	if err != nil {
 		return nil, err
@@ -153,6 +156,10 @@ func (o *operation) param(p *openapi3.Parameter) {
 		x.Type = "string"
 		o.PathParams = append(o.PathParams, x)
 	case "query":
+		if p.Extensions["x-handled-by"] == "preview" {
+			o.Previews = true // the SDK asks for it with Query, since another answer comes
+			return
+		}
 		o.Query = append(o.Query, x)
 	case "header":
 		o.Headers = append(o.Headers, x)

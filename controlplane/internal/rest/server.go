@@ -61,6 +61,7 @@ type Server struct {
 	logger        *slog.Logger
 	router        *router
 	rate          *rateLimit
+	kept          *keptLists
 	operations    http.Handler
 }
 
@@ -89,6 +90,7 @@ func New(config Config) (*Server, error) {
 		logger:        config.Logger,
 		router:        newRouter(),
 		rate:          newRateLimit(config.Rate),
+		kept:          newKeptLists(),
 	}
 	strict := api.NewStrictHandlerWithOptions(s, []api.StrictMiddlewareFunc{s.aroundOperation}, api.StrictHTTPServerOptions{
 		RequestErrorHandlerFunc:  s.refuseBinding,
@@ -101,6 +103,7 @@ func New(config Config) (*Server, error) {
 // ServeHTTP answers one request.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	lockMethods(r)
+	invitePaths(r)
 	x := &exchange{requestID: requestID(r), remote: remoteAddress(r), channel: channel(r)}
 	r = withExchange(r, x)
 	w.Header().Set("X-Request-ID", x.requestID)
@@ -143,6 +146,15 @@ func (s *Server) serveContract(w http.ResponseWriter, r *http.Request, x *exchan
 		return
 	}
 	r.Body = io.NopCloser(bytes.NewReader(raw))
+	preview, err := asksPreview(r, x.operation)
+	switch {
+	case err != nil:
+		s.refuse(w, r, err)
+		return
+	case preview:
+		s.operations.ServeHTTP(w, r.WithContext(state.Preview(r.Context())))
+		return
+	}
 	if repeatable(r, x) {
 		s.serveOnce(w, r, raw)
 		return
@@ -174,7 +186,7 @@ func (s *Server) admit(r *http.Request, x *exchange) error {
 		return s.authenticator.CheckSetup(r.Header.Get("Authorization"), x.remote)
 	case exists:
 		return auth.Authorize(x.caller, operation)
-	case len(s.router.allowed(r)) > 0:
+	case len(s.router.allowed(r)) > 0 && !isLater(r.URL.Path):
 		return &problem.Problem{Kind: problem.KindMethod, Detail: fmt.Sprintf("the path has no method %s; see Allow", r.Method)}
 	default:
 		return problem.NotFound("path")

@@ -71,7 +71,7 @@ func (a *account) showGroup(g group) api.Group {
 	resources := a.resourcesIn(g.ID)
 	return api.Group{
 		Id: g.ID, Name: g.Name, Issued: api.GroupIssued(g.Issued), Peers: members, PeersCount: len(members),
-		Resources: resources, ResourcesCount: len(resources), Version: g.Version,
+		Resources: resources, ResourcesCount: len(resources), ManagedBy: a.managedBy(g.ID), Version: g.Version,
 	}
 }
 
@@ -356,9 +356,12 @@ type groupTexts struct {
 
 func (g *groupTexts) add(field string, texts []string) {
 	for i, text := range texts {
-		g.texts = append(g.texts, text)
-		g.fields = append(g.fields, fmt.Sprintf("%s[%d]", field, i))
+		g.addOne(fmt.Sprintf("%s[%d]", field, i), text)
 	}
+}
+
+func (g *groupTexts) addOne(field, text string) {
+	g.texts, g.fields = append(g.texts, text), append(g.fields, field)
 }
 
 // resolve returns the id of each text. An id wins over a name; a text that is

@@ -62,6 +62,10 @@ func stored(ctx context.Context, tx *store.Tx, row store.Account) (changes []cha
 	if err != nil {
 		return nil, err
 	}
+	invites, err := store.AccountInvites(ctx, tx, row.ID)
+	if err != nil {
+		return nil, err
+	}
 	objects, err := store.AccountObjects(ctx, tx, row.ID)
 	if err != nil {
 		return nil, err
@@ -74,7 +78,14 @@ func stored(ctx context.Context, tx *store.Tx, row store.Account) (changes []cha
 	if err != nil {
 		return nil, err
 	}
+	managed, err := store.AccountManaged(ctx, tx, row.ID)
+	if err != nil {
+		return nil, err
+	}
 	changes = append(changes, change{Account: &row})
+	for i := range managed {
+		changes = append(changes, change{Managed: &managed[i]})
+	}
 	for i := range users {
 		changes = append(changes, change{User: &users[i]})
 	}
@@ -83,6 +94,9 @@ func stored(ctx context.Context, tx *store.Tx, row store.Account) (changes []cha
 	}
 	for i := range keys {
 		changes = append(changes, change{SetupKey: &keys[i]})
+	}
+	for i := range invites {
+		changes = append(changes, change{Invite: &invites[i]})
 	}
 	for i := range peers {
 		changes = append(changes, change{Peer: &peers[i]})
@@ -103,6 +117,19 @@ func stored(ctx context.Context, tx *store.Tx, row store.Account) (changes []cha
 
 // build makes an account out of changes and takes it up.
 func (s *State) build(row store.Account, changes []change) (*account, error) {
+	a, err := s.compose(row, changes)
+	if err != nil {
+		return nil, err
+	}
+	s.index(changes)
+	s.mu.Lock()
+	s.accounts[row.ID] = a
+	s.mu.Unlock()
+	return a, nil
+}
+
+// compose makes an account out of changes and tells nobody.
+func (s *State) compose(row store.Account, changes []change) (*account, error) {
 	engine, err := netmap.New(netmap.Config{Account: row.ID, Epoch: row.Epoch, Secret: s.mapID, Blobs: s.blobs})
 	if err != nil {
 		return nil, err
@@ -117,14 +144,7 @@ func (s *State) build(row store.Account, changes []change) (*account, error) {
 		all = append(all, more...)
 	}
 	a.row = row
-	if err := engine.Load(row.Serial, all); err != nil {
-		return nil, err
-	}
-	s.index(changes)
-	s.mu.Lock()
-	s.accounts[row.ID] = a
-	s.mu.Unlock()
-	return a, nil
+	return a, engine.Load(row.Serial, all)
 }
 
 // adopt takes up the account that a committed set-up made.

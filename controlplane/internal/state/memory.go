@@ -23,19 +23,23 @@ type account struct {
 	id     string
 	engine *netmap.Engine
 
-	mu       sync.RWMutex // guards what follows
-	row      store.Account
-	all      string // id of the group All
-	users    ordered[store.User]
-	tokens   ordered[store.Token]
-	keys     ordered[store.SetupKey]
-	groups   ordered[group]
-	policies ordered[object[policyBody]]
-	peers    ordered[store.Peer]
-	dns      dnsMemory
-	members  map[string]map[string]int64 // group -> peer -> position
-	groupsOf map[string]map[string]bool  // peer -> groups
-	behind   bool                        // the engine refused a change and could not be rebuilt
+	mu                sync.RWMutex // guards what follows
+	row               store.Account
+	revision          uint64 // counts the writes that were applied
+	all               string // id of the group All
+	users             ordered[store.User]
+	tokens            ordered[store.Token]
+	keys              ordered[store.SetupKey]
+	invites           ordered[store.Invite]
+	groups            ordered[group]
+	policies          ordered[object[policyBody]]
+	identityProviders ordered[object[providerBody]]
+	peers             ordered[store.Peer]
+	dns               dnsMemory
+	members           map[string]map[string]int64 // group -> peer -> position
+	groupsOf          map[string]map[string]bool  // peer -> groups
+	managed           map[string]string           // object -> program that declares it
+	behind            bool                        // the engine refused a change and could not be rebuilt
 
 	networks    ordered[object[networkBody]]
 	resources   ordered[object[resourceBody]]
@@ -55,7 +59,7 @@ type account struct {
 
 func newAccount(id string, engine *netmap.Engine) *account {
 	return &account{
-		id: id, engine: engine, members: map[string]map[string]int64{}, groupsOf: map[string]map[string]bool{},
+		id: id, engine: engine, members: map[string]map[string]int64{}, groupsOf: map[string]map[string]bool{}, managed: map[string]string{},
 		listeners:   map[*func(*netmap.Update)]func(*netmap.Update){},
 		resourcesOf: index{}, routersOf: index{}, inGroup: index{}, reaching: index{},
 		dns:     dnsMemory{recordsOf: index{}},
@@ -160,15 +164,20 @@ type change struct {
 	User     *store.User       `json:"user,omitempty"`
 	Token    *store.Token      `json:"token,omitempty"`
 	SetupKey *store.SetupKey   `json:"setup_key,omitempty"`
+	Invite   *store.Invite     `json:"invite,omitempty"`
 	Object   *store.Object     `json:"object,omitempty"`
 	Peer     *store.Peer       `json:"peer,omitempty"`
 	Member   *store.Membership `json:"member,omitempty"`
+	Managed  *store.Managed    `json:"managed,omitempty"`
 	// Touched lists the groups whose version counts one more change.
 	Touched []string `json:"touched,omitempty"`
 }
 
 // apply changes memory and returns what the network map has to know.
 func (a *account) apply(c change) ([]netmap.Change, error) {
+	if c.Remove {
+		delete(a.managed, c.target())
+	}
 	switch {
 	case c.Account != nil:
 		a.row = *c.Account
@@ -185,6 +194,10 @@ func (a *account) apply(c change) ([]netmap.Change, error) {
 		a.keys.remove(c.SetupKey.ID, c.SetupKey.Seq)
 	case c.SetupKey != nil:
 		a.keys.put(c.SetupKey.ID, c.SetupKey.Seq, *c.SetupKey)
+	case c.Invite != nil && c.Remove:
+		a.invites.remove(c.Invite.ID, c.Invite.Seq)
+	case c.Invite != nil:
+		a.invites.put(c.Invite.ID, c.Invite.Seq, *c.Invite)
 	case c.Object != nil:
 		return a.applyObject(*c.Object, c.Remove)
 	case c.Peer != nil && c.Remove:
@@ -193,6 +206,8 @@ func (a *account) apply(c change) ([]netmap.Change, error) {
 	case c.Peer != nil:
 		a.peers.put(c.Peer.ID, c.Peer.Seq, *c.Peer)
 		return onePeer(*c.Peer)
+	case c.Managed != nil:
+		a.managed[c.Managed.ID] = c.Managed.By
 	case c.Member != nil:
 		return a.applyMember(*c.Member, c.Remove), nil
 	}

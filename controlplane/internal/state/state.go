@@ -61,9 +61,11 @@ type State struct {
 	accounts map[string]*account
 	tokens   map[[32]byte]*tokenUse // by the hash of the secret
 	keys     map[[32]byte]string    // setup key hash -> account
+	invites  map[[32]byte]string    // invite hash -> account
 	peers    map[string]string      // peer -> account
 
 	claims claims
+	trials chan struct{} // holds the trial that is computed
 }
 
 // New reads desired state from the store.
@@ -79,8 +81,9 @@ func New(ctx context.Context, cfg Config) (*State, error) {
 	}
 	s := &State{
 		cfg: cfg, store: cfg.Store, blobs: netmap.NewBlobCache(64 << 20),
-		accounts: map[string]*account{}, tokens: map[[32]byte]*tokenUse{}, keys: map[[32]byte]string{}, peers: map[string]string{},
+		accounts: map[string]*account{}, tokens: map[[32]byte]*tokenUse{}, keys: map[[32]byte]string{}, invites: map[[32]byte]string{}, peers: map[string]string{},
 		claims: claims{open: map[string]*Claim{}, fresh: map[string]freshAnswer{}},
+		trials: make(chan struct{}, 1),
 	}
 	var err error
 	if s.mapID, err = s.Secret(ctx, "network-map"); err != nil {
@@ -221,6 +224,17 @@ func (s *State) reading(p auth.Principal, fn func(a *account) error) error {
 	a.mu.RLock()
 	defer a.mu.RUnlock()
 	return fn(a)
+}
+
+// Revision counts the writes that the account of a principal has seen. What an
+// answer tells of objects that do not change by themselves is the same while it
+// stays: presence, uses and the passing of time do not move it.
+func (s *State) Revision(p auth.Principal) (revision uint64, err error) {
+	err = s.reading(p, func(a *account) error {
+		revision = a.revision
+		return nil
+	})
+	return revision, err
 }
 
 // now is the present time as the store keeps it.

@@ -44,11 +44,15 @@ type write struct {
 //
 // The permission is checked once more against the user's row in the
 // transaction: a role that was taken away a moment ago does not count.
+//
+// Under a context of Preview the transaction is taken back after fn, and write
+// ends with a Previewed.
 func (s *State) write(ctx context.Context, p auth.Principal, permission string, fn func(w *write) error, render func(a *account)) error {
 	a, err := s.account(p.AccountID)
 	if err != nil {
 		return err
 	}
+	var tried []change
 	err = s.store.Write(ctx, func(tx *store.Tx) (err error) {
 		w := &write{ctx: context.WithoutCancel(ctx), tx: tx, p: p, now: now(), touched: map[string]bool{}, keys: s.cfg.Keys}
 		if w.account, err = store.NextSerial(w.ctx, tx, a.id); err != nil {
@@ -60,12 +64,19 @@ func (s *State) write(ctx context.Context, p auth.Principal, permission string, 
 		if err := fn(w); err != nil {
 			return err
 		}
+		if trial(ctx) {
+			tried = w.changes
+			return errTried
+		}
 		if err := w.finish(); err != nil {
 			return err
 		}
 		tx.After(func() { s.apply(a, w, render) })
 		return nil
 	})
+	if errors.Is(err, errTried) || errors.Is(err, errUnchanged) && trial(ctx) {
+		return s.preview(ctx, a, tried)
+	}
 	if errors.Is(err, errUnchanged) {
 		a.mu.RLock()
 		defer a.mu.RUnlock()
@@ -162,6 +173,9 @@ func (w *write) finish() error {
 		}
 		w.change(change{Account: &w.account})
 	}
+	if err := w.provenance(); err != nil {
+		return err
+	}
 	payload, err := json.Marshal(w.changes)
 	if err != nil {
 		return err
@@ -195,6 +209,7 @@ func (s *State) apply(a *account, w *write, render func(a *account)) {
 	s.index(w.changes)
 	a.mu.Lock()
 	update := s.applyLocked(a, w)
+	a.revision++
 	render(a)
 	a.mu.Unlock()
 	if update == nil {
@@ -261,6 +276,10 @@ func (s *State) index(changes []change) {
 			delete(s.keys, [32]byte(c.SetupKey.SHA256))
 		case c.SetupKey != nil:
 			s.keys[[32]byte(c.SetupKey.SHA256)] = c.SetupKey.AccountID
+		case c.Invite != nil && c.Remove:
+			delete(s.invites, [32]byte(c.Invite.SHA256))
+		case c.Invite != nil:
+			s.invites[[32]byte(c.Invite.SHA256)] = c.Invite.AccountID
 		case c.Peer != nil && c.Remove:
 			delete(s.peers, c.Peer.ID)
 		case c.Peer != nil:
