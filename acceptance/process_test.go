@@ -167,7 +167,7 @@ func serve(s *story, ts *testscript.TestScript, neg bool, args []string) {
 		return err
 	})
 	ts.Setenv("WATTLE_CREDENTIALS", credentials)
-	ts.Setenv("URL", url)
+	ts.Setenv("URL", s.profile.URL)
 	ts.Setenv("PIN", s.profile.Pin)
 	ts.Setenv("KEY", filepath.Join(folder, "data", "setup-key"))
 }

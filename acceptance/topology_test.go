@@ -122,7 +122,7 @@ func unblock(s *story, ts *testscript.TestScript, neg bool, args []string) {
 }
 
 func (s *story) filtered(ts *testscript.TestScript, args []string) *lab.Router {
-	usage(ts, len(args) == 2, "block ROUTER tcp|udp")
+	usage(ts, len(args) == 2, "block|unblock ROUTER tcp|udp|all-but-443")
 	r, ok := s.lab.FindRouter(args[0])
 	if !ok {
 		ts.Fatalf("no router is named %s", args[0])

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/tls"
 	"errors"
 	"net/netip"
 	"strconv"
@@ -15,6 +16,8 @@ import (
 // options are the flags as they were typed.
 type options struct {
 	listen       []string
+	listenTLS    []string
+	cert, key    string
 	relayAddress string
 	relayPorts   string
 	secretFile   string
@@ -39,6 +42,9 @@ func newCommand() *cobra.Command {
 	}
 	flags := command.Flags()
 	flags.StringSliceVar(&o.listen, "listen", []string{":3478"}, "addresses to listen on, each over UDP and TCP")
+	flags.StringSliceVar(&o.listenTLS, "listen-tls", nil, "addresses for TURN over TLS and over WebSocket, such as :443")
+	flags.StringVar(&o.cert, "tls-cert", "", "certificate chain in PEM for --listen-tls")
+	flags.StringVar(&o.key, "tls-key", "", "key of --tls-cert in PEM")
 	flags.StringVar(&o.relayAddress, "relay-address", "", "IPv4 address at which allocations are reached; needed behind a one-to-one NAT (default: the address of the default route)")
 	flags.StringVar(&o.relayPorts, "relay-ports", "", "UDP ports of allocations, such as 49152-65535 (default: the system chooses)")
 	flags.StringVar(&o.secretFile, "secret-file", "", "file with the secret that the control plane shares with its relays")
@@ -75,6 +81,7 @@ func run(command *cobra.Command, o *options) error {
 func (o *options) config() (server.Config, error) {
 	config := server.Config{
 		Listen:             o.listen,
+		ListenTLS:          o.listenTLS,
 		AllowPrivatePeers:  o.privatePeers,
 		Allocations:        o.allocations,
 		AllocationsPerPeer: o.perPeer,
@@ -83,6 +90,9 @@ func (o *options) config() (server.Config, error) {
 	}
 	var err error
 	if config.Secret, err = o.readSecret(); err != nil {
+		return server.Config{}, err
+	}
+	if config.TLS, err = o.tls(); err != nil {
 		return server.Config{}, err
 	}
 	if o.relayAddress != "" {
@@ -103,6 +113,21 @@ func (o *options) config() (server.Config, error) {
 		config.AllowedPeerNetworks = append(config.AllowedPeerNetworks, network.Masked())
 	}
 	return config, nil
+}
+
+// tls loads the certificate, nil when no address needs one.
+func (o *options) tls() (*tls.Config, error) {
+	if given := o.cert != "" && o.key != ""; given != (len(o.listenTLS) > 0) || given != (o.cert != "" || o.key != "") {
+		return nil, program.Usage("--listen-tls, --tls-cert and --tls-key belong together; give all or none")
+	}
+	if len(o.listenTLS) == 0 {
+		return nil, nil
+	}
+	c := &certificate{cert: o.cert, key: o.key}
+	if _, err := c.get(nil); err != nil {
+		return nil, err
+	}
+	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: c.get}, nil
 }
 
 func (o *options) readSecret() (server.Secret, error) {

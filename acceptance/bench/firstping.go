@@ -19,6 +19,7 @@ func firstPing(ctx context.Context, c config) error {
 		{"lan", lan},
 		{"nat", behind(lab.PortRestricted)},
 		{"relay", behind(lab.Symmetric)},
+		{"tcp443", behindHTTPS},
 	} {
 		c := c
 		c.dir = fmt.Sprintf("%s/%s", c.dir, s.name)

@@ -37,6 +37,16 @@ func behind(kind lab.NAT) func(*lab.Lab) (a, b lab.Network, err error) {
 	}
 }
 
+// behindHTTPS lets only TCP to port 443 leave the first machine's network.
+func behindHTTPS(l *lab.Lab) (a, b lab.Network, err error) {
+	ra, err1 := l.Router("router-a", lab.PortRestricted, l.Internet())
+	rb, err2 := l.Router("router-b", lab.PortRestricted, l.Internet())
+	if err := errors.Join(err1, err2); err != nil {
+		return nil, nil, err
+	}
+	return ra, rb, ra.Block(lab.AllBut443)
+}
+
 // newNetwork builds a lab with a running control plane. Close ends it.
 func newNetwork(ctx context.Context, c config, shape func(*lab.Lab) (a, b lab.Network, err error)) (*network, error) {
 	l, err := lab.Open()
@@ -67,7 +77,7 @@ func (n *network) furnish(ctx context.Context, shape func(*lab.Lab) (a, b lab.Ne
 	}
 	n.server, err = fleet.StartServer(ctx, fleet.ServerConfig{
 		Bin: n.bin, Dir: filepath.Join(n.dir, "server"), On: server,
-		Address: server.Addr.String(), Port: "8443", Relay: "3478",
+		Address: server.Addr.String(), Port: "443", Relay: "3478",
 	})
 	return err
 }

@@ -22,7 +22,8 @@ const benchSecret = "the secret of a benchmark"
 // A contestant is a pair of agents that meet in one way, and what was measured between them.
 type contestant struct {
 	name  string
-	relay *fleet.Relay // nil: they meet directly
+	flags []string     // of the daemons
+	relay *fleet.Relay // nil: they meet directly, or through the relay in the control plane
 	a, b  *lab.Host
 	to    netip.AddrPort
 
@@ -46,9 +47,14 @@ func relayTCP(ctx context.Context, c config) (err error) {
 		return fmt.Errorf("find this program: %w", err)
 	}
 	field := &relayField{config: c, lab: l}
-	all := []*contestant{{name: "direct"}, {name: "relay"}, {name: "pion"}}
+	all := []*contestant{
+		{name: "direct"},
+		{name: "relay"},
+		{name: "pion"},
+		{name: "tls", flags: []string{"--relay-transports", "tls"}},
+		{name: "ws", flags: []string{"--relay-transports", "websocket"}},
+	}
 	commands := map[string]func(fleet.RelayConfig) []string{
-		"direct": fleet.WattleRelay(c.bin),
 		"relay":  fleet.WattleRelay(c.bin),
 		"pion":   func(r fleet.RelayConfig) []string { return []string{self, "pion", r.Address, r.Secret} },
 		"coturn": fleet.Coturn,
@@ -80,6 +86,9 @@ func relayTCP(ctx context.Context, c config) (err error) {
 	figure("relay_tcp_mbit_s", median(ours.rates), "Mbit/s")
 	figure("relay_tcp_direct_mbit_s", median(byName["direct"].rates), "Mbit/s")
 	figure("relay_cpu_s_per_gib", median(ours.cpu), "s/GiB")
+	for _, name := range []string{"tls", "ws"} {
+		spread("relay_"+name+"_ratio", ratios(byName[name].rates, byName["direct"].rates), "x")
+	}
 	for _, name := range []string{"pion", "coturn"} {
 		other := byName[name]
 		if other == nil {
@@ -107,36 +116,30 @@ type relayField struct {
 	lab *lab.Lab
 }
 
-// place builds a control plane with its relay and a pair of agents. NATs with a mapping for each destination leave them the
-// relay only; others let them meet directly.
+// place builds a control plane and a pair of agents, with a relay of their own where command is not nil. NATs with a mapping
+// for each destination leave them the relay only; others let them meet directly.
 func (f *relayField) place(ctx context.Context, one *contestant, command func(fleet.RelayConfig) []string) error {
 	dir := filepath.Join(f.dir, one.name)
 	host, err := f.lab.Host(one.name+"-server", f.lab.Internet())
 	if err != nil {
 		return err
 	}
-	harbour, err := f.lab.Host(one.name+"-relay", f.lab.Internet())
-	if err != nil {
-		return err
+	config := fleet.ServerConfig{
+		Bin: f.bin, Dir: filepath.Join(dir, "server"), On: host, Address: host.Addr.String(), Port: "443", Relay: "3478",
 	}
-	relay, err := fleet.StartRelay(ctx, fleet.RelayConfig{
-		Dir: filepath.Join(dir, "relay"), On: harbour, Address: harbour.Addr.String() + ":3478", Secret: benchSecret, Command: command,
-	})
-	if err != nil {
-		return err
+	if command != nil {
+		if one.relay, err = f.relay(ctx, one.name, command); err != nil {
+			return err
+		}
+		config.Flags = []string{"--relay=false", "--separate-relay", one.relay.Address, "--relay-secret-file", one.relay.SecretFile}
 	}
-	server, err := fleet.StartServer(ctx, fleet.ServerConfig{
-		Bin: f.bin, Dir: filepath.Join(dir, "server"), On: host, Address: host.Addr.String(), Port: "8443", Relay: "3478",
-		Flags: []string{"--relay=false", "--separate-relay", relay.Address, "--relay-secret-file", relay.SecretFile},
-	})
+	server, err := fleet.StartServer(ctx, config)
 	if err != nil {
 		return err
 	}
 	kind, arrived := lab.Symmetric, []string{"ping", one.name + "-b", "-n", "1"}
 	if one.name == "direct" {
 		kind, arrived = lab.PortRestricted, []string{"ping", one.name + "-b", "--until-direct"}
-	} else {
-		one.relay = relay
 	}
 	if one.a, err = f.machineBehind(one.name+"-a", kind); err != nil {
 		return err
@@ -145,6 +148,17 @@ func (f *relayField) place(ctx context.Context, one *contestant, command func(fl
 		return err
 	}
 	return f.join(ctx, one, server, dir, arrived)
+}
+
+// relay starts a relay on a host of its own.
+func (f *relayField) relay(ctx context.Context, name string, command func(fleet.RelayConfig) []string) (*fleet.Relay, error) {
+	harbour, err := f.lab.Host(name+"-relay", f.lab.Internet())
+	if err != nil {
+		return nil, err
+	}
+	return fleet.StartRelay(ctx, fleet.RelayConfig{
+		Dir: filepath.Join(f.dir, name, "relay"), On: harbour, Address: harbour.Addr.String() + ":3478", Secret: benchSecret, Command: command,
+	})
 }
 
 func (f *relayField) machineBehind(name string, kind lab.NAT) (*lab.Host, error) {
@@ -158,7 +172,7 @@ func (f *relayField) machineBehind(name string, kind lab.NAT) (*lab.Host, error)
 func (f *relayField) join(ctx context.Context, one *contestant, server *fleet.Server, dir string, arrived []string) error {
 	var first *fleet.Machine
 	for _, host := range []*lab.Host{one.b, one.a} {
-		m, err := fleet.StartMachine(ctx, fleet.MachineConfig{Bin: f.bin, Dir: filepath.Join(dir, host.Name), On: host, Name: host.Name})
+		m, err := fleet.StartMachine(ctx, fleet.MachineConfig{Bin: f.bin, Dir: filepath.Join(dir, host.Name), On: host, Name: host.Name, Flags: one.flags})
 		if err != nil {
 			return err
 		}
@@ -171,7 +185,7 @@ func (f *relayField) join(ctx context.Context, one *contestant, server *fleet.Se
 	if err != nil {
 		return fmt.Errorf("the pair does not meet: %w\n%s\n%s", err, out, first.Log())
 	}
-	if one.relay != nil && !strings.Contains(out, "relay") {
+	if one.name != "direct" && !strings.Contains(out, "relay") {
 		return fmt.Errorf("the pair should meet through the relay:\n%s", out)
 	}
 	to, _, err := overlay(ctx, one.b)

@@ -7,13 +7,14 @@ import (
 	"path/filepath"
 )
 
-// MachineConfig says where an agent runs. All fields but Tunnel are required.
+// MachineConfig says where an agent runs. All fields but Tunnel and Flags are required.
 type MachineConfig struct {
 	Bin    string // folder of the built programs
 	Dir    string // folder for the agent's files; made if need be
 	On     Place
-	Name   string // host name that the agent reports
-	Tunnel string // as in `wattle daemon --tunnel`; empty means userspace
+	Name   string   // host name that the agent reports
+	Tunnel string   // as in `wattle daemon --tunnel`; empty means userspace
+	Flags  []string // more flags of `wattle daemon`
 }
 
 // A Machine is a computer with a running agent.
@@ -39,9 +40,10 @@ func (m *Machine) Start(ctx context.Context) error {
 	if tunnel == "" {
 		tunnel = "userspace"
 	}
-	cmd := c.On.Command(ctx, filepath.Join(c.Bin, "wattle"), "daemon",
-		"--state-dir", filepath.Join(c.Dir, "state"), "--socket", m.socket, "--tunnel", tunnel,
-		"--hostname", c.Name)
+	args := append([]string{
+		"daemon", "--state-dir", filepath.Join(c.Dir, "state"), "--socket", m.socket, "--tunnel", tunnel, "--hostname", c.Name,
+	}, c.Flags...)
+	cmd := c.On.Command(ctx, filepath.Join(c.Bin, "wattle"), args...)
 	p, err := start(cmd, filepath.Join(c.Dir, "log"))
 	if err != nil {
 		return err

@@ -99,16 +99,36 @@ table ip filter {
 }
 `
 
+// AllBut443 is what Block takes for a network that lets only HTTPS out: TCP to
+// port 443 passes, with its answers, and nothing else.
+const AllBut443 = "all-but-443"
+
 // Block drops every packet of protocol, "udp" or "tcp", that crosses the
-// router.
+// router, or AllBut443.
 func (r *Router) Block(protocol string) error {
+	if protocol == AllBut443 {
+		return r.nft(onlyHTTPS)
+	}
 	return r.nft(fmt.Sprintf("add element ip filter blocked { %s }\n", protocol))
 }
 
 // Unblock ends Block.
 func (r *Router) Unblock(protocol string) error {
+	if protocol == AllBut443 {
+		return r.nft("delete table ip https\n")
+	}
 	return r.nft(fmt.Sprintf("delete element ip filter blocked { %s }\n", protocol))
 }
+
+const onlyHTTPS = `
+table ip https {
+	chain forward {
+		type filter hook forward priority 0; policy drop;
+		tcp dport 443 accept
+		tcp sport 443 ct state established accept
+	}
+}
+`
 
 // rules returns the nftables rules of a kind of NAT.
 //

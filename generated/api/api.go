@@ -367,6 +367,48 @@ func (e DeltaEventType) Valid() bool {
 	}
 }
 
+// Defines values for DnsRecordType.
+const (
+	DnsRecordTypeA     DnsRecordType = "A"
+	DnsRecordTypeAAAA  DnsRecordType = "AAAA"
+	DnsRecordTypeCNAME DnsRecordType = "CNAME"
+)
+
+// Valid indicates whether the value is a known member of the DnsRecordType enum.
+func (e DnsRecordType) Valid() bool {
+	switch e {
+	case DnsRecordTypeA:
+		return true
+	case DnsRecordTypeAAAA:
+		return true
+	case DnsRecordTypeCNAME:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for DnsRecordRequestType.
+const (
+	DnsRecordRequestTypeA     DnsRecordRequestType = "A"
+	DnsRecordRequestTypeAAAA  DnsRecordRequestType = "AAAA"
+	DnsRecordRequestTypeCNAME DnsRecordRequestType = "CNAME"
+)
+
+// Valid indicates whether the value is a known member of the DnsRecordRequestType enum.
+func (e DnsRecordRequestType) Valid() bool {
+	switch e {
+	case DnsRecordRequestTypeA:
+		return true
+	case DnsRecordRequestTypeAAAA:
+		return true
+	case DnsRecordRequestTypeCNAME:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for GroupIssued.
 const (
 	GroupIssuedApi         GroupIssued = "api"
@@ -405,21 +447,39 @@ func (e HelloEventType) Valid() bool {
 
 // Defines values for MapOpOp.
 const (
-	MapOpOpPeerRemove  MapOpOp = "peer_remove"
-	MapOpOpPeerUpsert  MapOpOp = "peer_upsert"
-	MapOpOpRouteRemove MapOpOp = "route_remove"
-	MapOpOpRouteUpsert MapOpOp = "route_upsert"
-	MapOpOpRuleRemove  MapOpOp = "rule_remove"
-	MapOpOpRuleUpsert  MapOpOp = "rule_upsert"
-	MapOpOpSelf        MapOpOp = "self"
-	MapOpOpSetPatch    MapOpOp = "set_patch"
-	MapOpOpSetPut      MapOpOp = "set_put"
-	MapOpOpSetRemove   MapOpOp = "set_remove"
+	MapOpOpDnsRecordRemove  MapOpOp = "dns_record_remove"
+	MapOpOpDnsRecordUpsert  MapOpOp = "dns_record_upsert"
+	MapOpOpDnsZoneRemove    MapOpOp = "dns_zone_remove"
+	MapOpOpDnsZoneUpsert    MapOpOp = "dns_zone_upsert"
+	MapOpOpNameserverRemove MapOpOp = "nameserver_remove"
+	MapOpOpNameserverUpsert MapOpOp = "nameserver_upsert"
+	MapOpOpPeerRemove       MapOpOp = "peer_remove"
+	MapOpOpPeerUpsert       MapOpOp = "peer_upsert"
+	MapOpOpRouteRemove      MapOpOp = "route_remove"
+	MapOpOpRouteUpsert      MapOpOp = "route_upsert"
+	MapOpOpRuleRemove       MapOpOp = "rule_remove"
+	MapOpOpRuleUpsert       MapOpOp = "rule_upsert"
+	MapOpOpSelf             MapOpOp = "self"
+	MapOpOpSetPatch         MapOpOp = "set_patch"
+	MapOpOpSetPut           MapOpOp = "set_put"
+	MapOpOpSetRemove        MapOpOp = "set_remove"
 )
 
 // Valid indicates whether the value is a known member of the MapOpOp enum.
 func (e MapOpOp) Valid() bool {
 	switch e {
+	case MapOpOpDnsRecordRemove:
+		return true
+	case MapOpOpDnsRecordUpsert:
+		return true
+	case MapOpOpDnsZoneRemove:
+		return true
+	case MapOpOpDnsZoneUpsert:
+		return true
+	case MapOpOpNameserverRemove:
+		return true
+	case MapOpOpNameserverUpsert:
+		return true
 	case MapOpOpPeerRemove:
 		return true
 	case MapOpOpPeerUpsert:
@@ -439,6 +499,36 @@ func (e MapOpOp) Valid() bool {
 	case MapOpOpSetPut:
 		return true
 	case MapOpOpSetRemove:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for NameserverNsType.
+const (
+	NameserverNsTypeUdp NameserverNsType = "udp"
+)
+
+// Valid indicates whether the value is a known member of the NameserverNsType enum.
+func (e NameserverNsType) Valid() bool {
+	switch e {
+	case NameserverNsTypeUdp:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for NameserverRequestNsType.
+const (
+	NameserverRequestNsTypeUdp NameserverRequestNsType = "udp"
+)
+
+// Valid indicates whether the value is a known member of the NameserverRequestNsType enum.
+func (e NameserverRequestNsType) Valid() bool {
+	switch e {
+	case NameserverRequestNsTypeUdp:
 		return true
 	default:
 		return false
@@ -571,6 +661,27 @@ func (e PolicyRuleRequestProtocol) Valid() bool {
 	case PolicyRuleRequestProtocolTcp:
 		return true
 	case PolicyRuleRequestProtocolUdp:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for RecordViewType.
+const (
+	RecordViewTypeA     RecordViewType = "A"
+	RecordViewTypeAAAA  RecordViewType = "AAAA"
+	RecordViewTypeCNAME RecordViewType = "CNAME"
+)
+
+// Valid indicates whether the value is a known member of the RecordViewType enum.
+func (e RecordViewType) Valid() bool {
+	switch e {
+	case RecordViewTypeA:
+		return true
+	case RecordViewTypeAAAA:
+		return true
+	case RecordViewTypeCNAME:
 		return true
 	default:
 		return false
@@ -865,6 +976,27 @@ func (e UserUpdateRole) Valid() bool {
 	case UserUpdateRoleOwner:
 		return true
 	case UserUpdateRoleUser:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ZoneRecordType.
+const (
+	ZoneRecordTypeA     ZoneRecordType = "A"
+	ZoneRecordTypeAAAA  ZoneRecordType = "AAAA"
+	ZoneRecordTypeCNAME ZoneRecordType = "CNAME"
+)
+
+// Valid indicates whether the value is a known member of the ZoneRecordType enum.
+func (e ZoneRecordType) Valid() bool {
+	switch e {
+	case ZoneRecordTypeA:
+		return true
+	case ZoneRecordTypeAAAA:
+		return true
+	case ZoneRecordTypeCNAME:
 		return true
 	default:
 		return false
@@ -1401,6 +1533,117 @@ type DirectoryBlob struct {
 	Peers []PeerEntry `json:"peers"`
 }
 
+// DnsRecord A DNS record gives a name in a zone an address, or another name.
+type DnsRecord struct {
+	// Content The IPv4 address or the IPv6 address or the other name.
+	Content string `json:"content"`
+
+	// Id The id of the record.
+	Id string `json:"id"`
+
+	// Name The full name.
+	Name string `json:"name"`
+
+	// Ttl For how many seconds an answer may be remembered.
+	Ttl int `json:"ttl"`
+
+	// Type What the content is.
+	Type DnsRecordType `json:"type"`
+
+	// Version Counts the changes of the record; the ETag.
+	Version int64 `json:"version"`
+
+	// ZoneId The id of the zone.
+	ZoneId string `json:"zone_id"`
+}
+
+// DnsRecordType What the content is.
+type DnsRecordType string
+
+// DnsRecordRequest A DNS record as it is wanted.
+type DnsRecordRequest struct {
+	// Content The address or the name that the record leads to.
+	Content string `json:"content"`
+
+	// Name The full name: the domain of the zone or a name below it, in lower case and without a dot at the end. With `*.` in front it stands for all names there that have no record of their own (RFC 4592).
+	Name string `json:"name"`
+
+	// Ttl For how many seconds an answer may be remembered.
+	Ttl *int `json:"ttl,omitempty"`
+
+	// Type What the content is: an IPv4 address, an IPv6 address, or another name.
+	Type DnsRecordRequestType `json:"type"`
+}
+
+// DnsRecordRequestType What the content is: an IPv4 address, an IPv6 address, or another name.
+type DnsRecordRequestType string
+
+// DnsSettings The DNS settings of the account.
+type DnsSettings struct {
+	// DisabledManagementGroups The ids of the groups whose machines keep the DNS that they have.
+	DisabledManagementGroups []string `json:"disabled_management_groups"`
+
+	// Version Counts the changes of the settings; the ETag.
+	Version int64 `json:"version"`
+}
+
+// DnsSettingsPatch The DNS settings to change; what is absent stays as it is.
+type DnsSettingsPatch struct {
+	// DisabledManagementGroups The ids of the groups whose machines keep the DNS that they have; an empty list for none.
+	DisabledManagementGroups *[]string `json:"disabled_management_groups,omitempty"`
+}
+
+// DnsSettingsRequest The DNS settings as they are wanted.
+type DnsSettingsRequest struct {
+	// DisabledManagementGroups The ids of the groups whose machines keep the DNS that they have; they get no zones and no nameservers. It may be empty.
+	DisabledManagementGroups []string `json:"disabled_management_groups"`
+}
+
+// DnsZone A DNS zone is a domain whose records the machines of some groups know.
+type DnsZone struct {
+	// DistributionGroups The ids of the groups whose machines know the zone.
+	DistributionGroups []string `json:"distribution_groups"`
+
+	// Domain The domain that the records of the zone lie in.
+	Domain string `json:"domain"`
+
+	// EnableSearchDomain Whether the domain is a search domain of the machines too.
+	EnableSearchDomain bool `json:"enable_search_domain"`
+
+	// Enabled Whether the zone counts.
+	Enabled bool `json:"enabled"`
+
+	// Id The id of the zone.
+	Id string `json:"id"`
+
+	// Name The name of the zone.
+	Name string `json:"name"`
+
+	// Records The records of the zone in the order of their creation.
+	Records []ZoneRecord `json:"records"`
+
+	// Version Counts the changes of the zone itself; the ETag.
+	Version int64 `json:"version"`
+}
+
+// DnsZoneRequest A DNS zone as it is wanted.
+type DnsZoneRequest struct {
+	// DistributionGroups The ids of the groups whose machines know the zone.
+	DistributionGroups []string `json:"distribution_groups"`
+
+	// Domain The domain that the records of the zone lie in; unique in the account and not the domain of the peers. Lower case and without a dot at the end.
+	Domain string `json:"domain"`
+
+	// EnableSearchDomain Whether the domain is a search domain of the machines too.
+	EnableSearchDomain *bool `json:"enable_search_domain,omitempty"`
+
+	// Enabled Whether the zone counts.
+	Enabled *bool `json:"enabled,omitempty"`
+
+	// Name The name of the zone.
+	Name string `json:"name"`
+}
+
 // Empty An object without fields.
 type Empty = map[string]interface{}
 
@@ -1610,7 +1853,7 @@ type MapOp struct {
 	// Add A set of ordinals; a list when it is short, else a roaring bitmap.
 	Add *Ordinals `json:"add,omitempty"`
 
-	// Id The id of what goes, for `rule_remove` and `route_remove`.
+	// Id The id of what goes, for `rule_remove`, `route_remove`, `dns_zone_remove`, `dns_record_remove` and `nameserver_remove`.
 	Id *string `json:"id,omitempty"`
 
 	// Members A set of ordinals; a list when it is short, else a roaring bitmap.
@@ -1619,11 +1862,17 @@ type MapOp struct {
 	// N The ordinal of the peer that goes, for `peer_remove`.
 	N *uint32 `json:"n,omitempty"`
 
+	// Nameserver A nameserver group as machines know it.
+	Nameserver *NameserverView `json:"nameserver,omitempty"`
+
 	// Op The kind of the change.
 	Op MapOpOp `json:"op"`
 
 	// Peer What a peer is told about another one.
 	Peer *PeerEntry `json:"peer,omitempty"`
+
+	// Record A record of a DNS zone.
+	Record *RecordView `json:"record,omitempty"`
 
 	// Remove A set of ordinals; a list when it is short, else a roaring bitmap.
 	Remove *Ordinals `json:"remove,omitempty"`
@@ -1639,6 +1888,9 @@ type MapOp struct {
 
 	// Set The id of the set, for `set_put`, `set_patch` and `set_remove`.
 	Set *string `json:"set,omitempty"`
+
+	// Zone A DNS zone as machines know it; its records come one by one.
+	Zone *ZoneView `json:"zone,omitempty"`
 }
 
 // MapOpOp The kind of the change.
@@ -1654,6 +1906,111 @@ type MapPosition struct {
 
 	// Serial The number of the last write that the map holds.
 	Serial int64 `json:"serial"`
+}
+
+// Nameserver A DNS server.
+type Nameserver struct {
+	// Ip The address of the server.
+	Ip string `json:"ip"`
+
+	// NsType How the server is asked.
+	NsType NameserverNsType `json:"ns_type"`
+
+	// Port The port of the server.
+	Port int `json:"port"`
+}
+
+// NameserverNsType How the server is asked.
+type NameserverNsType string
+
+// NameserverGroup A nameserver group says which DNS servers the machines of some groups ask, for all names or for those of some domains.
+type NameserverGroup struct {
+	// Description What the nameserver group is for.
+	Description string `json:"description"`
+
+	// Domains The domains whose names these servers are asked for; empty for a primary group.
+	Domains []string `json:"domains"`
+
+	// Enabled Whether the nameserver group counts.
+	Enabled bool `json:"enabled"`
+
+	// Groups The ids of the groups whose machines ask these servers.
+	Groups []string `json:"groups"`
+
+	// Id The id of the nameserver group.
+	Id string `json:"id"`
+
+	// Name The name of the nameserver group.
+	Name string `json:"name"`
+
+	// Nameservers The servers in the order in which they were given.
+	Nameservers []Nameserver `json:"nameservers"`
+
+	// Primary Whether these servers are asked for every name.
+	Primary bool `json:"primary"`
+
+	// SearchDomainsEnabled Whether the domains are search domains of the machines too.
+	SearchDomainsEnabled bool `json:"search_domains_enabled"`
+
+	// Version Counts the changes of the nameserver group; the ETag.
+	Version int64 `json:"version"`
+}
+
+// NameserverGroupRequest A nameserver group as it is wanted.
+type NameserverGroupRequest struct {
+	// Description What the nameserver group is for.
+	Description *string `json:"description,omitempty"`
+
+	// Domains The domains whose names these servers are asked for, each with all names below it. Empty when and only when the group is primary.
+	Domains *[]string `json:"domains,omitempty"`
+
+	// Enabled Whether the nameserver group counts.
+	Enabled *bool `json:"enabled,omitempty"`
+
+	// Groups The ids of the groups whose machines ask these servers.
+	Groups []string `json:"groups"`
+
+	// Name The name of the nameserver group; unique in the account.
+	Name string `json:"name"`
+
+	// Nameservers The servers, the preferred one first.
+	Nameservers []NameserverRequest `json:"nameservers"`
+
+	// Primary Whether these servers are asked for every name; then there are no domains.
+	Primary *bool `json:"primary,omitempty"`
+
+	// SearchDomainsEnabled Whether the domains are search domains of the machines too.
+	SearchDomainsEnabled *bool `json:"search_domains_enabled,omitempty"`
+}
+
+// NameserverRequest A DNS server as it is wanted.
+type NameserverRequest struct {
+	// Ip The address of the server.
+	Ip string `json:"ip"`
+
+	// NsType How the server is asked.
+	NsType *NameserverRequestNsType `json:"ns_type,omitempty"`
+
+	// Port The port of the server.
+	Port *int `json:"port,omitempty"`
+}
+
+// NameserverRequestNsType How the server is asked.
+type NameserverRequestNsType string
+
+// NameserverView A nameserver group as machines know it.
+type NameserverView struct {
+	// Domains The domains whose names the servers are asked for; empty for every name.
+	Domains []string `json:"domains"`
+
+	// Id The id of the nameserver group.
+	Id string `json:"id"`
+
+	// Search Whether the domains are search domains.
+	Search bool `json:"search"`
+
+	// Servers The servers in the order in which they are asked.
+	Servers []Nameserver `json:"servers"`
 }
 
 // NestedSettings The settings of an account in the form that older clients know.
@@ -2325,6 +2682,30 @@ type Problem struct {
 	Type string `json:"type"`
 }
 
+// RecordView A record of a DNS zone.
+type RecordView struct {
+	// Content The address or the other name.
+	Content string `json:"content"`
+
+	// Id The id of the record.
+	Id string `json:"id"`
+
+	// Name The full name, with `*.` in front for all names below it that have no record of their own (RFC 4592).
+	Name string `json:"name"`
+
+	// Ttl For how many seconds an answer may be remembered.
+	Ttl uint32 `json:"ttl"`
+
+	// Type What the content is.
+	Type RecordViewType `json:"type"`
+
+	// Zone The id of the zone.
+	Zone string `json:"zone"`
+}
+
+// RecordViewType What the content is.
+type RecordViewType string
+
 // Referrer An object that refers to another one.
 type Referrer struct {
 	// Field The field that holds the reference, such as `rules.sources`.
@@ -2342,6 +2723,9 @@ type Referrer struct {
 
 // RelayServer A relay and the credentials with which this peer may use it.
 type RelayServer struct {
+	// CaPin The pin of the authority that its certificate comes from, for `turns:` and `wss:`; without one it comes from a public authority.
+	CaPin *string `json:"ca_pin,omitempty"`
+
 	// Expires When the credentials end.
 	Expires time.Time `json:"expires"`
 
@@ -2351,7 +2735,7 @@ type RelayServer struct {
 	// Password The TURN password.
 	Password string `json:"password"`
 
-	// Urls Its addresses as STUN and TURN URIs (RFC 7064, RFC 7065), such as `turn:192.0.2.1:3478?transport=udp`.
+	// Urls Its addresses as STUN and TURN URIs (RFC 7064, RFC 7065), such as `turn:192.0.2.1:3478?transport=udp`, or `wss:` for TURN in binary messages of a WebSocket with the subprotocol `turn`.
 	Urls []string `json:"urls"`
 
 	// Username The TURN user name, `<expiry>:<account id>.<peer id>`.
@@ -2518,6 +2902,9 @@ type SelfView struct {
 
 	// Ipv6 The IPv6 overlay address.
 	Ipv6 string `json:"ipv6"`
+
+	// KeepsDns Whether the machine keeps the DNS that it has, as the DNS settings of the account say; it gets no zones and no nameservers then.
+	KeepsDns bool `json:"keeps_dns"`
 
 	// Key The WireGuard public key that the server knows.
 	Key string `json:"key"`
@@ -2976,13 +3363,55 @@ type UserUpdate struct {
 // UserUpdateRole The role which decides the permissions.
 type UserUpdateRole string
 
-// ViewBlob The compiled rules and routes that concern a class of peers.
+// ViewBlob The compiled rules and routes that concern a class of peers, and the DNS that it gets.
 type ViewBlob struct {
+	// Nameservers The nameserver groups in the order of their ids; absent when there are none.
+	Nameservers *[]NameserverView `json:"nameservers,omitempty"`
+
+	// Records The records of the zones in the order of their ids; absent when there are none.
+	Records *[]RecordView `json:"records,omitempty"`
+
 	// Routes The routes in the order of their ids; absent when there are none.
 	Routes *[]CompiledRoute `json:"routes,omitempty"`
 
 	// Rules The rules in the order of their ids.
 	Rules []CompiledRule `json:"rules"`
+
+	// Zones The DNS zones in the order of their ids; absent when there are none.
+	Zones *[]ZoneView `json:"zones,omitempty"`
+}
+
+// ZoneRecord A record as its zone shows it.
+type ZoneRecord struct {
+	// Content The IPv4 address or the IPv6 address or the other name.
+	Content string `json:"content"`
+
+	// Id The id of the record.
+	Id string `json:"id"`
+
+	// Name The full name.
+	Name string `json:"name"`
+
+	// Ttl For how many seconds an answer may be remembered.
+	Ttl int `json:"ttl"`
+
+	// Type What the content is.
+	Type ZoneRecordType `json:"type"`
+}
+
+// ZoneRecordType What the content is.
+type ZoneRecordType string
+
+// ZoneView A DNS zone as machines know it; its records come one by one.
+type ZoneView struct {
+	// Domain The domain of the zone.
+	Domain string `json:"domain"`
+
+	// Id The id of the zone.
+	Id string `json:"id"`
+
+	// Search Whether the domain is a search domain.
+	Search bool `json:"search"`
 }
 
 // AccountId defines model for AccountId.
@@ -3018,6 +3447,9 @@ type LockId = string
 // Name defines model for Name.
 type Name = string
 
+// NameserverGroupId defines model for NameserverGroupId.
+type NameserverGroupId = string
+
 // NetworkId defines model for NetworkId.
 type NetworkId = string
 
@@ -3026,6 +3458,9 @@ type PeerId = string
 
 // PolicyId defines model for PolicyId.
 type PolicyId = string
+
+// RecordId defines model for RecordId.
+type RecordId = string
 
 // ResourceId defines model for ResourceId.
 type ResourceId = string
@@ -3050,6 +3485,9 @@ type TokenId = string
 
 // UserId defines model for UserId.
 type UserId = string
+
+// ZoneId defines model for ZoneId.
+type ZoneId = string
 
 // StreamAgentParams defines parameters for StreamAgent.
 type StreamAgentParams struct {
@@ -3077,6 +3515,108 @@ type UpdateAccountSettingsParams struct {
 
 // UpdateAccountParams defines parameters for UpdateAccount.
 type UpdateAccountParams struct {
+	// IfMatch The ETag of the object as the caller knows it; 412 when the object changed since (RFC 9110, section 13.1.1). Absent, the last write wins.
+	IfMatch *IfMatch `json:"If-Match,omitempty"`
+}
+
+// ListNameserverGroupsParams defines parameters for ListNameserverGroups.
+type ListNameserverGroupsParams struct {
+	// Name Only the objects with exactly this name.
+	Name *Name `form:"name,omitempty" json:"name,omitempty"`
+
+	// Ids Only the objects with these ids, separated by commas, at most 200.
+	Ids *Ids `form:"ids,omitempty" json:"ids,omitempty"`
+
+	// Limit The size of a page, 1 to 1000. Without it the answer is the whole list.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor Where the page begins, as the `Link` header of the page before it told (RFC 8288).
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+}
+
+// DeleteNameserverGroupParams defines parameters for DeleteNameserverGroup.
+type DeleteNameserverGroupParams struct {
+	// IfMatch The ETag of the object as the caller knows it; 412 when the object changed since (RFC 9110, section 13.1.1). Absent, the last write wins.
+	IfMatch *IfMatch `json:"If-Match,omitempty"`
+}
+
+// UpdateNameserverGroupParams defines parameters for UpdateNameserverGroup.
+type UpdateNameserverGroupParams struct {
+	// IfMatch The ETag of the object as the caller knows it; 412 when the object changed since (RFC 9110, section 13.1.1). Absent, the last write wins.
+	IfMatch *IfMatch `json:"If-Match,omitempty"`
+}
+
+// ResetDnsSettingsParams defines parameters for ResetDnsSettings.
+type ResetDnsSettingsParams struct {
+	// IfMatch The ETag of the object as the caller knows it; 412 when the object changed since (RFC 9110, section 13.1.1). Absent, the last write wins.
+	IfMatch *IfMatch `json:"If-Match,omitempty"`
+}
+
+// PatchDnsSettingsParams defines parameters for PatchDnsSettings.
+type PatchDnsSettingsParams struct {
+	// IfMatch The ETag of the object as the caller knows it; 412 when the object changed since (RFC 9110, section 13.1.1). Absent, the last write wins.
+	IfMatch *IfMatch `json:"If-Match,omitempty"`
+}
+
+// UpdateDnsSettingsParams defines parameters for UpdateDnsSettings.
+type UpdateDnsSettingsParams struct {
+	// IfMatch The ETag of the object as the caller knows it; 412 when the object changed since (RFC 9110, section 13.1.1). Absent, the last write wins.
+	IfMatch *IfMatch `json:"If-Match,omitempty"`
+}
+
+// ListDnsZonesParams defines parameters for ListDnsZones.
+type ListDnsZonesParams struct {
+	// Name Only the objects with exactly this name.
+	Name *Name `form:"name,omitempty" json:"name,omitempty"`
+
+	// Domain Only the zone of this domain.
+	Domain *string `form:"domain,omitempty" json:"domain,omitempty"`
+
+	// Ids Only the objects with these ids, separated by commas, at most 200.
+	Ids *Ids `form:"ids,omitempty" json:"ids,omitempty"`
+
+	// Limit The size of a page, 1 to 1000. Without it the answer is the whole list.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor Where the page begins, as the `Link` header of the page before it told (RFC 8288).
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+}
+
+// DeleteDnsZoneParams defines parameters for DeleteDnsZone.
+type DeleteDnsZoneParams struct {
+	// IfMatch The ETag of the object as the caller knows it; 412 when the object changed since (RFC 9110, section 13.1.1). Absent, the last write wins.
+	IfMatch *IfMatch `json:"If-Match,omitempty"`
+}
+
+// UpdateDnsZoneParams defines parameters for UpdateDnsZone.
+type UpdateDnsZoneParams struct {
+	// IfMatch The ETag of the object as the caller knows it; 412 when the object changed since (RFC 9110, section 13.1.1). Absent, the last write wins.
+	IfMatch *IfMatch `json:"If-Match,omitempty"`
+}
+
+// ListDnsRecordsParams defines parameters for ListDnsRecords.
+type ListDnsRecordsParams struct {
+	// Name Only the objects with exactly this name.
+	Name *Name `form:"name,omitempty" json:"name,omitempty"`
+
+	// Ids Only the objects with these ids, separated by commas, at most 200.
+	Ids *Ids `form:"ids,omitempty" json:"ids,omitempty"`
+
+	// Limit The size of a page, 1 to 1000. Without it the answer is the whole list.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor Where the page begins, as the `Link` header of the page before it told (RFC 8288).
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+}
+
+// DeleteDnsRecordParams defines parameters for DeleteDnsRecord.
+type DeleteDnsRecordParams struct {
+	// IfMatch The ETag of the object as the caller knows it; 412 when the object changed since (RFC 9110, section 13.1.1). Absent, the last write wins.
+	IfMatch *IfMatch `json:"If-Match,omitempty"`
+}
+
+// UpdateDnsRecordParams defines parameters for UpdateDnsRecord.
+type UpdateDnsRecordParams struct {
 	// IfMatch The ETag of the object as the caller knows it; 412 when the object changed since (RFC 9110, section 13.1.1). Absent, the last write wins.
 	IfMatch *IfMatch `json:"If-Match,omitempty"`
 }
@@ -3449,6 +3989,30 @@ type UpdateAccountJSONRequestBody = AccountRequest
 
 // RenderCloudInitJSONRequestBody defines body for RenderCloudInit for application/json ContentType.
 type RenderCloudInitJSONRequestBody = CloudInitRequest
+
+// CreateNameserverGroupJSONRequestBody defines body for CreateNameserverGroup for application/json ContentType.
+type CreateNameserverGroupJSONRequestBody = NameserverGroupRequest
+
+// UpdateNameserverGroupJSONRequestBody defines body for UpdateNameserverGroup for application/json ContentType.
+type UpdateNameserverGroupJSONRequestBody = NameserverGroupRequest
+
+// PatchDnsSettingsJSONRequestBody defines body for PatchDnsSettings for application/json ContentType.
+type PatchDnsSettingsJSONRequestBody = DnsSettingsPatch
+
+// UpdateDnsSettingsJSONRequestBody defines body for UpdateDnsSettings for application/json ContentType.
+type UpdateDnsSettingsJSONRequestBody = DnsSettingsRequest
+
+// CreateDnsZoneJSONRequestBody defines body for CreateDnsZone for application/json ContentType.
+type CreateDnsZoneJSONRequestBody = DnsZoneRequest
+
+// UpdateDnsZoneJSONRequestBody defines body for UpdateDnsZone for application/json ContentType.
+type UpdateDnsZoneJSONRequestBody = DnsZoneRequest
+
+// CreateDnsRecordJSONRequestBody defines body for CreateDnsRecord for application/json ContentType.
+type CreateDnsRecordJSONRequestBody = DnsRecordRequest
+
+// UpdateDnsRecordJSONRequestBody defines body for UpdateDnsRecord for application/json ContentType.
+type UpdateDnsRecordJSONRequestBody = DnsRecordRequest
 
 // CreateGroupJSONRequestBody defines body for CreateGroup for application/json ContentType.
 type CreateGroupJSONRequestBody = GroupRequest
@@ -3907,6 +4471,63 @@ type ServerInterface interface {
 	// RenderCloudInit Render user data for a new machine.
 	// (POST /api/cloud-init)
 	RenderCloudInit(w http.ResponseWriter, r *http.Request)
+	// ListNameserverGroups List the nameserver groups.
+	// (GET /api/dns/nameservers)
+	ListNameserverGroups(w http.ResponseWriter, r *http.Request, params ListNameserverGroupsParams)
+	// CreateNameserverGroup Create a nameserver group.
+	// (POST /api/dns/nameservers)
+	CreateNameserverGroup(w http.ResponseWriter, r *http.Request)
+	// DeleteNameserverGroup Delete a nameserver group.
+	// (DELETE /api/dns/nameservers/{nameserver_group_id})
+	DeleteNameserverGroup(w http.ResponseWriter, r *http.Request, nameserverGroupId NameserverGroupId, params DeleteNameserverGroupParams)
+	// GetNameserverGroup Read a nameserver group.
+	// (GET /api/dns/nameservers/{nameserver_group_id})
+	GetNameserverGroup(w http.ResponseWriter, r *http.Request, nameserverGroupId NameserverGroupId)
+	// UpdateNameserverGroup Replace a nameserver group.
+	// (PUT /api/dns/nameservers/{nameserver_group_id})
+	UpdateNameserverGroup(w http.ResponseWriter, r *http.Request, nameserverGroupId NameserverGroupId, params UpdateNameserverGroupParams)
+	// ResetDnsSettings Reset the DNS settings.
+	// (DELETE /api/dns/settings)
+	ResetDnsSettings(w http.ResponseWriter, r *http.Request, params ResetDnsSettingsParams)
+	// GetDnsSettings Read the DNS settings.
+	// (GET /api/dns/settings)
+	GetDnsSettings(w http.ResponseWriter, r *http.Request)
+	// PatchDnsSettings Change some DNS settings.
+	// (PATCH /api/dns/settings)
+	PatchDnsSettings(w http.ResponseWriter, r *http.Request, params PatchDnsSettingsParams)
+	// UpdateDnsSettings Replace the DNS settings.
+	// (PUT /api/dns/settings)
+	UpdateDnsSettings(w http.ResponseWriter, r *http.Request, params UpdateDnsSettingsParams)
+	// ListDnsZones List the DNS zones.
+	// (GET /api/dns/zones)
+	ListDnsZones(w http.ResponseWriter, r *http.Request, params ListDnsZonesParams)
+	// CreateDnsZone Create a DNS zone.
+	// (POST /api/dns/zones)
+	CreateDnsZone(w http.ResponseWriter, r *http.Request)
+	// DeleteDnsZone Delete a DNS zone.
+	// (DELETE /api/dns/zones/{zone_id})
+	DeleteDnsZone(w http.ResponseWriter, r *http.Request, zoneId ZoneId, params DeleteDnsZoneParams)
+	// GetDnsZone Read a DNS zone.
+	// (GET /api/dns/zones/{zone_id})
+	GetDnsZone(w http.ResponseWriter, r *http.Request, zoneId ZoneId)
+	// UpdateDnsZone Replace a DNS zone.
+	// (PUT /api/dns/zones/{zone_id})
+	UpdateDnsZone(w http.ResponseWriter, r *http.Request, zoneId ZoneId, params UpdateDnsZoneParams)
+	// ListDnsRecords List the records of a DNS zone.
+	// (GET /api/dns/zones/{zone_id}/records)
+	ListDnsRecords(w http.ResponseWriter, r *http.Request, zoneId ZoneId, params ListDnsRecordsParams)
+	// CreateDnsRecord Create a DNS record.
+	// (POST /api/dns/zones/{zone_id}/records)
+	CreateDnsRecord(w http.ResponseWriter, r *http.Request, zoneId ZoneId)
+	// DeleteDnsRecord Delete a DNS record.
+	// (DELETE /api/dns/zones/{zone_id}/records/{record_id})
+	DeleteDnsRecord(w http.ResponseWriter, r *http.Request, zoneId ZoneId, recordId RecordId, params DeleteDnsRecordParams)
+	// GetDnsRecord Read a DNS record.
+	// (GET /api/dns/zones/{zone_id}/records/{record_id})
+	GetDnsRecord(w http.ResponseWriter, r *http.Request, zoneId ZoneId, recordId RecordId)
+	// UpdateDnsRecord Replace a DNS record.
+	// (PUT /api/dns/zones/{zone_id}/records/{record_id})
+	UpdateDnsRecord(w http.ResponseWriter, r *http.Request, zoneId ZoneId, recordId RecordId, params UpdateDnsRecordParams)
 	// ListAuditEvents List the audit events.
 	// (GET /api/events/audit)
 	ListAuditEvents(w http.ResponseWriter, r *http.Request, params ListAuditEventsParams)
@@ -4437,6 +5058,840 @@ func (siw *ServerInterfaceWrapper) RenderCloudInit(w http.ResponseWriter, r *htt
 
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.RenderCloudInit(w, r)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// ListNameserverGroups operation middleware
+func (siw *ServerInterfaceWrapper) ListNameserverGroups(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListNameserverGroupsParams
+
+	// ------------- Optional query parameter "name" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "name", r.URL.Query(), &params.Name, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "name"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "name", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "ids" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", false, false, "ids", r.URL.Query(), &params.Ids, runtime.BindQueryParameterOptions{Type: "array", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "ids"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "ids", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", r.URL.Query(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "limit"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "limit", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", r.URL.Query(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "cursor"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "cursor", Err: err})
+		}
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ListNameserverGroups(w, r, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// CreateNameserverGroup operation middleware
+func (siw *ServerInterfaceWrapper) CreateNameserverGroup(w http.ResponseWriter, r *http.Request) {
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.CreateNameserverGroup(w, r)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// DeleteNameserverGroup operation middleware
+func (siw *ServerInterfaceWrapper) DeleteNameserverGroup(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "nameserver_group_id" -------------
+	var nameserverGroupId NameserverGroupId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "nameserver_group_id", r.PathValue("nameserver_group_id"), &nameserverGroupId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "nameserver_group_id", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params DeleteNameserverGroupParams
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "If-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
+		var IfMatch IfMatch
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "If-Match", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "If-Match", Err: err})
+			return
+		}
+
+		params.IfMatch = &IfMatch
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.DeleteNameserverGroup(w, r, nameserverGroupId, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// GetNameserverGroup operation middleware
+func (siw *ServerInterfaceWrapper) GetNameserverGroup(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "nameserver_group_id" -------------
+	var nameserverGroupId NameserverGroupId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "nameserver_group_id", r.PathValue("nameserver_group_id"), &nameserverGroupId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "nameserver_group_id", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.GetNameserverGroup(w, r, nameserverGroupId)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// UpdateNameserverGroup operation middleware
+func (siw *ServerInterfaceWrapper) UpdateNameserverGroup(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "nameserver_group_id" -------------
+	var nameserverGroupId NameserverGroupId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "nameserver_group_id", r.PathValue("nameserver_group_id"), &nameserverGroupId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "nameserver_group_id", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params UpdateNameserverGroupParams
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "If-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
+		var IfMatch IfMatch
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "If-Match", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "If-Match", Err: err})
+			return
+		}
+
+		params.IfMatch = &IfMatch
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.UpdateNameserverGroup(w, r, nameserverGroupId, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// ResetDnsSettings operation middleware
+func (siw *ServerInterfaceWrapper) ResetDnsSettings(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ResetDnsSettingsParams
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "If-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
+		var IfMatch IfMatch
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "If-Match", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "If-Match", Err: err})
+			return
+		}
+
+		params.IfMatch = &IfMatch
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ResetDnsSettings(w, r, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// GetDnsSettings operation middleware
+func (siw *ServerInterfaceWrapper) GetDnsSettings(w http.ResponseWriter, r *http.Request) {
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.GetDnsSettings(w, r)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// PatchDnsSettings operation middleware
+func (siw *ServerInterfaceWrapper) PatchDnsSettings(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params PatchDnsSettingsParams
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "If-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
+		var IfMatch IfMatch
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "If-Match", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "If-Match", Err: err})
+			return
+		}
+
+		params.IfMatch = &IfMatch
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.PatchDnsSettings(w, r, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// UpdateDnsSettings operation middleware
+func (siw *ServerInterfaceWrapper) UpdateDnsSettings(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params UpdateDnsSettingsParams
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "If-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
+		var IfMatch IfMatch
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "If-Match", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "If-Match", Err: err})
+			return
+		}
+
+		params.IfMatch = &IfMatch
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.UpdateDnsSettings(w, r, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// ListDnsZones operation middleware
+func (siw *ServerInterfaceWrapper) ListDnsZones(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListDnsZonesParams
+
+	// ------------- Optional query parameter "name" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "name", r.URL.Query(), &params.Name, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "name"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "name", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "domain" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "domain", r.URL.Query(), &params.Domain, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "domain"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "domain", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "ids" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", false, false, "ids", r.URL.Query(), &params.Ids, runtime.BindQueryParameterOptions{Type: "array", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "ids"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "ids", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", r.URL.Query(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "limit"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "limit", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", r.URL.Query(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "cursor"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "cursor", Err: err})
+		}
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ListDnsZones(w, r, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// CreateDnsZone operation middleware
+func (siw *ServerInterfaceWrapper) CreateDnsZone(w http.ResponseWriter, r *http.Request) {
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.CreateDnsZone(w, r)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// DeleteDnsZone operation middleware
+func (siw *ServerInterfaceWrapper) DeleteDnsZone(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "zone_id" -------------
+	var zoneId ZoneId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "zone_id", r.PathValue("zone_id"), &zoneId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "zone_id", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params DeleteDnsZoneParams
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "If-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
+		var IfMatch IfMatch
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "If-Match", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "If-Match", Err: err})
+			return
+		}
+
+		params.IfMatch = &IfMatch
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.DeleteDnsZone(w, r, zoneId, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// GetDnsZone operation middleware
+func (siw *ServerInterfaceWrapper) GetDnsZone(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "zone_id" -------------
+	var zoneId ZoneId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "zone_id", r.PathValue("zone_id"), &zoneId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "zone_id", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.GetDnsZone(w, r, zoneId)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// UpdateDnsZone operation middleware
+func (siw *ServerInterfaceWrapper) UpdateDnsZone(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "zone_id" -------------
+	var zoneId ZoneId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "zone_id", r.PathValue("zone_id"), &zoneId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "zone_id", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params UpdateDnsZoneParams
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "If-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
+		var IfMatch IfMatch
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "If-Match", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "If-Match", Err: err})
+			return
+		}
+
+		params.IfMatch = &IfMatch
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.UpdateDnsZone(w, r, zoneId, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// ListDnsRecords operation middleware
+func (siw *ServerInterfaceWrapper) ListDnsRecords(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "zone_id" -------------
+	var zoneId ZoneId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "zone_id", r.PathValue("zone_id"), &zoneId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "zone_id", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListDnsRecordsParams
+
+	// ------------- Optional query parameter "name" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "name", r.URL.Query(), &params.Name, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "name"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "name", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "ids" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", false, false, "ids", r.URL.Query(), &params.Ids, runtime.BindQueryParameterOptions{Type: "array", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "ids"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "ids", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", r.URL.Query(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "limit"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "limit", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", r.URL.Query(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "cursor"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "cursor", Err: err})
+		}
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ListDnsRecords(w, r, zoneId, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// CreateDnsRecord operation middleware
+func (siw *ServerInterfaceWrapper) CreateDnsRecord(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "zone_id" -------------
+	var zoneId ZoneId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "zone_id", r.PathValue("zone_id"), &zoneId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "zone_id", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.CreateDnsRecord(w, r, zoneId)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// DeleteDnsRecord operation middleware
+func (siw *ServerInterfaceWrapper) DeleteDnsRecord(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "zone_id" -------------
+	var zoneId ZoneId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "zone_id", r.PathValue("zone_id"), &zoneId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "zone_id", Err: err})
+		return
+	}
+
+	// ------------- Path parameter "record_id" -------------
+	var recordId RecordId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "record_id", r.PathValue("record_id"), &recordId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "record_id", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params DeleteDnsRecordParams
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "If-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
+		var IfMatch IfMatch
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "If-Match", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "If-Match", Err: err})
+			return
+		}
+
+		params.IfMatch = &IfMatch
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.DeleteDnsRecord(w, r, zoneId, recordId, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// GetDnsRecord operation middleware
+func (siw *ServerInterfaceWrapper) GetDnsRecord(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "zone_id" -------------
+	var zoneId ZoneId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "zone_id", r.PathValue("zone_id"), &zoneId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "zone_id", Err: err})
+		return
+	}
+
+	// ------------- Path parameter "record_id" -------------
+	var recordId RecordId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "record_id", r.PathValue("record_id"), &recordId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "record_id", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.GetDnsRecord(w, r, zoneId, recordId)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// UpdateDnsRecord operation middleware
+func (siw *ServerInterfaceWrapper) UpdateDnsRecord(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "zone_id" -------------
+	var zoneId ZoneId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "zone_id", r.PathValue("zone_id"), &zoneId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "zone_id", Err: err})
+		return
+	}
+
+	// ------------- Path parameter "record_id" -------------
+	var recordId RecordId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "record_id", r.PathValue("record_id"), &recordId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "record_id", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params UpdateDnsRecordParams
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "If-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
+		var IfMatch IfMatch
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "If-Match", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "If-Match", Err: err})
+			return
+		}
+
+		params.IfMatch = &IfMatch
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.UpdateDnsRecord(w, r, zoneId, recordId, params)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -7765,6 +9220,25 @@ func HandlerWithOptions(si ServerInterface, options StdHTTPServerOptions) http.H
 	m.HandleFunc(http.MethodPatch+" "+options.BaseURL+"/api/accounts/current/settings", wrapper.UpdateAccountSettings)
 	m.HandleFunc(http.MethodPut+" "+options.BaseURL+"/api/accounts/{account_id}", wrapper.UpdateAccount)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/api/cloud-init", wrapper.RenderCloudInit)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/dns/nameservers", wrapper.ListNameserverGroups)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/api/dns/nameservers", wrapper.CreateNameserverGroup)
+	m.HandleFunc(http.MethodDelete+" "+options.BaseURL+"/api/dns/nameservers/{nameserver_group_id}", wrapper.DeleteNameserverGroup)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/dns/nameservers/{nameserver_group_id}", wrapper.GetNameserverGroup)
+	m.HandleFunc(http.MethodPut+" "+options.BaseURL+"/api/dns/nameservers/{nameserver_group_id}", wrapper.UpdateNameserverGroup)
+	m.HandleFunc(http.MethodDelete+" "+options.BaseURL+"/api/dns/settings", wrapper.ResetDnsSettings)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/dns/settings", wrapper.GetDnsSettings)
+	m.HandleFunc(http.MethodPatch+" "+options.BaseURL+"/api/dns/settings", wrapper.PatchDnsSettings)
+	m.HandleFunc(http.MethodPut+" "+options.BaseURL+"/api/dns/settings", wrapper.UpdateDnsSettings)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/dns/zones", wrapper.ListDnsZones)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/api/dns/zones", wrapper.CreateDnsZone)
+	m.HandleFunc(http.MethodDelete+" "+options.BaseURL+"/api/dns/zones/{zone_id}", wrapper.DeleteDnsZone)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/dns/zones/{zone_id}", wrapper.GetDnsZone)
+	m.HandleFunc(http.MethodPut+" "+options.BaseURL+"/api/dns/zones/{zone_id}", wrapper.UpdateDnsZone)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/dns/zones/{zone_id}/records", wrapper.ListDnsRecords)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/api/dns/zones/{zone_id}/records", wrapper.CreateDnsRecord)
+	m.HandleFunc(http.MethodDelete+" "+options.BaseURL+"/api/dns/zones/{zone_id}/records/{record_id}", wrapper.DeleteDnsRecord)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/dns/zones/{zone_id}/records/{record_id}", wrapper.GetDnsRecord)
+	m.HandleFunc(http.MethodPut+" "+options.BaseURL+"/api/dns/zones/{zone_id}/records/{record_id}", wrapper.UpdateDnsRecord)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/events/audit", wrapper.ListAuditEvents)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/groups", wrapper.ListGroups)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/api/groups", wrapper.CreateGroup)
@@ -8111,6 +9585,439 @@ type RenderCloudInitResponseObject interface {
 type RenderCloudInit200JSONResponse CloudInit
 
 func (response RenderCloudInit200JSONResponse) VisitRenderCloudInitResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListNameserverGroupsRequestObject struct {
+	Params ListNameserverGroupsParams
+}
+
+type ListNameserverGroupsResponseObject interface {
+	VisitListNameserverGroupsResponse(w http.ResponseWriter) error
+}
+
+type ListNameserverGroups200JSONResponse []NameserverGroup
+
+func (response ListNameserverGroups200JSONResponse) VisitListNameserverGroupsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateNameserverGroupRequestObject struct {
+	Body *CreateNameserverGroupJSONRequestBody
+}
+
+type CreateNameserverGroupResponseObject interface {
+	VisitCreateNameserverGroupResponse(w http.ResponseWriter) error
+}
+
+type CreateNameserverGroup200JSONResponse NameserverGroup
+
+func (response CreateNameserverGroup200JSONResponse) VisitCreateNameserverGroupResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteNameserverGroupRequestObject struct {
+	NameserverGroupId NameserverGroupId `json:"nameserver_group_id"`
+	Params            DeleteNameserverGroupParams
+}
+
+type DeleteNameserverGroupResponseObject interface {
+	VisitDeleteNameserverGroupResponse(w http.ResponseWriter) error
+}
+
+type DeleteNameserverGroup200JSONResponse Empty
+
+func (response DeleteNameserverGroup200JSONResponse) VisitDeleteNameserverGroupResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetNameserverGroupRequestObject struct {
+	NameserverGroupId NameserverGroupId `json:"nameserver_group_id"`
+}
+
+type GetNameserverGroupResponseObject interface {
+	VisitGetNameserverGroupResponse(w http.ResponseWriter) error
+}
+
+type GetNameserverGroup200JSONResponse NameserverGroup
+
+func (response GetNameserverGroup200JSONResponse) VisitGetNameserverGroupResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UpdateNameserverGroupRequestObject struct {
+	NameserverGroupId NameserverGroupId `json:"nameserver_group_id"`
+	Params            UpdateNameserverGroupParams
+	Body              *UpdateNameserverGroupJSONRequestBody
+}
+
+type UpdateNameserverGroupResponseObject interface {
+	VisitUpdateNameserverGroupResponse(w http.ResponseWriter) error
+}
+
+type UpdateNameserverGroup200JSONResponse NameserverGroup
+
+func (response UpdateNameserverGroup200JSONResponse) VisitUpdateNameserverGroupResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ResetDnsSettingsRequestObject struct {
+	Params ResetDnsSettingsParams
+}
+
+type ResetDnsSettingsResponseObject interface {
+	VisitResetDnsSettingsResponse(w http.ResponseWriter) error
+}
+
+type ResetDnsSettings200JSONResponse Empty
+
+func (response ResetDnsSettings200JSONResponse) VisitResetDnsSettingsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetDnsSettingsRequestObject struct {
+}
+
+type GetDnsSettingsResponseObject interface {
+	VisitGetDnsSettingsResponse(w http.ResponseWriter) error
+}
+
+type GetDnsSettings200JSONResponse DnsSettings
+
+func (response GetDnsSettings200JSONResponse) VisitGetDnsSettingsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PatchDnsSettingsRequestObject struct {
+	Params PatchDnsSettingsParams
+	Body   *PatchDnsSettingsJSONRequestBody
+}
+
+type PatchDnsSettingsResponseObject interface {
+	VisitPatchDnsSettingsResponse(w http.ResponseWriter) error
+}
+
+type PatchDnsSettings200JSONResponse DnsSettings
+
+func (response PatchDnsSettings200JSONResponse) VisitPatchDnsSettingsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UpdateDnsSettingsRequestObject struct {
+	Params UpdateDnsSettingsParams
+	Body   *UpdateDnsSettingsJSONRequestBody
+}
+
+type UpdateDnsSettingsResponseObject interface {
+	VisitUpdateDnsSettingsResponse(w http.ResponseWriter) error
+}
+
+type UpdateDnsSettings200JSONResponse DnsSettings
+
+func (response UpdateDnsSettings200JSONResponse) VisitUpdateDnsSettingsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListDnsZonesRequestObject struct {
+	Params ListDnsZonesParams
+}
+
+type ListDnsZonesResponseObject interface {
+	VisitListDnsZonesResponse(w http.ResponseWriter) error
+}
+
+type ListDnsZones200JSONResponse []DnsZone
+
+func (response ListDnsZones200JSONResponse) VisitListDnsZonesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateDnsZoneRequestObject struct {
+	Body *CreateDnsZoneJSONRequestBody
+}
+
+type CreateDnsZoneResponseObject interface {
+	VisitCreateDnsZoneResponse(w http.ResponseWriter) error
+}
+
+type CreateDnsZone200JSONResponse DnsZone
+
+func (response CreateDnsZone200JSONResponse) VisitCreateDnsZoneResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteDnsZoneRequestObject struct {
+	ZoneId ZoneId `json:"zone_id"`
+	Params DeleteDnsZoneParams
+}
+
+type DeleteDnsZoneResponseObject interface {
+	VisitDeleteDnsZoneResponse(w http.ResponseWriter) error
+}
+
+type DeleteDnsZone200JSONResponse Empty
+
+func (response DeleteDnsZone200JSONResponse) VisitDeleteDnsZoneResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetDnsZoneRequestObject struct {
+	ZoneId ZoneId `json:"zone_id"`
+}
+
+type GetDnsZoneResponseObject interface {
+	VisitGetDnsZoneResponse(w http.ResponseWriter) error
+}
+
+type GetDnsZone200JSONResponse DnsZone
+
+func (response GetDnsZone200JSONResponse) VisitGetDnsZoneResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UpdateDnsZoneRequestObject struct {
+	ZoneId ZoneId `json:"zone_id"`
+	Params UpdateDnsZoneParams
+	Body   *UpdateDnsZoneJSONRequestBody
+}
+
+type UpdateDnsZoneResponseObject interface {
+	VisitUpdateDnsZoneResponse(w http.ResponseWriter) error
+}
+
+type UpdateDnsZone200JSONResponse DnsZone
+
+func (response UpdateDnsZone200JSONResponse) VisitUpdateDnsZoneResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListDnsRecordsRequestObject struct {
+	ZoneId ZoneId `json:"zone_id"`
+	Params ListDnsRecordsParams
+}
+
+type ListDnsRecordsResponseObject interface {
+	VisitListDnsRecordsResponse(w http.ResponseWriter) error
+}
+
+type ListDnsRecords200JSONResponse []DnsRecord
+
+func (response ListDnsRecords200JSONResponse) VisitListDnsRecordsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateDnsRecordRequestObject struct {
+	ZoneId ZoneId `json:"zone_id"`
+	Body   *CreateDnsRecordJSONRequestBody
+}
+
+type CreateDnsRecordResponseObject interface {
+	VisitCreateDnsRecordResponse(w http.ResponseWriter) error
+}
+
+type CreateDnsRecord200JSONResponse DnsRecord
+
+func (response CreateDnsRecord200JSONResponse) VisitCreateDnsRecordResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteDnsRecordRequestObject struct {
+	ZoneId   ZoneId   `json:"zone_id"`
+	RecordId RecordId `json:"record_id"`
+	Params   DeleteDnsRecordParams
+}
+
+type DeleteDnsRecordResponseObject interface {
+	VisitDeleteDnsRecordResponse(w http.ResponseWriter) error
+}
+
+type DeleteDnsRecord200JSONResponse Empty
+
+func (response DeleteDnsRecord200JSONResponse) VisitDeleteDnsRecordResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetDnsRecordRequestObject struct {
+	ZoneId   ZoneId   `json:"zone_id"`
+	RecordId RecordId `json:"record_id"`
+}
+
+type GetDnsRecordResponseObject interface {
+	VisitGetDnsRecordResponse(w http.ResponseWriter) error
+}
+
+type GetDnsRecord200JSONResponse DnsRecord
+
+func (response GetDnsRecord200JSONResponse) VisitGetDnsRecordResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UpdateDnsRecordRequestObject struct {
+	ZoneId   ZoneId   `json:"zone_id"`
+	RecordId RecordId `json:"record_id"`
+	Params   UpdateDnsRecordParams
+	Body     *UpdateDnsRecordJSONRequestBody
+}
+
+type UpdateDnsRecordResponseObject interface {
+	VisitUpdateDnsRecordResponse(w http.ResponseWriter) error
+}
+
+type UpdateDnsRecord200JSONResponse DnsRecord
+
+func (response UpdateDnsRecord200JSONResponse) VisitUpdateDnsRecordResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response); err != nil {
@@ -9898,6 +11805,63 @@ type StrictServerInterface interface {
 	// RenderCloudInit Render user data for a new machine.
 	// (POST /api/cloud-init)
 	RenderCloudInit(ctx context.Context, request RenderCloudInitRequestObject) (RenderCloudInitResponseObject, error)
+	// ListNameserverGroups List the nameserver groups.
+	// (GET /api/dns/nameservers)
+	ListNameserverGroups(ctx context.Context, request ListNameserverGroupsRequestObject) (ListNameserverGroupsResponseObject, error)
+	// CreateNameserverGroup Create a nameserver group.
+	// (POST /api/dns/nameservers)
+	CreateNameserverGroup(ctx context.Context, request CreateNameserverGroupRequestObject) (CreateNameserverGroupResponseObject, error)
+	// DeleteNameserverGroup Delete a nameserver group.
+	// (DELETE /api/dns/nameservers/{nameserver_group_id})
+	DeleteNameserverGroup(ctx context.Context, request DeleteNameserverGroupRequestObject) (DeleteNameserverGroupResponseObject, error)
+	// GetNameserverGroup Read a nameserver group.
+	// (GET /api/dns/nameservers/{nameserver_group_id})
+	GetNameserverGroup(ctx context.Context, request GetNameserverGroupRequestObject) (GetNameserverGroupResponseObject, error)
+	// UpdateNameserverGroup Replace a nameserver group.
+	// (PUT /api/dns/nameservers/{nameserver_group_id})
+	UpdateNameserverGroup(ctx context.Context, request UpdateNameserverGroupRequestObject) (UpdateNameserverGroupResponseObject, error)
+	// ResetDnsSettings Reset the DNS settings.
+	// (DELETE /api/dns/settings)
+	ResetDnsSettings(ctx context.Context, request ResetDnsSettingsRequestObject) (ResetDnsSettingsResponseObject, error)
+	// GetDnsSettings Read the DNS settings.
+	// (GET /api/dns/settings)
+	GetDnsSettings(ctx context.Context, request GetDnsSettingsRequestObject) (GetDnsSettingsResponseObject, error)
+	// PatchDnsSettings Change some DNS settings.
+	// (PATCH /api/dns/settings)
+	PatchDnsSettings(ctx context.Context, request PatchDnsSettingsRequestObject) (PatchDnsSettingsResponseObject, error)
+	// UpdateDnsSettings Replace the DNS settings.
+	// (PUT /api/dns/settings)
+	UpdateDnsSettings(ctx context.Context, request UpdateDnsSettingsRequestObject) (UpdateDnsSettingsResponseObject, error)
+	// ListDnsZones List the DNS zones.
+	// (GET /api/dns/zones)
+	ListDnsZones(ctx context.Context, request ListDnsZonesRequestObject) (ListDnsZonesResponseObject, error)
+	// CreateDnsZone Create a DNS zone.
+	// (POST /api/dns/zones)
+	CreateDnsZone(ctx context.Context, request CreateDnsZoneRequestObject) (CreateDnsZoneResponseObject, error)
+	// DeleteDnsZone Delete a DNS zone.
+	// (DELETE /api/dns/zones/{zone_id})
+	DeleteDnsZone(ctx context.Context, request DeleteDnsZoneRequestObject) (DeleteDnsZoneResponseObject, error)
+	// GetDnsZone Read a DNS zone.
+	// (GET /api/dns/zones/{zone_id})
+	GetDnsZone(ctx context.Context, request GetDnsZoneRequestObject) (GetDnsZoneResponseObject, error)
+	// UpdateDnsZone Replace a DNS zone.
+	// (PUT /api/dns/zones/{zone_id})
+	UpdateDnsZone(ctx context.Context, request UpdateDnsZoneRequestObject) (UpdateDnsZoneResponseObject, error)
+	// ListDnsRecords List the records of a DNS zone.
+	// (GET /api/dns/zones/{zone_id}/records)
+	ListDnsRecords(ctx context.Context, request ListDnsRecordsRequestObject) (ListDnsRecordsResponseObject, error)
+	// CreateDnsRecord Create a DNS record.
+	// (POST /api/dns/zones/{zone_id}/records)
+	CreateDnsRecord(ctx context.Context, request CreateDnsRecordRequestObject) (CreateDnsRecordResponseObject, error)
+	// DeleteDnsRecord Delete a DNS record.
+	// (DELETE /api/dns/zones/{zone_id}/records/{record_id})
+	DeleteDnsRecord(ctx context.Context, request DeleteDnsRecordRequestObject) (DeleteDnsRecordResponseObject, error)
+	// GetDnsRecord Read a DNS record.
+	// (GET /api/dns/zones/{zone_id}/records/{record_id})
+	GetDnsRecord(ctx context.Context, request GetDnsRecordRequestObject) (GetDnsRecordResponseObject, error)
+	// UpdateDnsRecord Replace a DNS record.
+	// (PUT /api/dns/zones/{zone_id}/records/{record_id})
+	UpdateDnsRecord(ctx context.Context, request UpdateDnsRecordRequestObject) (UpdateDnsRecordResponseObject, error)
 	// ListAuditEvents List the audit events.
 	// (GET /api/events/audit)
 	ListAuditEvents(ctx context.Context, request ListAuditEventsRequestObject) (ListAuditEventsResponseObject, error)
@@ -10475,6 +12439,560 @@ func (sh *strictHandler) RenderCloudInit(w http.ResponseWriter, r *http.Request)
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(RenderCloudInitResponseObject); ok {
 		if err := validResponse.VisitRenderCloudInitResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ListNameserverGroups operation middleware
+func (sh *strictHandler) ListNameserverGroups(w http.ResponseWriter, r *http.Request, params ListNameserverGroupsParams) {
+	var request ListNameserverGroupsRequestObject
+
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.ListNameserverGroups(ctx, request.(ListNameserverGroupsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListNameserverGroups")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(ListNameserverGroupsResponseObject); ok {
+		if err := validResponse.VisitListNameserverGroupsResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// CreateNameserverGroup operation middleware
+func (sh *strictHandler) CreateNameserverGroup(w http.ResponseWriter, r *http.Request) {
+	var request CreateNameserverGroupRequestObject
+
+	var body CreateNameserverGroupJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.CreateNameserverGroup(ctx, request.(CreateNameserverGroupRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "CreateNameserverGroup")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(CreateNameserverGroupResponseObject); ok {
+		if err := validResponse.VisitCreateNameserverGroupResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// DeleteNameserverGroup operation middleware
+func (sh *strictHandler) DeleteNameserverGroup(w http.ResponseWriter, r *http.Request, nameserverGroupId NameserverGroupId, params DeleteNameserverGroupParams) {
+	var request DeleteNameserverGroupRequestObject
+
+	request.NameserverGroupId = nameserverGroupId
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.DeleteNameserverGroup(ctx, request.(DeleteNameserverGroupRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "DeleteNameserverGroup")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(DeleteNameserverGroupResponseObject); ok {
+		if err := validResponse.VisitDeleteNameserverGroupResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GetNameserverGroup operation middleware
+func (sh *strictHandler) GetNameserverGroup(w http.ResponseWriter, r *http.Request, nameserverGroupId NameserverGroupId) {
+	var request GetNameserverGroupRequestObject
+
+	request.NameserverGroupId = nameserverGroupId
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.GetNameserverGroup(ctx, request.(GetNameserverGroupRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetNameserverGroup")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(GetNameserverGroupResponseObject); ok {
+		if err := validResponse.VisitGetNameserverGroupResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// UpdateNameserverGroup operation middleware
+func (sh *strictHandler) UpdateNameserverGroup(w http.ResponseWriter, r *http.Request, nameserverGroupId NameserverGroupId, params UpdateNameserverGroupParams) {
+	var request UpdateNameserverGroupRequestObject
+
+	request.NameserverGroupId = nameserverGroupId
+	request.Params = params
+
+	var body UpdateNameserverGroupJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.UpdateNameserverGroup(ctx, request.(UpdateNameserverGroupRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "UpdateNameserverGroup")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(UpdateNameserverGroupResponseObject); ok {
+		if err := validResponse.VisitUpdateNameserverGroupResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ResetDnsSettings operation middleware
+func (sh *strictHandler) ResetDnsSettings(w http.ResponseWriter, r *http.Request, params ResetDnsSettingsParams) {
+	var request ResetDnsSettingsRequestObject
+
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.ResetDnsSettings(ctx, request.(ResetDnsSettingsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ResetDnsSettings")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(ResetDnsSettingsResponseObject); ok {
+		if err := validResponse.VisitResetDnsSettingsResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GetDnsSettings operation middleware
+func (sh *strictHandler) GetDnsSettings(w http.ResponseWriter, r *http.Request) {
+	var request GetDnsSettingsRequestObject
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.GetDnsSettings(ctx, request.(GetDnsSettingsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetDnsSettings")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(GetDnsSettingsResponseObject); ok {
+		if err := validResponse.VisitGetDnsSettingsResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// PatchDnsSettings operation middleware
+func (sh *strictHandler) PatchDnsSettings(w http.ResponseWriter, r *http.Request, params PatchDnsSettingsParams) {
+	var request PatchDnsSettingsRequestObject
+
+	request.Params = params
+
+	var body PatchDnsSettingsJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.PatchDnsSettings(ctx, request.(PatchDnsSettingsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "PatchDnsSettings")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(PatchDnsSettingsResponseObject); ok {
+		if err := validResponse.VisitPatchDnsSettingsResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// UpdateDnsSettings operation middleware
+func (sh *strictHandler) UpdateDnsSettings(w http.ResponseWriter, r *http.Request, params UpdateDnsSettingsParams) {
+	var request UpdateDnsSettingsRequestObject
+
+	request.Params = params
+
+	var body UpdateDnsSettingsJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.UpdateDnsSettings(ctx, request.(UpdateDnsSettingsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "UpdateDnsSettings")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(UpdateDnsSettingsResponseObject); ok {
+		if err := validResponse.VisitUpdateDnsSettingsResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ListDnsZones operation middleware
+func (sh *strictHandler) ListDnsZones(w http.ResponseWriter, r *http.Request, params ListDnsZonesParams) {
+	var request ListDnsZonesRequestObject
+
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.ListDnsZones(ctx, request.(ListDnsZonesRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListDnsZones")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(ListDnsZonesResponseObject); ok {
+		if err := validResponse.VisitListDnsZonesResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// CreateDnsZone operation middleware
+func (sh *strictHandler) CreateDnsZone(w http.ResponseWriter, r *http.Request) {
+	var request CreateDnsZoneRequestObject
+
+	var body CreateDnsZoneJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.CreateDnsZone(ctx, request.(CreateDnsZoneRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "CreateDnsZone")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(CreateDnsZoneResponseObject); ok {
+		if err := validResponse.VisitCreateDnsZoneResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// DeleteDnsZone operation middleware
+func (sh *strictHandler) DeleteDnsZone(w http.ResponseWriter, r *http.Request, zoneId ZoneId, params DeleteDnsZoneParams) {
+	var request DeleteDnsZoneRequestObject
+
+	request.ZoneId = zoneId
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.DeleteDnsZone(ctx, request.(DeleteDnsZoneRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "DeleteDnsZone")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(DeleteDnsZoneResponseObject); ok {
+		if err := validResponse.VisitDeleteDnsZoneResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GetDnsZone operation middleware
+func (sh *strictHandler) GetDnsZone(w http.ResponseWriter, r *http.Request, zoneId ZoneId) {
+	var request GetDnsZoneRequestObject
+
+	request.ZoneId = zoneId
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.GetDnsZone(ctx, request.(GetDnsZoneRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetDnsZone")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(GetDnsZoneResponseObject); ok {
+		if err := validResponse.VisitGetDnsZoneResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// UpdateDnsZone operation middleware
+func (sh *strictHandler) UpdateDnsZone(w http.ResponseWriter, r *http.Request, zoneId ZoneId, params UpdateDnsZoneParams) {
+	var request UpdateDnsZoneRequestObject
+
+	request.ZoneId = zoneId
+	request.Params = params
+
+	var body UpdateDnsZoneJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.UpdateDnsZone(ctx, request.(UpdateDnsZoneRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "UpdateDnsZone")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(UpdateDnsZoneResponseObject); ok {
+		if err := validResponse.VisitUpdateDnsZoneResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ListDnsRecords operation middleware
+func (sh *strictHandler) ListDnsRecords(w http.ResponseWriter, r *http.Request, zoneId ZoneId, params ListDnsRecordsParams) {
+	var request ListDnsRecordsRequestObject
+
+	request.ZoneId = zoneId
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.ListDnsRecords(ctx, request.(ListDnsRecordsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListDnsRecords")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(ListDnsRecordsResponseObject); ok {
+		if err := validResponse.VisitListDnsRecordsResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// CreateDnsRecord operation middleware
+func (sh *strictHandler) CreateDnsRecord(w http.ResponseWriter, r *http.Request, zoneId ZoneId) {
+	var request CreateDnsRecordRequestObject
+
+	request.ZoneId = zoneId
+
+	var body CreateDnsRecordJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.CreateDnsRecord(ctx, request.(CreateDnsRecordRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "CreateDnsRecord")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(CreateDnsRecordResponseObject); ok {
+		if err := validResponse.VisitCreateDnsRecordResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// DeleteDnsRecord operation middleware
+func (sh *strictHandler) DeleteDnsRecord(w http.ResponseWriter, r *http.Request, zoneId ZoneId, recordId RecordId, params DeleteDnsRecordParams) {
+	var request DeleteDnsRecordRequestObject
+
+	request.ZoneId = zoneId
+	request.RecordId = recordId
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.DeleteDnsRecord(ctx, request.(DeleteDnsRecordRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "DeleteDnsRecord")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(DeleteDnsRecordResponseObject); ok {
+		if err := validResponse.VisitDeleteDnsRecordResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GetDnsRecord operation middleware
+func (sh *strictHandler) GetDnsRecord(w http.ResponseWriter, r *http.Request, zoneId ZoneId, recordId RecordId) {
+	var request GetDnsRecordRequestObject
+
+	request.ZoneId = zoneId
+	request.RecordId = recordId
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.GetDnsRecord(ctx, request.(GetDnsRecordRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetDnsRecord")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(GetDnsRecordResponseObject); ok {
+		if err := validResponse.VisitGetDnsRecordResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// UpdateDnsRecord operation middleware
+func (sh *strictHandler) UpdateDnsRecord(w http.ResponseWriter, r *http.Request, zoneId ZoneId, recordId RecordId, params UpdateDnsRecordParams) {
+	var request UpdateDnsRecordRequestObject
+
+	request.ZoneId = zoneId
+	request.RecordId = recordId
+	request.Params = params
+
+	var body UpdateDnsRecordJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.UpdateDnsRecord(ctx, request.(UpdateDnsRecordRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "UpdateDnsRecord")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(UpdateDnsRecordResponseObject); ok {
+		if err := validResponse.VisitUpdateDnsRecordResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {

@@ -47,11 +47,19 @@ const (
 	PermissionAccountsUpdate        = "accounts:update"
 	PermissionAgent                 = "agent"
 	PermissionAnonymous             = "anonymous"
+	PermissionDnsCreate             = "dns:create"
+	PermissionDnsDelete             = "dns:delete"
+	PermissionDnsRead               = "dns:read"
+	PermissionDnsUpdate             = "dns:update"
 	PermissionEventsRead            = "events:read"
 	PermissionGroupsCreate          = "groups:create"
 	PermissionGroupsDelete          = "groups:delete"
 	PermissionGroupsRead            = "groups:read"
 	PermissionGroupsUpdate          = "groups:update"
+	PermissionNameserversCreate     = "nameservers:create"
+	PermissionNameserversDelete     = "nameservers:delete"
+	PermissionNameserversRead       = "nameservers:read"
+	PermissionNameserversUpdate     = "nameservers:update"
 	PermissionNetworksCreate        = "networks:create"
 	PermissionNetworksDelete        = "networks:delete"
 	PermissionNetworksRead          = "networks:read"
@@ -86,9 +94,12 @@ const (
 
 // Operations is every operation of the contract by ID.
 var Operations = map[string]Operation{
+	"CreateDnsRecord":              {ID: "CreateDnsRecord", Method: "POST", Path: "/api/dns/zones/{zone_id}/records", Permission: "dns:create", Credential: UserCredential, Writes: true, NewBody: func() any { return new(DnsRecordRequest) }},
+	"CreateDnsZone":                {ID: "CreateDnsZone", Method: "POST", Path: "/api/dns/zones", Permission: "dns:create", Credential: UserCredential, Writes: true, NewBody: func() any { return new(DnsZoneRequest) }},
 	"CreateGroup":                  {ID: "CreateGroup", Method: "POST", Path: "/api/groups", Permission: "groups:create", Credential: UserCredential, Writes: true, NewBody: func() any { return new(GroupRequest) }},
 	"CreateGroupMembership":        {ID: "CreateGroupMembership", Method: "POST", Path: "/api/groups/{group_id}/peers", Permission: "groups:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(GroupMembershipRequest) }},
 	"CreateGroupResource":          {ID: "CreateGroupResource", Method: "POST", Path: "/api/groups/{group_id}/resources", Permission: "groups:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(GroupResourceRequest) }},
+	"CreateNameserverGroup":        {ID: "CreateNameserverGroup", Method: "POST", Path: "/api/dns/nameservers", Permission: "nameservers:create", Credential: UserCredential, Writes: true, NewBody: func() any { return new(NameserverGroupRequest) }},
 	"CreateNetwork":                {ID: "CreateNetwork", Method: "POST", Path: "/api/networks", Permission: "networks:create", Credential: UserCredential, Writes: true, NewBody: func() any { return new(NetworkRequest) }},
 	"CreateNetworkResource":        {ID: "CreateNetworkResource", Method: "POST", Path: "/api/networks/{network_id}/resources", Permission: "networks:create", Credential: UserCredential, Writes: true, NewBody: func() any { return new(NetworkResourceRequest) }},
 	"CreateNetworkRouter":          {ID: "CreateNetworkRouter", Method: "POST", Path: "/api/networks/{network_id}/routers", Permission: "networks:create", Credential: UserCredential, Writes: true, NewBody: func() any { return new(NetworkRouterRequest) }},
@@ -97,9 +108,12 @@ var Operations = map[string]Operation{
 	"CreateSetupKey":               {ID: "CreateSetupKey", Method: "POST", Path: "/api/setup-keys", Permission: "setup_keys:create", Credential: UserCredential, Writes: true, NewBody: func() any { return new(SetupKeyRequest) }},
 	"CreateToken":                  {ID: "CreateToken", Method: "POST", Path: "/api/users/{user_id}/tokens", Permission: "tokens:create", Credential: UserCredential, Writes: true, NewBody: func() any { return new(TokenRequest) }},
 	"CreateUser":                   {ID: "CreateUser", Method: "POST", Path: "/api/users", Permission: "users:create", Credential: UserCredential, Writes: true, NewBody: func() any { return new(UserRequest) }},
+	"DeleteDnsRecord":              {ID: "DeleteDnsRecord", Method: "DELETE", Path: "/api/dns/zones/{zone_id}/records/{record_id}", Permission: "dns:delete", Credential: UserCredential, Writes: true},
+	"DeleteDnsZone":                {ID: "DeleteDnsZone", Method: "DELETE", Path: "/api/dns/zones/{zone_id}", Permission: "dns:delete", Credential: UserCredential, Writes: true},
 	"DeleteGroup":                  {ID: "DeleteGroup", Method: "DELETE", Path: "/api/groups/{group_id}", Permission: "groups:delete", Credential: UserCredential, Writes: true},
 	"DeleteGroupMembership":        {ID: "DeleteGroupMembership", Method: "DELETE", Path: "/api/groups/{group_id}/peers/{peer_id}", Permission: "groups:update", Credential: UserCredential, Writes: true},
 	"DeleteGroupResource":          {ID: "DeleteGroupResource", Method: "DELETE", Path: "/api/groups/{group_id}/resources/{resource_id}", Permission: "groups:update", Credential: UserCredential, Writes: true},
+	"DeleteNameserverGroup":        {ID: "DeleteNameserverGroup", Method: "DELETE", Path: "/api/dns/nameservers/{nameserver_group_id}", Permission: "nameservers:delete", Credential: UserCredential, Writes: true},
 	"DeleteNetwork":                {ID: "DeleteNetwork", Method: "DELETE", Path: "/api/networks/{network_id}", Permission: "networks:delete", Credential: UserCredential, Writes: true},
 	"DeleteNetworkResource":        {ID: "DeleteNetworkResource", Method: "DELETE", Path: "/api/networks/{network_id}/resources/{resource_id}", Permission: "networks:delete", Credential: UserCredential, Writes: true},
 	"DeleteNetworkRouter":          {ID: "DeleteNetworkRouter", Method: "DELETE", Path: "/api/networks/{network_id}/routers/{router_id}", Permission: "networks:delete", Credential: UserCredential, Writes: true},
@@ -114,11 +128,15 @@ var Operations = map[string]Operation{
 	"GetAccountSettings":           {ID: "GetAccountSettings", Method: "GET", Path: "/api/accounts/current/settings", Permission: "accounts:read", Credential: UserCredential, Writes: false},
 	"GetBlob":                      {ID: "GetBlob", Method: "GET", Path: "/agent/v1/blobs/{sha256}", Permission: "agent", Credential: AgentCredential, Writes: false},
 	"GetCurrentUser":               {ID: "GetCurrentUser", Method: "GET", Path: "/api/users/current", Permission: "self", Credential: UserCredential, Writes: false},
+	"GetDnsRecord":                 {ID: "GetDnsRecord", Method: "GET", Path: "/api/dns/zones/{zone_id}/records/{record_id}", Permission: "dns:read", Credential: UserCredential, Writes: false, Conditional: true},
+	"GetDnsSettings":               {ID: "GetDnsSettings", Method: "GET", Path: "/api/dns/settings", Permission: "dns:read", Credential: UserCredential, Writes: false, Conditional: true},
+	"GetDnsZone":                   {ID: "GetDnsZone", Method: "GET", Path: "/api/dns/zones/{zone_id}", Permission: "dns:read", Credential: UserCredential, Writes: false},
 	"GetGroup":                     {ID: "GetGroup", Method: "GET", Path: "/api/groups/{group_id}", Permission: "groups:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"GetGroupMembership":           {ID: "GetGroupMembership", Method: "GET", Path: "/api/groups/{group_id}/peers/{peer_id}", Permission: "groups:read", Credential: UserCredential, Writes: false},
 	"GetGroupResource":             {ID: "GetGroupResource", Method: "GET", Path: "/api/groups/{group_id}/resources/{resource_id}", Permission: "groups:read", Credential: UserCredential, Writes: false},
 	"GetInstance":                  {ID: "GetInstance", Method: "GET", Path: "/api/instance", Permission: "anonymous", Credential: NoCredential, Writes: false},
 	"GetInstanceVersion":           {ID: "GetInstanceVersion", Method: "GET", Path: "/api/instance/version", Permission: "self", Credential: UserCredential, Writes: false},
+	"GetNameserverGroup":           {ID: "GetNameserverGroup", Method: "GET", Path: "/api/dns/nameservers/{nameserver_group_id}", Permission: "nameservers:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"GetNetwork":                   {ID: "GetNetwork", Method: "GET", Path: "/api/networks/{network_id}", Permission: "networks:read", Credential: UserCredential, Writes: false},
 	"GetNetworkResource":           {ID: "GetNetworkResource", Method: "GET", Path: "/api/networks/{network_id}/resources/{resource_id}", Permission: "networks:read", Credential: UserCredential, Writes: false},
 	"GetNetworkRouter":             {ID: "GetNetworkRouter", Method: "GET", Path: "/api/networks/{network_id}/routers/{router_id}", Permission: "networks:read", Credential: UserCredential, Writes: false, Conditional: true},
@@ -134,10 +152,13 @@ var Operations = map[string]Operation{
 	"ListAccounts":                 {ID: "ListAccounts", Method: "GET", Path: "/api/accounts", Permission: "accounts:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"ListAllNetworkRouters":        {ID: "ListAllNetworkRouters", Method: "GET", Path: "/api/networks/routers", Permission: "networks:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"ListAuditEvents":              {ID: "ListAuditEvents", Method: "GET", Path: "/api/events/audit", Permission: "events:read", Credential: UserCredential, Writes: false, Conditional: true},
+	"ListDnsRecords":               {ID: "ListDnsRecords", Method: "GET", Path: "/api/dns/zones/{zone_id}/records", Permission: "dns:read", Credential: UserCredential, Writes: false, Conditional: true},
+	"ListDnsZones":                 {ID: "ListDnsZones", Method: "GET", Path: "/api/dns/zones", Permission: "dns:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"ListGroupMemberships":         {ID: "ListGroupMemberships", Method: "GET", Path: "/api/groups/{group_id}/peers", Permission: "groups:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"ListGroupReferrers":           {ID: "ListGroupReferrers", Method: "GET", Path: "/api/groups/{group_id}/referrers", Permission: "groups:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"ListGroupResources":           {ID: "ListGroupResources", Method: "GET", Path: "/api/groups/{group_id}/resources", Permission: "groups:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"ListGroups":                   {ID: "ListGroups", Method: "GET", Path: "/api/groups", Permission: "groups:read", Credential: UserCredential, Writes: false, Conditional: true},
+	"ListNameserverGroups":         {ID: "ListNameserverGroups", Method: "GET", Path: "/api/dns/nameservers", Permission: "nameservers:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"ListNetworkReferrers":         {ID: "ListNetworkReferrers", Method: "GET", Path: "/api/networks/{network_id}/referrers", Permission: "networks:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"ListNetworkResources":         {ID: "ListNetworkResources", Method: "GET", Path: "/api/networks/{network_id}/resources", Permission: "networks:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"ListNetworkRouters":           {ID: "ListNetworkRouters", Method: "GET", Path: "/api/networks/{network_id}/routers", Permission: "networks:read", Credential: UserCredential, Writes: false, Conditional: true},
@@ -152,9 +173,11 @@ var Operations = map[string]Operation{
 	"ListTokens":                   {ID: "ListTokens", Method: "GET", Path: "/api/users/{user_id}/tokens", Permission: "tokens:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"ListUsers":                    {ID: "ListUsers", Method: "GET", Path: "/api/users", Permission: "users:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"LockTerraformState":           {ID: "LockTerraformState", Method: "POST", Path: "/api/terraform/states/{state_name}/lock", Permission: "terraform_states:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(TerraformLock) }},
+	"PatchDnsSettings":             {ID: "PatchDnsSettings", Method: "PATCH", Path: "/api/dns/settings", Permission: "dns:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(DnsSettingsPatch) }},
 	"PutTerraformState":            {ID: "PutTerraformState", Method: "POST", Path: "/api/terraform/states/{state_name}", Permission: "terraform_states:update", Credential: UserCredential, Writes: true, PlainBody: true},
 	"RenderCloudInit":              {ID: "RenderCloudInit", Method: "POST", Path: "/api/cloud-init", Permission: "self", Credential: UserCredential, Writes: true, NewBody: func() any { return new(CloudInitRequest) }},
 	"ReportAgent":                  {ID: "ReportAgent", Method: "POST", Path: "/agent/v1/status", Permission: "agent", Credential: AgentCredential, Writes: true, NewBody: func() any { return new(StatusReport) }},
+	"ResetDnsSettings":             {ID: "ResetDnsSettings", Method: "DELETE", Path: "/api/dns/settings", Permission: "dns:update", Credential: UserCredential, Writes: true},
 	"RestoreTerraformStateVersion": {ID: "RestoreTerraformStateVersion", Method: "POST", Path: "/api/terraform/states/{state_name}/versions/{state_version}/restore", Permission: "terraform_states:update", Credential: UserCredential, Writes: true},
 	"RevokeSetupKey":               {ID: "RevokeSetupKey", Method: "POST", Path: "/api/setup-keys/{setup_key_id}/revoke", Permission: "setup_keys:update", Credential: UserCredential, Writes: true},
 	"SetupInstance":                {ID: "SetupInstance", Method: "POST", Path: "/api/setup", Permission: "anonymous", Credential: NoCredential, Writes: true, NewBody: func() any { return new(SetupRequest) }},
@@ -163,7 +186,11 @@ var Operations = map[string]Operation{
 	"UnlockTerraformState":         {ID: "UnlockTerraformState", Method: "DELETE", Path: "/api/terraform/states/{state_name}/lock", Permission: "terraform_states:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(TerraformUnlock) }, BodyOptional: true},
 	"UpdateAccount":                {ID: "UpdateAccount", Method: "PUT", Path: "/api/accounts/{account_id}", Permission: "accounts:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(AccountRequest) }},
 	"UpdateAccountSettings":        {ID: "UpdateAccountSettings", Method: "PATCH", Path: "/api/accounts/current/settings", Permission: "accounts:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(AccountSettingsRequest) }},
+	"UpdateDnsRecord":              {ID: "UpdateDnsRecord", Method: "PUT", Path: "/api/dns/zones/{zone_id}/records/{record_id}", Permission: "dns:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(DnsRecordRequest) }},
+	"UpdateDnsSettings":            {ID: "UpdateDnsSettings", Method: "PUT", Path: "/api/dns/settings", Permission: "dns:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(DnsSettingsRequest) }},
+	"UpdateDnsZone":                {ID: "UpdateDnsZone", Method: "PUT", Path: "/api/dns/zones/{zone_id}", Permission: "dns:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(DnsZoneRequest) }},
 	"UpdateGroup":                  {ID: "UpdateGroup", Method: "PUT", Path: "/api/groups/{group_id}", Permission: "groups:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(GroupRequest) }},
+	"UpdateNameserverGroup":        {ID: "UpdateNameserverGroup", Method: "PUT", Path: "/api/dns/nameservers/{nameserver_group_id}", Permission: "nameservers:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(NameserverGroupRequest) }},
 	"UpdateNetwork":                {ID: "UpdateNetwork", Method: "PUT", Path: "/api/networks/{network_id}", Permission: "networks:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(NetworkRequest) }},
 	"UpdateNetworkResource":        {ID: "UpdateNetworkResource", Method: "PUT", Path: "/api/networks/{network_id}/resources/{resource_id}", Permission: "networks:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(NetworkResourceRequest) }},
 	"UpdateNetworkRouter":          {ID: "UpdateNetworkRouter", Method: "PUT", Path: "/api/networks/{network_id}/routers/{router_id}", Permission: "networks:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(NetworkRouterRequest) }},
@@ -180,7 +207,7 @@ var Operations = map[string]Operation{
 var RolePermissions = map[string][]string{
 	"admin":         {"*:*"},
 	"auditor":       {"*:read", "tokens:*"},
-	"network_admin": {"accounts:read", "events:read", "groups:*", "networks:*", "peers:*", "policies:*", "routes:*", "setup_keys:*", "tokens:*", "users:read"},
+	"network_admin": {"accounts:read", "dns:*", "events:read", "groups:*", "nameservers:*", "networks:*", "peers:*", "policies:*", "routes:*", "setup_keys:*", "tokens:*", "users:read"},
 	"owner":         {"*:*"},
 	"user":          {"peers:read", "tokens:*", "users:read"},
 }
@@ -196,6 +223,15 @@ func (x Account) Revision() int64 { return x.Version }
 func (x AccountSettings) Revision() int64 { return x.Version }
 
 // Revision counts the changes of the declared fields.
+func (x DnsRecord) Revision() int64 { return x.Version }
+
+// Revision counts the changes of the declared fields.
+func (x DnsSettings) Revision() int64 { return x.Version }
+
+// Revision counts the changes of the declared fields.
+func (x DnsZone) Revision() int64 { return x.Version }
+
+// Revision counts the changes of the declared fields.
 func (x Group) Revision() int64 { return x.Version }
 
 // Revision counts the changes of the declared fields.
@@ -203,6 +239,9 @@ func (x GroupMembership) Revision() int64 { return x.Version }
 
 // Revision counts the changes of the declared fields.
 func (x GroupResource) Revision() int64 { return x.Version }
+
+// Revision counts the changes of the declared fields.
+func (x NameserverGroup) Revision() int64 { return x.Version }
 
 // Revision counts the changes of the declared fields.
 func (x Network) Revision() int64 { return x.Version }

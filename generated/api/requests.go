@@ -8,12 +8,18 @@ var bodyShapes = map[string]bodyShape{
 	"AccountRequest":             {required: []string{"settings"}, closed: true},
 	"AccountSettingsRequest":     {closed: true},
 	"CloudInitRequest":           {nullable: []string{"agent_sha256", "agent_url", "hostname", "setup_key", "setup_key_file"}, closed: true},
+	"DnsRecordRequest":           {required: []string{"content", "name", "type"}, closed: true},
+	"DnsSettingsPatch":           {closed: true},
+	"DnsSettingsRequest":         {required: []string{"disabled_management_groups"}, closed: true},
+	"DnsZoneRequest":             {required: []string{"distribution_groups", "domain", "name"}, closed: true},
 	"EnrollRequest":              {required: []string{"facts", "machine_key", "proof", "setup_key", "wireguard_key"}, closed: true},
 	"GroupMembershipRequest":     {required: []string{"peer_id"}, closed: true},
 	"GroupRequest":               {required: []string{"name"}, nullable: []string{"peers", "resources"}, closed: true},
 	"GroupResourceRequest":       {required: []string{"resource_id"}, closed: true},
 	"MachineFacts":               {required: []string{"agent_version", "arch", "hostname", "kernel_version", "os"}, closed: true},
 	"MapPosition":                {required: []string{"digest", "epoch", "serial"}, closed: true},
+	"NameserverGroupRequest":     {required: []string{"groups", "name", "nameservers"}, closed: true},
+	"NameserverRequest":          {required: []string{"ip"}, closed: true},
 	"NestedSettingsExtraRequest": {closed: true},
 	"NestedSettingsRequest":      {closed: true},
 	"NetworkRequest":             {required: []string{"name"}, closed: true},
@@ -198,6 +204,142 @@ func (r *CloudInitRequest) ApplyDefaults() {
 	}
 	if v, err := r.SetupKeyFile.Get(); err == nil && v == "" {
 		r.SetupKeyFile.SetNull()
+	}
+}
+
+// Validate compares every value with its rule in the contract and reports all
+// faults at once; nil means that there are none.
+func (r DnsRecordRequest) Validate() []FieldError {
+	var f faults
+	r.validate("", &f)
+	return f.list
+}
+
+func (r DnsRecordRequest) validate(at string, f *faults) {
+	{
+		v := r.Content
+		f.length(at+"content", string(v), 1, 253)
+	}
+	{
+		v := r.Name
+		f.length(at+"name", string(v), 1, 253)
+		f.format(at+"name", string(v), "wildcard-dns-name")
+	}
+	if r.Ttl != nil {
+		v := *r.Ttl
+		f.atLeast(at+"ttl", float64(v), 60)
+		f.atMost(at+"ttl", float64(v), 86400)
+	}
+	{
+		v := r.Type
+		f.oneOf(at+"type", string(v), "A", "AAAA", "CNAME")
+	}
+}
+
+// ApplyDefaults puts the default of the contract wherever a member is absent
+// or null, and null where an empty value means that a member is not used. It
+// comes before Validate.
+func (r *DnsRecordRequest) ApplyDefaults() {
+	if r.Ttl == nil {
+		v := int(300)
+		r.Ttl = &v
+	}
+}
+
+// Validate compares every value with its rule in the contract and reports all
+// faults at once; nil means that there are none.
+func (r DnsSettingsPatch) Validate() []FieldError {
+	var f faults
+	r.validate("", &f)
+	return f.list
+}
+
+func (r DnsSettingsPatch) validate(at string, f *faults) {
+	if r.DisabledManagementGroups != nil {
+		v := *r.DisabledManagementGroups
+		f.items(at+"disabled_management_groups", len(v), 0, 256)
+		unique(f, at+"disabled_management_groups", v)
+		for i0, v := range v {
+			at := element(at+"disabled_management_groups", i0)
+			f.length(at, string(v), 1, 255)
+		}
+	}
+}
+
+// ApplyDefaults puts the default of the contract wherever a member is absent
+// or null, and null where an empty value means that a member is not used. It
+// comes before Validate.
+func (r *DnsSettingsPatch) ApplyDefaults() {
+}
+
+// Validate compares every value with its rule in the contract and reports all
+// faults at once; nil means that there are none.
+func (r DnsSettingsRequest) Validate() []FieldError {
+	var f faults
+	r.validate("", &f)
+	return f.list
+}
+
+func (r DnsSettingsRequest) validate(at string, f *faults) {
+	{
+		v := r.DisabledManagementGroups
+		f.present(at+"disabled_management_groups", v != nil)
+		f.items(at+"disabled_management_groups", len(v), 0, 256)
+		unique(f, at+"disabled_management_groups", v)
+		for i0, v := range v {
+			at := element(at+"disabled_management_groups", i0)
+			f.length(at, string(v), 1, 255)
+		}
+	}
+}
+
+// ApplyDefaults puts the default of the contract wherever a member is absent
+// or null, and null where an empty value means that a member is not used. It
+// comes before Validate.
+func (r *DnsSettingsRequest) ApplyDefaults() {
+}
+
+// Validate compares every value with its rule in the contract and reports all
+// faults at once; nil means that there are none.
+func (r DnsZoneRequest) Validate() []FieldError {
+	var f faults
+	r.validate("", &f)
+	return f.list
+}
+
+func (r DnsZoneRequest) validate(at string, f *faults) {
+	{
+		v := r.DistributionGroups
+		f.present(at+"distribution_groups", v != nil)
+		f.items(at+"distribution_groups", len(v), 1, 256)
+		unique(f, at+"distribution_groups", v)
+		for i0, v := range v {
+			at := element(at+"distribution_groups", i0)
+			f.length(at, string(v), 1, 255)
+		}
+	}
+	{
+		v := r.Domain
+		f.length(at+"domain", string(v), 1, 253)
+		f.format(at+"domain", string(v), "dns-name")
+	}
+	{
+		v := r.Name
+		f.length(at+"name", string(v), 1, 255)
+	}
+}
+
+// ApplyDefaults puts the default of the contract wherever a member is absent
+// or null, and null where an empty value means that a member is not used. It
+// comes before Validate.
+func (r *DnsZoneRequest) ApplyDefaults() {
+	if r.EnableSearchDomain == nil {
+		v := bool(false)
+		r.EnableSearchDomain = &v
+	}
+	if r.Enabled == nil {
+		v := bool(true)
+		r.Enabled = &v
 	}
 }
 
@@ -396,6 +538,122 @@ func (r MapPosition) validate(at string, f *faults) {
 // or null, and null where an empty value means that a member is not used. It
 // comes before Validate.
 func (r *MapPosition) ApplyDefaults() {
+}
+
+// Validate compares every value with its rule in the contract and reports all
+// faults at once; nil means that there are none.
+func (r NameserverGroupRequest) Validate() []FieldError {
+	var f faults
+	r.validate("", &f)
+	return f.list
+}
+
+func (r NameserverGroupRequest) validate(at string, f *faults) {
+	if r.Description != nil {
+		v := *r.Description
+		f.length(at+"description", string(v), 0, 1024)
+	}
+	if r.Domains != nil {
+		v := *r.Domains
+		f.items(at+"domains", len(v), 0, 256)
+		unique(f, at+"domains", v)
+		for i0, v := range v {
+			at := element(at+"domains", i0)
+			f.length(at, string(v), 1, 253)
+			f.format(at, string(v), "dns-name")
+		}
+	}
+	{
+		v := r.Groups
+		f.present(at+"groups", v != nil)
+		f.items(at+"groups", len(v), 1, 256)
+		unique(f, at+"groups", v)
+		for i0, v := range v {
+			at := element(at+"groups", i0)
+			f.length(at, string(v), 1, 255)
+		}
+	}
+	{
+		v := r.Name
+		f.length(at+"name", string(v), 1, 40)
+	}
+	{
+		v := r.Nameservers
+		f.present(at+"nameservers", v != nil)
+		f.items(at+"nameservers", len(v), 1, 3)
+		for i0, v := range v {
+			at := element(at+"nameservers", i0)
+			v.validate(at+".", f)
+		}
+	}
+}
+
+// ApplyDefaults puts the default of the contract wherever a member is absent
+// or null, and null where an empty value means that a member is not used. It
+// comes before Validate.
+func (r *NameserverGroupRequest) ApplyDefaults() {
+	if r.Description == nil {
+		v := string("")
+		r.Description = &v
+	}
+	if r.Domains == nil {
+		v := []string{}
+		r.Domains = &v
+	}
+	if r.Enabled == nil {
+		v := bool(true)
+		r.Enabled = &v
+	}
+	for i := range r.Nameservers {
+		r.Nameservers[i].ApplyDefaults()
+	}
+	if r.Primary == nil {
+		v := bool(false)
+		r.Primary = &v
+	}
+	if r.SearchDomainsEnabled == nil {
+		v := bool(false)
+		r.SearchDomainsEnabled = &v
+	}
+}
+
+// Validate compares every value with its rule in the contract and reports all
+// faults at once; nil means that there are none.
+func (r NameserverRequest) Validate() []FieldError {
+	var f faults
+	r.validate("", &f)
+	return f.list
+}
+
+func (r NameserverRequest) validate(at string, f *faults) {
+	{
+		v := r.Ip
+		f.length(at+"ip", string(v), 0, 45)
+		f.format(at+"ip", string(v), "ip")
+	}
+	if r.NsType != nil {
+		v := *r.NsType
+		f.oneOf(at+"ns_type", string(v), "udp")
+	}
+	if r.Port != nil {
+		v := *r.Port
+		f.atLeast(at+"port", float64(v), 1)
+		f.atMost(at+"port", float64(v), 65535)
+	}
+}
+
+// ApplyDefaults puts the default of the contract wherever a member is absent
+// or null, and null where an empty value means that a member is not used. It
+// comes before Validate.
+func (r *NameserverRequest) ApplyDefaults() {
+	if r.NsType == nil {
+		v := NameserverRequestNsType("udp")
+		r.NsType = &v
+	}
+	if r.Port == nil {
+		v := int(53)
+		r.Port = &v
+	}
 }
 
 // Validate compares every value with its rule in the contract and reports all
@@ -1415,6 +1673,22 @@ func (r *UserUpdate) ApplyDefaults() {
 
 // Validate compares the query parameters with their rules in the contract;
 // nil means that all obey.
+func (r DeleteDnsRecordParams) Validate() []FieldError {
+	const at = ""
+	f := &faults{}
+	return f.list
+}
+
+// Validate compares the query parameters with their rules in the contract;
+// nil means that all obey.
+func (r DeleteDnsZoneParams) Validate() []FieldError {
+	const at = ""
+	f := &faults{}
+	return f.list
+}
+
+// Validate compares the query parameters with their rules in the contract;
+// nil means that all obey.
 func (r DeleteGroupParams) Validate() []FieldError {
 	const at = ""
 	f := &faults{}
@@ -1432,6 +1706,14 @@ func (r DeleteGroupMembershipParams) Validate() []FieldError {
 // Validate compares the query parameters with their rules in the contract;
 // nil means that all obey.
 func (r DeleteGroupResourceParams) Validate() []FieldError {
+	const at = ""
+	f := &faults{}
+	return f.list
+}
+
+// Validate compares the query parameters with their rules in the contract;
+// nil means that all obey.
+func (r DeleteNameserverGroupParams) Validate() []FieldError {
 	const at = ""
 	f := &faults{}
 	return f.list
@@ -1566,6 +1848,70 @@ func (r ListAuditEventsParams) Validate() []FieldError {
 
 // Validate compares the query parameters with their rules in the contract;
 // nil means that all obey.
+func (r ListDnsRecordsParams) Validate() []FieldError {
+	const at = ""
+	f := &faults{}
+	if r.Name != nil {
+		v := *r.Name
+		f.length(at+"name", string(v), 0, 255)
+	}
+	if r.Ids != nil {
+		v := *r.Ids
+		f.items(at+"ids", len(v), 0, 200)
+		unique(f, at+"ids", v)
+		for i0, v := range v {
+			at := element(at+"ids", i0)
+			f.length(at, string(v), 0, 64)
+		}
+	}
+	if r.Limit != nil {
+		v := *r.Limit
+		f.atLeast(at+"limit", float64(v), 1)
+		f.atMost(at+"limit", float64(v), 1000)
+	}
+	if r.Cursor != nil {
+		v := *r.Cursor
+		f.length(at+"cursor", string(v), 0, 512)
+	}
+	return f.list
+}
+
+// Validate compares the query parameters with their rules in the contract;
+// nil means that all obey.
+func (r ListDnsZonesParams) Validate() []FieldError {
+	const at = ""
+	f := &faults{}
+	if r.Name != nil {
+		v := *r.Name
+		f.length(at+"name", string(v), 0, 255)
+	}
+	if r.Domain != nil {
+		v := *r.Domain
+		f.length(at+"domain", string(v), 0, 253)
+	}
+	if r.Ids != nil {
+		v := *r.Ids
+		f.items(at+"ids", len(v), 0, 200)
+		unique(f, at+"ids", v)
+		for i0, v := range v {
+			at := element(at+"ids", i0)
+			f.length(at, string(v), 0, 64)
+		}
+	}
+	if r.Limit != nil {
+		v := *r.Limit
+		f.atLeast(at+"limit", float64(v), 1)
+		f.atMost(at+"limit", float64(v), 1000)
+	}
+	if r.Cursor != nil {
+		v := *r.Cursor
+		f.length(at+"cursor", string(v), 0, 512)
+	}
+	return f.list
+}
+
+// Validate compares the query parameters with their rules in the contract;
+// nil means that all obey.
 func (r ListGroupMembershipsParams) Validate() []FieldError {
 	const at = ""
 	f := &faults{}
@@ -1601,6 +1947,36 @@ func (r ListGroupResourcesParams) Validate() []FieldError {
 // Validate compares the query parameters with their rules in the contract;
 // nil means that all obey.
 func (r ListGroupsParams) Validate() []FieldError {
+	const at = ""
+	f := &faults{}
+	if r.Name != nil {
+		v := *r.Name
+		f.length(at+"name", string(v), 0, 255)
+	}
+	if r.Ids != nil {
+		v := *r.Ids
+		f.items(at+"ids", len(v), 0, 200)
+		unique(f, at+"ids", v)
+		for i0, v := range v {
+			at := element(at+"ids", i0)
+			f.length(at, string(v), 0, 64)
+		}
+	}
+	if r.Limit != nil {
+		v := *r.Limit
+		f.atLeast(at+"limit", float64(v), 1)
+		f.atMost(at+"limit", float64(v), 1000)
+	}
+	if r.Cursor != nil {
+		v := *r.Cursor
+		f.length(at+"cursor", string(v), 0, 512)
+	}
+	return f.list
+}
+
+// Validate compares the query parameters with their rules in the contract;
+// nil means that all obey.
+func (r ListNameserverGroupsParams) Validate() []FieldError {
 	const at = ""
 	f := &faults{}
 	if r.Name != nil {
@@ -1912,6 +2288,14 @@ func (r ListUsersParams) Validate() []FieldError {
 
 // Validate compares the query parameters with their rules in the contract;
 // nil means that all obey.
+func (r PatchDnsSettingsParams) Validate() []FieldError {
+	const at = ""
+	f := &faults{}
+	return f.list
+}
+
+// Validate compares the query parameters with their rules in the contract;
+// nil means that all obey.
 func (r PutTerraformStateParams) Validate() []FieldError {
 	const at = ""
 	f := &faults{}
@@ -1919,6 +2303,14 @@ func (r PutTerraformStateParams) Validate() []FieldError {
 		v := *r.ID
 		f.length(at+"ID", string(v), 0, 128)
 	}
+	return f.list
+}
+
+// Validate compares the query parameters with their rules in the contract;
+// nil means that all obey.
+func (r ResetDnsSettingsParams) Validate() []FieldError {
+	const at = ""
+	f := &faults{}
 	return f.list
 }
 
@@ -1998,7 +2390,39 @@ func (r UpdateAccountSettingsParams) Validate() []FieldError {
 
 // Validate compares the query parameters with their rules in the contract;
 // nil means that all obey.
+func (r UpdateDnsRecordParams) Validate() []FieldError {
+	const at = ""
+	f := &faults{}
+	return f.list
+}
+
+// Validate compares the query parameters with their rules in the contract;
+// nil means that all obey.
+func (r UpdateDnsSettingsParams) Validate() []FieldError {
+	const at = ""
+	f := &faults{}
+	return f.list
+}
+
+// Validate compares the query parameters with their rules in the contract;
+// nil means that all obey.
+func (r UpdateDnsZoneParams) Validate() []FieldError {
+	const at = ""
+	f := &faults{}
+	return f.list
+}
+
+// Validate compares the query parameters with their rules in the contract;
+// nil means that all obey.
 func (r UpdateGroupParams) Validate() []FieldError {
+	const at = ""
+	f := &faults{}
+	return f.list
+}
+
+// Validate compares the query parameters with their rules in the contract;
+// nil means that all obey.
+func (r UpdateNameserverGroupParams) Validate() []FieldError {
 	const at = ""
 	f := &faults{}
 	return f.list

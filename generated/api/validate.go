@@ -150,6 +150,15 @@ func filledList[T any](n nullable.Nullable[[]T]) bool {
 	return err == nil && len(v) > 0
 }
 
+// Names in the DNS may have labels with an underscore (RFC 8552), and their last label is no number, so that none of
+// them reads as an address.
+var (
+	name     = regexp.MustCompile(`^([a-z0-9_]([-a-z0-9_]{0,61}[a-z0-9_])?\.)*[a-z0-9_]([-a-z0-9_]{0,61}[a-z0-9_])?$`)
+	noNumber = regexp.MustCompile(`(^|\.)[^.]*[^.0-9][^.]*$`)
+)
+
+func isName(v string) bool { return len(v) <= 253 && name.MatchString(v) && noNumber.MatchString(v) }
+
 var hostname = regexp.MustCompile(`^([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\.)*[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`)
 
 // format checks that v is written in the one accepted spelling of its format
@@ -161,10 +170,11 @@ func (f *faults) format(at, v, format string) {
 }
 
 // WrongSpelling says what is wrong with v as a value of a format (ipv4, ipv6,
-// ip, cidr, hostname, domain, destination, uri, email). It returns "" when nothing
-// is, and for formats that it does not know. RFC 4291 and RFC 5952 give the
-// spelling of addresses. A domain is a host name that may begin with "*.", and a
-// destination is an address, a range or a domain.
+// ip, cidr, hostname, domain, destination, dns-name, wildcard-dns-name, uri,
+// email). It returns "" when nothing is, and for formats that it does not know.
+// RFC 4291 and RFC 5952 give the spelling of addresses. A domain is a host name
+// that may begin with "*.", a destination is an address, a range or a domain, and
+// a DNS name is what may stand in a zone.
 func WrongSpelling(format, v string) string {
 	switch format {
 	case "ipv4", "ipv6", "ip":
@@ -183,6 +193,8 @@ func WrongSpelling(format, v string) string {
 		return wrongDomain(v, "a domain such as example.org or *.example.org")
 	case "destination":
 		return wrongDestination(v)
+	case "dns-name", "wildcard-dns-name":
+		return wrongName(v, format == "wildcard-dns-name")
 	case "uri":
 		u, err := url.Parse(v)
 		if err != nil || u.Scheme == "" || u.Host == "" {
@@ -195,6 +207,22 @@ func WrongSpelling(format, v string) string {
 		}
 	}
 	return ""
+}
+
+// wrongName checks a name in the DNS, with a wildcard in front where that is allowed.
+func wrongName(v string, wildcard bool) string {
+	star, what := "", "a domain name"
+	if wildcard {
+		star, what = "*.", "a domain name, with *. in front for all names below it"
+	}
+	right := strings.ToLower(strings.TrimSuffix(v, "."))
+	switch {
+	case isName(strings.TrimPrefix(v, star)):
+		return ""
+	case isName(strings.TrimPrefix(right, star)):
+		return fmt.Sprintf("must be written as %s", right)
+	}
+	return fmt.Sprintf("must be %s, not %q", what, v)
 }
 
 func wrongRange(v string) string {

@@ -87,6 +87,31 @@ func IsUnavailable(err error) bool { return isKind(err, api.ProblemUnavailable) 
 // IsUnsupportedMediaType reports that the server answered: The body is not application/json.
 func IsUnsupportedMediaType(err error) bool { return isKind(err, api.ProblemUnsupportedMediaType) }
 
+// CreateDnsRecord creates a record in a DNS zone. A record with the same name, type and content is
+// a conflict. A CNAME stands alone at its name (RFC 1034, section 3.6.2).
+func (c *Client) CreateDnsRecord(ctx context.Context, zoneID string, body api.DnsRecordRequest, opts ...CallOption) (*api.DnsRecord, error) {
+	call := newCall("POST", "/api/dns/zones/"+url.PathEscape(zoneID)+"/records", opts)
+	call.body = body
+	call.idempotent = true
+	var out api.DnsRecord
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
+// CreateDnsZone creates a DNS zone without records. A domain that another zone has is a conflict.
+func (c *Client) CreateDnsZone(ctx context.Context, body api.DnsZoneRequest, opts ...CallOption) (*api.DnsZone, error) {
+	call := newCall("POST", "/api/dns/zones", opts)
+	call.body = body
+	call.idempotent = true
+	var out api.DnsZone
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
 // CreateGroup creates a group, with its members if they are given.
 func (c *Client) CreateGroup(ctx context.Context, body api.GroupRequest, opts ...CallOption) (*api.Group, error) {
 	call := newCall("POST", "/api/groups", opts)
@@ -119,6 +144,19 @@ func (c *Client) CreateGroupResource(ctx context.Context, groupID string, body a
 	call.body = body
 	call.idempotent = true
 	var out api.GroupResource
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
+// CreateNameserverGroup creates a nameserver group. It answers either for all names (`primary`) or
+// for those below `domains`.
+func (c *Client) CreateNameserverGroup(ctx context.Context, body api.NameserverGroupRequest, opts ...CallOption) (*api.NameserverGroup, error) {
+	call := newCall("POST", "/api/dns/nameservers", opts)
+	call.body = body
+	call.idempotent = true
+	var out api.NameserverGroup
 	if err := c.do(ctx, call, &out); err != nil {
 		return nil, err
 	}
@@ -225,6 +263,18 @@ func (c *Client) CreateUser(ctx context.Context, body api.UserRequest, opts ...C
 	return &out, nil
 }
 
+// DeleteDnsRecord deletes a record of a DNS zone.
+func (c *Client) DeleteDnsRecord(ctx context.Context, zoneID string, recordID string, opts ...CallOption) error {
+	call := newCall("DELETE", "/api/dns/zones/"+url.PathEscape(zoneID)+"/records/"+url.PathEscape(recordID), opts)
+	return c.do(ctx, call, nil)
+}
+
+// DeleteDnsZone deletes a DNS zone with all of its records.
+func (c *Client) DeleteDnsZone(ctx context.Context, zoneID string, opts ...CallOption) error {
+	call := newCall("DELETE", "/api/dns/zones/"+url.PathEscape(zoneID), opts)
+	return c.do(ctx, call, nil)
+}
+
 // DeleteGroup deletes a group. A group that a policy, a setup key, a user, a network resource, a
 // router or a route names is in use, and the answer is 400 with the referrers.
 func (c *Client) DeleteGroup(ctx context.Context, groupID string, opts ...CallOption) error {
@@ -241,6 +291,12 @@ func (c *Client) DeleteGroupMembership(ctx context.Context, groupID string, peer
 // DeleteGroupResource removes one network resource from a group and touches no other.
 func (c *Client) DeleteGroupResource(ctx context.Context, groupID string, resourceID string, opts ...CallOption) error {
 	call := newCall("DELETE", "/api/groups/"+url.PathEscape(groupID)+"/resources/"+url.PathEscape(resourceID), opts)
+	return c.do(ctx, call, nil)
+}
+
+// DeleteNameserverGroup deletes a nameserver group; machines stop to ask its servers.
+func (c *Client) DeleteNameserverGroup(ctx context.Context, nameserverGroupID string, opts ...CallOption) error {
+	call := newCall("DELETE", "/api/dns/nameservers/"+url.PathEscape(nameserverGroupID), opts)
 	return c.do(ctx, call, nil)
 }
 
@@ -357,6 +413,36 @@ func (c *Client) GetCurrentUser(ctx context.Context, opts ...CallOption) (*api.C
 	return &out, nil
 }
 
+// GetDnsRecord reads one record of a DNS zone.
+func (c *Client) GetDnsRecord(ctx context.Context, zoneID string, recordID string, opts ...CallOption) (*api.DnsRecord, error) {
+	call := newCall("GET", "/api/dns/zones/"+url.PathEscape(zoneID)+"/records/"+url.PathEscape(recordID), opts)
+	var out api.DnsRecord
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
+// GetDnsSettings reads the DNS settings of the account.
+func (c *Client) GetDnsSettings(ctx context.Context, opts ...CallOption) (*api.DnsSettings, error) {
+	call := newCall("GET", "/api/dns/settings", opts)
+	var out api.DnsSettings
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
+// GetDnsZone reads one DNS zone with its records.
+func (c *Client) GetDnsZone(ctx context.Context, zoneID string, opts ...CallOption) (*api.DnsZone, error) {
+	call := newCall("GET", "/api/dns/zones/"+url.PathEscape(zoneID), opts)
+	var out api.DnsZone
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
 // GetGroup reads one group with its members.
 func (c *Client) GetGroup(ctx context.Context, groupID string, opts ...CallOption) (*api.Group, error) {
 	call := newCall("GET", "/api/groups/"+url.PathEscape(groupID), opts)
@@ -402,6 +488,16 @@ func (c *Client) GetInstance(ctx context.Context, opts ...CallOption) (*api.Inst
 func (c *Client) GetInstanceVersion(ctx context.Context, opts ...CallOption) (*api.InstanceVersion, error) {
 	call := newCall("GET", "/api/instance/version", opts)
 	var out api.InstanceVersion
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
+// GetNameserverGroup reads one nameserver group.
+func (c *Client) GetNameserverGroup(ctx context.Context, nameserverGroupID string, opts ...CallOption) (*api.NameserverGroup, error) {
+	call := newCall("GET", "/api/dns/nameservers/"+url.PathEscape(nameserverGroupID), opts)
+	var out api.NameserverGroup
 	if err := c.do(ctx, call, &out); err != nil {
 		return nil, err
 	}
@@ -646,6 +742,95 @@ func (c *Client) AuditEvents(ctx context.Context, o ListAuditEventsOptions, opts
 	return pages[api.AuditEvent](ctx, c, call)
 }
 
+// ListDnsRecordsOptions are the query parameters of ListDnsRecords; zero fields are not sent.
+type ListDnsRecordsOptions struct {
+	// Only the objects with exactly this name.
+	Name string
+	// Only the objects with these ids, separated by commas, at most 200.
+	Ids []string
+	// The size of a page, 1 to 1000. Without it the answer is the whole list.
+	Limit int64
+}
+
+func (o ListDnsRecordsOptions) query(q url.Values) {
+	if o.Name != "" {
+		q.Set("name", o.Name)
+	}
+	if len(o.Ids) > 0 {
+		q.Set("ids", strings.Join(o.Ids, ","))
+	}
+	if o.Limit != 0 {
+		q.Set("limit", fmt.Sprint(o.Limit))
+	}
+}
+
+// ListDnsRecords lists the records of a DNS zone in the order of their creation. Several records
+// may have one name.
+func (c *Client) ListDnsRecords(ctx context.Context, zoneID string, o ListDnsRecordsOptions, opts ...CallOption) ([]api.DnsRecord, error) {
+	call := newCall("GET", "/api/dns/zones/"+url.PathEscape(zoneID)+"/records", opts)
+	o.query(call.query)
+	var out []api.DnsRecord
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// DnsRecords iterates over what ListDnsRecords lists, fetching page after page. An
+// error ends the iteration.
+func (c *Client) DnsRecords(ctx context.Context, zoneID string, o ListDnsRecordsOptions, opts ...CallOption) iter.Seq2[api.DnsRecord, error] {
+	call := newCall("GET", "/api/dns/zones/"+url.PathEscape(zoneID)+"/records", opts)
+	o.query(call.query)
+	return pages[api.DnsRecord](ctx, c, call)
+}
+
+// ListDnsZonesOptions are the query parameters of ListDnsZones; zero fields are not sent.
+type ListDnsZonesOptions struct {
+	// Only the objects with exactly this name.
+	Name string
+	// Only the zone of this domain.
+	Domain string
+	// Only the objects with these ids, separated by commas, at most 200.
+	Ids []string
+	// The size of a page, 1 to 1000. Without it the answer is the whole list.
+	Limit int64
+}
+
+func (o ListDnsZonesOptions) query(q url.Values) {
+	if o.Name != "" {
+		q.Set("name", o.Name)
+	}
+	if o.Domain != "" {
+		q.Set("domain", o.Domain)
+	}
+	if len(o.Ids) > 0 {
+		q.Set("ids", strings.Join(o.Ids, ","))
+	}
+	if o.Limit != 0 {
+		q.Set("limit", fmt.Sprint(o.Limit))
+	}
+}
+
+// ListDnsZones lists the DNS zones of the account with their records in the order of their
+// creation.
+func (c *Client) ListDnsZones(ctx context.Context, o ListDnsZonesOptions, opts ...CallOption) ([]api.DnsZone, error) {
+	call := newCall("GET", "/api/dns/zones", opts)
+	o.query(call.query)
+	var out []api.DnsZone
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// DnsZones iterates over what ListDnsZones lists, fetching page after page. An
+// error ends the iteration.
+func (c *Client) DnsZones(ctx context.Context, o ListDnsZonesOptions, opts ...CallOption) iter.Seq2[api.DnsZone, error] {
+	call := newCall("GET", "/api/dns/zones", opts)
+	o.query(call.query)
+	return pages[api.DnsZone](ctx, c, call)
+}
+
 // ListGroupMembershipsOptions are the query parameters of ListGroupMemberships; zero fields are not sent.
 type ListGroupMembershipsOptions struct {
 	// The size of a page, 1 to 1000. Without it the answer is the whole list.
@@ -787,6 +972,47 @@ func (c *Client) Groups(ctx context.Context, o ListGroupsOptions, opts ...CallOp
 	call := newCall("GET", "/api/groups", opts)
 	o.query(call.query)
 	return pages[api.Group](ctx, c, call)
+}
+
+// ListNameserverGroupsOptions are the query parameters of ListNameserverGroups; zero fields are not sent.
+type ListNameserverGroupsOptions struct {
+	// Only the objects with exactly this name.
+	Name string
+	// Only the objects with these ids, separated by commas, at most 200.
+	Ids []string
+	// The size of a page, 1 to 1000. Without it the answer is the whole list.
+	Limit int64
+}
+
+func (o ListNameserverGroupsOptions) query(q url.Values) {
+	if o.Name != "" {
+		q.Set("name", o.Name)
+	}
+	if len(o.Ids) > 0 {
+		q.Set("ids", strings.Join(o.Ids, ","))
+	}
+	if o.Limit != 0 {
+		q.Set("limit", fmt.Sprint(o.Limit))
+	}
+}
+
+// ListNameserverGroups lists the nameserver groups of the account in the order of their creation.
+func (c *Client) ListNameserverGroups(ctx context.Context, o ListNameserverGroupsOptions, opts ...CallOption) ([]api.NameserverGroup, error) {
+	call := newCall("GET", "/api/dns/nameservers", opts)
+	o.query(call.query)
+	var out []api.NameserverGroup
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// NameserverGroups iterates over what ListNameserverGroups lists, fetching page after page. An
+// error ends the iteration.
+func (c *Client) NameserverGroups(ctx context.Context, o ListNameserverGroupsOptions, opts ...CallOption) iter.Seq2[api.NameserverGroup, error] {
+	call := newCall("GET", "/api/dns/nameservers", opts)
+	o.query(call.query)
+	return pages[api.NameserverGroup](ctx, c, call)
 }
 
 // ListNetworkReferrersOptions are the query parameters of ListNetworkReferrers; zero fields are not sent.
@@ -1334,6 +1560,18 @@ func (c *Client) LockTerraformState(ctx context.Context, stateName string, body 
 	return &out, nil
 }
 
+// PatchDnsSettings merges the given settings into the present ones (RFC 7396). What is absent stays
+// as it is.
+func (c *Client) PatchDnsSettings(ctx context.Context, body api.DnsSettingsPatch, opts ...CallOption) (*api.DnsSettings, error) {
+	call := newCall("PATCH", "/api/dns/settings", opts)
+	call.body = body
+	var out api.DnsSettings
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
 // PutTerraformState keeps a new version of a state of at most 64 MiB; the newest 50 versions stay.
 // While the state is locked, `ID` must name the lock. A state with a serial that is not above the
 // kept one, or of another lineage, is refused; writing the kept bytes again changes nothing.
@@ -1363,6 +1601,13 @@ func (c *Client) RenderCloudInit(ctx context.Context, body api.CloudInitRequest,
 func (c *Client) ReportAgent(ctx context.Context, body api.StatusReport, opts ...CallOption) error {
 	call := newCall("POST", "/agent/v1/status", opts)
 	call.body = body
+	return c.do(ctx, call, nil)
+}
+
+// ResetDnsSettings puts the DNS settings back to those of a new account, so that they name no group
+// any more.
+func (c *Client) ResetDnsSettings(ctx context.Context, opts ...CallOption) error {
+	call := newCall("DELETE", "/api/dns/settings", opts)
 	return c.do(ctx, call, nil)
 }
 
@@ -1487,12 +1732,57 @@ func (c *Client) UpdateAccountSettings(ctx context.Context, body api.AccountSett
 	return &out, nil
 }
 
+// UpdateDnsRecord replaces a record of a DNS zone.
+func (c *Client) UpdateDnsRecord(ctx context.Context, zoneID string, recordID string, body api.DnsRecordRequest, opts ...CallOption) (*api.DnsRecord, error) {
+	call := newCall("PUT", "/api/dns/zones/"+url.PathEscape(zoneID)+"/records/"+url.PathEscape(recordID), opts)
+	call.body = body
+	var out api.DnsRecord
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
+// UpdateDnsSettings replaces the DNS settings of the account.
+func (c *Client) UpdateDnsSettings(ctx context.Context, body api.DnsSettingsRequest, opts ...CallOption) (*api.DnsSettings, error) {
+	call := newCall("PUT", "/api/dns/settings", opts)
+	call.body = body
+	var out api.DnsSettings
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
+// UpdateDnsZone replaces a DNS zone; its records stay as they are. The domain of a zone cannot be
+// changed.
+func (c *Client) UpdateDnsZone(ctx context.Context, zoneID string, body api.DnsZoneRequest, opts ...CallOption) (*api.DnsZone, error) {
+	call := newCall("PUT", "/api/dns/zones/"+url.PathEscape(zoneID), opts)
+	call.body = body
+	var out api.DnsZone
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
 // UpdateGroup replaces a group. When `peers` or `resources` is absent the members of that kind stay
 // as they are; an empty list removes them all. The built-in group `All` cannot be changed.
 func (c *Client) UpdateGroup(ctx context.Context, groupID string, body api.GroupRequest, opts ...CallOption) (*api.Group, error) {
 	call := newCall("PUT", "/api/groups/"+url.PathEscape(groupID), opts)
 	call.body = body
 	var out api.Group
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
+// UpdateNameserverGroup replaces a nameserver group.
+func (c *Client) UpdateNameserverGroup(ctx context.Context, nameserverGroupID string, body api.NameserverGroupRequest, opts ...CallOption) (*api.NameserverGroup, error) {
+	call := newCall("PUT", "/api/dns/nameservers/"+url.PathEscape(nameserverGroupID), opts)
+	call.body = body
+	var out api.NameserverGroup
 	if err := c.do(ctx, call, &out); err != nil {
 		return nil, err
 	}

@@ -67,6 +67,44 @@ var Cases = []Case{
 		},
 	},
 	{
+		Noun: "dns_record", Type: "wattle_dns_record", Plural: "dns_records", Key: "id", Path: "/api/dns/zones/{zone_id}/records",
+		Kind:   Collection,
+		Lookup: []string(nil), Parents: []string{"zone_id"},
+		Setup: "resource \"wattle_group\" \"ref1\" {\n  name = \"ref1\"\n}\n\nresource \"wattle_group\" \"ref2\" {\n  name = \"ref2\"\n}\n\nresource \"wattle_dns_zone\" \"ref1\" {\n  distribution_groups = [wattle_group.ref1.id]\n  domain = \"one.example.org\"\n  name = \"ref1\"\n}\n\nresource \"wattle_dns_zone\" \"ref2\" {\n  distribution_groups = [wattle_group.ref1.id, wattle_group.ref2.id]\n  domain = \"two.example.org\"\n  name = \"ref2\"\n}\n",
+		Needs: []string(nil),
+		Attributes: []Trial{
+			{Name: "content", Required: true, Values: []string{"\"192.0.2.10\""}, Invalid: []string{"\"\"", "\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\""}},
+			{Name: "name", Required: true, Values: []string{"\"db.one.example.org\""}, Invalid: []string{"\"\"", "\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\"", "\"a.*.example.org\""}},
+			{Name: "ttl", Default: "300", Values: []string{"61", "62", "60"}, Invalid: []string{"59", "86401"}},
+			{Name: "type", Required: true, Values: []string{"\"A\""}, Invalid: []string{"\"no such value!\""}},
+			{Name: "zone_id", Required: true, Immutable: true, Values: []string{"wattle_dns_zone.ref1.id"}},
+		},
+	},
+	{
+		Noun: "dns_settings", Type: "wattle_dns_settings", Plural: "dns_settingses", Key: "", Path: "/api/dns/settings",
+		Kind:   Singleton,
+		Lookup: []string(nil), Parents: []string{},
+		Setup: "resource \"wattle_group\" \"ref1\" {\n  name = \"ref1\"\n}\n\nresource \"wattle_group\" \"ref2\" {\n  name = \"ref2\"\n}\n",
+		Needs: []string(nil),
+		Attributes: []Trial{
+			{Name: "disabled_management_groups", Required: true, Values: []string{"[wattle_group.ref1.id]", "[wattle_group.ref1.id, wattle_group.ref2.id]"}},
+		},
+	},
+	{
+		Noun: "dns_zone", Type: "wattle_dns_zone", Plural: "dns_zones", Key: "id", Path: "/api/dns/zones",
+		Kind:   Collection,
+		Lookup: []string{"name", "domain"}, Parents: []string{},
+		Setup: "resource \"wattle_group\" \"ref1\" {\n  name = \"ref1\"\n}\n\nresource \"wattle_group\" \"ref2\" {\n  name = \"ref2\"\n}\n",
+		Needs: []string(nil),
+		Attributes: []Trial{
+			{Name: "distribution_groups", Required: true, Values: []string{"[wattle_group.ref1.id]", "[wattle_group.ref1.id, wattle_group.ref2.id]"}, Invalid: []string{"[]"}},
+			{Name: "domain", Required: true, Immutable: true, Values: []string{"\"one.example.org\"", "\"two.example.org\""}, Invalid: []string{"\"\"", "\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\"", "\"Example.Org.\"", "\"*.example.org\""}},
+			{Name: "enable_search_domain", Default: "false", Values: []string{"true"}},
+			{Name: "enabled", Default: "true", Values: []string{"false"}},
+			{Name: "name", Required: true, Values: []string{"\"first\"", "\"second\""}, Invalid: []string{"\"\"", "\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\""}},
+		},
+	},
+	{
 		Noun: "group", Type: "wattle_group", Plural: "groups", Key: "id", Path: "/api/groups",
 		Kind:   Collection,
 		Lookup: []string{"name"}, Parents: []string{},
@@ -86,6 +124,23 @@ var Cases = []Case{
 		Attributes: []Trial{
 			{Name: "group_id", Required: true, Immutable: true, Values: []string{"wattle_group.ref1.id", "wattle_group.ref2.id"}},
 			{Name: "peer_id", Required: true, Immutable: true, Values: []string{"\"{{peer:1}}\"", "\"{{peer:2}}\""}, Invalid: []string{"\"\"", "\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\""}},
+		},
+	},
+	{
+		Noun: "nameserver_group", Type: "wattle_nameserver_group", Plural: "nameserver_groups", Key: "id", Path: "/api/dns/nameservers",
+		Kind:   Collection,
+		Lookup: []string{"name"}, Parents: []string{},
+		Setup: "resource \"wattle_group\" \"ref1\" {\n  name = \"ref1\"\n}\n\nresource \"wattle_group\" \"ref2\" {\n  name = \"ref2\"\n}\n",
+		Needs: []string(nil),
+		Attributes: []Trial{
+			{Name: "description", Default: "\"\"", Values: []string{"\"first\"", "\"second\""}, Invalid: []string{"\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\""}},
+			{Name: "domains", Required: true, Values: []string{"[\"corp.example.org\"]"}},
+			{Name: "enabled", Default: "true", Values: []string{"false"}},
+			{Name: "groups", Required: true, Values: []string{"[wattle_group.ref1.id]", "[wattle_group.ref1.id, wattle_group.ref2.id]"}, Invalid: []string{"[]"}},
+			{Name: "name", Required: true, Values: []string{"\"first\"", "\"second\""}, Invalid: []string{"\"\"", "\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\""}},
+			{Name: "nameservers", Required: true, Values: []string{"[{ ip = \"100.64.0.101\" }]", "[{ ip = \"100.64.0.101\" }, { ip = \"100.64.0.101\", port = 2 }]"}, Invalid: []string{"[]"}},
+			{Name: "primary", Values: []string(nil)},
+			{Name: "search_domains_enabled", Default: "false", Values: []string{"true"}},
 		},
 	},
 	{

@@ -11,8 +11,12 @@ const ProviderName = "wattle"
 var Nouns = []*Noun{
 	nounAccountSettings,
 	nounCloudInit,
+	nounDnsRecord,
+	nounDnsSettings,
+	nounDnsZone,
 	nounGroup,
 	nounGroupMembership,
+	nounNameserverGroup,
 	nounNetwork,
 	nounNetworkResource,
 	nounNetworkRouter,

@@ -37,8 +37,8 @@ type attribute struct {
 	Volatile       bool
 	Sensitive      bool
 	WriteOnly      bool
-	Synthetic      bool // known to the provider only
-	Parent         bool // a path parameter
+	Synthetic      bool   // known to the provider only
+	Parent         bool   // a path parameter
 	Within         string // wire name of the flattened object that holds it
 	Secret         string
 	Switch         string // Go field of the secret's switch or version

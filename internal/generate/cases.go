@@ -59,6 +59,9 @@ func (m *model) conformance(n *noun) conformance {
 		}
 		t.Values = a.values(refs, t.Default)
 		t.Invalid = a.invalid()
+		if a.Parent && n.Example != nil {
+			t.Values = t.Values[:1] // the example fits this parent
+		}
 		t.Lenient = a.Elem != nil && a.schema != nil && isNullable(a.schema) && !a.OptIn
 		if value, given := n.exampleValue(a); given {
 			t.Default, t.Required, t.Values = "", value != "", nil
@@ -307,7 +310,9 @@ func (a *attribute) objectValue(r *references, full bool) string {
 		if f.HasDefault && f.Default != nil {
 			value = literal(f.Default)
 		}
-		parts = append(parts, f.Name+" = "+pick(f.values(r, value), 0))
+		if values := f.values(r, value); len(values) > 0 || f.Mode == required {
+			parts = append(parts, f.Name+" = "+pick(values, 0))
+		}
 	}
 	if r.example {
 		return "{\n" + strings.Join(parts, "\n") + "\n}"
@@ -341,13 +346,13 @@ func (a *attribute) texts(r *references, s *openapi3.Schema) []string {
 		return []string{strconv.Quote(sample(s.Pattern, 0)), strconv.Quote(sample(s.Pattern, 1))}
 	}
 	switch s.Format {
-	case "ipv4":
+	case "ipv4", "ip":
 		return []string{`"100.64.0.101"`, `"100.64.0.102"`}
 	case "ipv6":
 		return []string{`"fd00::1"`, `"fd00::2"`}
 	case "cidr":
 		return []string{`"10.10.0.0/16"`, `"10.11.0.0/16"`}
-	case "hostname":
+	case "hostname", "dns-name", "wildcard-dns-name":
 		return []string{`"one.example.org"`, `"two.example.org"`}
 	case "domain":
 		return []string{`"one.example.org"`, `"*.example.org"`}
@@ -398,7 +403,8 @@ func (a *attribute) invalid() []string {
 		}
 		out = append(out, map[string][]string{
 			"ipv4": {`"100.64.0.01"`, `"fd00::1"`}, "cidr": {`"10.0.0.1/8"`}, "hostname": {`"Example.Org."`}, "domain": {`"*.Example.Org"`},
-			"destination": {`"10.0.0.1/8"`, `"FD00::1"`, `"Example.Org."`, `"10.0.0.300"`}, "ipv6": {`"FD00::1"`},
+			"destination": {`"10.0.0.1/8"`, `"FD00::1"`, `"Example.Org."`, `"10.0.0.300"`}, "ipv6": {`"FD00::1"`}, "ip": {`"FD00::1"`},
+			"dns-name": {`"Example.Org."`, `"*.example.org"`}, "wildcard-dns-name": {`"a.*.example.org"`},
 		}[s.Format]...)
 	case "set", "list":
 		if s.MinItems > 0 {

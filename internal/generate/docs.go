@@ -13,7 +13,11 @@ import (
 // emitDocs writes the registry pages: Markdown with an example, every
 // attribute with what holds for it, and how to import.
 func emitDocs(files tree, m *model) error {
-	files["docs/index.md"] = []byte(m.indexPage())
+	tasks, err := guideList()
+	if err != nil {
+		return err
+	}
+	files["docs/index.md"] = []byte(m.indexPage(tasks))
 	for _, n := range m.Nouns {
 		if n.Resource != nil {
 			files["docs/resources/"+n.Name+".md"] = []byte(m.resourcePage(n))
@@ -84,7 +88,7 @@ func code(b *strings.Builder, language, text string) {
 	fmt.Fprintf(b, "\n```%s\n%s\n```\n", language, strings.TrimSpace(text))
 }
 
-func (m *model) indexPage() string {
+func (m *model) indexPage(tasks string) string {
 	b := page(m.Provider, "Provider", "Declares a WireGuard mesh network. Without arguments the provider reads the environment, then the credentials profile that `wattle-server up` wrote.")
 	code(b, "terraform", fmt.Sprintf("terraform {\n  required_providers {\n    %s = {\n      source = \"wattlenet/wattle\"\n    }\n  }\n}\n\nprovider %q {}", m.Provider, m.Provider))
 	b.WriteString("\n## Resources\n\n")
@@ -93,6 +97,7 @@ func (m *model) indexPage() string {
 			fmt.Fprintf(b, "- [`%s`](resources/%s.md): %s\n", n.Type, n.Name, oneline(n.Doc))
 		}
 	}
+	b.WriteString(tasks)
 	b.WriteString("\n## Schema\n\n### Optional\n\n")
 	for _, row := range [][2]string{
 		{"account", "Id of an account other than the token's own. Else `WATTLE_ACCOUNT`."},
@@ -367,6 +372,9 @@ func (m *model) example(n *noun, full bool) string {
 			without = literal(a.Default)
 		}
 		values := a.values(refs, without)
+		if chosen {
+			values = []string{given}
+		}
 		if len(values) == 0 {
 			continue
 		}

@@ -128,7 +128,8 @@ func (l *linter) noun(object string, s *openapi3.Schema, ext map[string]any) *li
 		rest, child := strings.CutPrefix(p, path+"/{")
 		switch {
 		case p == path && n.kind == kindSingleton:
-			n.get, n.put, n.putAt = item.Get, item.Patch, base+"/patch"
+			method := singletonUpdate(item)
+			n.get, n.put, n.putAt = item.Get, item.GetOperation(method), base+"/"+strings.ToLower(method)
 		case p == path:
 			n.list, n.post, n.postAt = item.Get, item.Post, base+"/post"
 		case child && strings.Count(rest, "}") == 1 && strings.HasSuffix(rest, "}"):

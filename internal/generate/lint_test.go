@@ -106,7 +106,7 @@ func TestRefusals(t *testing.T) {
 		{"two actions of a name", "x-permission: book:delete\n", "x-permission: book:delete\n      x-terraform-action: {name: dismiss_vendor}\n", "action", "names another action already", ""},
 		{"noun without a path", "path: /api/vendors, ", "", "noun", "needs name and path", "x-terraform-resource: {name: vendor"},
 		{"noun with a path that is not there", "path: /api/vendors, ", "path: /api/sellers, ", "noun", "is not in the contract", "path: /api/sellers"},
-		{"singleton with DELETE", "    patch:\n      operationId: updateHouseRules", "    delete:\n      operationId: deleteHouseRules\n      description: Removes the rules.\n      x-permission: house_rules:delete\n      responses:\n        \"200\": {description: Gone.}\n    patch:\n      operationId: updateHouseRules", "noun", "has no place", "delete:\n      operationId: deleteHouseRules"},
+		{"singleton with POST", "    patch:\n      operationId: updateHouseRules", "    post:\n      operationId: createHouseRules\n      description: Makes the rules.\n      x-permission: house_rules:create\n      responses:\n        \"200\": {description: Gone.}\n    patch:\n      operationId: updateHouseRules", "noun", "has no place", "post:\n      operationId: createHouseRules"},
 		{"reference to no noun", "x-terraform: {references: reader, optIn: true}}\n        issued", "x-terraform: {references: ghost, optIn: true}}\n        issued", "noun", "which is no noun", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -13,7 +13,7 @@ import (
 // The kinds of noun.
 const (
 	kindCollection = "collection" // POST makes one, DELETE removes it
-	kindSingleton  = "singleton"  // always there: GET and PATCH
+	kindSingleton  = "singleton"  // always there: GET, and PUT or PATCH
 	kindAdopted    = "adopted"    // comes by itself: no POST
 	kindData       = "data"       // only read
 	kindRendered   = "rendered"   // POST answers with a value that nobody keeps: a data source with arguments
@@ -40,7 +40,7 @@ type noun struct {
 	Create, Read   *operation
 	Update, Delete *operation
 	List           *operation
-	Referrers      *operation // what refers to an object; nil where nobody can ask
+	Referrers      *operation   // what refers to an object; nil where nobody can ask
 	Resource       []*attribute // sorted by name
 	Data           []*attribute
 	Secrets        []*attribute // secret: create
@@ -125,8 +125,9 @@ func (m *model) findOperations(r *reporter, n *noun) bool {
 	var forbidden []string
 	switch n.Kind {
 	case kindSingleton:
-		want["GET "+n.Path], want["PATCH "+n.Path] = &n.Read, &n.Update
-		forbidden = []string{"POST " + n.Path, "DELETE " + n.Path}
+		want["GET "+n.Path], want[singletonUpdate(m.doc.spec.Paths.Value(n.Path))+" "+n.Path] = &n.Read, &n.Update
+		n.Delete = at(n.Path, http.MethodDelete) // back to the defaults, where the contract has it
+		forbidden = []string{"POST " + n.Path}
 	case kindRendered:
 		want["POST "+n.Path] = &n.Create
 		forbidden = []string{"GET " + n.Path, "PUT " + n.Path, "PATCH " + n.Path, "DELETE " + n.Path}
@@ -166,6 +167,14 @@ func (m *model) findOperations(r *reporter, n *noun) bool {
 		}
 	}
 	return len(r.list) == before
+}
+
+// singletonUpdate is how a singleton is changed: replaced by PUT where the contract has it, else merged by PATCH.
+func singletonUpdate(item *openapi3.PathItem) string {
+	if item.Put != nil {
+		return http.MethodPut
+	}
+	return http.MethodPatch
 }
 
 // attributes decides the attributes of the resource and of the data sources.
@@ -236,6 +245,9 @@ func (m *model) parent(n *noun, name string) *attribute {
 	a.Description = fmt.Sprintf("The id of the %s.", strings.ReplaceAll(a.References, "_", " "))
 	if p := n.schema.Properties[name]; p != nil {
 		a.Description = p.Value.Description
+		if noun, ok := hints(p.Value)["references"].(string); ok {
+			a.References = noun
+		}
 	}
 	return a
 }

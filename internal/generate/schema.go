@@ -94,8 +94,8 @@ func (p param) FilterType() string {
 	return p.Type
 }
 
-// schemaExpr is the attribute as a schema literal. top is false inside sets
-// and lists, where defaults are unreliable.
+// schemaExpr is the attribute as a schema literal. top is false inside sets,
+// where defaults are unreliable.
 func (a *attribute) schemaExpr(f flavour, top bool) string {
 	var b strings.Builder
 	kind := map[string]string{"string": "String", "int64": "Int64", "float64": "Float64", "bool": "Bool", "set": "Set", "list": "List", "map": "Map", "object": "SingleNested"}[a.Kind]
@@ -129,7 +129,7 @@ func (a *attribute) schemaExpr(f flavour, top bool) string {
 	}
 	switch {
 	case nested:
-		fmt.Fprintf(&b, "NestedObject: %s.NestedAttributeObject{\n%s%s},\n", f.pkg, a.Elem.members(f, a.Kind == "map"), a.Elem.objectValidators())
+		fmt.Fprintf(&b, "NestedObject: %s.NestedAttributeObject{\n%s%s},\n", f.pkg, a.Elem.members(f, a.Kind != "set"), a.Elem.objectValidators())
 	case a.Kind == "object":
 		b.WriteString(a.members(f, top))
 		if v := a.objectValidators(); v != "" {

@@ -50,16 +50,13 @@ func (f *framed) WriteTo(p []byte, _ net.Addr) (int, error) { return f.Write(p) 
 func bare(t *testing.T, relay *Server, network string, holder Holder) *bareClient {
 	t.Helper()
 	c := &bareClient{t: t, relay: relay, credential: credentialOf(holder)}
-	if network == "tcp" {
-		conn, err := net.Dial("tcp", relay.Addrs()[0].String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		c.conn = &framed{Conn: conn, in: bufio.NewReader(conn)}
-	} else {
+	if network == "udp" {
 		c.conn = dial(t, relay, network)
+	} else {
+		conn := dialStream(t, relay, network)
+		c.conn = &framed{Conn: conn, in: bufio.NewReader(conn)}
 	}
-	closeLater(t, c.conn)
+	t.Cleanup(func() { _ = c.conn.Close() }) // the relay may have closed it first
 	transport := stun.RawAttribute{Type: stun.AttrRequestedTransport, Value: []byte{protocolUDP, 0, 0, 0}}
 	challenge := roundTrip(t, c.conn, relay, stun.NewType(stun.MethodAllocate, stun.ClassRequest), transport)
 	if err := c.nonce.GetFrom(challenge); err != nil {
@@ -168,7 +165,7 @@ func (c *bareClient) expectIndication(from netip.AddrPort, payload string) {
 	}
 }
 
-var transports = [][2]string{{"udp", "udp"}, {"udp", "tcp"}, {"tcp", "udp"}, {"tcp", "tcp"}}
+var transports = [][2]string{{"udp", "udp"}, {"udp", "tcp"}, {"tcp", "udp"}, {"tcp", "tcp"}, {"tls", "websocket"}, {"websocket", "tls"}}
 
 // Frames of every length pass between two channels in order, whatever carries
 // the clients, and keep their length without the padding of streams.

@@ -1,5 +1,5 @@
-// Package server is the relay: STUN and TURN (RFC 8489, RFC 8656) over UDP and
-// TCP for peers that cannot reach each other directly.
+// Package server is the relay: STUN and TURN (RFC 8489, RFC 8656) over UDP,
+// TCP, TLS and WebSocket for peers that cannot reach each other directly.
 //
 // The relay sees WireGuard packets and nothing inside them:
 //
@@ -14,6 +14,7 @@ package server
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -21,6 +22,7 @@ import (
 	"net/netip"
 	"runtime"
 	"slices"
+	"sync"
 	"syscall"
 
 	"github.com/pion/turn/v3"
@@ -48,6 +50,11 @@ type Config struct {
 	// Listen holds addresses such as ":3478", each served over UDP and TCP;
 	// required. Port 0 lets the system choose one that is free for both.
 	Listen []string
+	// ListenTLS holds addresses such as ":443", which speak TURN over TLS and
+	// over WebSocket. They need TLS.
+	ListenTLS []string
+	// TLS has the certificate for ListenTLS.
+	TLS *tls.Config
 	// RelayAddress is the IPv4 address at which allocations are reached. Zero
 	// takes the first listening address, or the address of the default route
 	// when that is not a single one.
@@ -90,6 +97,8 @@ type Server struct {
 	addrs   []netip.AddrPort
 	udp     []*datagramFront
 	tcp     []*streamListener
+	brought *handover // connections that ServeStream and ServeHTTP bring
+	doors   []*door
 }
 
 // New checks config and opens the listening sockets, so that their addresses
@@ -132,6 +141,13 @@ func New(config Config) (*Server, error) {
 	if err := s.placeAllocations(config); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
+	s.brought = newHandover()
+	s.tcp = append(s.tcp, &streamListener{Listener: s.brought, gate: s.gate})
+	for _, address := range config.ListenTLS {
+		if err := s.listenTLS(address, config.TLS); err != nil {
+			return nil, errors.Join(err, s.Close())
+		}
+	}
 	return s, nil
 }
 
@@ -141,6 +157,8 @@ func (c *Config) check() error {
 		return errors.New("relay: Secret is empty: without it nobody could be told apart")
 	case len(c.Listen) == 0:
 		return errors.New("relay: Listen is empty")
+	case len(c.ListenTLS) > 0 && c.TLS == nil:
+		return errors.New("relay: ListenTLS needs a certificate in TLS")
 	case c.Logger == nil:
 		return errors.New("relay: Logger is missing")
 	case c.RelayAddress.IsValid() && (!c.RelayAddress.Unmap().Is4() || c.RelayAddress.IsUnspecified()):
@@ -174,7 +192,7 @@ func (s *Server) listen(address string, queues int) error {
 			err = errors.Join(listenError("tcp", at, err), udp.Close())
 			continue
 		}
-		s.tcp = append(s.tcp, &streamListener{TCPListener: tcp, gate: s.gate})
+		s.tcp = append(s.tcp, &streamListener{Listener: tcp, gate: s.gate})
 		s.addrs = append(s.addrs, local)
 		return s.addQueues(udp, queues)
 	}
@@ -275,9 +293,14 @@ func (s *Server) Run(ctx context.Context) error {
 	if _, err := turn.NewServer(config); err != nil {
 		return errors.Join(fmt.Errorf("relay: start: %w", err), s.Close())
 	}
-	s.logger.Info("relay listening", "addresses", s.Addrs(), "relay_address", s.gate.public)
+	var doors sync.WaitGroup
+	for _, d := range s.doors {
+		doors.Go(d.serve)
+	}
+	s.logger.Info("relay listening", "addresses", s.Addrs(), "tls_addresses", s.TLSAddrs(), "relay_address", s.gate.public)
 	<-ctx.Done()
 	err := s.Close()
+	doors.Wait()
 	s.logger.Info("relay stopped", "allocations_made", s.stats.allocationsMade.Load())
 	return err
 }
@@ -286,6 +309,9 @@ func (s *Server) Run(ctx context.Context) error {
 // it does nothing.
 func (s *Server) Close() error {
 	var errs []error
+	for _, d := range s.doors {
+		errs = append(errs, d.close())
+	}
 	for _, front := range s.udp {
 		errs = append(errs, ignoreClosed(front.Close()))
 	}

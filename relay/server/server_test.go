@@ -2,16 +2,25 @@ package server
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"io"
 	"log/slog"
+	"math/big"
 	"net"
+	"net/http"
 	"net/netip"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/coder/websocket"
 	"github.com/pion/logging"
 	"github.com/pion/stun/v2"
 	"github.com/pion/turn/v3"
@@ -30,6 +39,8 @@ func startRelay(t *testing.T, change func(*Config)) *Server {
 	config := Config{
 		Secret:       testSecret,
 		Listen:       []string{"127.0.0.1:0"},
+		ListenTLS:    []string{"127.0.0.1:0"},
+		TLS:          testTLS(t),
 		RelayAddress: netip.MustParseAddr("127.0.0.1"),
 		Logger:       slog.New(slog.DiscardHandler),
 	}
@@ -55,7 +66,8 @@ func startRelay(t *testing.T, change func(*Config)) *Server {
 	return relay
 }
 
-// dial opens the client's side of network, "udp" or "tcp".
+// dial opens the client's side of network: udp, tcp, tls, tls without ALPN, or
+// websocket.
 func dial(t *testing.T, relay *Server, network string) net.PacketConn {
 	t.Helper()
 	if network == "udp" {
@@ -65,11 +77,69 @@ func dial(t *testing.T, relay *Server, network string) net.PacketConn {
 		}
 		return conn
 	}
-	conn, err := net.Dial("tcp", relay.Addrs()[0].String())
+	return turn.NewSTUNConn(dialStream(t, relay, network))
+}
+
+func dialStream(t *testing.T, relay *Server, network string) net.Conn {
+	t.Helper()
+	var conn net.Conn
+	var err error
+	switch network {
+	case "tcp":
+		conn, err = net.Dial("tcp", relay.Addrs()[0].String())
+	case "tls":
+		conn, err = tls.Dial("tcp", relay.TLSAddrs()[0].String(), &tls.Config{RootCAs: testRoots(t), ServerName: "relay.test", NextProtos: []string{ALPN}})
+	case "tls without ALPN":
+		conn, err = tls.Dial("tcp", relay.TLSAddrs()[0].String(), &tls.Config{RootCAs: testRoots(t), ServerName: "relay.test"})
+	case "websocket":
+		transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: testRoots(t), ServerName: "relay.test"}}
+		var socket *websocket.Conn
+		socket, _, err = websocket.Dial(t.Context(), "wss://"+relay.TLSAddrs()[0].String()+WebSocketPath,
+			&websocket.DialOptions{HTTPClient: &http.Client{Transport: transport}, Subprotocols: []string{WebSocketProtocol}})
+		if err == nil {
+			conn = &webConn{Conn: websocket.NetConn(context.Background(), socket, websocket.MessageBinary), socket: socket}
+		}
+	default:
+		t.Fatalf("no such network: %q", network)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	return turn.NewSTUNConn(conn)
+	return conn
+}
+
+// testCertificate is valid for relay.test.
+var testCertificate = sync.OnceValues(func() (tls.Certificate, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), DNSNames: []string{"relay.test"}, IsCA: true, BasicConstraintsValid: true,
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, err
+})
+
+func testTLS(t *testing.T) *tls.Config {
+	t.Helper()
+	certificate, err := testCertificate()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &tls.Config{Certificates: []tls.Certificate{certificate}}
+}
+
+func testRoots(t *testing.T) *x509.CertPool {
+	t.Helper()
+	certificate, err := x509.ParseCertificate(testTLS(t).Certificates[0].Certificate[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AddCert(certificate)
+	return roots
 }
 
 // connect makes pion's client, the second implementation that ours is tested
@@ -97,9 +167,7 @@ func connect(t *testing.T, relay *Server, network string, credential Credential)
 	}
 	t.Cleanup(func() {
 		client.Close()
-		if err := conn.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
-			t.Error(err)
-		}
+		_ = conn.Close() // the relay may have closed it first
 	})
 	return client
 }
@@ -141,7 +209,9 @@ func TestBindingTellsTheAddress(t *testing.T) {
 }
 
 func TestTwoClientsMeet(t *testing.T) {
-	for _, networks := range [][2]string{{"udp", "udp"}, {"udp", "tcp"}, {"tcp", "tcp"}} {
+	for _, networks := range [][2]string{
+		{"udp", "udp"}, {"udp", "tcp"}, {"tcp", "tcp"}, {"udp", "tls"}, {"tls without ALPN", "tls"}, {"websocket", "udp"}, {"websocket", "tls"},
+	} {
 		t.Run(networks[0]+" and "+networks[1], func(t *testing.T) {
 			relay := startRelay(t, nil)
 			_, a := allocate(t, relay, networks[0], alice)

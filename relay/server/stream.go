@@ -39,10 +39,9 @@ const (
 
 var errNotTURN = errors.New("stream does not carry STUN or ChannelData")
 
-// A streamListener hands pion TCP connections whose frames have passed the
-// gate.
+// A streamListener hands pion connections whose frames have passed the gate.
 type streamListener struct {
-	*net.TCPListener
+	net.Listener
 	gate *gate
 
 	mu        sync.Mutex // guards streams, strangers, closed
@@ -59,7 +58,7 @@ type streamListener struct {
 // is done with every stream: it ends all allocations next.
 func (l *streamListener) Accept() (net.Conn, error) {
 	for {
-		conn, err := l.AcceptTCP()
+		conn, err := l.Listener.Accept()
 		if err != nil {
 			if errors.Is(err, net.ErrClosed) {
 				l.serving.Wait()
@@ -81,7 +80,7 @@ func (l *streamListener) Accept() (net.Conn, error) {
 
 // Close stops listening and closes every connection.
 func (l *streamListener) Close() error {
-	err := l.TCPListener.Close()
+	err := l.Listener.Close()
 	l.mu.Lock()
 	l.closed = true
 	open := make([]*stream, 0, len(l.streams))

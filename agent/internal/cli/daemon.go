@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -27,6 +28,7 @@ type daemonFlags struct {
 	name     string
 	port     uint16
 	hostname string
+	relays   []string
 }
 
 func newDaemon(a *app) *cobra.Command {
@@ -46,6 +48,7 @@ func newDaemon(a *app) *cobra.Command {
 	flags.StringVar(&f.name, "interface", tunnel.DefaultInterface, "name of the interface")
 	flags.StringVar(&f.hostname, "hostname", "", "what the machine calls itself; its name in the network follows (default: the host name)")
 	flags.Uint16Var(&f.port, "listen-port", 0, "UDP port of the tunnel; 0 lets the system choose")
+	flags.StringSliceVar(&f.relays, "relay-transports", nil, "ways to a relay that may be used: udp, tcp, tls, websocket (default: the first of these that works)")
 	f.log.Flags(flags)
 	return command
 }
@@ -89,6 +92,11 @@ func runDaemon(ctx context.Context, socket string, f daemonFlags) (err error) {
 	if len(f.hostname) > longestHostname {
 		return program.Usage("--hostname has %d characters; a host name has at most %d", len(f.hostname), longestHostname)
 	}
+	for _, name := range f.relays {
+		if !slices.Contains(engine.RelayTransports, name) {
+			return program.Usage("--relay-transports %q is unknown; use %s", name, strings.Join(engine.RelayTransports, ", "))
+		}
+	}
 	if f.stateDir == "" {
 		return program.Usage("--state-dir is empty; name a folder for keys and the last network map")
 	}
@@ -99,7 +107,7 @@ func runDaemon(ctx context.Context, socket string, f daemonFlags) (err error) {
 	defer func() { err = errors.Join(err, store.Close()) }()
 	agent, err := engine.New(engine.Config{
 		Logger: logger, Store: store, Version: program.Version(), Mode: mode, Firewall: enforcement, Interface: f.name, ListenPort: f.port,
-		Hostname: f.hostname,
+		Hostname: f.hostname, RelayTransports: f.relays,
 	})
 	if err != nil {
 		return err

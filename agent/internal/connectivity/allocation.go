@@ -66,6 +66,7 @@ type credential struct{ username, password string }
 // its control messages. Data does not pass through here.
 type allocation struct {
 	relay        *tunnel.Relay
+	url          relayURL
 	transactions *transactions
 	heard        chan<- struct{} // gets a token when the server answers, if there is room; may be nil
 
@@ -81,9 +82,9 @@ type allocation struct {
 	next       uint16
 }
 
-func newAllocation(relay *tunnel.Relay, t *transactions, c credential) *allocation {
+func newAllocation(relay *tunnel.Relay, t *transactions, url relayURL) *allocation {
 	return &allocation{
-		relay: relay, transactions: t, credential: c,
+		relay: relay, url: url, transactions: t, credential: url.credential,
 		channels: make(map[netip.AddrPort]uint16), next: firstChannel,
 	}
 }

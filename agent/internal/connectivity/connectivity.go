@@ -4,6 +4,7 @@ package connectivity
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"log/slog"
 	"net/netip"
@@ -50,6 +51,10 @@ type Config struct {
 
 	// Force restricts the kinds of path: "" uses what works.
 	Force Path
+
+	// Transports are the ways to a relay that may be used, as RelayStatus names
+	// them. Empty: all.
+	Transports []string
 }
 
 // A Peer is another machine of the network map.
@@ -61,8 +66,15 @@ type Peer struct {
 // A Relay is a TURN or STUN server with the credential for it.
 type Relay struct {
 	// URLs as RFC 7065 and RFC 7064 write them: turn:host:port?transport=udp,
-	// turn:host:port?transport=tcp, stun:host:port. Without transport: UDP.
+	// turn:host:port?transport=tcp, turns:host:port?transport=tcp,
+	// stun:host:port; or wss://host:port/path for TURN in a WebSocket. Without
+	// transport: UDP, of turns: TCP.
 	URLs []string
+
+	// TLS returns how to check the certificate of host, for turns: and wss:.
+	// The configuration is the caller's to change. Nil trusts the system's
+	// authorities.
+	TLS func(host string) (*tls.Config, error)
 
 	Username string    // empty for STUN alone
 	Password string    //
@@ -117,7 +129,7 @@ type Status struct {
 // A RelayStatus is what is known about this machine's allocation.
 type RelayStatus struct {
 	Server    string // host:port; empty: no relay is configured or none answers
-	Transport string // udp or tcp
+	Transport string // udp, tcp, tls or websocket
 	Relayed   string // the address peers reach this machine at
 	Mapped    string // this machine's address as the server sees it; UDP only
 	Error     string // of the last attempt to allocate; empty: it succeeded

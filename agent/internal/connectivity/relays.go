@@ -23,6 +23,9 @@ const (
 	// longer; one that has answered gets slowStart to finish.
 	headStart = 100 * time.Millisecond
 	slowStart = 400 * time.Millisecond
+	// streamHeadStart is that of one stream over the next: where UDP is
+	// blocked, most ports of TCP are too.
+	streamHeadStart = 30 * time.Millisecond
 
 	allocateLimit   = 4 * time.Second
 	relayKeepalive  = 25 * time.Second // below the 30 s after which many NATs forget a mapping
@@ -38,13 +41,6 @@ const (
 	steadyAfter = 10 * time.Second
 )
 
-// A relayURL is one way to reach one relay.
-type relayURL struct {
-	host      string // host:port
-	streaming bool
-	credential
-}
-
 // relays keeps one allocation alive for as long as there is a relay. It owns
 // the allocation; up and down tell the loop about it.
 type relays struct {
@@ -52,10 +48,12 @@ type relays struct {
 	bind         *tunnel.Bind
 	transactions *transactions
 	mark         uint32
+	allowed      []string // transports; empty: all
 	up           func(*allocation)
 	down         func(*allocation)
 
-	changed chan struct{} // one token: look at the fields below again
+	changed   chan struct{} // one token: look at the fields below again
+	streaming chan struct{} // one token: of the attempt that has the bind's stream
 
 	mu     sync.Mutex // guards all below
 	urls   []relayURL
@@ -71,6 +69,9 @@ type relays struct {
 // a relay that has restarted, so the allocation is looked at each time.
 func (r *relays) set(list []Relay) error {
 	urls, err := parseRelays(list)
+	urls = slices.DeleteFunc(urls, func(u relayURL) bool {
+		return len(r.allowed) > 0 && !slices.Contains(r.allowed, u.transport.String())
+	})
 	r.mu.Lock()
 	r.urls = urls
 	r.doubt = true
@@ -184,7 +185,11 @@ func (r *relays) connect(ctx context.Context, urls []relayURL) (*allocation, err
 				}
 				outcomes <- outcome{url, a, err}
 			})
-			giveHeadStart(ctx, heard, failed)
+			start := headStart
+			if url.streaming() {
+				start = streamHeadStart
+			}
+			giveHeadStart(ctx, start, heard, failed)
 		}
 	})
 	var winner *allocation
@@ -210,8 +215,8 @@ func (r *relays) connect(ctx context.Context, urls []relayURL) (*allocation, err
 }
 
 // giveHeadStart returns when it is the turn of the next transport as well.
-func giveHeadStart(ctx context.Context, heard, failed <-chan struct{}) {
-	timer := time.NewTimer(headStart)
+func giveHeadStart(ctx context.Context, start time.Duration, heard, failed <-chan struct{}) {
+	timer := time.NewTimer(start)
 	defer timer.Stop()
 	for {
 		select {
@@ -238,7 +243,7 @@ func (r *relays) ordered(urls []relayURL) []relayURL {
 	r.mu.Lock()
 	winner := r.winner
 	r.mu.Unlock()
-	first := func(u relayURL) bool { return u.host == winner.host && u.streaming == winner.streaming }
+	first := func(u relayURL) bool { return u.same(winner) }
 	urls = slices.Clone(urls)
 	slices.SortStableFunc(urls, func(a, b relayURL) int { return cmp.Compare(boolRank(first(b)), boolRank(first(a))) })
 	return urls
@@ -250,23 +255,42 @@ func (r *relays) allocateAt(ctx context.Context, url relayURL, heard chan<- stru
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	server, err := resolve(ctx, url.host)
+	stream, server, err := r.reach(ctx, url, heard)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("relay %s over %s: %w", url.host, url.transport, err)
 	}
-	var stream net.Conn
-	if url.streaming {
-		dialer := net.Dialer{Control: markSocket(r.mark)}
-		if stream, err = dialer.DialContext(ctx, "tcp", server.String()); err != nil {
-			return nil, fmt.Errorf("relay %s over TCP: %w", url.host, err)
+	if stream != nil {
+		// The bind has one stream: a second attempt would end the first.
+		select {
+		case r.streaming <- struct{}{}:
+			defer func() { <-r.streaming }()
+		case <-ctx.Done():
+			return nil, errors.Join(ctx.Err(), stream.Close())
 		}
 	}
-	a := newAllocation(r.bind.OpenRelay(server, stream), r.transactions, url.credential)
+	a := newAllocation(r.bind.OpenRelay(server, stream), r.transactions, url)
 	a.heard = heard
 	if err := a.allocate(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("relay %s: %w", url.host, err), a.relay.Close())
 	}
 	return a, nil
+}
+
+// reach opens the stream to a relay, nil when it is reached over UDP. An open
+// stream counts as an answer.
+func (r *relays) reach(ctx context.Context, url relayURL, heard chan<- struct{}) (net.Conn, netip.AddrPort, error) {
+	if !url.streaming() {
+		server, err := resolve(ctx, url.host)
+		return nil, server, err
+	}
+	stream, server, err := url.dial(ctx, &net.Dialer{Control: markSocket(r.mark)})
+	if err == nil {
+		select {
+		case heard <- struct{}{}:
+		default:
+		}
+	}
+	return stream, server, err
 }
 
 // end deletes an allocation that is not needed any more.
@@ -284,14 +308,11 @@ func (r *relays) end(a *allocation) {
 // serve keeps an allocation until it is lost or replaced, and returns its
 // replacement, nil when there is none.
 func (r *relays) serve(ctx context.Context, a *allocation) *allocation {
-	transport := "udp"
-	if a.relay.Streaming() {
-		transport = "tcp"
-	}
+	transport := a.url.transport.String()
 	r.log.Info("relay ready", "relay", a.relay.Server().String(), "transport", transport, "relayed", a.relayed.String())
 	r.report(func(s *RelayStatus) {
 		*s = RelayStatus{Server: a.relay.Server().String(), Transport: transport, Relayed: a.relayed.String()}
-		if a.mapped.IsValid() && transport == "udp" {
+		if a.mapped.IsValid() && !a.url.streaming() {
 			s.Mapped = a.mapped.String()
 		}
 	})
@@ -381,9 +402,7 @@ func (r *relays) settle() {
 // stillWanted takes over a new credential.
 func (r *relays) stillWanted(a *allocation) bool {
 	for _, url := range r.wanted() {
-		server, err := netip.ParseAddrPort(url.host)
-		named := err != nil // a name was resolved once; it stays good
-		if url.streaming == a.relay.Streaming() && (named || server == a.relay.Server()) {
+		if url.same(a.url) {
 			a.setCredential(url.credential)
 			return true
 		}
@@ -413,7 +432,7 @@ func (r *relays) upgrade(ctx context.Context, a *allocation) *allocation {
 	ctx, cancel := context.WithTimeout(ctx, allocateLimit)
 	defer cancel()
 	for _, url := range r.wanted() {
-		if url.streaming {
+		if url.streaming() {
 			continue
 		}
 		if better, err := r.allocateAt(ctx, url, nil); err == nil {
@@ -430,23 +449,15 @@ func parseRelays(list []Relay) ([]relayURL, error) {
 	var failures []error
 	for _, relay := range list {
 		for _, text := range relay.URLs {
-			uri, err := stun.ParseURI(text)
-			switch {
+			switch url, relays, err := parseRelayURL(text, relay); {
 			case err != nil:
-				failures = append(failures, fmt.Errorf("relay %q: %w", text, err))
-			case uri.Scheme == stun.SchemeTypeTURN:
-				urls = append(urls, relayURL{
-					host:       net.JoinHostPort(uri.Host, fmt.Sprint(uri.Port)),
-					streaming:  uri.Proto == stun.ProtoTypeTCP,
-					credential: credential{relay.Username, relay.Password},
-				})
-			case uri.Scheme == stun.SchemeTypeSTUN: // read by stunServers
-			default:
-				failures = append(failures, fmt.Errorf("relay %q: scheme %s is not supported yet; use turn or stun", text, uri.Scheme))
+				failures = append(failures, err)
+			case relays:
+				urls = append(urls, url)
 			}
 		}
 	}
-	slices.SortStableFunc(urls, func(a, b relayURL) int { return cmp.Compare(boolRank(a.streaming), boolRank(b.streaming)) })
+	slices.SortStableFunc(urls, func(a, b relayURL) int { return cmp.Compare(a.transport, b.transport) })
 	return urls, errors.Join(failures...)
 }
 

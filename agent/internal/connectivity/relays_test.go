@@ -19,13 +19,18 @@ import (
 func TestParseRelays(t *testing.T) {
 	list := []Relay{
 		{URLs: []string{"turn:192.0.2.1:443?transport=tcp", "turn:192.0.2.1:3478", "stun:192.0.2.2:3478"}, Username: "u", Password: "p"},
-		{URLs: []string{"turns:192.0.2.3:443", "http://192.0.2.4"}},
+		{URLs: []string{"wss://relay.test/relay", "turns:192.0.2.3:443?transport=udp", "turns:192.0.2.3:5349?transport=tcp", "http://192.0.2.4"}},
 	}
 	urls, err := parseRelays(list)
-	if len(urls) != 2 || urls[0].streaming || urls[0].host != "192.0.2.1:3478" || !urls[1].streaming || urls[1].username != "u" {
-		t.Errorf("URLs %+v: want UDP before TCP", urls)
+	var got []string
+	for _, u := range urls {
+		got = append(got, u.transport.String()+" "+u.host+" "+u.username)
 	}
-	if err == nil || !strings.Contains(err.Error(), "turns:192.0.2.3") || !strings.Contains(err.Error(), "http://") {
+	want := []string{"udp 192.0.2.1:3478 u", "tcp 192.0.2.1:443 u", "tls 192.0.2.3:5349 ", "websocket relay.test:443 "}
+	if !slices.Equal(got, want) {
+		t.Errorf("URLs %q, want %q", got, want)
+	}
+	if err == nil || !strings.Contains(err.Error(), "turns:192.0.2.3:443") || !strings.Contains(err.Error(), "http://") {
 		t.Errorf("error %v does not name what cannot be used", err)
 	}
 	if hosts := stunServers(list); len(hosts) != 1 || hosts[0] != "192.0.2.2:3478" {
@@ -238,13 +243,13 @@ func TestRefusedChannelEndsTheAllocation(t *testing.T) {
 
 func TestWinnerOfTheNetworkBegins(t *testing.T) {
 	r := &relays{changed: make(chan struct{}, 1)}
-	urls := []relayURL{{host: "a:1"}, {host: "a:1", streaming: true}, {host: "b:1"}}
-	r.remember(relayURL{host: "a:1", streaming: true, credential: credential{"old", "old"}})
-	if got := r.ordered(urls); !got[0].streaming || got[1] != urls[0] || got[2] != urls[2] {
+	urls := []relayURL{{host: "a:1"}, {host: "a:1", transport: overTCP}, {host: "b:1"}}
+	r.remember(relayURL{host: "a:1", transport: overTCP, credential: credential{"old", "old"}})
+	if got := r.ordered(urls); !got[0].same(urls[1]) || !got[1].same(urls[0]) || !got[2].same(urls[2]) {
 		t.Errorf("order %+v", got)
 	}
 	r.networkChanged()
-	if got := r.ordered(urls); !slices.Equal(got, urls) {
+	if got := r.ordered(urls); !slices.EqualFunc(got, urls, relayURL.same) {
 		t.Errorf("order in another network %+v", got)
 	}
 }

@@ -65,21 +65,37 @@ func newTransport(address, pin string, c *clock) (*transport, error) {
 	if pin == "" {
 		return carrier, nil
 	}
-	if pin, err = ParsePin(pin); err != nil {
-		return nil, err
-	}
 	if base.Scheme != "https" {
 		return nil, errors.New("a CA pin needs a management URL that begins with https")
 	}
-	host := base.Hostname()
-	t.TLSClientConfig.ServerName = host
+	t.TLSClientConfig, err = pinned(base.Hostname(), pin, c)
+	return carrier, err
+}
+
+// TLS returns how to check the certificate of host, with whom the control plane
+// has told the agent to speak: by the authority with the given pin, or the
+// system's when it is empty.
+func (c *Client) TLS(host, pin string) (*tls.Config, error) {
+	if pin == "" {
+		return &tls.Config{MinVersion: tls.VersionTLS12}, nil
+	}
+	return pinned(host, pin, c.clock)
+}
+
+// pinned checks certificates for host by the authority with the given pin.
+func pinned(host, pin string, c *clock) (*tls.Config, error) {
+	pin, err := ParsePin(pin)
+	if err != nil {
+		return nil, err
+	}
+	config := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: host}
 	// The usual check knows the system's roots only; verify does all of it with
 	// the pinned authority as the one root.
-	t.TLSClientConfig.InsecureSkipVerify = true
-	t.TLSClientConfig.VerifyConnection = func(state tls.ConnectionState) error {
+	config.InsecureSkipVerify = true
+	config.VerifyConnection = func(state tls.ConnectionState) error {
 		return verify(pin, host, state.PeerCertificates, c.wall())
 	}
-	return carrier, nil
+	return config, nil
 }
 
 // RoundTrip sends a request.

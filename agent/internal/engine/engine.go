@@ -48,6 +48,9 @@ type Config struct {
 	// Hostname is what the machine calls itself in the network; "" is the host name of the operating system.
 	Hostname string
 
+	// RelayTransports are the ways to a relay that may be used, of the list of the same name; empty: all.
+	RelayTransports []string
+
 	Mode       tunnel.Mode // "" is auto
 	Firewall   Enforcement // "" is auto
 	Interface  string      // "" is wt0
@@ -177,6 +180,7 @@ func (e *Engine) open(mine *identity.Identity, signal signaler) (*Machine, *over
 	wanted := MachineConfig{
 		Logger: e.log, Key: mine.WireGuardKey, Mode: e.config.Mode, Interface: name, ListenPort: e.config.ListenPort,
 		Firewall: e.config.Firewall, Signal: briefly(signal), Overlay: network.contains,
+		RelayTransports: e.config.RelayTransports,
 	}
 	if wanted.ListenPort != 0 || mine.ListenPort == 0 {
 		machine, err := e.config.Open(wanted)

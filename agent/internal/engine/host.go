@@ -72,6 +72,9 @@ type MachineConfig struct {
 	Interface  string
 	ListenPort uint16
 
+	// RelayTransports are the ways to a relay that may be used; empty: all.
+	RelayTransports []string
+
 	// Signal carries a sealed message to a peer.
 	Signal func(ctx context.Context, peerID string, box []byte) error
 
@@ -79,6 +82,9 @@ type MachineConfig struct {
 	// is no candidate.
 	Overlay func(netip.Addr) bool
 }
+
+// RelayTransports are the names of all ways to a relay.
+var RelayTransports = connectivity.Transports
 
 // Enforcement says who enforces the rules on an interface.
 type Enforcement string
@@ -168,7 +174,7 @@ func open(c MachineConfig, mode tunnel.Mode, filter tunnel.Filter) (*Machine, er
 	own := device.Interface()
 	machine.Watch = func(ctx context.Context, changed func()) error { return route.Watch(ctx, own, changed) }
 	machine.Paths, err = connectivity.New(connectivity.Config{
-		Logger: c.Logger, PrivateKey: c.Key, Bind: device.Bind(), Signal: c.Signal, Rekey: device.Rekey,
+		Logger: c.Logger, PrivateKey: c.Key, Bind: device.Bind(), Signal: c.Signal, Rekey: device.Rekey, Transports: c.RelayTransports,
 		Interface: func(name string) bool { return name != own && !strings.HasPrefix(name, "wt") },
 		Address:   func(addr netip.Addr) bool { return !c.Overlay(addr) },
 	})

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"log/slog"
 	"sync"
@@ -148,8 +149,13 @@ func (l *link) networkChanged() {
 func (l *link) setRelays(servers []api.RelayServer) {
 	relays := make([]connectivity.Relay, 0, len(servers))
 	for _, server := range servers {
+		pin := ""
+		if server.CaPin != nil {
+			pin = *server.CaPin
+		}
 		relays = append(relays, connectivity.Relay{
 			URLs: server.Urls, Username: server.Username, Password: server.Password, Expires: server.Expires,
+			TLS: func(host string) (*tls.Config, error) { return l.client.TLS(host, pin) },
 		})
 	}
 	if err := l.machine.Paths.SetRelays(relays); err != nil {

@@ -44,6 +44,7 @@ func (f *fit) check(c Change) error {
 	case MembersRemove:
 		return f.members(c.Group, nil)
 	case PolicyPut, PolicyRemove, SettingsPut:
+	case ZonePut, ZoneRemove, RecordPut, RecordRemove, NameserverPut, NameserverRemove, DNSSettingsPut:
 	case ResourcePut:
 		return checkDestination(c.Resource.ID, c.Resource.Prefix, c.Resource.Domain)
 	case RouterPut:

@@ -45,6 +45,9 @@ func FuzzNoBodyIsAnInternalError(f *testing.F) {
 		`{"name":"k","expires_in":-1,"usage_limit":9223372036854775807}`, `{"auto_groups":["All","All",""],"revoked":true}`,
 		`{"name":"t","expires_in":366}`, `{"peer_id":""}`, `{"settings":{"extra":null}}`, `{"settings":{"network_range":"0.0.0.0/0","extra":{}}}`,
 		`{"network_range":"300.1.1.1/8","dns_domain":"..","peer_approval_enabled":"x"}`, `{"ip":"::1","name":""}`,
+		`{"name":"z","domain":"a.b","distribution_groups":["All",""],"enabled":null}`, `{"name":"*.*","type":"A","content":"1.2.3.4.5","ttl":-1}`,
+		`{"name":"a.corp.example","type":"CNAME","content":"` + strings.Repeat("a.", 200) + `"}`, `{"disabled_management_groups":[null,"All","All"]}`,
+		`{"name":"n","nameservers":[{"ip":"::ffff:1.2.3.4%1","ns_type":null,"port":70000},null],"groups":["All"],"domains":["xn--\u0000"],"primary":true}`,
 		`{"email":"a@b","password":"12345678","name":"x","pat_expire_in":0}`,
 		`{"email":null,"is_service_user":true,"role":"owner","auto_groups":["All"],"is_blocked":null}`, `{"email":"@","role":"user","auto_groups":[],"is_blocked":true}`,
 		`{"settings":{"jwt_allow_groups":[null],"peer_login_expiration":-1,"extra":{"network_traffic_logs_groups":null}}}`,
@@ -60,8 +63,12 @@ func FuzzNoBodyIsAnInternalError(f *testing.F) {
 	policy := created(f, plane, "/api/policies", `{"name":"target","rules":[{"name":"r","sources":["`+group+`"],"destinations":["`+group+`"]}]}`)
 	key := created(f, plane, "/api/setup-keys", `{"name":"target"}`)
 	peer := controlplanetest.NewMachine(f, plane).PeerID
+	zone := created(f, plane, "/api/dns/zones", `{"name":"target","domain":"corp.example","distribution_groups":["All"]}`)
+	record := created(f, plane, "/api/dns/zones/"+zone+"/records", `{"name":"a.corp.example","type":"A","content":"192.0.2.1"}`)
+	servers := created(f, plane, "/api/dns/nameservers", `{"name":"target","nameservers":[{"ip":"192.0.2.53"}],"groups":["All"],"primary":true}`)
 	places := strings.NewReplacer("{user_id}", plane.OwnerID, "{account_id}", plane.AccountID, "{group_id}", group,
-		"{policy_id}", policy, "{setup_key_id}", key, "{peer_id}", peer)
+		"{policy_id}", policy, "{setup_key_id}", key, "{peer_id}", peer,
+		"{zone_id}", zone, "{record_id}", record, "{nameserver_group_id}", servers)
 	f.Fuzz(func(t *testing.T, body string) {
 		for _, operation := range operations() {
 			if operation.NewBody == nil || operation.Credential == api.AgentCredential {

@@ -65,6 +65,9 @@ func TestPresenceInAnswers(t *testing.T) {
 	byPeer := created(t, plane, "/api/policies", `{"name":"peers","rules":[{"name":"r","protocol":"tcp","ports":["80"],
 		"sourceResource":{"id":"`+peer+`","type":"peer"},"destinationResource":{"id":"`+peer+`","type":"peer"}}]}`)
 	key := created(t, plane, "/api/setup-keys", `{"name":"k"}`)
+	zone := created(t, plane, "/api/dns/zones", `{"name":"z","domain":"corp.example","distribution_groups":["All"]}`)
+	record := created(t, plane, "/api/dns/zones/"+zone+"/records", `{"name":"a.corp.example","type":"A","content":"192.0.2.1"}`)
+	servers := created(t, plane, "/api/dns/nameservers", `{"name":"n","nameservers":[{"ip":"192.0.2.53"}],"groups":["All"],"domains":null,"primary":true}`)
 	none, zero := []any{}, "0001-01-01T00:00:00Z"
 
 	for path, members := range map[string]map[string]any{
@@ -81,6 +84,15 @@ func TestPresenceInAnswers(t *testing.T) {
 		"/api/setup-keys/" + key: {
 			"auto_groups": none, "expires": zero, "last_used": zero, "expires_in": 0.0, "usage_limit": 1.0, "type": "one-off", "state": "valid", "valid": true, "revoked": false,
 		},
+		"/api/dns/nameservers/" + servers: {
+			"description": "", "domains": none, "primary": true, "enabled": true, "search_domains_enabled": false, "groups.0": present{},
+			"nameservers.0.ip": "192.0.2.53", "nameservers.0.ns_type": "udp", "nameservers.0.port": 53.0,
+		},
+		"/api/dns/settings": {"disabled_management_groups": none},
+		"/api/dns/zones/" + zone: {
+			"enabled": true, "enable_search_domain": false, "records.0.name": "a.corp.example", "records.0.id": record, "records.0.ttl": 300.0, "distribution_groups.0": present{},
+		},
+		"/api/dns/zones/" + zone + "/records/" + record: {"name": "a.corp.example", "type": "A", "content": "192.0.2.1", "ttl": 300.0},
 		"/api/users": {
 			"0.is_current": true, "0.is_service_user": false, "0.issued": present{}, "0.last_login": present{}, "0.auto_groups": none, "0.role": "owner",
 		},

@@ -61,7 +61,8 @@ type Config struct {
 	RelayAddress string
 
 	// SeparateRelays are the addresses, host:port, of relays that run elsewhere:
-	// wattle-relay, or any TURN server that takes TURN REST credentials.
+	// wattle-relay, or any TURN server that takes TURN REST credentials. A
+	// wattle-relay with --listen-tls is host:port/port.
 	SeparateRelays []string
 
 	// RelaySecretFile holds the secret that the separate relays share with the
@@ -87,7 +88,7 @@ func (c *Config) Flags(flags *pflag.FlagSet) {
 	flags.BoolVar(&c.Relay, "relay", true, "run the embedded relay (STUN and TURN)")
 	flags.StringVar(&c.RelayListen, "relay-listen", ":3478", "address of the relay, UDP and TCP")
 	flags.StringVar(&c.RelayAddress, "relay-address", "", "address at which agents reach the relay (default: the host of the public URL)")
-	flags.StringSliceVar(&c.SeparateRelays, "separate-relay", nil, "address of a wattle-relay that runs elsewhere, such as relay.example:3478; may be repeated")
+	flags.StringSliceVar(&c.SeparateRelays, "separate-relay", nil, "address of a wattle-relay that runs elsewhere, such as relay.example:3478, or relay.example:3478/443 with its port for TLS; may be repeated")
 	flags.StringVar(&c.RelaySecretFile, "relay-secret-file", "", "file with the secret that the separate relays share with this server (their --secret-file)")
 	flags.Float64Var(&c.Rate, "rate-limit", 0, "requests per second and caller on average; 0 for the default, negative for no limit")
 }
@@ -147,8 +148,9 @@ func (c *Config) checkSeparateRelays() error {
 		return program.Usage("--separate-relay and --relay-secret-file belong together; give both or none")
 	}
 	for _, at := range c.SeparateRelays {
-		if host, port, err := net.SplitHostPort(at); err != nil || host == "" || port == "" {
-			return program.Usage("--separate-relay %q is not an address such as relay.example:3478", at)
+		plain, secure, cut := strings.Cut(at, "/")
+		if host, port, err := net.SplitHostPort(plain); err != nil || host == "" || port == "" || cut && secure == "" {
+			return program.Usage("--separate-relay %q is not an address such as relay.example:3478 or relay.example:3478/443", at)
 		}
 	}
 	return nil

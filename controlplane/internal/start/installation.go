@@ -101,6 +101,9 @@ func (i *Installation) openRelays(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		if i.tls != nil {
+			offer = offer.withHTTPS(i.public, i.pin)
+		}
 		i.relay, i.offers = server, append(i.offers, offer)
 	}
 	i.offers = append(i.offers, separate...)
@@ -171,7 +174,13 @@ func (i *Installation) relaysFor(accountID, peerID string) []api.RelayServer {
 // Run serves until ctx is done and stops in order: streams first, then
 // requests, then the relay and the store.
 func (i *Installation) Run(ctx context.Context) error {
-	server := newHTTPServer(i.Handler, i.tls, i.config.Logger)
+	var turn func(net.Conn)
+	leave := i.Leave
+	if i.relay != nil {
+		turn = i.relay.ServeStream
+		leave = func() { i.Leave(); i.relay.EndStreams() }
+	}
+	server := newHTTPServer(besideRelay(i.Handler, i.relay), i.tls, turn, i.config.Logger)
 	group, running := errgroup.WithContext(ctx)
 	// What serves requests outlives the requests: it ends after the server.
 	behind, stopBehind := context.WithCancel(context.WithoutCancel(ctx))
@@ -181,7 +190,7 @@ func (i *Installation) Run(ctx context.Context) error {
 	}
 	group.Go(func() error {
 		defer stopBehind()
-		return serveHTTP(running, server, i.listener, i.Leave)
+		return serveHTTP(running, server, i.listener, leave)
 	})
 	return errors.Join(group.Wait(), i.Close())
 }

@@ -1,10 +1,14 @@
 package start
 
 import (
+	"cmp"
 	"fmt"
 	"net"
+	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/wattlenet/wattle/generated/api"
@@ -24,6 +28,7 @@ type relayOffer struct {
 	id     string
 	secret relay.Secret
 	urls   []string
+	pin    string // of the authority of its certificate; "": a public one
 }
 
 // newEmbeddedRelay opens the sockets of the relay of this process.
@@ -75,20 +80,53 @@ func separateRelays(config Config) ([]relayOffer, error) {
 	}
 	var offers []relayOffer
 	for _, at := range config.SeparateRelays {
+		at, secure, _ := strings.Cut(at, "/")
 		host, port, err := net.SplitHostPort(at)
 		if err != nil {
 			return nil, fmt.Errorf("relay %s: %w", at, err) // Config.check saw to it that it splits
 		}
-		offers = append(offers, relayOffer{id: at, secret: secret, urls: relayURLs(host, port)})
+		offer := relayOffer{id: at, secret: secret, urls: relayURLs(host, port)}
+		if secure != "" {
+			offer = offer.withHTTPS(&url.URL{Host: net.JoinHostPort(host, secure)}, "")
+		}
+		offers = append(offers, offer)
 	}
 	return offers, nil
+}
+
+// withHTTPS adds what the listener of the API and of the agents carries besides:
+// TURN over TLS and over WebSocket, for networks that let nothing else pass.
+func (o relayOffer) withHTTPS(public *url.URL, pin string) relayOffer {
+	at := net.JoinHostPort(public.Hostname(), cmp.Or(public.Port(), "443"))
+	o.urls = append(slices.Clip(o.urls), "turns:"+at+"?transport=tcp", "wss://"+at+relay.WebSocketPath)
+	o.pin = pin
+	return o
 }
 
 // forPeer returns the relay with credentials that only this peer is given.
 func (o relayOffer) forPeer(accountID, peerID string) api.RelayServer {
 	expires := time.Now().Add(relayCredentialLife).Truncate(time.Second).UTC()
 	credential := relay.NewCredential(o.secret, relay.Holder{Account: accountID, Peer: peerID}, expires)
-	return api.RelayServer{
+	server := api.RelayServer{
 		Id: o.id, Urls: o.urls, Username: credential.Username, Password: credential.Password, Expires: expires,
 	}
+	if o.pin != "" {
+		server.CaPin = &o.pin
+	}
+	return server
+}
+
+// besideRelay serves what handler does, and the WebSockets of the relay, which
+// may be nil.
+func besideRelay(handler http.Handler, server *relay.Server) http.Handler {
+	if server == nil {
+		return handler
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == relay.WebSocketPath {
+			server.ServeHTTP(w, r)
+			return
+		}
+		handler.ServeHTTP(w, r)
+	})
 }

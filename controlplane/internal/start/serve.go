@@ -8,7 +8,10 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"time"
+
+	relay "github.com/wattlenet/wattle/relay/server"
 )
 
 // Settings of the HTTP server. An agent keeps one response open for days, so
@@ -24,9 +27,10 @@ const (
 )
 
 // newHTTPServer returns the server of the API and the agents. Without a TLS
-// configuration it speaks plain HTTP.
-func newHTTPServer(handler http.Handler, secure *tls.Config, logger *slog.Logger) *http.Server {
-	return &http.Server{
+// configuration it speaks plain HTTP. With a turn function it is given the
+// connections whose clients ask for TURN (RFC 7443, section 4), until they end.
+func newHTTPServer(handler http.Handler, secure *tls.Config, turn func(net.Conn), logger *slog.Logger) *http.Server {
+	server := &http.Server{
 		Handler:           handler,
 		TLSConfig:         secure,
 		ReadHeaderTimeout: readHeaderTimeout,
@@ -35,6 +39,19 @@ func newHTTPServer(handler http.Handler, secure *tls.Config, logger *slog.Logger
 		// What a stranger's broken handshake says is of use to a searcher only.
 		ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
 	}
+	if secure == nil || turn == nil {
+		return server
+	}
+	server.TLSConfig = secure.Clone()
+	server.TLSConfig.NextProtos = append(slices.Clip(secure.NextProtos), relay.ALPN)
+	server.TLSNextProto = map[string]func(*http.Server, *tls.Conn, http.Handler){
+		relay.ALPN: func(_ *http.Server, conn *tls.Conn, _ http.Handler) { turn(conn) },
+	}
+	// Another protocol would turn HTTP/2 off.
+	server.Protocols = new(http.Protocols)
+	server.Protocols.SetHTTP1(true)
+	server.Protocols.SetHTTP2(true)
+	return server
 }
 
 // serveHTTP serves until ctx is done. Then it calls leave, which ends the

@@ -67,7 +67,10 @@ func (w *write) changeSettings(req api.AccountSettingsRequest, onboarding *api.O
 		return err
 	}
 	was := w.account
-	if req.DnsDomain != nil {
+	if req.DnsDomain != nil && *req.DnsDomain != was.DNSDomain {
+		if err := w.noZoneOf(*req.DnsDomain, field("dns_domain")); err != nil {
+			return err
+		}
 		w.account.DNSDomain = *req.DnsDomain
 	}
 	if req.PeerApprovalEnabled != nil {

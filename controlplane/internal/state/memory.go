@@ -32,6 +32,7 @@ type account struct {
 	groups   ordered[group]
 	policies ordered[object[policyBody]]
 	peers    ordered[store.Peer]
+	dns      dnsMemory
 	members  map[string]map[string]int64 // group -> peer -> position
 	groupsOf map[string]map[string]bool  // peer -> groups
 	behind   bool                        // the engine refused a change and could not be rebuilt
@@ -57,6 +58,7 @@ func newAccount(id string, engine *netmap.Engine) *account {
 		id: id, engine: engine, members: map[string]map[string]int64{}, groupsOf: map[string]map[string]bool{},
 		listeners:   map[*func(*netmap.Update)]func(*netmap.Update){},
 		resourcesOf: index{}, routersOf: index{}, inGroup: index{}, reaching: index{},
+		dns:     dnsMemory{recordsOf: index{}},
 		present: presences{of: map[string]*presence{}},
 	}
 }

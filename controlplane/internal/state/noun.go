@@ -68,6 +68,7 @@ type keptNoun interface {
 // named by others comes before them.
 var kinds = []keptNoun{
 	networks, networkResources, networkRouters, routes, policies,
+	dnsSettings, dnsZones, dnsRecords, nameserverGroups,
 }
 
 func nounOf(kind string) (keptNoun, bool) {

@@ -139,7 +139,7 @@ func (w *walker) step() {
 	pol, hasPolicy := pick(w, policies)
 	k, _ := pick(w, keys)
 	rule := api.PolicyRuleRequest{Name: name, Sources: ids(g.Id), Destinations: ids("All")}
-	switch w.rand.IntN(18) {
+	switch w.rand.IntN(21) {
 	case 0, 1:
 		_, _ = f.CreateGroup(ctx, f.owner, api.GroupRequest{Name: name, Peers: ids(some...)})
 	case 2, 3:
@@ -176,8 +176,47 @@ func (w *walker) step() {
 		_, _ = f.UpdateAccountSettings(ctx, f.owner, api.AccountSettingsRequest{DnsDomain: new(name + ".internal")}, "")
 	case 14:
 		w.user(name, g.Id)
+	case 15, 16, 17:
+		w.names(name, g.Id)
 	default:
 		w.network(name, g.Id, p.Id)
+	}
+}
+
+// names makes, changes or deletes zones, records, nameservers and the DNS settings.
+func (w *walker) names(name, group string) {
+	f, ctx := w.f, w.t.Context()
+	zones := must2(f.ListDNSZones(ctx, f.owner, api.ListDnsZonesParams{}))(w.t)
+	servers := must2(f.ListNameserverGroups(ctx, f.owner, api.ListNameserverGroupsParams{}))(w.t)
+	zone, hasZone := pick(w, zones)
+	server, hasServer := pick(w, servers)
+	want := api.DnsZoneRequest{Name: name, Domain: zone.Domain, DistributionGroups: []string{group}, Enabled: new(w.rand.IntN(4) > 0)}
+	asked := api.NameserverGroupRequest{Name: name, Nameservers: []api.NameserverRequest{{Ip: "192.0.2.53"}}, Groups: []string{group}, Primary: new(true)}
+	record := api.DnsRecordRequest{Name: name + "." + zone.Domain, Type: "A", Content: fmt.Sprintf("192.0.2.%d", w.rand.IntN(4))}
+	switch pick := w.rand.IntN(12); {
+	case pick < 2 || !hasZone:
+		want.Domain = name + ".example"
+		_, _ = f.CreateDNSZone(ctx, f.owner, want)
+	case pick < 3:
+		_, _ = f.UpdateDNSZone(ctx, f.owner, zone.Id, want, "")
+	case pick < 4:
+		_ = f.DeleteDNSZone(ctx, f.owner, zone.Id, "")
+	case pick < 8 || len(zone.Records) == 0:
+		_, _ = f.CreateDNSRecord(ctx, f.owner, zone.Id, record)
+	case pick < 9:
+		_, _ = f.UpdateDNSRecord(ctx, f.owner, zone.Id, zone.Records[0].Id, record, "")
+	case pick < 10:
+		_ = f.DeleteDNSRecord(ctx, f.owner, zone.Id, zone.Records[0].Id, "")
+	case pick < 11:
+		_, _ = f.CreateNameserverGroup(ctx, f.owner, asked)
+		if hasServer {
+			_, _ = f.UpdateNameserverGroup(ctx, f.owner, server.Id, asked, "")
+		}
+	default:
+		_, _ = f.ReplaceDNSSettings(ctx, f.owner, api.DnsSettingsRequest{DisabledManagementGroups: []string{group}}, "")
+		if hasServer {
+			_ = f.DeleteNameserverGroup(ctx, f.owner, server.Id, "")
+		}
 	}
 }
 

@@ -23,6 +23,7 @@ const (
 	KindNetworkResource = "network-resource"
 	KindNetworkRouter   = "network-router"
 	KindRoute           = "route"
+	KindDNSZone         = "dns-zone"
 )
 
 // An Object is a noun that is kept as JSON.

@@ -65,10 +65,9 @@ func (s *subject) bases(n int) []map[string]string {
 	var out []map[string]string
 	for i := range n {
 		base := s.minimal()
-		name, err := strconv.Unquote(base["name"])
 		switch {
-		case s.Kind == terraform.Collection && err == nil:
-			base["name"] = strconv.Quote(fmt.Sprintf("%s %d", name, i))
+		case s.Kind == terraform.Collection && base["name"] != "":
+			s.number(base, strconv.Itoa(i))
 		case s.Kind == terraform.Adopted && len(s.server.Existing[s.Noun]) > n:
 			base[s.Key] = strconv.Quote(fmt.Sprintf("{{%s:%d}}", s.Noun, i+1))
 		default:
@@ -77,6 +76,21 @@ func (s *subject) bases(n int) []map[string]string {
 		out = append(out, base)
 	}
 	return out
+}
+
+// number makes an object different from others in the fields that tell objects
+// apart: its name and what looks it up. A domain gets another first label.
+func (s *subject) number(values map[string]string, n string) {
+	for field := range values {
+		text, err := strconv.Unquote(values[field])
+		switch {
+		case err != nil || field != "name" && !slices.Contains(s.Lookup, field):
+		case strings.Contains(text, "."):
+			values[field] = `"n` + n + "." + text + `"`
+		default:
+			values[field] = `"` + text + " " + n + `"`
+		}
+	}
 }
 
 // sideBySide is the objects as they are made, with the attribute of each set,

@@ -59,7 +59,7 @@ func (s *subject) testMany(t *testing.T) {
 	}
 	values := s.minimal()
 	values["count"] = "6"
-	values["name"] = `"many ${count.index}"`
+	s.number(values, "${count.index}")
 	config := s.config(values)
 	var before int
 	s.test(t,

@@ -287,10 +287,11 @@ func (r *nounResource) replace(ctx context.Context, ids []string, model any, bef
 }
 
 // Delete removes the object; one that is gone already is no error. A
-// singleton and, unless asked, an adopted object are only forgotten.
+// singleton goes back to its defaults where the API can do that; any other
+// and, unless asked, an adopted object are only forgotten.
 func (r *nounResource) Delete(ctx context.Context, req resource.DeleteRequest, resp *resource.DeleteResponse) {
 	d := &resp.Diagnostics
-	if r.noun.Kind == terraform.Singleton || !r.connected(d) {
+	if r.noun.Delete == nil || !r.connected(d) {
 		return
 	}
 	if r.noun.Kind == terraform.Adopted {
@@ -305,7 +306,7 @@ func (r *nounResource) Delete(ctx context.Context, req resource.DeleteRequest, r
 		return
 	}
 	err := r.remove(ctx, ids)
-	r.conn.forget(r.noun, ids[:len(ids)-1])
+	r.conn.forget(r.noun, ids[:max(0, len(ids)-1)])
 	if err != nil && !sdk.IsNotFound(err) {
 		r.explain(ctx, d, "delete", nil, err)
 	}

@@ -1,0 +1,182 @@
+package connectivity
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+	"sync"
+
+	"github.com/coder/websocket"
+	"github.com/pion/stun/v2"
+)
+
+// A transport is how a relay is reached, the preferred first.
+type transport int
+
+const (
+	overUDP transport = iota
+	overTCP
+	overTLS
+	overWebSocket
+)
+
+// Transports are the names of all transports, the preferred first.
+var Transports = []string{"udp", "tcp", "tls", "websocket"}
+
+func (t transport) String() string { return Transports[t] }
+
+const (
+	// alpnTURN names TURN over TLS (RFC 7443, section 4).
+	alpnTURN = "stun.turn"
+	// webSocketTURN is the subprotocol in which each binary message holds
+	// whole frames of TURN.
+	webSocketTURN = "turn"
+	// maxWebSocketMessage bounds a message of many frames, in bytes.
+	maxWebSocketMessage = 1 << 20
+)
+
+// A relayURL is one way to reach one relay.
+type relayURL struct {
+	host      string // host:port
+	transport transport
+	web       string                                 // the whole URL, of a WebSocket
+	tls       func(host string) (*tls.Config, error) // nil: the system's authorities
+	credential
+}
+
+func (u relayURL) streaming() bool { return u.transport != overUDP }
+
+// same reports whether u leads to the same place as other, in the same way.
+func (u relayURL) same(other relayURL) bool {
+	return u.host == other.host && u.transport == other.transport
+}
+
+// parseRelayURL reads turn:, turns: (RFC 7065) and wss:. It returns false for
+// stun:, which stunServers reads.
+func parseRelayURL(text string, relay Relay) (relayURL, bool, error) {
+	u := relayURL{tls: relay.TLS, credential: credential{relay.Username, relay.Password}}
+	if strings.HasPrefix(text, "wss:") {
+		parsed, err := url.Parse(text)
+		if err != nil || parsed.Hostname() == "" {
+			return u, false, fmt.Errorf("relay %q is not a WebSocket URL", text)
+		}
+		port := parsed.Port()
+		if port == "" {
+			port = "443"
+		}
+		u.host, u.transport, u.web = net.JoinHostPort(parsed.Hostname(), port), overWebSocket, text
+		return u, true, nil
+	}
+	uri, err := stun.ParseURI(text)
+	if err != nil {
+		return u, false, fmt.Errorf("relay %q: %w", text, err)
+	}
+	u.host = net.JoinHostPort(uri.Host, fmt.Sprint(uri.Port))
+	switch {
+	case uri.Scheme == stun.SchemeTypeTURN && uri.Proto == stun.ProtoTypeTCP:
+		u.transport = overTCP
+	case uri.Scheme == stun.SchemeTypeTURN:
+		u.transport = overUDP
+	case uri.Scheme == stun.SchemeTypeTURNS && uri.Proto == stun.ProtoTypeTCP:
+		u.transport = overTLS
+	case uri.Scheme == stun.SchemeTypeSTUN:
+		return u, false, nil
+	default:
+		return u, false, fmt.Errorf("relay %q is not supported; use turn, turns over TCP, wss or stun", text)
+	}
+	return u, true, nil
+}
+
+// config returns how TLS with the relay is made.
+func (u relayURL) config(protocols ...string) (*tls.Config, error) {
+	host, _, err := net.SplitHostPort(u.host)
+	if err != nil {
+		return nil, err
+	}
+	config := &tls.Config{MinVersion: tls.VersionTLS12}
+	if u.tls != nil {
+		if config, err = u.tls(host); err != nil {
+			return nil, err
+		}
+	}
+	config.ServerName, config.NextProtos = host, protocols
+	return config, nil
+}
+
+// dial opens the stream to a relay and returns the address that it leads to.
+func (u relayURL) dial(ctx context.Context, dialer *net.Dialer) (net.Conn, netip.AddrPort, error) {
+	if u.transport == overWebSocket {
+		return u.dialWeb(ctx, dialer)
+	}
+	server, err := resolve(ctx, u.host)
+	if err != nil {
+		return nil, server, err
+	}
+	conn, err := dialer.DialContext(ctx, "tcp", server.String())
+	if err != nil || u.transport == overTCP {
+		return conn, server, err
+	}
+	config, err := u.config(alpnTURN)
+	if err != nil {
+		return nil, server, errors.Join(err, conn.Close())
+	}
+	secure := tls.Client(conn, config)
+	if err := secure.HandshakeContext(ctx); err != nil {
+		return nil, server, errors.Join(err, conn.Close())
+	}
+	if secure.ConnectionState().NegotiatedProtocol != alpnTURN {
+		return nil, server, errors.Join(errors.New("what listens there speaks no TURN"), conn.Close())
+	}
+	return secure, server, nil
+}
+
+// dialWeb opens a WebSocket, through the proxy that the environment names.
+func (u relayURL) dialWeb(ctx context.Context, dialer *net.Dialer) (net.Conn, netip.AddrPort, error) {
+	config, err := u.config("http/1.1")
+	if err != nil {
+		return nil, netip.AddrPort{}, err
+	}
+	var mu sync.Mutex // guards server
+	var server netip.AddrPort
+	carrier := &http.Transport{
+		Proxy:           http.ProxyFromEnvironment,
+		TLSClientConfig: config,
+		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+			conn, err := dialer.DialContext(ctx, network, address)
+			if err == nil {
+				mu.Lock()
+				defer mu.Unlock()
+				server, err = netip.ParseAddrPort(conn.RemoteAddr().String())
+			}
+			return conn, err
+		},
+	}
+	socket, answer, err := websocket.Dial(ctx, u.web, &websocket.DialOptions{
+		HTTPClient: &http.Client{Transport: carrier}, Subprotocols: []string{webSocketTURN},
+	})
+	if err != nil {
+		if answer != nil {
+			_ = answer.Body.Close() // it is in err
+		}
+		return nil, server, err
+	}
+	socket.SetReadLimit(maxWebSocketMessage)
+	mu.Lock()
+	defer mu.Unlock()
+	// The stream lives until it is closed, not as long as this attempt.
+	return &webConn{Conn: websocket.NetConn(context.WithoutCancel(ctx), socket, websocket.MessageBinary), socket: socket}, server, nil
+}
+
+// A webConn closes without waiting for the other side to agree.
+type webConn struct {
+	net.Conn
+	socket *websocket.Conn
+}
+
+func (c *webConn) Close() error { return c.socket.CloseNow() }
