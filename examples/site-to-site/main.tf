@@ -1,7 +1,13 @@
-# Two offices reach each other's networks through gateways, with no agent on any
-# other machine, and engineers on the road reach a server of one office.
+# Two sites whose machines reach each other without an agent on each of them:
+# one routing peer per site carries its subnet, and a policy says who gets in.
+#
+#   10.10.0.0/16 berlin ── routers ══ overlay ══ routers ── madrid 10.20.0.0/16
+#
+# Routers join by the setup key of their site. Two routers of one site take over
+# from each other.
 
 terraform {
+  required_version = ">= 1.11"
   required_providers {
     wattle = {
       source = "wattlenet/wattle"
@@ -9,95 +15,73 @@ terraform {
   }
 }
 
-# Address and token come from the credentials profile that wattle-server up wrote.
 provider "wattle" {}
 
 variable "sites" {
-  description = "The network of each office in CIDR form, by the name of the office."
   type        = map(string)
+  description = "The subnet of each site."
   default = {
     berlin = "10.10.0.0/16"
-    paris  = "10.20.0.0/16"
+    madrid = "10.20.0.0/16"
   }
 }
 
-# Every machine that enrols with the key of an office is a gateway of it: two of
-# them take over from each other.
-resource "wattle_group" "gateways" {
+# The machines that route for a site, and what lies behind them.
+resource "wattle_group" "routers" {
   for_each = var.sites
-  name     = "gateways of ${each.key}"
+  name     = "${each.key} routers"
 }
 
-resource "wattle_setup_key" "gateways" {
+resource "wattle_group" "subnet" {
+  for_each = var.sites
+  name     = "${each.key} subnet"
+}
+
+resource "wattle_setup_key" "router" {
   for_each    = var.sites
-  name        = "gateways of ${each.key}"
+  name        = "${each.key} router"
   type        = "reusable"
-  auto_groups = [wattle_group.gateways[each.key].id]
+  expires_in  = 604800
+  usage_limit = 2
+  auto_groups = [wattle_group.routers[each.key].id]
 }
 
-resource "wattle_network" "office" {
+resource "wattle_network" "site" {
   for_each    = var.sites
   name        = each.key
-  description = "The office in ${title(each.key)}."
+  description = "Everything at ${each.key}."
 }
 
-resource "wattle_network_router" "office" {
-  for_each    = var.sites
-  network_id  = wattle_network.office[each.key].id
-  peer_groups = [wattle_group.gateways[each.key].id]
-  masquerade  = false # the offices know the way back
-}
-
-resource "wattle_network_resource" "office" {
+resource "wattle_network_resource" "subnet" {
   for_each   = var.sites
-  network_id = wattle_network.office[each.key].id
-  name       = "${each.key} office"
+  network_id = wattle_network.site[each.key].id
+  name       = "${each.key} subnet"
   address    = each.value
+  groups     = [wattle_group.subnet[each.key].id]
 }
 
-resource "wattle_policy" "offices" {
-  name        = "between the offices"
-  description = "Either office may open traffic to the other."
+# Without masquerade the other site sees the true addresses; the routers of the
+# site need a way back then, which their peers have: they are its gateways.
+resource "wattle_network_router" "site" {
+  for_each    = var.sites
+  network_id  = wattle_network.site[each.key].id
+  peer_groups = [wattle_group.routers[each.key].id]
+  metric      = 100
+  masquerade  = false
+}
+
+# Each site's routers open traffic into the other site's subnet.
+resource "wattle_policy" "between" {
+  name        = "between the sites"
+  description = "HTTPS and SSH from either site to the other."
 
   rules = {
-    "berlin and paris" = {
-      source_resource      = { id = wattle_network_resource.office["berlin"].id, type = "subnet" }
-      destination_resource = { id = wattle_network_resource.office["paris"].id, type = "subnet" }
-    }
-  }
-}
-
-# A single server gets a resource of its own, in a group that policies name.
-resource "wattle_group" "engineers" {
-  name = "engineers"
-}
-
-resource "wattle_group" "builds" {
-  name = "build servers"
-}
-
-resource "wattle_network_resource" "build_server" {
-  network_id = wattle_network.office["berlin"].id
-  name       = "build server"
-  address    = "10.10.0.5"
-  groups     = [wattle_group.builds.id]
-}
-
-resource "wattle_policy" "builds" {
-  name = "engineers to the build servers"
-
-  rules = {
-    "https" = {
+    for name, subnet in var.sites : "to ${name}" => {
+      sources       = [for other, _ in var.sites : wattle_group.routers[other].id if other != name]
+      destinations  = [wattle_group.subnet[name].id]
       protocol      = "tcp"
-      ports         = ["443"]
+      ports         = ["22", "443"]
       bidirectional = false
-      sources       = [wattle_group.engineers.id]
-      destinations  = [wattle_group.builds.id]
     }
   }
-}
-
-output "networks" {
-  description = "The networks, for other configurations."
-  value       = { for name, network in wattle_network.office : name => network.id }
 }

@@ -19,6 +19,117 @@ import (
 	"github.com/oapi-codegen/runtime"
 )
 
+// Defines values for AccessEndType.
+const (
+	AccessEndTypePeer     AccessEndType = "peer"
+	AccessEndTypeResource AccessEndType = "resource"
+	AccessEndTypeRoute    AccessEndType = "route"
+)
+
+// Valid indicates whether the value is a known member of the AccessEndType enum.
+func (e AccessEndType) Valid() bool {
+	switch e {
+	case AccessEndTypePeer:
+		return true
+	case AccessEndTypeResource:
+		return true
+	case AccessEndTypeRoute:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for AccessExplanationReason.
+const (
+	AccessExplanationReasonAllowed     AccessExplanationReason = "allowed"
+	AccessExplanationReasonDestination AccessExplanationReason = "destination"
+	AccessExplanationReasonDropped     AccessExplanationReason = "dropped"
+	AccessExplanationReasonNoRouter    AccessExplanationReason = "no_router"
+	AccessExplanationReasonNoRule      AccessExplanationReason = "no_rule"
+	AccessExplanationReasonRouter      AccessExplanationReason = "router"
+	AccessExplanationReasonSameMachine AccessExplanationReason = "same_machine"
+	AccessExplanationReasonSource      AccessExplanationReason = "source"
+)
+
+// Valid indicates whether the value is a known member of the AccessExplanationReason enum.
+func (e AccessExplanationReason) Valid() bool {
+	switch e {
+	case AccessExplanationReasonAllowed:
+		return true
+	case AccessExplanationReasonDestination:
+		return true
+	case AccessExplanationReasonDropped:
+		return true
+	case AccessExplanationReasonNoRouter:
+		return true
+	case AccessExplanationReasonNoRule:
+		return true
+	case AccessExplanationReasonRouter:
+		return true
+	case AccessExplanationReasonSameMachine:
+		return true
+	case AccessExplanationReasonSource:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for AccessNearMissMissing.
+const (
+	AccessNearMissMissingDestination    AccessNearMissMissing = "destination"
+	AccessNearMissMissingDirection      AccessNearMissMissing = "direction"
+	AccessNearMissMissingPolicyDisabled AccessNearMissMissing = "policy_disabled"
+	AccessNearMissMissingPort           AccessNearMissMissing = "port"
+	AccessNearMissMissingProtocol       AccessNearMissMissing = "protocol"
+	AccessNearMissMissingRuleDisabled   AccessNearMissMissing = "rule_disabled"
+	AccessNearMissMissingSource         AccessNearMissMissing = "source"
+)
+
+// Valid indicates whether the value is a known member of the AccessNearMissMissing enum.
+func (e AccessNearMissMissing) Valid() bool {
+	switch e {
+	case AccessNearMissMissingDestination:
+		return true
+	case AccessNearMissMissingDirection:
+		return true
+	case AccessNearMissMissingPolicyDisabled:
+		return true
+	case AccessNearMissMissingPort:
+		return true
+	case AccessNearMissMissingProtocol:
+		return true
+	case AccessNearMissMissingRuleDisabled:
+		return true
+	case AccessNearMissMissingSource:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for AccessQuestionProtocol.
+const (
+	AccessQuestionProtocolIcmp AccessQuestionProtocol = "icmp"
+	AccessQuestionProtocolTcp  AccessQuestionProtocol = "tcp"
+	AccessQuestionProtocolUdp  AccessQuestionProtocol = "udp"
+)
+
+// Valid indicates whether the value is a known member of the AccessQuestionProtocol enum.
+func (e AccessQuestionProtocol) Valid() bool {
+	switch e {
+	case AccessQuestionProtocolIcmp:
+		return true
+	case AccessQuestionProtocolTcp:
+		return true
+	case AccessQuestionProtocolUdp:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for AuditEventChannel.
 const (
 	AuditEventChannelAgent     AuditEventChannel = "agent"
@@ -1001,6 +1112,150 @@ func (e ZoneRecordType) Valid() bool {
 	default:
 		return false
 	}
+}
+
+// AccessEnd A peer, a resource of a network, or a route.
+type AccessEnd struct {
+	// Id Its id.
+	Id string `json:"id"`
+
+	// Name Its name.
+	Name string `json:"name"`
+
+	// Type What it is.
+	Type AccessEndType `json:"type"`
+}
+
+// AccessEndType What it is.
+type AccessEndType string
+
+// AccessExplanation Whether a packet may pass, and why.
+type AccessExplanation struct {
+	// Allowed Whether it may pass.
+	Allowed bool `json:"allowed"`
+
+	// Destination Who receives it.
+	Destination AccessEnd `json:"destination"`
+
+	// Detail The reason as a sentence.
+	Detail string `json:"detail"`
+
+	// NearMisses Accept rules that lack one thing, the nearest first; at most 20.
+	NearMisses []AccessNearMiss `json:"near_misses"`
+
+	// Reason Why: a rule accepts it (allowed) or drops it (dropped), no rule accepts it (no_rule), an end is not approved (source, destination), nobody leads to the resource (no_router), the peer is itself a router of the resource (router), or both ends are one machine (same_machine).
+	Reason AccessExplanationReason `json:"reason"`
+
+	// Routers Who leads to the resource, the preferred first; empty between peers.
+	Routers []AccessRouter `json:"routers"`
+
+	// Rule The rule that decides; absent when none does.
+	Rule *AccessRule `json:"rule,omitempty"`
+
+	// Source Who opens the traffic.
+	Source AccessEnd `json:"source"`
+
+	// WhatWouldHelp Changes each of which would let the packet pass, as sentences.
+	WhatWouldHelp []string `json:"what_would_help"`
+}
+
+// AccessExplanationReason Why: a rule accepts it (allowed) or drops it (dropped), no rule accepts it (no_rule), an end is not approved (source, destination), nobody leads to the resource (no_router), the peer is itself a router of the resource (router), or both ends are one machine (same_machine).
+type AccessExplanationReason string
+
+// AccessNearMiss An accept rule that would let the packet pass if one thing were different.
+type AccessNearMiss struct {
+	// Groups The names of the groups of the end that does not match; one of them would do.
+	Groups []string `json:"groups"`
+
+	// Missing What is different; direction is a rule that opens the other direction only.
+	Missing AccessNearMissMissing `json:"missing"`
+
+	// Rule The rule.
+	Rule AccessRule `json:"rule"`
+}
+
+// AccessNearMissMissing What is different; direction is a rule that opens the other direction only.
+type AccessNearMissMissing string
+
+// AccessPair A machine or resource that opens traffic, and one that receives it.
+type AccessPair struct {
+	// After What may pass afterwards.
+	After []string `json:"after"`
+
+	// Before What may pass now, such as `all`, `tcp/22`, `udp/5000-5010` or `icmp`; empty for nothing.
+	Before []string `json:"before"`
+
+	// Destination Who receives it.
+	Destination AccessEnd `json:"destination"`
+
+	// Source Who opens the traffic.
+	Source AccessEnd `json:"source"`
+}
+
+// AccessPairs A number of pairs, with a few of them.
+type AccessPairs struct {
+	// Count How many pairs; both directions count.
+	Count int64 `json:"count"`
+
+	// Sample At most 20 of them.
+	Sample []AccessPair `json:"sample"`
+}
+
+// AccessPreview Which pairs of machines would have other access after a write that was tried with `dry_run`.
+type AccessPreview struct {
+	// Changed Pairs whose access is another one.
+	Changed AccessPairs `json:"changed"`
+
+	// Gained Pairs without any access before.
+	Gained AccessPairs `json:"gained"`
+
+	// Lost Pairs without any access afterwards.
+	Lost AccessPairs `json:"lost"`
+}
+
+// AccessQuestion The first packet of a flow. Each end is an id or the exact name of a peer or a resource of a network.
+type AccessQuestion struct {
+	// Destination Who receives it.
+	Destination string `json:"destination"`
+
+	// Port The destination port, needed for tcp and udp.
+	Port *int `json:"port,omitempty"`
+
+	// Protocol The protocol of the packet.
+	Protocol *AccessQuestionProtocol `json:"protocol,omitempty"`
+
+	// Source Who opens the traffic.
+	Source string `json:"source"`
+}
+
+// AccessQuestionProtocol The protocol of the packet.
+type AccessQuestionProtocol string
+
+// AccessRouter A peer that leads to a resource.
+type AccessRouter struct {
+	// Approved Whether the peer takes part; one that does not is passed over.
+	Approved bool `json:"approved"`
+
+	// Metric The lowest is preferred.
+	Metric int `json:"metric"`
+
+	// Peer The peer.
+	Peer AccessEnd `json:"peer"`
+}
+
+// AccessRule A rule of a policy.
+type AccessRule struct {
+	// PolicyId The id of the policy.
+	PolicyId string `json:"policy_id"`
+
+	// PolicyName The name of the policy.
+	PolicyName string `json:"policy_name"`
+
+	// RuleId The id of the rule.
+	RuleId string `json:"rule_id"`
+
+	// RuleName The name of the rule.
+	RuleName string `json:"rule_name"`
 }
 
 // AccessiblePeer A peer that another one may reach.
@@ -3420,6 +3675,9 @@ type AccountId = string
 // Cursor defines model for Cursor.
 type Cursor = string
 
+// DryRun defines model for DryRun.
+type DryRun = bool
+
 // Fields defines model for Fields.
 type Fields = []string
 
@@ -3981,6 +4239,9 @@ type SignalAgentJSONRequestBody = SignalRequest
 // ReportAgentJSONRequestBody defines body for ReportAgent for application/json ContentType.
 type ReportAgentJSONRequestBody = StatusReport
 
+// ExplainAccessJSONRequestBody defines body for ExplainAccess for application/json ContentType.
+type ExplainAccessJSONRequestBody = AccessQuestion
+
 // UpdateAccountSettingsJSONRequestBody defines body for UpdateAccountSettings for application/json ContentType.
 type UpdateAccountSettingsJSONRequestBody = AccountSettingsRequest
 
@@ -4456,6 +4717,9 @@ type ServerInterface interface {
 	// StreamAgent Receive the network map, signals and commands.
 	// (GET /agent/v1/stream)
 	StreamAgent(w http.ResponseWriter, r *http.Request, params StreamAgentParams)
+	// ExplainAccess Explain whether one machine may reach another.
+	// (POST /api/access/explain)
+	ExplainAccess(w http.ResponseWriter, r *http.Request)
 	// ListAccounts List the accounts of the caller.
 	// (GET /api/accounts)
 	ListAccounts(w http.ResponseWriter, r *http.Request)
@@ -4925,6 +5189,20 @@ func (siw *ServerInterfaceWrapper) StreamAgent(w http.ResponseWriter, r *http.Re
 
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.StreamAgent(w, r, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// ExplainAccess operation middleware
+func (siw *ServerInterfaceWrapper) ExplainAccess(w http.ResponseWriter, r *http.Request) {
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ExplainAccess(w, r)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -9215,6 +9493,7 @@ func HandlerWithOptions(si ServerInterface, options StdHTTPServerOptions) http.H
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/agent/v1/signal", wrapper.SignalAgent)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/agent/v1/status", wrapper.ReportAgent)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/agent/v1/stream", wrapper.StreamAgent)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/api/access/explain", wrapper.ExplainAccess)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/accounts", wrapper.ListAccounts)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/accounts/current/settings", wrapper.GetAccountSettings)
 	m.HandleFunc(http.MethodPatch+" "+options.BaseURL+"/api/accounts/current/settings", wrapper.UpdateAccountSettings)
@@ -9483,6 +9762,28 @@ func (response StreamAgent200ApplicationxNdjsonResponse) VisitStreamAgentRespons
 			return err
 		}
 	}
+}
+
+type ExplainAccessRequestObject struct {
+	Body *ExplainAccessJSONRequestBody
+}
+
+type ExplainAccessResponseObject interface {
+	VisitExplainAccessResponse(w http.ResponseWriter) error
+}
+
+type ExplainAccess200JSONResponse AccessExplanation
+
+func (response ExplainAccess200JSONResponse) VisitExplainAccessResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
 }
 
 type ListAccountsRequestObject struct {
@@ -11790,6 +12091,9 @@ type StrictServerInterface interface {
 	// StreamAgent Receive the network map, signals and commands.
 	// (GET /agent/v1/stream)
 	StreamAgent(ctx context.Context, request StreamAgentRequestObject) (StreamAgentResponseObject, error)
+	// ExplainAccess Explain whether one machine may reach another.
+	// (POST /api/access/explain)
+	ExplainAccess(ctx context.Context, request ExplainAccessRequestObject) (ExplainAccessResponseObject, error)
 	// ListAccounts List the accounts of the caller.
 	// (GET /api/accounts)
 	ListAccounts(ctx context.Context, request ListAccountsRequestObject) (ListAccountsResponseObject, error)
@@ -12293,6 +12597,37 @@ func (sh *strictHandler) StreamAgent(w http.ResponseWriter, r *http.Request, par
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(StreamAgentResponseObject); ok {
 		if err := validResponse.VisitStreamAgentResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ExplainAccess operation middleware
+func (sh *strictHandler) ExplainAccess(w http.ResponseWriter, r *http.Request) {
+	var request ExplainAccessRequestObject
+
+	var body ExplainAccessJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.ExplainAccess(ctx, request.(ExplainAccessRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ExplainAccess")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(ExplainAccessResponseObject); ok {
+		if err := validResponse.VisitExplainAccessResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {

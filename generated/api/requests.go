@@ -5,6 +5,7 @@ package api
 // bodyShapes says, for each type that occurs in requests, which members must
 // be there and which may be null.
 var bodyShapes = map[string]bodyShape{
+	"AccessQuestion":             {required: []string{"destination", "source"}, closed: true},
 	"AccountRequest":             {required: []string{"settings"}, closed: true},
 	"AccountSettingsRequest":     {closed: true},
 	"CloudInitRequest":           {nullable: []string{"agent_sha256", "agent_url", "hostname", "setup_key", "setup_key_file"}, closed: true},
@@ -43,6 +44,44 @@ var bodyShapes = map[string]bodyShape{
 	"TokenRequest":               {required: []string{"expires_in", "name"}, closed: true},
 	"UserRequest":                {nullable: []string{"email"}, closed: true},
 	"UserUpdate":                 {required: []string{"auto_groups", "is_blocked", "role"}, nullable: []string{"name"}, closed: true},
+}
+
+// Validate compares every value with its rule in the contract and reports all
+// faults at once; nil means that there are none.
+func (r AccessQuestion) Validate() []FieldError {
+	var f faults
+	r.validate("", &f)
+	return f.list
+}
+
+func (r AccessQuestion) validate(at string, f *faults) {
+	{
+		v := r.Destination
+		f.length(at+"destination", string(v), 1, 255)
+	}
+	if r.Port != nil {
+		v := *r.Port
+		f.atLeast(at+"port", float64(v), 1)
+		f.atMost(at+"port", float64(v), 65535)
+	}
+	if r.Protocol != nil {
+		v := *r.Protocol
+		f.oneOf(at+"protocol", string(v), "tcp", "udp", "icmp")
+	}
+	{
+		v := r.Source
+		f.length(at+"source", string(v), 1, 255)
+	}
+}
+
+// ApplyDefaults puts the default of the contract wherever a member is absent
+// or null, and null where an empty value means that a member is not used. It
+// comes before Validate.
+func (r *AccessQuestion) ApplyDefaults() {
+	if r.Protocol == nil {
+		v := AccessQuestionProtocol("tcp")
+		r.Protocol = &v
+	}
 }
 
 // Validate compares every value with its rule in the contract and reports all

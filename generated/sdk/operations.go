@@ -380,6 +380,19 @@ func (c *Client) EnrollAgent(ctx context.Context, body api.EnrollRequest, opts .
 	return &out, nil
 }
 
+// ExplainAccess judges the first packet of a flow by the policies as they are now: whether it may
+// pass, which rule decides, which rules nearly match, and what would help. Nothing is sent and
+// nothing changes.
+func (c *Client) ExplainAccess(ctx context.Context, body api.AccessQuestion, opts ...CallOption) (*api.AccessExplanation, error) {
+	call := newCall("POST", "/api/access/explain", opts)
+	call.body = body
+	var out api.AccessExplanation
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
 // GetAccountSettings reads the settings of the caller's account as one flat object.
 func (c *Client) GetAccountSettings(ctx context.Context, opts ...CallOption) (*api.AccountSettings, error) {
 	call := newCall("GET", "/api/accounts/current/settings", opts)
@@ -630,7 +643,7 @@ func (o ListAccessiblePeersOptions) query(q url.Values) {
 }
 
 // ListAccessiblePeers lists the peers to which the policies let this peer open at least one kind of
-// traffic.
+// traffic, and the routers of its routes.
 func (c *Client) ListAccessiblePeers(ctx context.Context, peerID string, o ListAccessiblePeersOptions, opts ...CallOption) ([]api.AccessiblePeer, error) {
 	call := newCall("GET", "/api/peers/"+url.PathEscape(peerID)+"/accessible-peers", opts)
 	o.query(call.query)

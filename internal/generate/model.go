@@ -37,6 +37,7 @@ type operation struct {
 	Writes           bool   // false for GET and HEAD
 	PathParams       []param
 	Query            []param
+	Previews         bool // takes dry_run
 	Headers          []param
 	Body             string // Go type of the request body, empty without one
 	BodyPlain        bool   // the body is not JSON: an io.Reader
@@ -153,6 +154,10 @@ func (o *operation) param(p *openapi3.Parameter) {
 		x.Type = "string"
 		o.PathParams = append(o.PathParams, x)
 	case "query":
+		if p.Extensions["x-handled-by"] == "preview" {
+			o.Previews = true // the SDK asks for it with Query, since another answer comes
+			return
+		}
 		o.Query = append(o.Query, x)
 	case "header":
 		o.Headers = append(o.Headers, x)

@@ -67,6 +67,18 @@ func (c *change) apply(op api.MapOp) error {
 		return c.upsertRoute(op.Route)
 	case api.MapOpOpRouteRemove:
 		return c.removeRoute(op.Id)
+	case api.MapOpOpDnsZoneUpsert:
+		return c.upsertZone(op.Zone)
+	case api.MapOpOpDnsZoneRemove:
+		return c.removeZone(op.Id)
+	case api.MapOpOpDnsRecordUpsert:
+		return c.upsertRecord(op.Record)
+	case api.MapOpOpDnsRecordRemove:
+		return c.removeRecord(op.Id)
+	case api.MapOpOpNameserverUpsert:
+		return c.upsertNameserver(op.Nameserver)
+	case api.MapOpOpNameserverRemove:
+		return c.removeNameserver(op.Id)
 	case api.MapOpOpRuleUpsert:
 		return c.upsertRule(op.Rule)
 	case api.MapOpOpRuleRemove:

@@ -103,8 +103,12 @@ func HashSelf(s api.SelfView) Digest {
 	if s.Approved {
 		approved = 1
 	}
-	return newItem('o').number(s.N).number(approved).
-		text(s.Id, s.Name, s.Key, s.Ip, s.Ipv6, s.Network, s.NetworkV6, s.DnsDomain).text(s.Aliases...).sum()
+	i := newItem('o').number(s.N).number(approved).
+		text(s.Id, s.Name, s.Key, s.Ip, s.Ipv6, s.Network, s.NetworkV6, s.DnsDomain).text(s.Aliases...)
+	if s.KeepsDns { // agents of the first version know nothing of it, and are not told
+		i = i.number(1)
+	}
+	return i.sum()
 }
 
 // An item collects the bytes under a hash. The array keeps most items off the heap.

@@ -44,19 +44,21 @@ type Map struct {
 	// Routes holds the routes that the peer uses or serves by their id. A rule with a route at one end is about the
 	// traffic of that route.
 	Routes map[string]api.CompiledRoute
+	// Names is what the machine shall resolve besides the names of peers.
+	Names Names
 
 	digest Digest
 }
 
 // Features names what agents with this package understand of a map, for the request of a stream.
-func Features() []string { return []string{"sets", "routes"} }
+func Features() []string { return []string{"sets", "routes", "dns"} }
 
 // New returns an empty map for self.
 func New(epoch string, serial int64, self api.SelfView) *Map {
 	return &Map{
 		Epoch: epoch, Serial: serial, Self: self,
 		Peers: map[uint32]api.PeerEntry{}, Sets: map[string]*roaring.Bitmap{}, Rules: map[string]api.CompiledRule{},
-		Routes: map[string]api.CompiledRoute{}, digest: HashSelf(self),
+		Routes: map[string]api.CompiledRoute{}, Names: newNames(), digest: HashSelf(self),
 	}
 }
 
@@ -72,6 +74,7 @@ func (m *Map) Position() api.MapPosition {
 func (m *Map) Clone() *Map {
 	clone := *m
 	clone.Peers, clone.Rules, clone.Routes = maps.Clone(m.Peers), maps.Clone(m.Rules), maps.Clone(m.Routes)
+	clone.Names = Names{maps.Clone(m.Names.Zones), maps.Clone(m.Names.Records), maps.Clone(m.Names.Nameservers)}
 	clone.Sets = make(map[string]*roaring.Bitmap, len(m.Sets))
 	for id, set := range m.Sets {
 		clone.Sets[id] = set.Clone()
@@ -87,7 +90,7 @@ func (m *Map) Equal(o *Map) bool {
 // SameContent reports whether both maps hold the same content, at whatever serial.
 func (m *Map) SameContent(o *Map) bool {
 	return reflect.DeepEqual(m.Self, o.Self) && m.digest == o.digest && maps.EqualFunc(m.Peers, o.Peers, equalPeers) &&
-		maps.EqualFunc(m.Rules, o.Rules, equalRules) && maps.EqualFunc(m.Routes, o.Routes, equalRoutes) &&
+		maps.EqualFunc(m.Rules, o.Rules, equalRules) && maps.EqualFunc(m.Routes, o.Routes, equalRoutes) && m.Names.equal(o.Names) &&
 		maps.EqualFunc(m.Sets, o.Sets, func(a, b *roaring.Bitmap) bool { return a.Equals(b) })
 }
 
@@ -147,6 +150,10 @@ type stored struct {
 	Rules  []api.CompiledRule `json:"rules"`
 	// Routes is absent from maps that were stored before there were routes.
 	Routes []api.CompiledRoute `json:"routes,omitempty"`
+	// Zones, Records and Nameservers are absent from maps that were stored before there was DNS.
+	Zones       []api.ZoneView       `json:"zones,omitempty"`
+	Records     []api.RecordView     `json:"records,omitempty"`
+	Nameservers []api.NameserverView `json:"nameservers,omitempty"`
 }
 
 // MarshalJSON writes the whole map in the order of ordinals and ids, so that equal maps give equal bytes.
@@ -169,6 +176,7 @@ func (m *Map) MarshalJSON() ([]byte, error) {
 	for _, id := range slices.Sorted(maps.Keys(m.Routes)) {
 		s.Routes = append(s.Routes, m.Routes[id])
 	}
+	s.Zones, s.Records, s.Nameservers = byID(m.Names.Zones), byID(m.Names.Records), byID(m.Names.Nameservers)
 	return json.Marshal(s)
 }
 
@@ -179,7 +187,9 @@ func (m *Map) UnmarshalJSON(raw []byte) error {
 		return err
 	}
 	read := New(s.Epoch, s.Serial, s.Self)
-	if err := read.fill(Content{Peers: s.Peers, Sets: s.Sets, Routes: s.Routes, Rules: s.Rules}); err != nil {
+	if err := read.fill(Content{
+		Peers: s.Peers, Sets: s.Sets, Routes: s.Routes, Rules: s.Rules, Zones: s.Zones, Records: s.Records, Nameservers: s.Nameservers,
+	}); err != nil {
 		return err
 	}
 	if got := read.digest.String(); got != s.Digest {

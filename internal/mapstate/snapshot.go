@@ -45,9 +45,9 @@ func Load(ref api.SnapshotRefEvent, blob func(api.BlobRef) ([]byte, error)) (*Ma
 			return nil, fmt.Errorf("decode the part %s of a snapshot: %w", part.Sha256, err)
 		}
 		all.Peers, all.Sets, all.Rules = append(all.Peers, directory.Peers...), append(all.Sets, setList.Sets...), append(all.Rules, view.Rules...)
-		if view.Routes != nil {
-			all.Routes = append(all.Routes, *view.Routes...)
-		}
+		all.Routes = append(all.Routes, valueOf(view.Routes)...)
+		all.Zones, all.Records = append(all.Zones, valueOf(view.Zones)...), append(all.Records, valueOf(view.Records)...)
+		all.Nameservers = append(all.Nameservers, valueOf(view.Nameservers)...)
 	}
 	if err := m.fill(all); err != nil {
 		return nil, fmt.Errorf("snapshot at serial %d: %w", ref.Serial, err)
@@ -65,6 +65,10 @@ type Content struct {
 	Sets   []api.PeerSet
 	Routes []api.CompiledRoute
 	Rules  []api.CompiledRule
+	// Zones come before the records that are in them.
+	Zones       []api.ZoneView
+	Records     []api.RecordView
+	Nameservers []api.NameserverView
 }
 
 // Assemble builds a map from all of its items. It refuses items that name what is not there.
@@ -99,7 +103,7 @@ func (m *Map) fill(all Content) error {
 			return err
 		}
 	}
-	return nil
+	return work.fillNames(all)
 }
 
 // OpenBlob decompresses a part of a snapshot and checks it against its hash.

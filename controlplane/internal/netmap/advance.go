@@ -23,6 +23,13 @@ func (b *batch) advance(c *class) {
 		ops = b.patch(c, &c.work)
 		sortOps(ops)
 	}
+	if c.work.naming {
+		if told := b.advanceNaming(c); len(told) > 0 {
+			ops = slices.Concat(ops, told) // those before may be shared
+			sortOps(ops)
+			c.rulesAt = b.e.serial
+		}
+	}
 	if len(ops) == 0 {
 		return
 	}
@@ -215,7 +222,7 @@ func (b *batch) regrouped() []*peer {
 
 // between returns the ops that lead from the view of one class to that of another.
 func (b *batch) between(from, to *class) []*op {
-	ops := b.differ(from.view(), to.view())
+	ops := append(b.differ(from.view(), to.view()), b.differNaming(from.naming, to.naming, nil)...)
 	for gone := roaring.AndNot(from.visible, to.visible).Iterator(); gone.HasNext(); {
 		ops = append(ops, b.removal(gone.Next()))
 	}
@@ -229,7 +236,7 @@ func (b *batch) between(from, to *class) []*op {
 // tellSelves renews what the peers are told of themselves.
 func (b *batch) tellSelves() {
 	for p := range b.selves {
-		self := selfOf(p.Peer, b.e.settings)
+		self := selfOf(p.Peer, b.e.settings, p.keepsDNS())
 		known, before, hash := p.self.Id != "", p.selfHash, mapstate.HashSelf(self)
 		if known && hash == before {
 			continue

@@ -40,6 +40,10 @@ type batch struct {
 	removals map[uint32]*op
 	puts     map[*set]*op
 	update   *Update
+
+	// naming is what the batch does to the DNS, nil for nothing; named holds the ops of it that were encoded.
+	naming *namingWork
+	named  map[opKey]*op
 }
 
 type upsertKey struct {
@@ -65,6 +69,7 @@ func (e *Engine) apply(serial int64, changes []Change) (*Update, error) {
 	b.patchSets()
 	b.touchEntries()
 	b.touchRules()
+	b.touchNaming()
 	b.single = b.singleOf()
 	b.update.logged = make([]*class, 0, len(b.touched))
 	for _, c := range b.touched {
@@ -123,6 +128,8 @@ func (b *batch) apply(c Change) {
 		b.putRoute(c.Route)
 	case RouteRemove:
 		b.removeRoute(c.ID)
+	default:
+		b.applyNaming(c)
 	}
 }
 
@@ -247,6 +254,9 @@ func (b *batch) join(base *base, p *peer) {
 	p.groups[base] = struct{}{}
 	b.shift(base, p.Ordinal)
 	b.regroup[p] = struct{}{}
+	if base.unmanaged {
+		b.selves[p] = struct{}{}
+	}
 }
 
 func (b *batch) leave(base *base, p *peer) {
@@ -256,6 +266,9 @@ func (b *batch) leave(base *base, p *peer) {
 	delete(p.groups, base)
 	b.shift(base, p.Ordinal)
 	b.regroup[p] = struct{}{}
+	if base.unmanaged {
+		b.selves[p] = struct{}{}
+	}
 }
 
 // setRules replaces the rules of a policy and leaves those alone that stay the same.

@@ -4,7 +4,7 @@ import "fmt"
 
 // check refuses changes that do not fit the account, before any of them is applied.
 func (e *Engine) check(changes []Change) error {
-	after := fit{e: e, peers: map[string]bool{}, groups: map[string]bool{}, taken: map[uint32]string{}}
+	after := fit{e: e, peers: map[string]bool{}, groups: map[string]bool{}, taken: map[uint32]string{}, zones: map[string]bool{}, records: map[string]string{}}
 	for i, c := range changes {
 		if err := after.check(c); err != nil {
 			return fmt.Errorf("change %d (%T) does not fit: %w", i, c, err)
@@ -18,6 +18,8 @@ type fit struct {
 	e             *Engine
 	peers, groups map[string]bool
 	taken         map[uint32]string // peer id of an ordinal, empty when freed
+	zones         map[string]bool
+	records       map[string]string // the zone of a record
 }
 
 func (f *fit) check(c Change) error {
@@ -44,7 +46,13 @@ func (f *fit) check(c Change) error {
 	case MembersRemove:
 		return f.members(c.Group, nil)
 	case PolicyPut, PolicyRemove, SettingsPut:
-	case ZonePut, ZoneRemove, RecordPut, RecordRemove, NameserverPut, NameserverRemove, DNSSettingsPut:
+	case ZonePut:
+		f.zones[c.Zone.ID] = true
+	case ZoneRemove:
+		f.zones[c.ID] = false
+	case RecordPut:
+		return f.record(c.Record)
+	case RecordRemove, NameserverPut, NameserverRemove, DNSSettingsPut:
 	case ResourcePut:
 		return checkDestination(c.Resource.ID, c.Resource.Prefix, c.Resource.Domain)
 	case RouterPut:
@@ -98,5 +106,25 @@ func (f *fit) members(group string, peers []string) error {
 			return fmt.Errorf("group %s would hold the unknown peer %s", group, id)
 		}
 	}
+	return nil
+}
+
+// record refuses a record without a zone and one that was in another zone: its id is never given again.
+func (f *fit) record(r Record) error {
+	is, told := f.zones[r.Zone]
+	if !told {
+		is = f.e.naming.zones[r.Zone] != nil
+	}
+	if !is {
+		return fmt.Errorf("there is no DNS zone %s for the record %s", r.Zone, r.ID)
+	}
+	before, told := f.records[r.ID]
+	if known := f.e.naming.records[r.ID]; !told && known != nil {
+		before = known.view.Zone
+	}
+	if before != "" && before != r.Zone {
+		return fmt.Errorf("the record %s of the DNS zone %s is in the zone %s", r.ID, r.Zone, before)
+	}
+	f.records[r.ID] = r.Zone
 	return nil
 }

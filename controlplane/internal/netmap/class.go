@@ -26,6 +26,8 @@ type class struct {
 	// visible holds every member of sets.
 	visible *roaring.Bitmap
 
+	naming namingView
+
 	// The digest of the view in three parts, routes with the rules; a peer's digest is their sum and its own self.
 	ruleSum, setSum, peerSum mapstate.Digest
 	// setsAt and rulesAt are the serials at which sets, and rules or routes, changed last.
@@ -36,7 +38,9 @@ type class struct {
 	work classWork
 }
 
-func (c *class) sum() mapstate.Digest { return c.ruleSum.Plus(c.setSum).Plus(c.peerSum) }
+func (c *class) sum() mapstate.Digest {
+	return c.ruleSum.Plus(c.setSum).Plus(c.peerSum).Plus(c.naming.sum)
+}
 
 // classBases returns the bases in which a peer stands, and which are its class. Unapproved peers stand in nothing.
 func (e *Engine) classBases(p *peer) []*base {
@@ -206,6 +210,7 @@ func (e *Engine) newClass(key string, bases []*base, lacks Features) *class {
 		b.classes[c] = struct{}{}
 	}
 	c.show(e.compile(c))
+	c.naming = namingOf(c)
 	for ordinals := c.visible.Iterator(); ordinals.HasNext(); {
 		c.peerSum = c.peerSum.Plus(e.ordinals[ordinals.Next()].hash)
 	}
@@ -238,5 +243,5 @@ func (e *Engine) drop(c *class) {
 	for _, b := range c.bases {
 		e.forget(b)
 	}
-	c.rules, c.routes, c.sets, c.visible, c.bases = nil, nil, nil, nil, nil
+	c.rules, c.routes, c.sets, c.visible, c.bases, c.naming = nil, nil, nil, nil, nil, namingView{}
 }

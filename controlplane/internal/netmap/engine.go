@@ -56,7 +56,8 @@ type Engine struct {
 	networks           map[string]*network
 	routes             map[string]Route  // as they were put
 	routed             map[string]*route // by their keys, of both kinds
-	sets               map[string]*set   // by the key of their expression
+	naming             naming
+	sets               map[string]*set // by the key of their expression
 	classes            map[string]*class
 	history            history
 	rebuilt            int // how often Rebuild replaced everything above
@@ -94,7 +95,7 @@ func New(cfg Config) (*Engine, error) {
 		cfg: cfg, peers: map[string]*peer{}, ordinals: map[uint32]*peer{}, approved: roaring.New(),
 		bases: map[string]*base{}, groups: map[string]bool{}, policies: map[string][]*rule{},
 		resources: map[string]string{}, routers: map[string]string{}, networks: map[string]*network{}, routes: map[string]Route{}, routed: map[string]*route{},
-		sets: map[string]*set{}, classes: map[string]*class{}, history: history{limit: cfg.LogEntries},
+		naming: newNaming(), sets: map[string]*set{}, classes: map[string]*class{}, history: history{limit: cfg.LogEntries},
 	}, nil
 }
 
@@ -149,7 +150,7 @@ func (e *Engine) Rebuild(serial int64, changes []Change) (*Update, error) {
 	e.serial, e.settings, e.peers, e.ordinals, e.approved = serial, fresh.settings, fresh.peers, fresh.ordinals, fresh.approved
 	e.bases, e.groups, e.policies, e.sets, e.classes = fresh.bases, fresh.groups, fresh.policies, fresh.sets, fresh.classes
 	e.resources, e.routers, e.networks, e.routes, e.routed = fresh.resources, fresh.routers, fresh.networks, fresh.routes, fresh.routed
-	e.history = fresh.history
+	e.naming, e.history = fresh.naming, fresh.history
 	e.rebuilt++
 	return u, nil
 }
@@ -248,11 +249,11 @@ func entryOf(p Peer) api.PeerEntry {
 }
 
 // selfOf is what a peer is told of itself.
-func selfOf(p Peer, s Settings) api.SelfView {
+func selfOf(p Peer, s Settings, keepsDNS bool) api.SelfView {
 	return api.SelfView{
 		N: p.Ordinal, Id: p.ID, Name: p.Name, Aliases: p.Aliases, Key: p.Key, Ip: text(p.IP.IsValid(), p.IP), Ipv6: text(p.IPv6.IsValid(), p.IPv6),
 		Network: text(s.Network.IsValid(), s.Network), NetworkV6: text(s.NetworkV6.IsValid(), s.NetworkV6),
-		DnsDomain: s.DNSDomain, Approved: p.Approved,
+		DnsDomain: s.DNSDomain, KeepsDns: keepsDNS, Approved: p.Approved,
 	}
 }
 

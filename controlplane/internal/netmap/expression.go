@@ -27,6 +27,10 @@ type base struct {
 	routes map[*route]struct{} // routes about which the rules with it at an end are
 	gets   map[*route]struct{} // routes that its peers get without a rule
 	serves map[*route]struct{} // routes whose traffic its peers carry
+
+	zones       map[*zone]struct{}   // DNS zones that its peers know
+	nameservers map[*served]struct{} // nameserver groups that its peers ask
+	unmanaged   bool                 // its peers get no DNS
 }
 
 func groupName(id string) string { return "g:" + id }
@@ -44,7 +48,7 @@ func (b *base) named() bool { return len(b.sources)+len(b.destinations)+len(b.se
 
 // idle reports whether nothing depends on the base.
 func (b *base) idle() bool {
-	return !b.named() && len(b.sets)+len(b.classes)+len(b.routes)+len(b.gets) == 0
+	return !b.named() && !b.unmanaged && len(b.sets)+len(b.classes)+len(b.routes)+len(b.gets)+len(b.zones)+len(b.nameservers) == 0
 }
 
 func byName(a, b *base) int { return strings.Compare(a.name, b.name) }

@@ -1,6 +1,10 @@
 package netmap
 
-import "slices"
+import (
+	"slices"
+
+	"github.com/wattlenet/wattle/internal/mapstate"
+)
 
 // Features is what an agent understands of a map beside peers, sets and the rules between them, as a set of bits. The
 // zero value is an agent of the first version.
@@ -9,10 +13,12 @@ type Features uint32
 const (
 	// FeatureRoutes is routes and the rules of their traffic.
 	FeatureRoutes Features = 1 << iota
+	// FeatureDNS is zones, records and nameservers.
+	FeatureDNS
 )
 
 // AllFeatures is what this control plane can send.
-const AllFeatures = FeatureRoutes
+const AllFeatures = FeatureRoutes | FeatureDNS
 
 // firstFeature is what every agent has.
 const firstFeature = "sets"
@@ -22,6 +28,7 @@ var featureNames = []struct {
 	name    string
 }{
 	{FeatureRoutes, "routes"},
+	{FeatureDNS, "dns"},
 }
 
 // ParseFeatures reads the names of features; names that this control plane does not know are of newer agents and do not
@@ -83,6 +90,8 @@ func (e *Engine) offer(p *peer, lacks Features) {
 	from.peers.Remove(p.Ordinal)
 	to.peers.Add(p.Ordinal)
 	p.class, p.floor, p.turns = to, e.serial, nil
+	p.self = selfOf(p.Peer, e.settings, p.keepsDNS())
+	p.selfHash = mapstate.HashSelf(p.self)
 	if from.peers.IsEmpty() {
 		e.drop(from)
 	}

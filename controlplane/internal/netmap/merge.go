@@ -11,7 +11,7 @@ func merge(lists [][]*op) []*op {
 	case 1:
 		return lists[0]
 	}
-	m := merger{peers: map[uint32]*span{}, rules: map[string]*span{}, routes: map[string]*span{}, sets: map[string]*setSpan{}}
+	m := merger{peers: map[uint32]*span{}, rules: map[string]*span{}, routes: map[string]*span{}, named: map[opKey]*span{}, sets: map[string]*setSpan{}}
 	for _, ops := range lists {
 		for _, o := range ops {
 			m.add(o)
@@ -25,8 +25,12 @@ type merger struct {
 	peers  map[uint32]*span
 	rules  map[string]*span
 	routes map[string]*span
+	named  map[opKey]*span // zones, records and nameserver groups, by the kind that puts them
 	sets   map[string]*setSpan
 }
+
+// puts is the kind that puts what a kind removes.
+var puts = map[opKind]opKind{opZoneRemove: opZoneUpsert, opRecordRemove: opRecordUpsert, opNameserverRemove: opNameserverUpsert}
 
 // A span is what happened to one object between the first and the last list.
 type span struct {
@@ -51,6 +55,10 @@ func (m *merger) add(o *op) {
 		note(m.rules, o.id, o)
 	case opRouteUpsert, opRouteRemove:
 		note(m.routes, o.id, o)
+	case opZoneUpsert, opRecordUpsert, opNameserverUpsert:
+		note(m.named, opKey{kind: o.kind, id: o.id}, o)
+	case opZoneRemove, opRecordRemove, opNameserverRemove:
+		note(m.named, opKey{kind: puts[o.kind], id: o.id}, o)
 	case opSetPut, opSetPatch, opSetRemove:
 		m.addSet(o)
 	}
@@ -115,6 +123,11 @@ func (m *merger) ops() []*op {
 	}
 	for _, s := range m.routes {
 		if s.existed || s.last.kind == opRouteUpsert {
+			ops = append(ops, s.last)
+		}
+	}
+	for key, s := range m.named {
+		if s.existed || s.last.kind == key.kind {
 			ops = append(ops, s.last)
 		}
 	}

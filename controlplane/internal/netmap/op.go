@@ -24,6 +24,12 @@ const (
 	opSetPatch
 	opRouteUpsert
 	opRuleUpsert
+	opZoneUpsert
+	opRecordUpsert
+	opNameserverUpsert
+	opNameserverRemove
+	opRecordRemove
+	opZoneRemove
 	opRuleRemove
 	opRouteRemove
 	opSetRemove
@@ -33,7 +39,7 @@ const (
 // An op is one change of a view, encoded once for all who are told of it. It never changes.
 type op struct {
 	kind opKind
-	// n is the ordinal for ops of peers, id the set, route or rule for the others.
+	// n is the ordinal for ops of peers, id the object for the others.
 	n  uint32
 	id string
 	// fresh says of an upsert or put that the receiver did not have the object before.

@@ -9,6 +9,8 @@ const maskBits = 64
 type classWork struct {
 	// touched says that the class is in the list of the batch already.
 	touched, recompile bool
+	// naming says that the DNS of the class may have changed.
+	naming bool
 	// mask has the bits of the patched sets that the class sees, for the first 64 of the batch.
 	mask    uint64
 	patched []*set

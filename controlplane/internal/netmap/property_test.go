@@ -27,6 +27,7 @@ type world struct {
 	policies map[string]Policy
 	settings Settings
 	routing  routing
+	named    namedWorld
 	next     int // numbers the keys of peers, so that a peer that comes again is another one
 }
 
@@ -34,7 +35,7 @@ func newWorld(seed uint64) *world {
 	return &world{
 		random: rand.New(rand.NewPCG(seed, 7)), peers: map[string]Peer{}, groups: map[string]map[string]bool{}, policies: map[string]Policy{},
 		settings: Settings{Network: netip.MustParsePrefix("100.64.0.0/10"), NetworkV6: netip.MustParsePrefix("fd00:1::/64"), DNSDomain: "wattle.internal"},
-		routing:  newRouting(),
+		routing:  newRouting(), named: newNamedWorld(),
 	}
 }
 
@@ -56,6 +57,7 @@ func (w *world) account() Account {
 		a.Policies = append(a.Policies, w.policies[id])
 	}
 	w.routing.add(&a)
+	w.named.add(&a)
 	return a
 }
 
@@ -80,7 +82,7 @@ func (a Account) changes() []Change {
 	for _, r := range a.Routes {
 		changes = append(changes, RoutePut{r})
 	}
-	return changes
+	return append(changes, a.namedChanges()...)
 }
 
 func (w *world) batch() []Change {
@@ -95,7 +97,9 @@ func (w *world) change() Change {
 	id := fmt.Sprintf("p%d", w.random.IntN(worldPeers))
 	group := fmt.Sprintf("g%d", w.random.IntN(worldGroups))
 	policy := fmt.Sprintf("y%d", w.random.IntN(worldPolicies))
-	switch pick := w.random.IntN(27); {
+	switch pick := w.random.IntN(34); {
+	case pick >= 27:
+		return w.changeNamed()
 	case pick >= 20:
 		return w.changeRouting()
 	case pick < 5:

@@ -21,6 +21,11 @@ type Account struct {
 	Resources []Resource
 	Routers   []Router
 	Routes    []Route
+	// Zones, Records and Nameservers are the DNS; a peer in one of the groups Unmanaged gets nothing of it.
+	Zones       []Zone
+	Records     []Record
+	Nameservers []Nameserver
+	Unmanaged   []string
 	// Offers holds the features of the agents that told; all others have every feature.
 	Offers map[string]Features
 }
@@ -260,5 +265,37 @@ func (w *whole) assemble(p Peer, serial int64, t told) (*mapstate.Map, error) {
 		}
 		all.Sets = append(all.Sets, api.PeerSet{Id: id, Members: encode(members)})
 	}
-	return mapstate.Assemble(w.cfg.Epoch, serial, selfOf(p, w.account.Settings), all)
+	keeps := w.naming(p, &all)
+	return mapstate.Assemble(w.cfg.Epoch, serial, selfOf(p, w.account.Settings, keeps), all)
+}
+
+// naming adds the DNS of one peer and reports whether the peer keeps the one that it has.
+func (w *whole) naming(p Peer, all *mapstate.Content) (keeps bool) {
+	if offer, told := w.account.Offers[p.ID]; told && offer&FeatureDNS == 0 {
+		return false
+	}
+	in := func(group string) bool { return slices.Contains(w.account.Groups[group], p.ID) }
+	if slices.ContainsFunc(w.account.Unmanaged, in) {
+		return true
+	}
+	if !p.Approved {
+		return false
+	}
+	for _, z := range w.account.Zones {
+		if !slices.ContainsFunc(z.Groups, in) {
+			continue
+		}
+		all.Zones = append(all.Zones, z.view())
+		for _, r := range w.account.Records {
+			if r.Zone == z.ID {
+				all.Records = append(all.Records, r.view())
+			}
+		}
+	}
+	for _, n := range w.account.Nameservers {
+		if slices.ContainsFunc(n.Groups, in) {
+			all.Nameservers = append(all.Nameservers, n.view())
+		}
+	}
+	return false
 }

@@ -75,12 +75,14 @@ func (e *Engine) Blob(ctx context.Context, peerID, sha256 string) (*Blob, error)
 
 // parts lists the parts of a class's view. The caller holds the lock.
 func (e *Engine) parts(c *class) []part {
-	if len(c.rules)+len(c.routes) == 0 {
+	if len(c.rules)+len(c.routes) == 0 && c.naming.empty() {
 		return nil
 	}
-	return append(e.directories(c),
-		e.part(api.BlobRefKindSets, c.key, 0, c.setsAt, c.setsContent),
-		e.part(api.BlobRefKindView, c.key, 0, c.rulesAt, c.viewContent))
+	view := e.part(api.BlobRefKindView, c.key, 0, c.rulesAt, c.viewContent)
+	if len(c.sets) == 0 {
+		return []part{view}
+	}
+	return append(e.directories(c), e.part(api.BlobRefKindSets, c.key, 0, c.setsAt, c.setsContent), view)
 }
 
 // part looks a part up, or gathers what building it needs; gather runs under the lock, what it returns without.
@@ -155,13 +157,19 @@ func (c *class) viewContent() func() []byte {
 	for _, id := range slices.Sorted(maps.Keys(c.routes)) {
 		routes = append(routes, c.routes[id].raw)
 	}
+	zones, records, nameservers := c.naming.lists()
 	return func() []byte {
 		content := jsonList("rules", rules)
-		if len(routes) == 0 {
-			return content
+		for _, more := range []struct {
+			name  string
+			items [][]byte
+		}{{"routes", routes}, {"zones", zones}, {"records", records}, {"nameservers", nameservers}} {
+			if len(more.items) > 0 {
+				content[len(content)-1] = ','
+				content = append(content, jsonList(more.name, more.items)[1:]...)
+			}
 		}
-		content[len(content)-1] = ','
-		return append(content, jsonList("routes", routes)[1:]...)
+		return content
 	}
 }
 

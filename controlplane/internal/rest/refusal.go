@@ -12,13 +12,20 @@ import (
 	"time"
 
 	"github.com/wattlenet/wattle/controlplane/internal/problem"
+	"github.com/wattlenet/wattle/controlplane/internal/state"
 	"github.com/wattlenet/wattle/generated/api"
 	"github.com/wattlenet/wattle/internal/program"
 )
 
 // refuse answers with the problem that err is. What is no problem is a fault
-// of the server: it is logged, and the caller sees the request id only.
+// of the server: it is logged, and the caller sees the request id only. A write
+// that was only tried is answered with what it would have meant.
 func (s *Server) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	var tried *state.Previewed
+	if errors.As(err, &tried) {
+		s.answerPreview(w, r, tried)
+		return
+	}
 	x := exchangeOf(r.Context())
 	p := s.classify(r, err)
 	body := renderProblem(p, r.URL.Path, x.requestID)

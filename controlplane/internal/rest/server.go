@@ -143,6 +143,15 @@ func (s *Server) serveContract(w http.ResponseWriter, r *http.Request, x *exchan
 		return
 	}
 	r.Body = io.NopCloser(bytes.NewReader(raw))
+	preview, err := asksPreview(r, x.operation)
+	switch {
+	case err != nil:
+		s.refuse(w, r, err)
+		return
+	case preview:
+		s.operations.ServeHTTP(w, r.WithContext(state.Preview(r.Context())))
+		return
+	}
 	if repeatable(r, x) {
 		s.serveOnce(w, r, raw)
 		return

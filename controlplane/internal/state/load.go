@@ -103,6 +103,19 @@ func stored(ctx context.Context, tx *store.Tx, row store.Account) (changes []cha
 
 // build makes an account out of changes and takes it up.
 func (s *State) build(row store.Account, changes []change) (*account, error) {
+	a, err := s.compose(row, changes)
+	if err != nil {
+		return nil, err
+	}
+	s.index(changes)
+	s.mu.Lock()
+	s.accounts[row.ID] = a
+	s.mu.Unlock()
+	return a, nil
+}
+
+// compose makes an account out of changes and tells nobody.
+func (s *State) compose(row store.Account, changes []change) (*account, error) {
 	engine, err := netmap.New(netmap.Config{Account: row.ID, Epoch: row.Epoch, Secret: s.mapID, Blobs: s.blobs})
 	if err != nil {
 		return nil, err
@@ -117,14 +130,7 @@ func (s *State) build(row store.Account, changes []change) (*account, error) {
 		all = append(all, more...)
 	}
 	a.row = row
-	if err := engine.Load(row.Serial, all); err != nil {
-		return nil, err
-	}
-	s.index(changes)
-	s.mu.Lock()
-	s.accounts[row.ID] = a
-	s.mu.Unlock()
-	return a, nil
+	return a, engine.Load(row.Serial, all)
 }
 
 // adopt takes up the account that a committed set-up made.

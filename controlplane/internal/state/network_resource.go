@@ -37,7 +37,7 @@ var networkResources = &noun[resourceBody, api.NetworkResource]{
 		}
 		prefix, domain := destination(r.Body.Address)
 		return []netmap.Change{netmap.ResourcePut{Resource: netmap.Resource{
-			ID: r.ID, Network: r.Body.Network, Prefix: prefix, Domain: domain, Groups: r.Body.Groups,
+			ID: r.ID, Name: r.Name, Network: r.Body.Network, Prefix: prefix, Domain: domain, Groups: r.Body.Groups,
 		}}}
 	},
 	gone: func(_ *account, r object[resourceBody]) []netmap.Change {

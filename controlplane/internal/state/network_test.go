@@ -60,12 +60,12 @@ func TestNetworksReachTheMap(t *testing.T) {
 	policy := must(f.CreatePolicy(ctx, f.owner, api.PolicyRequest{Name: "p", Rules: []api.PolicyRuleRequest{{Name: "r", Sources: ids("web"), DestinationResource: end}}}))(t)
 
 	groups := []string{web.Id}
-	resource := func(id string, prefix netip.Prefix, domain string) netmap.Change {
-		return netmap.ResourcePut{Resource: netmap.Resource{ID: id, Network: lan.Id, Prefix: prefix, Domain: domain, Groups: groups}}
+	resource := func(r api.NetworkResource, prefix netip.Prefix, domain string) netmap.Change {
+		return netmap.ResourcePut{Resource: netmap.Resource{ID: r.Id, Name: r.Name, Network: lan.Id, Prefix: prefix, Domain: domain, Groups: groups}}
 	}
 	want := []netmap.Change{
-		resource(host.Id, netip.MustParsePrefix("10.0.0.5/32"), ""), resource(length.Id, netip.MustParsePrefix("fd00::5/128"), ""),
-		resource(subnet.Id, netip.MustParsePrefix("10.1.0.0/16"), ""), resource(wild.Id, netip.Prefix{}, "*.example.org"),
+		resource(host, netip.MustParsePrefix("10.0.0.5/32"), ""), resource(length, netip.MustParsePrefix("fd00::5/128"), ""),
+		resource(subnet, netip.MustParsePrefix("10.1.0.0/16"), ""), resource(wild, netip.Prefix{}, "*.example.org"),
 		netmap.RouterPut{Router: netmap.Router{ID: router.Id, Network: lan.Id, Peer: peer.Id, Metric: 7, Masquerade: true}},
 		netmap.RouterPut{Router: netmap.Router{ID: spare.Id, Network: lan.Id, Groups: groups, Metric: 9999}},
 		netmap.RoutePut{Route: netmap.Route{

@@ -64,6 +64,7 @@ type State struct {
 	peers    map[string]string      // peer -> account
 
 	claims claims
+	trials chan struct{} // holds the trial that is computed
 }
 
 // New reads desired state from the store.
@@ -81,6 +82,7 @@ func New(ctx context.Context, cfg Config) (*State, error) {
 		cfg: cfg, store: cfg.Store, blobs: netmap.NewBlobCache(64 << 20),
 		accounts: map[string]*account{}, tokens: map[[32]byte]*tokenUse{}, keys: map[[32]byte]string{}, peers: map[string]string{},
 		claims: claims{open: map[string]*Claim{}, fresh: map[string]freshAnswer{}},
+		trials: make(chan struct{}, 1),
 	}
 	var err error
 	if s.mapID, err = s.Secret(ctx, "network-map"); err != nil {

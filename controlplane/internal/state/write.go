@@ -44,11 +44,15 @@ type write struct {
 //
 // The permission is checked once more against the user's row in the
 // transaction: a role that was taken away a moment ago does not count.
+//
+// Under a context of Preview the transaction is taken back after fn, and write
+// ends with a Previewed.
 func (s *State) write(ctx context.Context, p auth.Principal, permission string, fn func(w *write) error, render func(a *account)) error {
 	a, err := s.account(p.AccountID)
 	if err != nil {
 		return err
 	}
+	var tried []change
 	err = s.store.Write(ctx, func(tx *store.Tx) (err error) {
 		w := &write{ctx: context.WithoutCancel(ctx), tx: tx, p: p, now: now(), touched: map[string]bool{}, keys: s.cfg.Keys}
 		if w.account, err = store.NextSerial(w.ctx, tx, a.id); err != nil {
@@ -60,12 +64,19 @@ func (s *State) write(ctx context.Context, p auth.Principal, permission string, 
 		if err := fn(w); err != nil {
 			return err
 		}
+		if trial(ctx) {
+			tried = w.changes
+			return errTried
+		}
 		if err := w.finish(); err != nil {
 			return err
 		}
 		tx.After(func() { s.apply(a, w, render) })
 		return nil
 	})
+	if errors.Is(err, errTried) || errors.Is(err, errUnchanged) && trial(ctx) {
+		return s.preview(ctx, a, tried)
+	}
 	if errors.Is(err, errUnchanged) {
 		a.mu.RLock()
 		defer a.mu.RUnlock()

@@ -5,13 +5,25 @@ import (
 
 	"github.com/hashicorp/terraform-plugin-framework/path"
 	"github.com/hashicorp/terraform-plugin-framework/resource"
+	"github.com/hashicorp/terraform-plugin-go/tftypes"
 )
 
 // ImportState takes an object into the state by its ids, by a field that
 // looks it up, or by its identity. A singleton takes any id.
 func (r *nounResource) ImportState(ctx context.Context, req resource.ImportStateRequest, resp *resource.ImportStateResponse) {
 	d, n := &resp.Diagnostics, r.noun
-	if n.Key == "" || !r.connected(d) {
+	if n.Key == "" {
+		// Nothing says which object it is; an empty one is for Read to fill.
+		if kind, ok := resp.State.Schema.Type().TerraformType(ctx).(tftypes.Object); ok {
+			empty := map[string]tftypes.Value{}
+			for name, of := range kind.AttributeTypes {
+				empty[name] = tftypes.NewValue(of, nil)
+			}
+			resp.State.Raw = tftypes.NewValue(kind, empty)
+		}
+		return
+	}
+	if !r.connected(d) {
 		return
 	}
 	var ids []string
