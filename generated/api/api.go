@@ -1796,6 +1796,9 @@ type DnsRecord struct {
 	// Id The id of the record.
 	Id string `json:"id"`
 
+	// ManagedBy The program that declares the object, `terraform`; absent when it is managed by hand.
+	ManagedBy *string `json:"managed_by,omitempty"`
+
 	// Name The full name.
 	Name string `json:"name"`
 
@@ -1870,6 +1873,9 @@ type DnsZone struct {
 
 	// Id The id of the zone.
 	Id string `json:"id"`
+
+	// ManagedBy The program that declares the object, `terraform`; absent when it is managed by hand.
+	ManagedBy *string `json:"managed_by,omitempty"`
 
 	// Name The name of the zone.
 	Name string `json:"name"`
@@ -1957,6 +1963,9 @@ type Group struct {
 
 	// Issued Who made the group; `api` for people and Terraform.
 	Issued GroupIssued `json:"issued"`
+
+	// ManagedBy The program that declares the object, `terraform`; absent when it is managed by hand.
+	ManagedBy *string `json:"managed_by,omitempty"`
 
 	// Name The name of the group.
 	Name string `json:"name"`
@@ -2195,6 +2204,9 @@ type NameserverGroup struct {
 	// Id The id of the nameserver group.
 	Id string `json:"id"`
 
+	// ManagedBy The program that declares the object, `terraform`; absent when it is managed by hand.
+	ManagedBy *string `json:"managed_by,omitempty"`
+
 	// Name The name of the nameserver group.
 	Name string `json:"name"`
 
@@ -2420,6 +2432,9 @@ type Network struct {
 	// Id The id of the network.
 	Id string `json:"id"`
 
+	// ManagedBy The program that declares the object, `terraform`; absent when it is managed by hand.
+	ManagedBy *string `json:"managed_by,omitempty"`
+
 	// Name The name of the network.
 	Name string `json:"name"`
 
@@ -2465,6 +2480,9 @@ type NetworkResource struct {
 	// Id The id of the resource.
 	Id string `json:"id"`
 
+	// ManagedBy The program that declares the object, `terraform`; absent when it is managed by hand.
+	ManagedBy *string `json:"managed_by,omitempty"`
+
 	// Name The name of the resource.
 	Name string `json:"name"`
 
@@ -2506,6 +2524,9 @@ type NetworkRouter struct {
 
 	// Id The id of the router.
 	Id string `json:"id"`
+
+	// ManagedBy The program that declares the object, `terraform`; absent when it is managed by hand.
+	ManagedBy *string `json:"managed_by,omitempty"`
 
 	// Masquerade Whether the router hides the sources behind its own address.
 	Masquerade bool `json:"masquerade"`
@@ -2629,6 +2650,9 @@ type Peer struct {
 
 	// LoginExpired Whether a new login is needed.
 	LoginExpired bool `json:"login_expired"`
+
+	// ManagedBy The program that declares the object, `terraform`; absent when it is managed by hand.
+	ManagedBy *string `json:"managed_by,omitempty"`
 
 	// Name The name of the peer.
 	Name string `json:"name"`
@@ -2770,6 +2794,9 @@ type Policy struct {
 
 	// Id The id of the policy.
 	Id string `json:"id"`
+
+	// ManagedBy The program that declares the object, `terraform`; absent when it is managed by hand.
+	ManagedBy *string `json:"managed_by,omitempty"`
 
 	// Name The name of the policy.
 	Name string `json:"name"`
@@ -3044,6 +3071,9 @@ type Route struct {
 	// KeepRoute Whether addresses that a domain had before stay routed.
 	KeepRoute bool `json:"keep_route"`
 
+	// ManagedBy The program that declares the object, `terraform`; absent when it is managed by hand.
+	ManagedBy *string `json:"managed_by,omitempty"`
+
 	// Masquerade Whether the sources are hidden behind the address of the peer that carries it.
 	Masquerade bool `json:"masquerade"`
 
@@ -3208,6 +3238,9 @@ type SetupKey struct {
 
 	// LastUsed The last enrolment; year 1 when there was none.
 	LastUsed time.Time `json:"last_used"`
+
+	// ManagedBy The program that declares the object, `terraform`; absent when it is managed by hand.
+	ManagedBy *string `json:"managed_by,omitempty"`
 
 	// Name The name of the setup key.
 	Name string `json:"name"`
@@ -3470,6 +3503,9 @@ type Token struct {
 	// LastUsed The last use; absent when there was none.
 	LastUsed *time.Time `json:"last_used,omitempty"`
 
+	// ManagedBy The program that declares the object, `terraform`; absent when it is managed by hand.
+	ManagedBy *string `json:"managed_by,omitempty"`
+
 	// Name The name of the token.
 	Name string `json:"name"`
 
@@ -3499,6 +3535,9 @@ type TokenCreated struct {
 
 	// LastUsed The last use; absent when there was none.
 	LastUsed *time.Time `json:"last_used,omitempty"`
+
+	// ManagedBy The program that declares the object, `terraform`; absent when it is managed by hand.
+	ManagedBy *string `json:"managed_by,omitempty"`
 
 	// Name The name of the token.
 	Name string `json:"name"`
@@ -3550,6 +3589,9 @@ type User struct {
 
 	// LastLogin The last login; year 1 when there was none.
 	LastLogin time.Time `json:"last_login"`
+
+	// ManagedBy The program that declares the object, `terraform`; absent when it is managed by hand.
+	ManagedBy *string `json:"managed_by,omitempty"`
 
 	// Name The name of the user.
 	Name string `json:"name"`

@@ -282,3 +282,48 @@ func (x TokenCreated) Revision() int64 { return x.Version }
 
 // Revision counts the changes of the declared fields.
 func (x User) Revision() int64 { return x.Version }
+
+// Manageable is an object that tells which program declares it.
+type Manageable interface{ SetManagedBy(by *string) }
+
+// SetManagedBy names the program; nil for none.
+func (x *DnsRecord) SetManagedBy(by *string) { x.ManagedBy = by }
+
+// SetManagedBy names the program; nil for none.
+func (x *DnsZone) SetManagedBy(by *string) { x.ManagedBy = by }
+
+// SetManagedBy names the program; nil for none.
+func (x *Group) SetManagedBy(by *string) { x.ManagedBy = by }
+
+// SetManagedBy names the program; nil for none.
+func (x *NameserverGroup) SetManagedBy(by *string) { x.ManagedBy = by }
+
+// SetManagedBy names the program; nil for none.
+func (x *Network) SetManagedBy(by *string) { x.ManagedBy = by }
+
+// SetManagedBy names the program; nil for none.
+func (x *NetworkResource) SetManagedBy(by *string) { x.ManagedBy = by }
+
+// SetManagedBy names the program; nil for none.
+func (x *NetworkRouter) SetManagedBy(by *string) { x.ManagedBy = by }
+
+// SetManagedBy names the program; nil for none.
+func (x *Peer) SetManagedBy(by *string) { x.ManagedBy = by }
+
+// SetManagedBy names the program; nil for none.
+func (x *Policy) SetManagedBy(by *string) { x.ManagedBy = by }
+
+// SetManagedBy names the program; nil for none.
+func (x *Route) SetManagedBy(by *string) { x.ManagedBy = by }
+
+// SetManagedBy names the program; nil for none.
+func (x *SetupKey) SetManagedBy(by *string) { x.ManagedBy = by }
+
+// SetManagedBy names the program; nil for none.
+func (x *Token) SetManagedBy(by *string) { x.ManagedBy = by }
+
+// SetManagedBy names the program; nil for none.
+func (x *TokenCreated) SetManagedBy(by *string) { x.ManagedBy = by }
+
+// SetManagedBy names the program; nil for none.
+func (x *User) SetManagedBy(by *string) { x.ManagedBy = by }

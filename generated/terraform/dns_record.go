@@ -109,23 +109,25 @@ func flattenDnsRecord(ctx context.Context, o *api.DnsRecord, m *DnsRecordModel, 
 
 // DnsRecordDataModel is what Terraform holds.
 type DnsRecordDataModel struct {
-	Content types.String `tfsdk:"content"`
-	Id      types.String `tfsdk:"id"`
-	Name    types.String `tfsdk:"name"`
-	Ttl     types.Int64  `tfsdk:"ttl"`
-	Type    types.String `tfsdk:"type"`
-	Version types.Int64  `tfsdk:"version"`
-	ZoneId  types.String `tfsdk:"zone_id"`
+	Content   types.String `tfsdk:"content"`
+	Id        types.String `tfsdk:"id"`
+	ManagedBy types.String `tfsdk:"managed_by"`
+	Name      types.String `tfsdk:"name"`
+	Ttl       types.Int64  `tfsdk:"ttl"`
+	Type      types.String `tfsdk:"type"`
+	Version   types.Int64  `tfsdk:"version"`
+	ZoneId    types.String `tfsdk:"zone_id"`
 }
 
 var dnsRecordDataTypes = map[string]attr.Type{
-	"content": types.StringType,
-	"id":      types.StringType,
-	"name":    types.StringType,
-	"ttl":     types.Int64Type,
-	"type":    types.StringType,
-	"version": types.Int64Type,
-	"zone_id": types.StringType,
+	"content":    types.StringType,
+	"id":         types.StringType,
+	"managed_by": types.StringType,
+	"name":       types.StringType,
+	"ttl":        types.Int64Type,
+	"type":       types.StringType,
+	"version":    types.Int64Type,
+	"zone_id":    types.StringType,
 }
 
 func dataSchemaOfDnsRecord() datasource.Schema {
@@ -140,6 +142,10 @@ func dataSchemaOfDnsRecord() datasource.Schema {
 				Optional:            true,
 				Computed:            true,
 				MarkdownDescription: "The id of the record.",
+			},
+			"managed_by": datasource.StringAttribute{
+				Computed:            true,
+				MarkdownDescription: "The program that declares the object, `terraform`; absent when it is managed by hand.",
 			},
 			"name": datasource.StringAttribute{
 				Computed:            true,
@@ -184,6 +190,10 @@ func listSchemaOfDnsRecord() datasource.Schema {
 					Computed:            true,
 					MarkdownDescription: "The id of the record.",
 				},
+				"managed_by": datasource.StringAttribute{
+					Computed:            true,
+					MarkdownDescription: "The program that declares the object, `terraform`; absent when it is managed by hand.",
+				},
 				"name": datasource.StringAttribute{
 					Computed:            true,
 					MarkdownDescription: "The full name: the domain of the zone or a name below it, in lower case and without a dot at the end. With `*.` in front it stands for all names there that have no record of their own (RFC 4592).",
@@ -213,6 +223,12 @@ func flattenDnsRecordData(ctx context.Context, o *api.DnsRecord, m *DnsRecordDat
 	_, _ = ctx, d
 	m.Content = types.StringValue(o.Content)
 	m.Id = types.StringValue(o.Id)
+	if o.ManagedBy != nil {
+		v := *o.ManagedBy
+		m.ManagedBy = types.StringValue(v)
+	} else {
+		m.ManagedBy = types.StringNull()
+	}
 	m.Name = types.StringValue(o.Name)
 	m.Ttl = types.Int64Value(int64(o.Ttl))
 	m.Type = types.StringValue(string(o.Type))

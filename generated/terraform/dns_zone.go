@@ -125,6 +125,7 @@ type DnsZoneDataModel struct {
 	EnableSearchDomain types.Bool   `tfsdk:"enable_search_domain"`
 	Enabled            types.Bool   `tfsdk:"enabled"`
 	Id                 types.String `tfsdk:"id"`
+	ManagedBy          types.String `tfsdk:"managed_by"`
 	Name               types.String `tfsdk:"name"`
 	Records            types.Set    `tfsdk:"records"`
 	Version            types.Int64  `tfsdk:"version"`
@@ -162,6 +163,7 @@ var dnsZoneDataTypes = map[string]attr.Type{
 	"enable_search_domain": types.BoolType,
 	"enabled":              types.BoolType,
 	"id":                   types.StringType,
+	"managed_by":           types.StringType,
 	"name":                 types.StringType,
 	"records":              types.SetType{ElemType: types.ObjectType{AttrTypes: zoneRecordDataTypes}},
 	"version":              types.Int64Type,
@@ -194,6 +196,10 @@ func dataSchemaOfDnsZone() datasource.Schema {
 				Optional:            true,
 				Computed:            true,
 				MarkdownDescription: "The id of the zone.",
+			},
+			"managed_by": datasource.StringAttribute{
+				Computed:            true,
+				MarkdownDescription: "The program that declares the object, `terraform`; absent when it is managed by hand.",
 			},
 			"name": datasource.StringAttribute{
 				Optional:            true,
@@ -266,6 +272,10 @@ func listSchemaOfDnsZone() datasource.Schema {
 					Computed:            true,
 					MarkdownDescription: "The id of the zone.",
 				},
+				"managed_by": datasource.StringAttribute{
+					Computed:            true,
+					MarkdownDescription: "The program that declares the object, `terraform`; absent when it is managed by hand.",
+				},
 				"name": datasource.StringAttribute{
 					Computed:            true,
 					MarkdownDescription: "The name of the zone.",
@@ -314,6 +324,12 @@ func flattenDnsZoneData(ctx context.Context, o *api.DnsZone, m *DnsZoneDataModel
 	m.EnableSearchDomain = types.BoolValue(o.EnableSearchDomain)
 	m.Enabled = types.BoolValue(o.Enabled)
 	m.Id = types.StringValue(o.Id)
+	if o.ManagedBy != nil {
+		v := *o.ManagedBy
+		m.ManagedBy = types.StringValue(v)
+	} else {
+		m.ManagedBy = types.StringNull()
+	}
 	m.Name = types.StringValue(o.Name)
 	m.Records = flattenSet(ctx, o.Records, zoneRecordDataTypes, d, flattenZoneRecordData)
 	m.Version = types.Int64Value(o.Version)

@@ -92,6 +92,7 @@ func flattenGroup(ctx context.Context, o *api.Group, m *GroupModel, d *diag.Diag
 type GroupDataModel struct {
 	Id             types.String `tfsdk:"id"`
 	Issued         types.String `tfsdk:"issued"`
+	ManagedBy      types.String `tfsdk:"managed_by"`
 	Name           types.String `tfsdk:"name"`
 	Peers          types.Set    `tfsdk:"peers"`
 	PeersCount     types.Int64  `tfsdk:"peers_count"`
@@ -103,6 +104,7 @@ type GroupDataModel struct {
 var groupDataTypes = map[string]attr.Type{
 	"id":              types.StringType,
 	"issued":          types.StringType,
+	"managed_by":      types.StringType,
 	"name":            types.StringType,
 	"peers":           types.SetType{ElemType: types.StringType},
 	"peers_count":     types.Int64Type,
@@ -123,6 +125,10 @@ func dataSchemaOfGroup() datasource.Schema {
 			"issued": datasource.StringAttribute{
 				Computed:            true,
 				MarkdownDescription: "Who made the group; `api` for people and Terraform.",
+			},
+			"managed_by": datasource.StringAttribute{
+				Computed:            true,
+				MarkdownDescription: "The program that declares the object, `terraform`; absent when it is managed by hand.",
 			},
 			"name": datasource.StringAttribute{
 				Optional:            true,
@@ -171,6 +177,10 @@ func listSchemaOfGroup() datasource.Schema {
 					Computed:            true,
 					MarkdownDescription: "Who made the group; `api` for people and Terraform.",
 				},
+				"managed_by": datasource.StringAttribute{
+					Computed:            true,
+					MarkdownDescription: "The program that declares the object, `terraform`; absent when it is managed by hand.",
+				},
 				"name": datasource.StringAttribute{
 					Computed:            true,
 					MarkdownDescription: "The name of the group; unique in the account and not `All`.",
@@ -206,6 +216,12 @@ func flattenGroupData(ctx context.Context, o *api.Group, m *GroupDataModel, d *d
 	_, _ = ctx, d
 	m.Id = types.StringValue(o.Id)
 	m.Issued = types.StringValue(string(o.Issued))
+	if o.ManagedBy != nil {
+		v := *o.ManagedBy
+		m.ManagedBy = types.StringValue(v)
+	} else {
+		m.ManagedBy = types.StringNull()
+	}
 	m.Name = types.StringValue(o.Name)
 	if v := o.Peers; len(v) > 0 {
 		m.Peers = types.SetValueMust(types.StringType, textValues(v, func(x api.PeerReference) string { return x.Id }))

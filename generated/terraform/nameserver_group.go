@@ -238,6 +238,7 @@ type NameserverGroupDataModel struct {
 	Enabled              types.Bool   `tfsdk:"enabled"`
 	Groups               types.Set    `tfsdk:"groups"`
 	Id                   types.String `tfsdk:"id"`
+	ManagedBy            types.String `tfsdk:"managed_by"`
 	Name                 types.String `tfsdk:"name"`
 	Nameservers          types.List   `tfsdk:"nameservers"`
 	Primary              types.Bool   `tfsdk:"primary"`
@@ -271,6 +272,7 @@ var nameserverGroupDataTypes = map[string]attr.Type{
 	"enabled":                types.BoolType,
 	"groups":                 types.SetType{ElemType: types.StringType},
 	"id":                     types.StringType,
+	"managed_by":             types.StringType,
 	"name":                   types.StringType,
 	"nameservers":            types.ListType{ElemType: types.ObjectType{AttrTypes: nameserverDataTypes}},
 	"primary":                types.BoolType,
@@ -304,6 +306,10 @@ func dataSchemaOfNameserverGroup() datasource.Schema {
 				Optional:            true,
 				Computed:            true,
 				MarkdownDescription: "The id of the nameserver group.",
+			},
+			"managed_by": datasource.StringAttribute{
+				Computed:            true,
+				MarkdownDescription: "The program that declares the object, `terraform`; absent when it is managed by hand.",
 			},
 			"name": datasource.StringAttribute{
 				Optional:            true,
@@ -376,6 +382,10 @@ func listSchemaOfNameserverGroup() datasource.Schema {
 					Computed:            true,
 					MarkdownDescription: "The id of the nameserver group.",
 				},
+				"managed_by": datasource.StringAttribute{
+					Computed:            true,
+					MarkdownDescription: "The program that declares the object, `terraform`; absent when it is managed by hand.",
+				},
 				"name": datasource.StringAttribute{
 					Computed:            true,
 					MarkdownDescription: "The name of the nameserver group; unique in the account.",
@@ -424,6 +434,12 @@ func flattenNameserverGroupData(ctx context.Context, o *api.NameserverGroup, m *
 	m.Enabled = types.BoolValue(o.Enabled)
 	m.Groups = types.SetValueMust(types.StringType, textValues(o.Groups, plain[string]))
 	m.Id = types.StringValue(o.Id)
+	if o.ManagedBy != nil {
+		v := *o.ManagedBy
+		m.ManagedBy = types.StringValue(v)
+	} else {
+		m.ManagedBy = types.StringNull()
+	}
 	m.Name = types.StringValue(o.Name)
 	m.Nameservers = flattenList(ctx, o.Nameservers, nameserverDataTypes, d, flattenNameserverData)
 	m.Primary = types.BoolValue(o.Primary)

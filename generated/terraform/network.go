@@ -86,6 +86,7 @@ func flattenNetwork(ctx context.Context, o *api.Network, m *NetworkModel, d *dia
 type NetworkDataModel struct {
 	Description       types.String `tfsdk:"description"`
 	Id                types.String `tfsdk:"id"`
+	ManagedBy         types.String `tfsdk:"managed_by"`
 	Name              types.String `tfsdk:"name"`
 	Policies          types.Set    `tfsdk:"policies"`
 	Resources         types.Set    `tfsdk:"resources"`
@@ -97,6 +98,7 @@ type NetworkDataModel struct {
 var networkDataTypes = map[string]attr.Type{
 	"description":         types.StringType,
 	"id":                  types.StringType,
+	"managed_by":          types.StringType,
 	"name":                types.StringType,
 	"policies":            types.SetType{ElemType: types.StringType},
 	"resources":           types.SetType{ElemType: types.StringType},
@@ -117,6 +119,10 @@ func dataSchemaOfNetwork() datasource.Schema {
 				Optional:            true,
 				Computed:            true,
 				MarkdownDescription: "The id of the network.",
+			},
+			"managed_by": datasource.StringAttribute{
+				Computed:            true,
+				MarkdownDescription: "The program that declares the object, `terraform`; absent when it is managed by hand.",
 			},
 			"name": datasource.StringAttribute{
 				Optional:            true,
@@ -166,6 +172,10 @@ func listSchemaOfNetwork() datasource.Schema {
 					Computed:            true,
 					MarkdownDescription: "The id of the network.",
 				},
+				"managed_by": datasource.StringAttribute{
+					Computed:            true,
+					MarkdownDescription: "The program that declares the object, `terraform`; absent when it is managed by hand.",
+				},
 				"name": datasource.StringAttribute{
 					Computed:            true,
 					MarkdownDescription: "The name of the network.",
@@ -202,6 +212,12 @@ func flattenNetworkData(ctx context.Context, o *api.Network, m *NetworkDataModel
 	_, _ = ctx, d
 	m.Description = types.StringValue(o.Description)
 	m.Id = types.StringValue(o.Id)
+	if o.ManagedBy != nil {
+		v := *o.ManagedBy
+		m.ManagedBy = types.StringValue(v)
+	} else {
+		m.ManagedBy = types.StringNull()
+	}
 	m.Name = types.StringValue(o.Name)
 	m.Policies = types.SetValueMust(types.StringType, textValues(o.Policies, plain[string]))
 	m.Resources = types.SetValueMust(types.StringType, textValues(o.Resources, plain[string]))

@@ -141,6 +141,7 @@ type NetworkResourceDataModel struct {
 	Enabled     types.Bool   `tfsdk:"enabled"`
 	Groups      types.Set    `tfsdk:"groups"`
 	Id          types.String `tfsdk:"id"`
+	ManagedBy   types.String `tfsdk:"managed_by"`
 	Name        types.String `tfsdk:"name"`
 	NetworkId   types.String `tfsdk:"network_id"`
 	Type        types.String `tfsdk:"type"`
@@ -153,6 +154,7 @@ var networkResourceDataTypes = map[string]attr.Type{
 	"enabled":     types.BoolType,
 	"groups":      types.SetType{ElemType: types.StringType},
 	"id":          types.StringType,
+	"managed_by":  types.StringType,
 	"name":        types.StringType,
 	"network_id":  types.StringType,
 	"type":        types.StringType,
@@ -184,6 +186,10 @@ func dataSchemaOfNetworkResource() datasource.Schema {
 				Optional:            true,
 				Computed:            true,
 				MarkdownDescription: "The id of the resource.",
+			},
+			"managed_by": datasource.StringAttribute{
+				Computed:            true,
+				MarkdownDescription: "The program that declares the object, `terraform`; absent when it is managed by hand.",
 			},
 			"name": datasource.StringAttribute{
 				Optional:            true,
@@ -239,6 +245,10 @@ func listSchemaOfNetworkResource() datasource.Schema {
 					Computed:            true,
 					MarkdownDescription: "The id of the resource.",
 				},
+				"managed_by": datasource.StringAttribute{
+					Computed:            true,
+					MarkdownDescription: "The program that declares the object, `terraform`; absent when it is managed by hand.",
+				},
 				"name": datasource.StringAttribute{
 					Computed:            true,
 					MarkdownDescription: "The name of the resource; unique in the account.",
@@ -267,6 +277,12 @@ func flattenNetworkResourceData(ctx context.Context, o *api.NetworkResource, m *
 	m.Enabled = types.BoolValue(o.Enabled)
 	m.Groups = types.SetValueMust(types.StringType, textValues(o.Groups, func(x api.GroupReference) string { return x.Id }))
 	m.Id = types.StringValue(o.Id)
+	if o.ManagedBy != nil {
+		v := *o.ManagedBy
+		m.ManagedBy = types.StringValue(v)
+	} else {
+		m.ManagedBy = types.StringNull()
+	}
 	m.Name = types.StringValue(o.Name)
 	m.Type = types.StringValue(string(o.Type))
 	m.Version = types.Int64Value(o.Version)

@@ -163,6 +163,7 @@ func flattenNetworkRouter(ctx context.Context, o *api.NetworkRouter, m *NetworkR
 type NetworkRouterDataModel struct {
 	Enabled    types.Bool   `tfsdk:"enabled"`
 	Id         types.String `tfsdk:"id"`
+	ManagedBy  types.String `tfsdk:"managed_by"`
 	Masquerade types.Bool   `tfsdk:"masquerade"`
 	Metric     types.Int64  `tfsdk:"metric"`
 	NetworkId  types.String `tfsdk:"network_id"`
@@ -174,6 +175,7 @@ type NetworkRouterDataModel struct {
 var networkRouterDataTypes = map[string]attr.Type{
 	"enabled":     types.BoolType,
 	"id":          types.StringType,
+	"managed_by":  types.StringType,
 	"masquerade":  types.BoolType,
 	"metric":      types.Int64Type,
 	"network_id":  types.StringType,
@@ -194,6 +196,10 @@ func dataSchemaOfNetworkRouter() datasource.Schema {
 				Optional:            true,
 				Computed:            true,
 				MarkdownDescription: "The id of the router.",
+			},
+			"managed_by": datasource.StringAttribute{
+				Computed:            true,
+				MarkdownDescription: "The program that declares the object, `terraform`; absent when it is managed by hand.",
 			},
 			"masquerade": datasource.BoolAttribute{
 				Computed:            true,
@@ -242,6 +248,10 @@ func listSchemaOfNetworkRouter() datasource.Schema {
 					Computed:            true,
 					MarkdownDescription: "The id of the router.",
 				},
+				"managed_by": datasource.StringAttribute{
+					Computed:            true,
+					MarkdownDescription: "The program that declares the object, `terraform`; absent when it is managed by hand.",
+				},
 				"masquerade": datasource.BoolAttribute{
 					Computed:            true,
 					MarkdownDescription: "Whether the router hides the sources behind its own address.",
@@ -276,6 +286,12 @@ func flattenNetworkRouterData(ctx context.Context, o *api.NetworkRouter, m *Netw
 	_, _ = ctx, d
 	m.Enabled = types.BoolValue(o.Enabled)
 	m.Id = types.StringValue(o.Id)
+	if o.ManagedBy != nil {
+		v := *o.ManagedBy
+		m.ManagedBy = types.StringValue(v)
+	} else {
+		m.ManagedBy = types.StringNull()
+	}
 	m.Masquerade = types.BoolValue(o.Masquerade)
 	m.Metric = types.Int64Value(int64(o.Metric))
 	if o.Peer != nil {

@@ -201,6 +201,7 @@ type PeerDataModel struct {
 	LastSeen                    types.String `tfsdk:"last_seen"`
 	LoginExpirationEnabled      types.Bool   `tfsdk:"login_expiration_enabled"`
 	LoginExpired                types.Bool   `tfsdk:"login_expired"`
+	ManagedBy                   types.String `tfsdk:"managed_by"`
 	Name                        types.String `tfsdk:"name"`
 	ObjectVersion               types.Int64  `tfsdk:"object_version"`
 	Os                          types.String `tfsdk:"os"`
@@ -235,6 +236,7 @@ var peerDataTypes = map[string]attr.Type{
 	"last_seen":                     types.StringType,
 	"login_expiration_enabled":      types.BoolType,
 	"login_expired":                 types.BoolType,
+	"managed_by":                    types.StringType,
 	"name":                          types.StringType,
 	"object_version":                types.Int64Type,
 	"os":                            types.StringType,
@@ -342,6 +344,10 @@ func dataSchemaOfPeer() datasource.Schema {
 			"login_expired": datasource.BoolAttribute{
 				Computed:            true,
 				MarkdownDescription: "Whether a new login is needed.",
+			},
+			"managed_by": datasource.StringAttribute{
+				Computed:            true,
+				MarkdownDescription: "The program that declares the object, `terraform`; absent when it is managed by hand.",
 			},
 			"name": datasource.StringAttribute{
 				Optional:            true,
@@ -485,6 +491,10 @@ func listSchemaOfPeer() datasource.Schema {
 					Computed:            true,
 					MarkdownDescription: "Whether a new login is needed.",
 				},
+				"managed_by": datasource.StringAttribute{
+					Computed:            true,
+					MarkdownDescription: "The program that declares the object, `terraform`; absent when it is managed by hand.",
+				},
 				"name": datasource.StringAttribute{
 					Computed:            true,
 					MarkdownDescription: "The name of the peer; its DNS name follows.",
@@ -555,6 +565,12 @@ func flattenPeerData(ctx context.Context, o *api.Peer, m *PeerDataModel, d *diag
 	m.LastSeen = timeValue(o.LastSeen)
 	m.LoginExpirationEnabled = types.BoolValue(o.LoginExpirationEnabled)
 	m.LoginExpired = types.BoolValue(o.LoginExpired)
+	if o.ManagedBy != nil {
+		v := *o.ManagedBy
+		m.ManagedBy = types.StringValue(v)
+	} else {
+		m.ManagedBy = types.StringNull()
+	}
 	m.Name = types.StringValue(o.Name)
 	m.ObjectVersion = types.Int64Value(o.ObjectVersion)
 	m.Os = types.StringValue(o.Os)

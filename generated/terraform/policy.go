@@ -404,6 +404,7 @@ type PolicyDataModel struct {
 	Description types.String `tfsdk:"description"`
 	Enabled     types.Bool   `tfsdk:"enabled"`
 	Id          types.String `tfsdk:"id"`
+	ManagedBy   types.String `tfsdk:"managed_by"`
 	Name        types.String `tfsdk:"name"`
 	Rules       types.Map    `tfsdk:"rules"`
 	Version     types.Int64  `tfsdk:"version"`
@@ -524,6 +525,7 @@ var policyDataTypes = map[string]attr.Type{
 	"description": types.StringType,
 	"enabled":     types.BoolType,
 	"id":          types.StringType,
+	"managed_by":  types.StringType,
 	"name":        types.StringType,
 	"rules":       types.MapType{ElemType: types.ObjectType{AttrTypes: policyRuleDataTypes}},
 	"version":     types.Int64Type,
@@ -545,6 +547,10 @@ func dataSchemaOfPolicy() datasource.Schema {
 				Optional:            true,
 				Computed:            true,
 				MarkdownDescription: "The id of the policy.",
+			},
+			"managed_by": datasource.StringAttribute{
+				Computed:            true,
+				MarkdownDescription: "The program that declares the object, `terraform`; absent when it is managed by hand.",
 			},
 			"name": datasource.StringAttribute{
 				Optional:            true,
@@ -670,6 +676,10 @@ func listSchemaOfPolicy() datasource.Schema {
 					Computed:            true,
 					MarkdownDescription: "The id of the policy.",
 				},
+				"managed_by": datasource.StringAttribute{
+					Computed:            true,
+					MarkdownDescription: "The program that declares the object, `terraform`; absent when it is managed by hand.",
+				},
 				"name": datasource.StringAttribute{
 					Computed:            true,
 					MarkdownDescription: "The name of the policy.",
@@ -779,6 +789,12 @@ func flattenPolicyData(ctx context.Context, o *api.Policy, m *PolicyDataModel, d
 	m.Description = types.StringValue(o.Description)
 	m.Enabled = types.BoolValue(o.Enabled)
 	m.Id = types.StringValue(o.Id)
+	if o.ManagedBy != nil {
+		v := *o.ManagedBy
+		m.ManagedBy = types.StringValue(v)
+	} else {
+		m.ManagedBy = types.StringNull()
+	}
 	m.Name = types.StringValue(o.Name)
 	m.Rules = flattenKeyed(ctx, o.Rules, policyRuleDataTypes, d, flattenPolicyRuleData, func(x *api.PolicyRule) string { return x.Name })
 	m.Version = types.Int64Value(o.Version)

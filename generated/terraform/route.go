@@ -299,6 +299,7 @@ type RouteDataModel struct {
 	Groups              types.Set    `tfsdk:"groups"`
 	Id                  types.String `tfsdk:"id"`
 	KeepRoute           types.Bool   `tfsdk:"keep_route"`
+	ManagedBy           types.String `tfsdk:"managed_by"`
 	Masquerade          types.Bool   `tfsdk:"masquerade"`
 	Metric              types.Int64  `tfsdk:"metric"`
 	Network             types.String `tfsdk:"network"`
@@ -318,6 +319,7 @@ var routeDataTypes = map[string]attr.Type{
 	"groups":                types.SetType{ElemType: types.StringType},
 	"id":                    types.StringType,
 	"keep_route":            types.BoolType,
+	"managed_by":            types.StringType,
 	"masquerade":            types.BoolType,
 	"metric":                types.Int64Type,
 	"network":               types.StringType,
@@ -364,6 +366,10 @@ func dataSchemaOfRoute() datasource.Schema {
 			"keep_route": datasource.BoolAttribute{
 				Computed:            true,
 				MarkdownDescription: "Whether addresses that a domain had before stay routed.",
+			},
+			"managed_by": datasource.StringAttribute{
+				Computed:            true,
+				MarkdownDescription: "The program that declares the object, `terraform`; absent when it is managed by hand.",
 			},
 			"masquerade": datasource.BoolAttribute{
 				Computed:            true,
@@ -446,6 +452,10 @@ func listSchemaOfRoute() datasource.Schema {
 					Computed:            true,
 					MarkdownDescription: "Whether addresses that a domain had before stay routed.",
 				},
+				"managed_by": datasource.StringAttribute{
+					Computed:            true,
+					MarkdownDescription: "The program that declares the object, `terraform`; absent when it is managed by hand.",
+				},
 				"masquerade": datasource.BoolAttribute{
 					Computed:            true,
 					MarkdownDescription: "Whether the sources are hidden behind the address of the peer that carries it.",
@@ -507,6 +517,12 @@ func flattenRouteData(ctx context.Context, o *api.Route, m *RouteDataModel, d *d
 	m.Groups = types.SetValueMust(types.StringType, textValues(o.Groups, plain[string]))
 	m.Id = types.StringValue(o.Id)
 	m.KeepRoute = types.BoolValue(o.KeepRoute)
+	if o.ManagedBy != nil {
+		v := *o.ManagedBy
+		m.ManagedBy = types.StringValue(v)
+	} else {
+		m.ManagedBy = types.StringNull()
+	}
 	m.Masquerade = types.BoolValue(o.Masquerade)
 	m.Metric = types.Int64Value(int64(o.Metric))
 	if o.Network != nil {

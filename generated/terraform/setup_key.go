@@ -202,6 +202,7 @@ type SetupKeyDataModel struct {
 	ExpiresIn           types.Int64  `tfsdk:"expires_in"`
 	Id                  types.String `tfsdk:"id"`
 	LastUsed            types.String `tfsdk:"last_used"`
+	ManagedBy           types.String `tfsdk:"managed_by"`
 	Name                types.String `tfsdk:"name"`
 	Revoked             types.Bool   `tfsdk:"revoked"`
 	State               types.String `tfsdk:"state"`
@@ -221,6 +222,7 @@ var setupKeyDataTypes = map[string]attr.Type{
 	"expires_in":             types.Int64Type,
 	"id":                     types.StringType,
 	"last_used":              types.StringType,
+	"managed_by":             types.StringType,
 	"name":                   types.StringType,
 	"revoked":                types.BoolType,
 	"state":                  types.StringType,
@@ -265,6 +267,10 @@ func dataSchemaOfSetupKey() datasource.Schema {
 			"last_used": datasource.StringAttribute{
 				Computed:            true,
 				MarkdownDescription: "The last enrolment; year 1 when there was none.",
+			},
+			"managed_by": datasource.StringAttribute{
+				Computed:            true,
+				MarkdownDescription: "The program that declares the object, `terraform`; absent when it is managed by hand.",
 			},
 			"name": datasource.StringAttribute{
 				Optional:            true,
@@ -344,6 +350,10 @@ func listSchemaOfSetupKey() datasource.Schema {
 					Computed:            true,
 					MarkdownDescription: "The last enrolment; year 1 when there was none.",
 				},
+				"managed_by": datasource.StringAttribute{
+					Computed:            true,
+					MarkdownDescription: "The program that declares the object, `terraform`; absent when it is managed by hand.",
+				},
 				"name": datasource.StringAttribute{
 					Computed:            true,
 					MarkdownDescription: "The name of the setup key.",
@@ -394,6 +404,12 @@ func flattenSetupKeyData(ctx context.Context, o *api.SetupKey, m *SetupKeyDataMo
 	m.ExpiresIn = types.Int64Value(int64(o.ExpiresIn))
 	m.Id = types.StringValue(o.Id)
 	m.LastUsed = timeValue(o.LastUsed)
+	if o.ManagedBy != nil {
+		v := *o.ManagedBy
+		m.ManagedBy = types.StringValue(v)
+	} else {
+		m.ManagedBy = types.StringNull()
+	}
 	m.Name = types.StringValue(o.Name)
 	m.Revoked = types.BoolValue(o.Revoked)
 	m.State = types.StringValue(string(o.State))

@@ -122,6 +122,7 @@ type TokenDataModel struct {
 	ExpiresIn      types.Int64  `tfsdk:"expires_in"`
 	Id             types.String `tfsdk:"id"`
 	LastUsed       types.String `tfsdk:"last_used"`
+	ManagedBy      types.String `tfsdk:"managed_by"`
 	Name           types.String `tfsdk:"name"`
 	UserId         types.String `tfsdk:"user_id"`
 	Version        types.Int64  `tfsdk:"version"`
@@ -134,6 +135,7 @@ var tokenDataTypes = map[string]attr.Type{
 	"expires_in":      types.Int64Type,
 	"id":              types.StringType,
 	"last_used":       types.StringType,
+	"managed_by":      types.StringType,
 	"name":            types.StringType,
 	"user_id":         types.StringType,
 	"version":         types.Int64Type,
@@ -167,6 +169,10 @@ func dataSchemaOfToken() datasource.Schema {
 			"last_used": datasource.StringAttribute{
 				Computed:            true,
 				MarkdownDescription: "The last use; absent when there was none.",
+			},
+			"managed_by": datasource.StringAttribute{
+				Computed:            true,
+				MarkdownDescription: "The program that declares the object, `terraform`; absent when it is managed by hand.",
 			},
 			"name": datasource.StringAttribute{
 				Optional:            true,
@@ -221,6 +227,10 @@ func listSchemaOfToken() datasource.Schema {
 					Computed:            true,
 					MarkdownDescription: "The last use; absent when there was none.",
 				},
+				"managed_by": datasource.StringAttribute{
+					Computed:            true,
+					MarkdownDescription: "The program that declares the object, `terraform`; absent when it is managed by hand.",
+				},
 				"name": datasource.StringAttribute{
 					Computed:            true,
 					MarkdownDescription: "The name of the token.",
@@ -250,6 +260,12 @@ func flattenTokenData(ctx context.Context, o *api.Token, m *TokenDataModel, d *d
 		m.LastUsed = timeValue(v)
 	} else {
 		m.LastUsed = types.StringNull()
+	}
+	if o.ManagedBy != nil {
+		v := *o.ManagedBy
+		m.ManagedBy = types.StringValue(v)
+	} else {
+		m.ManagedBy = types.StringNull()
 	}
 	m.Name = types.StringValue(o.Name)
 	m.Version = types.Int64Value(o.Version)
@@ -422,6 +438,7 @@ func createToken(ctx context.Context, c *sdk.Client, ids []string, model any, d 
 		ExpiresIn:      out.ExpiresIn,
 		Id:             out.Id,
 		LastUsed:       out.LastUsed,
+		ManagedBy:      out.ManagedBy,
 		Name:           out.Name,
 		UserId:         out.UserId,
 		Version:        out.Version,

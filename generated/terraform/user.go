@@ -168,6 +168,7 @@ type UserDataModel struct {
 	IsServiceUser   types.Bool   `tfsdk:"is_service_user"`
 	Issued          types.String `tfsdk:"issued"`
 	LastLogin       types.String `tfsdk:"last_login"`
+	ManagedBy       types.String `tfsdk:"managed_by"`
 	Name            types.String `tfsdk:"name"`
 	PendingApproval types.Bool   `tfsdk:"pending_approval"`
 	Role            types.String `tfsdk:"role"`
@@ -184,6 +185,7 @@ var userDataTypes = map[string]attr.Type{
 	"is_service_user":  types.BoolType,
 	"issued":           types.StringType,
 	"last_login":       types.StringType,
+	"managed_by":       types.StringType,
 	"name":             types.StringType,
 	"pending_approval": types.BoolType,
 	"role":             types.StringType,
@@ -230,6 +232,10 @@ func dataSchemaOfUser() datasource.Schema {
 			"last_login": datasource.StringAttribute{
 				Computed:            true,
 				MarkdownDescription: "The last login; year 1 when there was none.",
+			},
+			"managed_by": datasource.StringAttribute{
+				Computed:            true,
+				MarkdownDescription: "The program that declares the object, `terraform`; absent when it is managed by hand.",
 			},
 			"name": datasource.StringAttribute{
 				Computed:            true,
@@ -297,6 +303,10 @@ func listSchemaOfUser() datasource.Schema {
 					Computed:            true,
 					MarkdownDescription: "The last login; year 1 when there was none.",
 				},
+				"managed_by": datasource.StringAttribute{
+					Computed:            true,
+					MarkdownDescription: "The program that declares the object, `terraform`; absent when it is managed by hand.",
+				},
 				"name": datasource.StringAttribute{
 					Computed:            true,
 					MarkdownDescription: "The name of the user.",
@@ -336,6 +346,12 @@ func flattenUserData(ctx context.Context, o *api.User, m *UserDataModel, d *diag
 	m.IsServiceUser = types.BoolValue(o.IsServiceUser)
 	m.Issued = types.StringValue(string(o.Issued))
 	m.LastLogin = timeValue(o.LastLogin)
+	if o.ManagedBy != nil {
+		v := *o.ManagedBy
+		m.ManagedBy = types.StringValue(v)
+	} else {
+		m.ManagedBy = types.StringNull()
+	}
 	m.Name = types.StringValue(o.Name)
 	m.PendingApproval = types.BoolValue(o.PendingApproval)
 	m.Role = types.StringValue(string(o.Role))

@@ -361,3 +361,14 @@ func notNull(ref *openapi3.SchemaRef) *openapi3.SchemaRef {
 	}
 	return ref
 }
+
+// managed are the types that tell which program declares an object.
+func (m *model) managed() []versioned {
+	var out []versioned
+	for _, name := range slices.Sorted(maps.Keys(m.types.fields)) {
+		if f := m.types.fields[name]["managed_by"]; f.Type == "*string" {
+			out = append(out, versioned{name, f.Name})
+		}
+	}
+	return out
+}

@@ -24,6 +24,7 @@ type model struct {
 	Bodies     []*body // schemas that occur in requests
 	Params     []*body // query and header parameters of operations
 	Versions   []versioned
+	Managed    []versioned
 	Nouns      []*noun
 	Actions    []*action
 }
@@ -89,6 +90,7 @@ func newModel(c config, doc *document, types *goTypes) (*model, error) {
 	m.Bodies = m.bodies()
 	m.Params = m.params()
 	m.Versions = m.versions()
+	m.Managed = m.managed()
 	nouns, err := newNouns(m)
 	if err != nil {
 		return nil, err

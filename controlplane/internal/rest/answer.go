@@ -36,6 +36,20 @@ func (s *Server) aroundOperation(next api.StrictHandlerFunc, operationID string)
 		if err := checkRequest(request); err != nil {
 			return nil, err
 		}
+		if s.kept.steady[operationID] {
+			answer, err := s.steadyAnswer(ctx, r, operationID, func() (encodedAnswer, error) {
+				response, err := next(ctx, w, r, request)
+				if err != nil {
+					return encodedAnswer{}, err
+				}
+				return encodeAnswer(r, operationID, response)
+			})
+			if err != nil {
+				return nil, err
+			}
+			sendAnswer(w, r, operationID, answer)
+			return nil, nil
+		}
 		response, err := next(ctx, w, r, request)
 		if err != nil {
 			return nil, err
@@ -43,7 +57,12 @@ func (s *Server) aroundOperation(next api.StrictHandlerFunc, operationID string)
 		if _, ok := response.(unencoded); ok {
 			return response, nil
 		}
-		return nil, writeAnswer(w, r, operationID, response)
+		answer, err := encodeAnswer(r, operationID, response)
+		if err != nil {
+			return nil, err
+		}
+		sendAnswer(w, r, operationID, answer)
+		return nil, nil
 	}
 }
 
@@ -84,41 +103,54 @@ func checkRequest(request any) error {
 	return nil
 }
 
-// writeAnswer encodes the answer of an operation with its ETag. A GET whose
-// caller holds the present version is answered without a body.
-func writeAnswer(w http.ResponseWriter, r *http.Request, operationID string, response any) error {
+// An encodedAnswer is the answer of an operation as it is sent.
+type encodedAnswer struct {
+	body []byte
+	tag  string // the ETag; empty for none
+	next string // the cursor of the page after it; empty for none
+	safe bool   // an equal ETag means an equal answer
+}
+
+// encodeAnswer encodes the answer of an operation with its ETag.
+func encodeAnswer(r *http.Request, operationID string, response any) (encodedAnswer, error) {
 	value := reflect.ValueOf(response)
 	if value.Kind() == reflect.Slice && value.IsNil() {
 		value = reflect.MakeSlice(value.Type(), 0, 0) // a list is never null
 	}
 	var body bytes.Buffer
-	if err := encodeAnswer(&body, r, value); err != nil {
-		return err
+	if err := encode(&body, r, value); err != nil {
+		return encodedAnswer{}, err
 	}
+	return encodedAnswer{
+		body: body.Bytes(), tag: entityTag(value, body.Bytes()), next: exchangeOf(r.Context()).next, safe: unchangedIsSafe(operationID, value),
+	}, nil
+}
+
+// sendAnswer sends an answer. A GET whose caller holds the present version is
+// answered without a body.
+func sendAnswer(w http.ResponseWriter, r *http.Request, operationID string, answer encodedAnswer) {
 	header := w.Header()
-	if next := exchangeOf(r.Context()).next; next != "" {
-		header.Set("Link", nextLink(r.URL, next))
+	if answer.next != "" {
+		header.Set("Link", nextLink(r.URL, answer.next))
 	}
 	header.Set("Cache-Control", "no-cache")
 	if secretAnswers[operationID] {
 		header.Set("Cache-Control", "no-store")
 	}
-	tag := entityTag(value, body.Bytes())
-	if tag != "" {
-		header.Set("ETag", tag)
+	if answer.tag != "" {
+		header.Set("ETag", answer.tag)
 	}
-	if r.Method == http.MethodGet && unchangedIsSafe(operationID, value) && tagMatches(r.Header.Get("If-None-Match"), tag) {
+	if r.Method == http.MethodGet && answer.safe && tagMatches(r.Header.Get("If-None-Match"), answer.tag) {
 		w.WriteHeader(http.StatusNotModified)
-		return nil
+		return
 	}
 	header.Set("Content-Type", jsonType)
-	header.Set("Content-Length", strconv.Itoa(body.Len()))
+	header.Set("Content-Length", strconv.Itoa(len(answer.body)))
 	w.WriteHeader(http.StatusOK)
-	_, _ = body.WriteTo(w) // a caller that went away gets nothing more
-	return nil
+	_, _ = w.Write(answer.body) // a caller that went away gets nothing more
 }
 
-func encodeAnswer(body *bytes.Buffer, r *http.Request, value reflect.Value) error {
+func encode(body *bytes.Buffer, r *http.Request, value reflect.Value) error {
 	if value.Kind() == reflect.Slice {
 		wanted, err := wantedFields(r, value.Type().Elem())
 		if err != nil {

@@ -27,6 +27,7 @@ func TestEveryNounKeepsTheContract(t *testing.T) {
 			t.Run("bodies", func(t *testing.T) { w.bodies(t, s) })
 			t.Run("groups", func(t *testing.T) { w.groups(t, s) })
 			t.Run("parents", func(t *testing.T) { w.parents(t, s) })
+			t.Run("provenance", func(t *testing.T) { w.provenance(t, s) })
 			t.Run("repeated", func(t *testing.T) { w.repeated(t, s) })
 		})
 	}
@@ -507,5 +508,66 @@ func (w *world) repeated(t *testing.T, s specimen) {
 	other := ask(t, w.plane, "POST", collection, w.body(t, s.request())+" ", "Idempotency-Key", key)
 	if p := other.problem(t); other.status != http.StatusConflict || !strings.Contains(p.Message, "another request") {
 		t.Errorf("another body under the same key: %d %s", other.status, other.body)
+	}
+}
+
+// provenance creates an object as Terraform does: it tells so from then on.
+func (w *world) provenance(t *testing.T, s specimen) {
+	if s.isEdge() {
+		t.Skip("has no id of its own")
+	}
+	if s.answer().Properties["managed_by"] == nil {
+		t.Fatal("does not tell who manages it: add managed_by to its schema, as the others have it")
+	}
+	collection := w.path(t, s.collection)
+	body := w.body(t, s.request())
+	made := ask(t, w.plane, "POST", collection, body, "X-Managed-By", "terraform")
+	expect(t, "POST", made.body, "managed_by", "terraform")
+	path := collection + "/" + s.idIn(t, made.body)
+	if s.at.Put != nil { // somebody else changes it
+		got := ask(t, w.plane, "PUT", path, w.replacement(t, s, body))
+		expect(t, "PUT", got.body, "managed_by", "terraform")
+	}
+	if s.at.Get != nil {
+		expect(t, "GET", ask(t, w.plane, "GET", path, "").body, "managed_by", "terraform")
+	}
+	if s.on.Get != nil && isList(answerOf(s.on.Get)) {
+		expect(t, "LIST", itemOf(t, s, ask(t, w.plane, "GET", collection, "").body, made.body), "managed_by", "terraform")
+	}
+	byHand := ask(t, w.plane, "POST", collection, w.body(t, s.request()), "X-Managed-By", "nonsense")
+	expect(t, "by hand", byHand.body, "managed_by", absent{})
+}
+
+// Every list can be asked for single members and for changes.
+func TestListsDeclareWhatTheyAnswer(t *testing.T) {
+	w := newWorld(t)
+	declares := func(operation *openapi3.Operation, name string) bool {
+		return slices.ContainsFunc(operation.Parameters, func(p *openapi3.ParameterRef) bool { return p.Value.Name == name })
+	}
+	for path, item := range w.spec.Paths.Map() {
+		if isList(answerOf(item.Get)) && strings.HasPrefix(path, "/api/") {
+			for _, name := range []string{"fields", "If-None-Match"} {
+				if !declares(item.Get, name) {
+					t.Errorf("%s: add the parameter %s to %s", path, name, item.Get.OperationID)
+				}
+			}
+		}
+	}
+	for _, s := range w.specimens {
+		if s.on.Get == nil || !isList(answerOf(s.on.Get)) {
+			continue
+		}
+		wanted := []string{"limit", "cursor"}
+		if !s.isEdge() {
+			wanted = append(wanted, "ids")
+		}
+		if s.answer().Properties["name"] != nil {
+			wanted = append(wanted, "name")
+		}
+		for _, name := range wanted {
+			if !declares(s.on.Get, name) {
+				t.Errorf("%s: add the parameter %s to %s", s.collection, name, s.on.Get.OperationID)
+			}
+		}
 	}
 }

@@ -61,6 +61,7 @@ type Server struct {
 	logger        *slog.Logger
 	router        *router
 	rate          *rateLimit
+	kept          *keptLists
 	operations    http.Handler
 }
 
@@ -89,6 +90,7 @@ func New(config Config) (*Server, error) {
 		logger:        config.Logger,
 		router:        newRouter(),
 		rate:          newRateLimit(config.Rate),
+		kept:          newKeptLists(),
 	}
 	strict := api.NewStrictHandlerWithOptions(s, []api.StrictMiddlewareFunc{s.aroundOperation}, api.StrictHTTPServerOptions{
 		RequestErrorHandlerFunc:  s.refuseBinding,

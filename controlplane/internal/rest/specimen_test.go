@@ -120,7 +120,7 @@ func (w *world) id(t testing.TB, noun string, i int) string {
 			made = controlplanetest.NewMachine(t, w.plane).PeerID
 		} else {
 			for _, s := range w.specimens {
-				if s.noun == noun || s.noun == "" && strings.HasSuffix(s.item, "{"+noun+"_id}") {
+				if s.noun == noun || strings.HasSuffix(s.item, "/{"+noun+"_id}") {
 					_, made = w.make(t, s)
 					break
 				}
@@ -245,15 +245,38 @@ func (w *world) object(t testing.TB, schema *openapi3.Schema) map[string]any {
 		if given, ok := example[name]; !ok && property != nil {
 			object[name] = w.value(t, name, property.Value, "")
 		} else if given != nil {
-			object[name] = given
+			object[name] = w.given(t, name, given)
 		}
 	}
 	for name, given := range example {
-		if given != nil {
-			object[name] = given
+		if given != nil && object[name] == nil {
+			object[name] = w.given(t, name, given)
 		}
 	}
 	return object
+}
+
+// firstDomain is the domain of which the examples of the contract speak.
+const firstDomain = "one.example.org"
+
+// given is a value of an example: a name is another one each time, and lies in
+// the zone that there is.
+func (w *world) given(t testing.TB, field string, value any) any {
+	t.Helper()
+	text, ok := value.(string)
+	if !ok || field != "name" {
+		return value
+	}
+	w.counts[field]++
+	if strings.HasSuffix(text, firstDomain) {
+		var zone struct{ Domain string }
+		got := ask(t, w.plane, "GET", "/api/dns/zones/"+w.id(t, "zone", 0), "")
+		if err := json.Unmarshal(got.body, &zone); err != nil {
+			t.Fatalf("%s: %v", got.body, err)
+		}
+		text = strings.TrimSuffix(text, firstDomain) + zone.Domain
+	}
+	return fmt.Sprintf("n%d-%s", w.counts[field], text)
 }
 
 // text is a text of the right spelling, another one each time.
@@ -262,13 +285,16 @@ func (w *world) text(field string, schema *openapi3.Schema) string {
 	n := w.counts[field]
 	switch schema.Format {
 	case "ipv4", "ip":
-		return fmt.Sprintf("100.64.1.%d", n)
+		return fmt.Sprintf("100.64.%d.%d", 1+n/250, 1+n%250)
 	case "ipv6":
 		return fmt.Sprintf("fd00::%x", n)
 	case "cidr":
-		return fmt.Sprintf("10.%d.0.0/16", 9+n)
-	case "hostname":
-		return []string{"one", "two"}[min(n, 2)-1] + strings.Repeat("x", max(0, n-2)) + ".example.org"
+		return fmt.Sprintf("10.%d.%d.0/24", 9+n/250, n%250)
+	case "hostname", "dns-name", "wildcard-dns-name":
+		if n == 1 {
+			return firstDomain
+		}
+		return fmt.Sprintf("host-%d.example.org", n)
 	case "uri":
 		return fmt.Sprintf("https://host-%d.example.org", n)
 	case "date-time":

@@ -71,7 +71,7 @@ func (a *account) showGroup(g group) api.Group {
 	resources := a.resourcesIn(g.ID)
 	return api.Group{
 		Id: g.ID, Name: g.Name, Issued: api.GroupIssued(g.Issued), Peers: members, PeersCount: len(members),
-		Resources: resources, ResourcesCount: len(resources), Version: g.Version,
+		Resources: resources, ResourcesCount: len(resources), ManagedBy: a.managedBy(g.ID), Version: g.Version,
 	}
 }
 

@@ -171,17 +171,17 @@ func (a *account) show(o outcome, p auth.Principal) any {
 		}
 	case "setup-key.create":
 		if k, ok := a.keys.get(o.Target); ok {
-			shown := showSetupKey(k)
+			shown := a.showSetupKey(k)
 			shown.Key = o.Secret
 			return shown
 		}
 	case "user.create":
 		if u, ok := a.users.get(o.Target); ok {
-			return showUser(u, p)
+			return a.showUser(u, p)
 		}
 	case "token.create":
 		if t, ok := a.tokens.get(o.Target); ok {
-			return showNewToken(t, o.Secret)
+			return a.showNewToken(t, o.Secret)
 		}
 	}
 	if kind, found := strings.CutSuffix(o.Activity, ".create"); found {

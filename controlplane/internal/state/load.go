@@ -74,7 +74,14 @@ func stored(ctx context.Context, tx *store.Tx, row store.Account) (changes []cha
 	if err != nil {
 		return nil, err
 	}
+	managed, err := store.AccountManaged(ctx, tx, row.ID)
+	if err != nil {
+		return nil, err
+	}
 	changes = append(changes, change{Account: &row})
+	for i := range managed {
+		changes = append(changes, change{Managed: &managed[i]})
+	}
 	for i := range users {
 		changes = append(changes, change{User: &users[i]})
 	}

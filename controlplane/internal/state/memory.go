@@ -25,6 +25,7 @@ type account struct {
 
 	mu       sync.RWMutex // guards what follows
 	row      store.Account
+	revision uint64 // counts the writes that were applied
 	all      string // id of the group All
 	users    ordered[store.User]
 	tokens   ordered[store.Token]
@@ -35,6 +36,7 @@ type account struct {
 	dns      dnsMemory
 	members  map[string]map[string]int64 // group -> peer -> position
 	groupsOf map[string]map[string]bool  // peer -> groups
+	managed  map[string]string           // object -> program that declares it
 	behind   bool                        // the engine refused a change and could not be rebuilt
 
 	networks    ordered[object[networkBody]]
@@ -55,7 +57,7 @@ type account struct {
 
 func newAccount(id string, engine *netmap.Engine) *account {
 	return &account{
-		id: id, engine: engine, members: map[string]map[string]int64{}, groupsOf: map[string]map[string]bool{},
+		id: id, engine: engine, members: map[string]map[string]int64{}, groupsOf: map[string]map[string]bool{}, managed: map[string]string{},
 		listeners:   map[*func(*netmap.Update)]func(*netmap.Update){},
 		resourcesOf: index{}, routersOf: index{}, inGroup: index{}, reaching: index{},
 		dns:     dnsMemory{recordsOf: index{}},
@@ -163,12 +165,16 @@ type change struct {
 	Object   *store.Object     `json:"object,omitempty"`
 	Peer     *store.Peer       `json:"peer,omitempty"`
 	Member   *store.Membership `json:"member,omitempty"`
+	Managed  *store.Managed    `json:"managed,omitempty"`
 	// Touched lists the groups whose version counts one more change.
 	Touched []string `json:"touched,omitempty"`
 }
 
 // apply changes memory and returns what the network map has to know.
 func (a *account) apply(c change) ([]netmap.Change, error) {
+	if c.Remove {
+		delete(a.managed, c.target())
+	}
 	switch {
 	case c.Account != nil:
 		a.row = *c.Account
@@ -193,6 +199,8 @@ func (a *account) apply(c change) ([]netmap.Change, error) {
 	case c.Peer != nil:
 		a.peers.put(c.Peer.ID, c.Peer.Seq, *c.Peer)
 		return onePeer(*c.Peer)
+	case c.Managed != nil:
+		a.managed[c.Managed.ID] = c.Managed.By
 	case c.Member != nil:
 		return a.applyMember(*c.Member, c.Remove), nil
 	}

@@ -129,10 +129,13 @@ func (n *noun[B, A]) whole(a *account) (changes []netmap.Change) {
 
 func (n *noun[B, A]) again(a *account, id string) any {
 	if o, ok := n.in(a).get(id); ok {
-		return n.show(a, o)
+		return n.shown(a, o)
 	}
 	return nil
 }
+
+// shown is the object in an answer, with the program that declares it.
+func (n *noun[B, A]) shown(a *account, o object[B]) A { return withProvenance(a, o.ID, n.show(a, o)) }
 
 // read turns a row into the object that memory keeps.
 func (n *noun[B, A]) read(row store.Object) (o object[B], err error) {
@@ -146,7 +149,7 @@ func (n *noun[B, A]) read(row store.Object) (o object[B], err error) {
 // list answers with the objects that fit.
 func (n *noun[B, A]) list(s *State, p auth.Principal, part page, fits func(object[B]) bool) (items []A, next string, err error) {
 	err = s.reading(p, func(a *account) error {
-		items, next, err = list(n.in(a), part, fits, func(o object[B]) A { return n.show(a, o) })
+		items, next, err = list(n.in(a), part, fits, func(o object[B]) A { return n.shown(a, o) })
 		return err
 	})
 	return items, next, err
@@ -161,7 +164,7 @@ func (n *noun[B, A]) get(s *State, p auth.Principal, within, id string) (answer 
 		if !ok || n.parent(o.Body) != within {
 			return problem.NotFound(n.title)
 		}
-		answer = n.show(a, o)
+		answer = n.shown(a, o)
 		return nil
 	})
 	return answer, err
@@ -193,7 +196,7 @@ func (n *noun[B, A]) create(ctx context.Context, s *State, p auth.Principal, wan
 			return err
 		}
 		return w.note(n.kind+".create", id, name, nil, audited[B]{name, body})
-	}, func(a *account) { answer = n.show(a, n.in(a).byID[id]) })
+	}, func(a *account) { answer = n.shown(a, n.in(a).byID[id]) })
 	return answer, err
 }
 
@@ -258,7 +261,7 @@ func (n *noun[B, A]) update(
 			return err
 		}
 		return w.note(n.kind+".update", id, name, audited[B]{had.Name, had.Body}, audited[B]{name, body})
-	}, func(a *account) { answer = n.show(a, n.in(a).byID[id]) })
+	}, func(a *account) { answer = n.shown(a, n.in(a).byID[id]) })
 	return answer, err
 }
 

@@ -47,7 +47,7 @@ func (a *account) showPeer(p store.Peer) api.Peer {
 		LastSeen: lastSeen, Os: seen.facts.Os, KernelVersion: seen.facts.KernelVersion, Version: seen.facts.AgentVersion, Hostname: seen.facts.Hostname,
 		DnsLabel: a.dnsName(p), ExtraDnsLabels: append([]string{}, p.ExtraDNSLabels...), Groups: a.groupReferences(a.groupIDs(p.ID)), UserId: p.UserID, Ephemeral: p.Ephemeral,
 		SshEnabled: p.SSHEnabled, LoginExpirationEnabled: p.LoginExpirationEnabled, InactivityExpirationEnabled: p.InactivityExpirationEnabled,
-		LastLogin: p.CreatedAt, SetupKeyId: key, CreatedAt: p.CreatedAt, ObjectVersion: p.Version,
+		LastLogin: p.CreatedAt, SetupKeyId: key, CreatedAt: p.CreatedAt, ManagedBy: a.managedBy(p.ID), ObjectVersion: p.Version,
 	}
 }
 

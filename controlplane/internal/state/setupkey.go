@@ -16,7 +16,7 @@ import (
 // shownChars is how much of a setup key lists show.
 const shownChars = 5
 
-func showSetupKey(k store.SetupKey) api.SetupKey {
+func (a *account) showSetupKey(k store.SetupKey) api.SetupKey {
 	state := keyState(k, now())
 	groups := slices.Clone(k.AutoGroups)
 	if groups == nil {
@@ -25,7 +25,7 @@ func showSetupKey(k store.SetupKey) api.SetupKey {
 	return api.SetupKey{
 		Id: k.ID, Key: k.Hint + strings.Repeat("*", 35), Name: k.Name, Type: api.SetupKeyType(k.Type), Expires: k.ExpiresAt, ExpiresIn: k.ExpiresIn,
 		State: state, Valid: state == api.SetupKeyStateValid, Revoked: k.Revoked, UsedTimes: k.UsedTimes, LastUsed: k.LastUsed, UpdatedAt: k.UpdatedAt,
-		AutoGroups: groups, UsageLimit: k.UsageLimit, Ephemeral: k.Ephemeral, AllowExtraDnsLabels: k.AllowExtraDNSLabels, Version: k.Version,
+		AutoGroups: groups, UsageLimit: k.UsageLimit, Ephemeral: k.Ephemeral, AllowExtraDnsLabels: k.AllowExtraDNSLabels, ManagedBy: a.managedBy(k.ID), Version: k.Version,
 	}
 }
 
@@ -45,7 +45,7 @@ func keyState(k store.SetupKey, at time.Time) api.SetupKeyState {
 func (s *State) ListSetupKeys(_ context.Context, p auth.Principal, params api.ListSetupKeysParams) (items []api.SetupKey, next string, err error) {
 	err = s.reading(p, func(a *account) error {
 		items, next, err = list(&a.keys, page{params.Ids, params.Limit, params.Cursor},
-			named(params.Name, func(k store.SetupKey) string { return k.Name }), showSetupKey)
+			named(params.Name, func(k store.SetupKey) string { return k.Name }), a.showSetupKey)
 		return err
 	})
 	return items, next, err
@@ -58,7 +58,7 @@ func (s *State) GetSetupKey(_ context.Context, p auth.Principal, id string) (ans
 		if !ok {
 			return problem.NotFound("setup key")
 		}
-		answer = showSetupKey(k)
+		answer = a.showSetupKey(k)
 		return nil
 	})
 	return answer, err
@@ -84,7 +84,7 @@ func (s *State) CreateSetupKey(ctx context.Context, p auth.Principal, req api.Se
 		id, secret, w.shownOnce = k.ID, made, made.Reveal()
 		return w.note("setup-key.create", id, k.Name, nil, keyAudit(k))
 	}, func(a *account) {
-		answer = showSetupKey(a.keys.byID[id])
+		answer = a.showSetupKey(a.keys.byID[id])
 		answer.Key = secret.Reveal()
 	})
 	return answer, err
@@ -185,7 +185,7 @@ func (s *State) UpdateSetupKey(ctx context.Context, p auth.Principal, id string,
 			return err
 		}
 		return w.changeKey(k, groups, revoked)
-	}, func(a *account) { answer = showSetupKey(a.keys.byID[id]) })
+	}, func(a *account) { answer = a.showSetupKey(a.keys.byID[id]) })
 	return answer, err
 }
 
@@ -197,7 +197,7 @@ func (s *State) RevokeSetupKey(ctx context.Context, p auth.Principal, id string)
 			return err
 		}
 		return w.changeKey(k, k.AutoGroups, true)
-	}, func(a *account) { answer = showSetupKey(a.keys.byID[id]) })
+	}, func(a *account) { answer = a.showSetupKey(a.keys.byID[id]) })
 	return answer, err
 }
 

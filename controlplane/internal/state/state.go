@@ -225,6 +225,17 @@ func (s *State) reading(p auth.Principal, fn func(a *account) error) error {
 	return fn(a)
 }
 
+// Revision counts the writes that the account of a principal has seen. What an
+// answer tells of objects that do not change by themselves is the same while it
+// stays: presence, uses and the passing of time do not move it.
+func (s *State) Revision(p auth.Principal) (revision uint64, err error) {
+	err = s.reading(p, func(a *account) error {
+		revision = a.revision
+		return nil
+	})
+	return revision, err
+}
+
 // now is the present time as the store keeps it.
 func now() time.Time { return time.Now().UTC().Truncate(time.Millisecond) }
 

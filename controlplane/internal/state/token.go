@@ -52,10 +52,10 @@ func (s *State) touch(ctx context.Context, a *account, use *tokenUse) {
 	}
 }
 
-func showToken(t store.Token) api.Token {
+func (a *account) showToken(t store.Token) api.Token {
 	shown := api.Token{
 		Id: t.ID, Name: t.Name, UserId: t.UserID, CreatedBy: t.CreatedBy, CreatedAt: t.CreatedAt, ExpirationDate: t.ExpiresAt,
-		ExpiresIn: t.ExpiresIn, Version: t.Version,
+		ExpiresIn: t.ExpiresIn, ManagedBy: a.managedBy(t.ID), Version: t.Version,
 	}
 	if !t.LastUsed.IsZero() {
 		shown.LastUsed = &t.LastUsed
@@ -89,7 +89,7 @@ func (s *State) ListTokens(_ context.Context, p auth.Principal, userID string, p
 		}
 		items, next, err = list(&a.tokens, page{params.Ids, params.Limit, params.Cursor}, func(t store.Token) bool {
 			return t.UserID == userID && (params.Name == nil || t.Name == *params.Name)
-		}, showToken)
+		}, a.showToken)
 		return err
 	})
 	return items, next, err
@@ -105,7 +105,7 @@ func (s *State) GetToken(_ context.Context, p auth.Principal, userID, id string)
 		if !ok || t.UserID != userID {
 			return problem.NotFound("token")
 		}
-		answer = showToken(t)
+		answer = a.showToken(t)
 		return nil
 	})
 	return answer, err
@@ -133,17 +133,17 @@ func (s *State) CreateToken(ctx context.Context, p auth.Principal, userID string
 		id, secret, w.shownOnce = t.ID, made, made.Reveal()
 		return w.note("token.create", id, t.Name, nil, tokenAudit(t))
 	}, func(a *account) {
-		answer = showNewToken(a.tokens.byID[id], secret.Reveal())
+		answer = a.showNewToken(a.tokens.byID[id], secret.Reveal())
 	})
 	return answer, err
 }
 
 // showNewToken shows a token with its secret.
-func showNewToken(kept store.Token, secret string) api.TokenCreated {
-	t := showToken(kept)
+func (a *account) showNewToken(kept store.Token, secret string) api.TokenCreated {
+	t := a.showToken(kept)
 	return api.TokenCreated{
 		Id: t.Id, Name: t.Name, UserId: t.UserId, CreatedBy: t.CreatedBy, CreatedAt: t.CreatedAt, ExpirationDate: t.ExpirationDate,
-		ExpiresIn: t.ExpiresIn, Version: t.Version, PlainToken: secret, PersonalAccessToken: t,
+		ExpiresIn: t.ExpiresIn, ManagedBy: t.ManagedBy, Version: t.Version, PlainToken: secret, PersonalAccessToken: t,
 	}
 }
 

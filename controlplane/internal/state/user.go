@@ -26,7 +26,7 @@ func (s *State) ListUsers(_ context.Context, p auth.Principal, params api.ListUs
 			}
 			return true
 		}
-		items, next, err = list(&a.users, page{params.Ids, params.Limit, params.Cursor}, fits, func(u store.User) api.User { return showUser(u, p) })
+		items, next, err = list(&a.users, page{params.Ids, params.Limit, params.Cursor}, fits, func(u store.User) api.User { return a.showUser(u, p) })
 		return err
 	})
 	return items, next, err
@@ -39,13 +39,13 @@ func (s *State) GetUser(_ context.Context, p auth.Principal, id string) (answer 
 		if !ok || p.Restricted() && id != p.ID {
 			return problem.NotFound("user")
 		}
-		answer = showUser(u, p)
+		answer = a.showUser(u, p)
 		return nil
 	})
 	return answer, err
 }
 
-func showUser(u store.User, p auth.Principal) api.User {
+func (a *account) showUser(u store.User, p auth.Principal) api.User {
 	status := api.UserStatusActive
 	switch {
 	case u.IsBlocked:
@@ -55,7 +55,7 @@ func showUser(u store.User, p auth.Principal) api.User {
 	}
 	return api.User{
 		Id: u.ID, Email: u.Email, Name: u.Name, Role: api.UserRole(u.Role), Status: status, AutoGroups: groupList(u.AutoGroups), IsCurrent: u.ID == p.ID,
-		IsServiceUser: u.IsServiceUser, IsBlocked: u.IsBlocked, Issued: api.UserIssuedApi, LastLogin: u.LastLogin, Version: u.Version,
+		IsServiceUser: u.IsServiceUser, IsBlocked: u.IsBlocked, Issued: api.UserIssuedApi, LastLogin: u.LastLogin, ManagedBy: a.managedBy(u.ID), Version: u.Version,
 	}
 }
 
@@ -68,7 +68,7 @@ func (s *State) GetCurrentUser(_ context.Context, p auth.Principal) (answer api.
 		if !ok {
 			return problem.Unauthenticated(problem.KindUnauthenticated, "the user of these credentials was removed")
 		}
-		shown := showUser(u, p)
+		shown := a.showUser(u, p)
 		p.Role = u.Role
 		answer = api.CurrentUser{
 			Id: shown.Id, Email: shown.Email, Name: shown.Name, Role: api.CurrentUserRole(shown.Role), Status: api.CurrentUserStatus(shown.Status),
@@ -135,7 +135,7 @@ func (s *State) CreateUser(ctx context.Context, p auth.Principal, req api.UserRe
 			return err
 		}
 		return w.note("user.create", id, userName(u), nil, userAudit(u))
-	}, func(a *account) { answer = showUser(a.users.byID[id], p) })
+	}, func(a *account) { answer = a.showUser(a.users.byID[id], p) })
 	return answer, err
 }
 
@@ -244,7 +244,7 @@ func (s *State) UpdateUser(ctx context.Context, p auth.Principal, id string, req
 			return err
 		}
 		return w.note("user.update", id, userName(u), userAudit(was), userAudit(u))
-	}, func(a *account) { answer = showUser(a.users.byID[id], p) })
+	}, func(a *account) { answer = a.showUser(a.users.byID[id], p) })
 	return answer, err
 }
 

@@ -173,6 +173,9 @@ func (w *write) finish() error {
 		}
 		w.change(change{Account: &w.account})
 	}
+	if err := w.provenance(); err != nil {
+		return err
+	}
 	payload, err := json.Marshal(w.changes)
 	if err != nil {
 		return err
@@ -206,6 +209,7 @@ func (s *State) apply(a *account, w *write, render func(a *account)) {
 	s.index(w.changes)
 	a.mu.Lock()
 	update := s.applyLocked(a, w)
+	a.revision++
 	render(a)
 	a.mu.Unlock()
 	if update == nil {
