@@ -42,6 +42,12 @@ type Config struct {
 	// Networks are the ranges for which reverse questions are answered.
 	Networks []netip.Prefix
 
+	// Zones are the domains whose names are answered besides those of peers. A peer wins over a zone for its name.
+	Zones []Zone
+
+	// Nameservers are asked for the names of others, which this resolver refuses until it forwards.
+	Nameservers []Nameservers
+
 	// Hosts are this machine and the peers that the map shows to it.
 	Hosts []Host
 }
@@ -63,7 +69,7 @@ type Options struct {
 	Network Network
 }
 
-// A Resolver answers questions about peers and refuses all others.
+// A Resolver answers questions about peers and zones and refuses all others.
 type Resolver struct {
 	logger  *slog.Logger
 	network Network
