@@ -10,12 +10,14 @@ const ProviderName = "wattle"
 // Nouns is every noun of the contract, sorted by name.
 var Nouns = []*Noun{
 	nounAccountSettings,
+	nounAuditEvent,
 	nounCloudInit,
 	nounDnsRecord,
 	nounDnsSettings,
 	nounDnsZone,
 	nounGroup,
 	nounGroupMembership,
+	nounIdentityProvider,
 	nounNameserverGroup,
 	nounNetwork,
 	nounNetworkResource,
