@@ -592,6 +592,177 @@ func (e HelloEventType) Valid() bool {
 	}
 }
 
+// Defines values for IdentityProviderType.
+const (
+	IdentityProviderTypeAdfs      IdentityProviderType = "adfs"
+	IdentityProviderTypeAuth0     IdentityProviderType = "auth0"
+	IdentityProviderTypeAuthentik IdentityProviderType = "authentik"
+	IdentityProviderTypeEntra     IdentityProviderType = "entra"
+	IdentityProviderTypeGoogle    IdentityProviderType = "google"
+	IdentityProviderTypeKeycloak  IdentityProviderType = "keycloak"
+	IdentityProviderTypeMicrosoft IdentityProviderType = "microsoft"
+	IdentityProviderTypeOidc      IdentityProviderType = "oidc"
+	IdentityProviderTypeOkta      IdentityProviderType = "okta"
+	IdentityProviderTypePocketid  IdentityProviderType = "pocketid"
+	IdentityProviderTypeZitadel   IdentityProviderType = "zitadel"
+)
+
+// Valid indicates whether the value is a known member of the IdentityProviderType enum.
+func (e IdentityProviderType) Valid() bool {
+	switch e {
+	case IdentityProviderTypeAdfs:
+		return true
+	case IdentityProviderTypeAuth0:
+		return true
+	case IdentityProviderTypeAuthentik:
+		return true
+	case IdentityProviderTypeEntra:
+		return true
+	case IdentityProviderTypeGoogle:
+		return true
+	case IdentityProviderTypeKeycloak:
+		return true
+	case IdentityProviderTypeMicrosoft:
+		return true
+	case IdentityProviderTypeOidc:
+		return true
+	case IdentityProviderTypeOkta:
+		return true
+	case IdentityProviderTypePocketid:
+		return true
+	case IdentityProviderTypeZitadel:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for IdentityProviderRequestType.
+const (
+	IdentityProviderRequestTypeAdfs      IdentityProviderRequestType = "adfs"
+	IdentityProviderRequestTypeAuth0     IdentityProviderRequestType = "auth0"
+	IdentityProviderRequestTypeAuthentik IdentityProviderRequestType = "authentik"
+	IdentityProviderRequestTypeEntra     IdentityProviderRequestType = "entra"
+	IdentityProviderRequestTypeGoogle    IdentityProviderRequestType = "google"
+	IdentityProviderRequestTypeKeycloak  IdentityProviderRequestType = "keycloak"
+	IdentityProviderRequestTypeMicrosoft IdentityProviderRequestType = "microsoft"
+	IdentityProviderRequestTypeOidc      IdentityProviderRequestType = "oidc"
+	IdentityProviderRequestTypeOkta      IdentityProviderRequestType = "okta"
+	IdentityProviderRequestTypePocketid  IdentityProviderRequestType = "pocketid"
+	IdentityProviderRequestTypeZitadel   IdentityProviderRequestType = "zitadel"
+)
+
+// Valid indicates whether the value is a known member of the IdentityProviderRequestType enum.
+func (e IdentityProviderRequestType) Valid() bool {
+	switch e {
+	case IdentityProviderRequestTypeAdfs:
+		return true
+	case IdentityProviderRequestTypeAuth0:
+		return true
+	case IdentityProviderRequestTypeAuthentik:
+		return true
+	case IdentityProviderRequestTypeEntra:
+		return true
+	case IdentityProviderRequestTypeGoogle:
+		return true
+	case IdentityProviderRequestTypeKeycloak:
+		return true
+	case IdentityProviderRequestTypeMicrosoft:
+		return true
+	case IdentityProviderRequestTypeOidc:
+		return true
+	case IdentityProviderRequestTypeOkta:
+		return true
+	case IdentityProviderRequestTypePocketid:
+		return true
+	case IdentityProviderRequestTypeZitadel:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for InviteRole.
+const (
+	InviteRoleAdmin        InviteRole = "admin"
+	InviteRoleAuditor      InviteRole = "auditor"
+	InviteRoleNetworkAdmin InviteRole = "network_admin"
+	InviteRoleOwner        InviteRole = "owner"
+	InviteRoleUser         InviteRole = "user"
+)
+
+// Valid indicates whether the value is a known member of the InviteRole enum.
+func (e InviteRole) Valid() bool {
+	switch e {
+	case InviteRoleAdmin:
+		return true
+	case InviteRoleAuditor:
+		return true
+	case InviteRoleNetworkAdmin:
+		return true
+	case InviteRoleOwner:
+		return true
+	case InviteRoleUser:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for InviteCreatedRole.
+const (
+	InviteCreatedRoleAdmin        InviteCreatedRole = "admin"
+	InviteCreatedRoleAuditor      InviteCreatedRole = "auditor"
+	InviteCreatedRoleNetworkAdmin InviteCreatedRole = "network_admin"
+	InviteCreatedRoleOwner        InviteCreatedRole = "owner"
+	InviteCreatedRoleUser         InviteCreatedRole = "user"
+)
+
+// Valid indicates whether the value is a known member of the InviteCreatedRole enum.
+func (e InviteCreatedRole) Valid() bool {
+	switch e {
+	case InviteCreatedRoleAdmin:
+		return true
+	case InviteCreatedRoleAuditor:
+		return true
+	case InviteCreatedRoleNetworkAdmin:
+		return true
+	case InviteCreatedRoleOwner:
+		return true
+	case InviteCreatedRoleUser:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for InviteRequestRole.
+const (
+	InviteRequestRoleAdmin        InviteRequestRole = "admin"
+	InviteRequestRoleAuditor      InviteRequestRole = "auditor"
+	InviteRequestRoleNetworkAdmin InviteRequestRole = "network_admin"
+	InviteRequestRoleOwner        InviteRequestRole = "owner"
+	InviteRequestRoleUser         InviteRequestRole = "user"
+)
+
+// Valid indicates whether the value is a known member of the InviteRequestRole enum.
+func (e InviteRequestRole) Valid() bool {
+	switch e {
+	case InviteRequestRoleAdmin:
+		return true
+	case InviteRequestRoleAuditor:
+		return true
+	case InviteRequestRoleNetworkAdmin:
+		return true
+	case InviteRequestRoleOwner:
+		return true
+	case InviteRequestRoleUser:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for MapOpOp.
 const (
 	MapOpOpDnsRecordRemove  MapOpOp = "dns_record_remove"
@@ -2193,6 +2364,51 @@ type HelloEvent struct {
 // HelloEventType The kind of the line.
 type HelloEventType string
 
+// IdentityProvider An identity provider is a place where people sign in besides their local accounts.
+type IdentityProvider struct {
+	// ClientId The client id that the provider gave.
+	ClientId string `json:"client_id"`
+
+	// Id The id of the identity provider.
+	Id string `json:"id"`
+
+	// Issuer The issuer exactly as it was given.
+	Issuer string `json:"issuer"`
+
+	// Name The name of the identity provider.
+	Name string `json:"name"`
+
+	// Type The product; it decides defaults.
+	Type IdentityProviderType `json:"type"`
+
+	// Version Counts the changes of the identity provider; the ETag.
+	Version int64 `json:"version"`
+}
+
+// IdentityProviderType The product; it decides defaults.
+type IdentityProviderType string
+
+// IdentityProviderRequest An identity provider as it is wanted.
+type IdentityProviderRequest struct {
+	// ClientId The client id that the provider gave.
+	ClientId string `json:"client_id"`
+
+	// ClientSecret The client secret that the provider gave; kept sealed and never shown. Absent, it stays as it is.
+	ClientSecret *string `json:"client_secret,omitempty"`
+
+	// Issuer The issuer of the provider, a URL that begins with https:// and has neither query nor fragment. It is compared with tokens letter by letter, a slash at the end included.
+	Issuer string `json:"issuer"`
+
+	// Name The name of the identity provider; unique in the account.
+	Name string `json:"name"`
+
+	// Type The product; it decides defaults. `oidc` is any provider of OpenID Connect.
+	Type IdentityProviderRequestType `json:"type"`
+}
+
+// IdentityProviderRequestType The product; it decides defaults. `oidc` is any provider of OpenID Connect.
+type IdentityProviderRequestType string
+
 // Instance The state of the installation as anybody may know it.
 type Instance struct {
 	// SetupRequired True until the owner exists.
@@ -2207,6 +2423,153 @@ type InstanceVersion struct {
 	// ManagementCurrentVersion The version of the running control plane.
 	ManagementCurrentVersion string `json:"management_current_version"`
 }
+
+// Invite An invite lets one person take up an account with a password of its own.
+type Invite struct {
+	// AutoGroups The ids of the groups that machines of the person join.
+	AutoGroups []string `json:"auto_groups"`
+
+	// CreatedAt When the invite was made.
+	CreatedAt time.Time `json:"created_at"`
+
+	// CreatedBy The id of the user who made the invite.
+	CreatedBy string `json:"created_by"`
+
+	// Email The e-mail address of the person.
+	Email string `json:"email"`
+
+	// Expired Whether the link has ended; make a new one then.
+	Expired bool `json:"expired"`
+
+	// ExpiresAt When the link ends.
+	ExpiresAt time.Time `json:"expires_at"`
+
+	// Id The id of the invite.
+	Id string `json:"id"`
+
+	// Name The name of the person; may be empty.
+	Name string `json:"name"`
+
+	// Role The role that the person gets.
+	Role InviteRole `json:"role"`
+
+	// Version Counts the changes of the invite; the ETag.
+	Version int64 `json:"version"`
+}
+
+// InviteRole The role that the person gets.
+type InviteRole string
+
+// InviteAcceptRequest How the person wants to sign in.
+type InviteAcceptRequest struct {
+	// Name The name of the person; absent, that of the invite stays.
+	Name *string `json:"name,omitempty"`
+
+	// Password The password of the person; stored as an argon2id hash.
+	Password string `json:"password"`
+}
+
+// InviteAccepted The invite is used up.
+type InviteAccepted struct {
+	// Success Always true.
+	Success bool `json:"success"`
+
+	// UserId The id of the person.
+	UserId string `json:"user_id"`
+}
+
+// InviteCreated A new invite with its secret.
+type InviteCreated struct {
+	// AutoGroups The ids of the groups that machines of the person join.
+	AutoGroups []string `json:"auto_groups"`
+
+	// CreatedAt When the invite was made.
+	CreatedAt time.Time `json:"created_at"`
+
+	// CreatedBy The id of the user who made the invite.
+	CreatedBy string `json:"created_by"`
+
+	// Email The e-mail address of the person.
+	Email string `json:"email"`
+
+	// Expired Whether the link has ended; make a new one then.
+	Expired bool `json:"expired"`
+
+	// ExpiresAt When the link ends.
+	ExpiresAt time.Time `json:"expires_at"`
+
+	// Id The id of the invite.
+	Id string `json:"id"`
+
+	// InviteToken The secret of the invite; shown by this answer only.
+	InviteToken string `json:"invite_token"`
+
+	// Name The name of the person; may be empty.
+	Name string `json:"name"`
+
+	// Role The role that the person gets.
+	Role InviteCreatedRole `json:"role"`
+
+	// Version Counts the changes of the invite; the ETag.
+	Version int64 `json:"version"`
+}
+
+// InviteCreatedRole The role that the person gets.
+type InviteCreatedRole string
+
+// InviteInfo An invite as its guest may know it.
+type InviteInfo struct {
+	// Email The e-mail address of the person.
+	Email string `json:"email"`
+
+	// ExpiresAt When the link ends.
+	ExpiresAt time.Time `json:"expires_at"`
+
+	// InvitedBy The name of the user who made the invite; empty when that user is gone.
+	InvitedBy string `json:"invited_by"`
+
+	// Name The name of the person; may be empty.
+	Name string `json:"name"`
+
+	// Valid Whether the invite can be accepted now.
+	Valid bool `json:"valid"`
+}
+
+// InviteRegenerateRequest The life of a new link.
+type InviteRegenerateRequest struct {
+	// ExpiresIn The life of the link in seconds, an hour to 30 days.
+	ExpiresIn *int `json:"expires_in,omitempty"`
+}
+
+// InviteRegenerated A new link for an invite.
+type InviteRegenerated struct {
+	// InviteExpiresAt When the link ends.
+	InviteExpiresAt time.Time `json:"invite_expires_at"`
+
+	// InviteToken The new secret of the invite; shown by this answer only.
+	InviteToken string `json:"invite_token"`
+}
+
+// InviteRequest Whom to invite.
+type InviteRequest struct {
+	// AutoGroups The groups that machines of the person join. Absent, there are none, or those of the person who is there already.
+	AutoGroups *[]string `json:"auto_groups,omitempty"`
+
+	// Email The e-mail address of the person; of nobody who has signed in already.
+	Email string `json:"email"`
+
+	// ExpiresIn The life of the link in seconds, an hour to 30 days.
+	ExpiresIn *int `json:"expires_in,omitempty"`
+
+	// Name The name of the person; the person may give another one.
+	Name *string `json:"name,omitempty"`
+
+	// Role The role that the person gets. Absent, it is `user`, or that of the person who is there already. Only an owner invites an owner.
+	Role *InviteRequestRole `json:"role,omitempty"`
+}
+
+// InviteRequestRole The role that the person gets. Absent, it is `user`, or that of the person who is there already. Only an owner invites an owner.
+type InviteRequestRole string
 
 // MachineFacts What a machine tells about itself.
 type MachineFacts struct {
@@ -3017,6 +3380,9 @@ type PolicyRule struct {
 	// Action What happens to matching traffic.
 	Action PolicyRuleAction `json:"action"`
 
+	// AuthorizedGroups For each group, by id, the local users as whom its people may sign in by SSH; absent when the rule names none.
+	AuthorizedGroups *map[string][]string `json:"authorized_groups,omitempty"`
+
 	// Bidirectional Whether the destinations may open traffic to the sources too.
 	Bidirectional bool `json:"bidirectional"`
 
@@ -3064,6 +3430,9 @@ type PolicyRuleProtocol string
 type PolicyRuleRequest struct {
 	// Action What happens to matching traffic; a drop wins over every accept.
 	Action *PolicyRuleRequestAction `json:"action,omitempty"`
+
+	// AuthorizedGroups Which people may sign in as which local users by SSH: for each group, by id, the names of the local users. Only with protocol ssh. It is kept; the SSH server of machines, which will enforce it, comes later.
+	AuthorizedGroups nullable.Nullable[map[string][]string] `json:"authorized_groups,omitempty"`
 
 	// Bidirectional Whether the destinations may open traffic to the sources too.
 	Bidirectional *bool `json:"bidirectional,omitempty"`
@@ -3256,6 +3625,12 @@ type ProcessRequest struct {
 
 	// WindowsPath The whole path of its file on Windows.
 	WindowsPath nullable.Nullable[string] `json:"windows_path,omitempty"`
+}
+
+// PublishedObject Something around published services.
+type PublishedObject struct {
+	// Id Its id.
+	Id string `json:"id"`
 }
 
 // RecordView A record of a DNS zone.
@@ -4029,6 +4404,9 @@ type GroupId = string
 // IdempotencyKey defines model for IdempotencyKey.
 type IdempotencyKey = string
 
+// IdentityProviderId defines model for IdentityProviderId.
+type IdentityProviderId = string
+
 // Ids defines model for Ids.
 type Ids = []string
 
@@ -4037,6 +4415,12 @@ type IfMatch = string
 
 // IfNoneMatch defines model for IfNoneMatch.
 type IfNoneMatch = string
+
+// InviteId defines model for InviteId.
+type InviteId = string
+
+// InviteToken defines model for InviteToken.
+type InviteToken = string
 
 // Limit defines model for Limit.
 type Limit = int
@@ -4226,6 +4610,21 @@ type UpdateDnsRecordParams struct {
 
 // ListAuditEventsParams defines parameters for ListAuditEvents.
 type ListAuditEventsParams struct {
+	// Activity Only events of this activity, such as `group.create`.
+	Activity *string `form:"activity,omitempty" json:"activity,omitempty"`
+
+	// Initiator Only what this user or peer did, by id.
+	Initiator *string `form:"initiator,omitempty" json:"initiator,omitempty"`
+
+	// Target Only what happened to this object, by id.
+	Target *string `form:"target,omitempty" json:"target,omitempty"`
+
+	// Since Only events at this time or after it (RFC 3339).
+	Since *time.Time `form:"since,omitempty" json:"since,omitempty"`
+
+	// Until Only events before this time (RFC 3339).
+	Until *time.Time `form:"until,omitempty" json:"until,omitempty"`
+
 	// Limit The size of a page, 1 to 1000. Without it the answer is the whole list.
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
 
@@ -4286,6 +4685,33 @@ type ListGroupResourcesParams struct {
 
 // DeleteGroupResourceParams defines parameters for DeleteGroupResource.
 type DeleteGroupResourceParams struct {
+	// IfMatch The ETag of the object as the caller knows it; 412 when the object changed since (RFC 9110, section 13.1.1). Absent, the last write wins.
+	IfMatch *IfMatch `json:"If-Match,omitempty"`
+}
+
+// ListIdentityProvidersParams defines parameters for ListIdentityProviders.
+type ListIdentityProvidersParams struct {
+	// Name Only the objects with exactly this name.
+	Name *Name `form:"name,omitempty" json:"name,omitempty"`
+
+	// Ids Only the objects with these ids, separated by commas, at most 200.
+	Ids *Ids `form:"ids,omitempty" json:"ids,omitempty"`
+
+	// Limit The size of a page, 1 to 1000. Without it the answer is the whole list.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor Where the page begins, as the `Link` header of the page before it told (RFC 8288).
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+}
+
+// DeleteIdentityProviderParams defines parameters for DeleteIdentityProvider.
+type DeleteIdentityProviderParams struct {
+	// IfMatch The ETag of the object as the caller knows it; 412 when the object changed since (RFC 9110, section 13.1.1). Absent, the last write wins.
+	IfMatch *IfMatch `json:"If-Match,omitempty"`
+}
+
+// UpdateIdentityProviderParams defines parameters for UpdateIdentityProvider.
+type UpdateIdentityProviderParams struct {
 	// IfMatch The ETag of the object as the caller knows it; 412 when the object changed since (RFC 9110, section 13.1.1). Absent, the last write wins.
 	IfMatch *IfMatch `json:"If-Match,omitempty"`
 }
@@ -4569,6 +4995,24 @@ type ListUsersParams struct {
 	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
+// ListInvitesParams defines parameters for ListInvites.
+type ListInvitesParams struct {
+	// Ids Only the objects with these ids, separated by commas, at most 200.
+	Ids *Ids `form:"ids,omitempty" json:"ids,omitempty"`
+
+	// Limit The size of a page, 1 to 1000. Without it the answer is the whole list.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor Where the page begins, as the `Link` header of the page before it told (RFC 8288).
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+}
+
+// DeleteInviteParams defines parameters for DeleteInvite.
+type DeleteInviteParams struct {
+	// IfMatch The ETag of the object as the caller knows it; 412 when the object changed since (RFC 9110, section 13.1.1). Absent, the last write wins.
+	IfMatch *IfMatch `json:"If-Match,omitempty"`
+}
+
 // DeleteUserParams defines parameters for DeleteUser.
 type DeleteUserParams struct {
 	// IfMatch The ETag of the object as the caller knows it; 412 when the object changed since (RFC 9110, section 13.1.1). Absent, the last write wins.
@@ -4659,6 +5103,15 @@ type CreateGroupMembershipJSONRequestBody = GroupMembershipRequest
 // CreateGroupResourceJSONRequestBody defines body for CreateGroupResource for application/json ContentType.
 type CreateGroupResourceJSONRequestBody = GroupResourceRequest
 
+// CreateIdentityProviderJSONRequestBody defines body for CreateIdentityProvider for application/json ContentType.
+type CreateIdentityProviderJSONRequestBody = IdentityProviderRequest
+
+// UpdateIdentityProviderJSONRequestBody defines body for UpdateIdentityProvider for application/json ContentType.
+type UpdateIdentityProviderJSONRequestBody = IdentityProviderRequest
+
+// AcceptInviteJSONRequestBody defines body for AcceptInvite for application/json ContentType.
+type AcceptInviteJSONRequestBody = InviteAcceptRequest
+
 // CreateNetworkJSONRequestBody defines body for CreateNetwork for application/json ContentType.
 type CreateNetworkJSONRequestBody = NetworkRequest
 
@@ -4715,6 +5168,12 @@ type LockTerraformStateJSONRequestBody = TerraformLock
 
 // CreateUserJSONRequestBody defines body for CreateUser for application/json ContentType.
 type CreateUserJSONRequestBody = UserRequest
+
+// CreateInviteJSONRequestBody defines body for CreateInvite for application/json ContentType.
+type CreateInviteJSONRequestBody = InviteRequest
+
+// RegenerateInviteJSONRequestBody defines body for RegenerateInvite for application/json ContentType.
+type RegenerateInviteJSONRequestBody = InviteRegenerateRequest
 
 // UpdateUserJSONRequestBody defines body for UpdateUser for application/json ContentType.
 type UpdateUserJSONRequestBody = UserUpdate
@@ -5173,6 +5632,9 @@ type ServerInterface interface {
 	// ListAuditEvents List the audit events.
 	// (GET /api/events/audit)
 	ListAuditEvents(w http.ResponseWriter, r *http.Request, params ListAuditEventsParams)
+	// GetAuditEvent Read an audit event.
+	// (GET /api/events/audit/{event_id})
+	GetAuditEvent(w http.ResponseWriter, r *http.Request, eventId string)
 	// ListGroups List the groups.
 	// (GET /api/groups)
 	ListGroups(w http.ResponseWriter, r *http.Request, params ListGroupsParams)
@@ -5215,12 +5677,33 @@ type ServerInterface interface {
 	// GetGroupResource Tell whether a network resource is in a group.
 	// (GET /api/groups/{group_id}/resources/{resource_id})
 	GetGroupResource(w http.ResponseWriter, r *http.Request, groupId GroupId, resourceId ResourceId)
+	// ListIdentityProviders List the identity providers.
+	// (GET /api/identity-providers)
+	ListIdentityProviders(w http.ResponseWriter, r *http.Request, params ListIdentityProvidersParams)
+	// CreateIdentityProvider Add an identity provider.
+	// (POST /api/identity-providers)
+	CreateIdentityProvider(w http.ResponseWriter, r *http.Request)
+	// DeleteIdentityProvider Remove an identity provider.
+	// (DELETE /api/identity-providers/{identity_provider_id})
+	DeleteIdentityProvider(w http.ResponseWriter, r *http.Request, identityProviderId IdentityProviderId, params DeleteIdentityProviderParams)
+	// GetIdentityProvider Read an identity provider.
+	// (GET /api/identity-providers/{identity_provider_id})
+	GetIdentityProvider(w http.ResponseWriter, r *http.Request, identityProviderId IdentityProviderId)
+	// UpdateIdentityProvider Replace an identity provider.
+	// (PUT /api/identity-providers/{identity_provider_id})
+	UpdateIdentityProvider(w http.ResponseWriter, r *http.Request, identityProviderId IdentityProviderId, params UpdateIdentityProviderParams)
 	// GetInstance Tell whether the installation still needs its owner.
 	// (GET /api/instance)
 	GetInstance(w http.ResponseWriter, r *http.Request)
 	// GetInstanceVersion Read the versions of the programs.
 	// (GET /api/instance/version)
 	GetInstanceVersion(w http.ResponseWriter, r *http.Request)
+	// GetInviteInfo Read an invite by its link.
+	// (GET /api/invites/{invite_token})
+	GetInviteInfo(w http.ResponseWriter, r *http.Request, inviteToken InviteToken)
+	// AcceptInvite Accept an invite.
+	// (POST /api/invites/{invite_token}/accept)
+	AcceptInvite(w http.ResponseWriter, r *http.Request, inviteToken InviteToken)
 	// ListCountries List the countries.
 	// (GET /api/locations/countries)
 	ListCountries(w http.ResponseWriter, r *http.Request)
@@ -5332,6 +5815,15 @@ type ServerInterface interface {
 	// ListPostureCheckReferrers List what names a posture check.
 	// (GET /api/posture-checks/{posture_check_id}/referrers)
 	ListPostureCheckReferrers(w http.ResponseWriter, r *http.Request, postureCheckId PostureCheckId)
+	// ListProxyClusters List the clusters of proxies.
+	// (GET /api/reverse-proxies/clusters)
+	ListProxyClusters(w http.ResponseWriter, r *http.Request)
+	// ListProxyDomains List the domains of published services.
+	// (GET /api/reverse-proxies/domains)
+	ListProxyDomains(w http.ResponseWriter, r *http.Request)
+	// ListProxyServices List the published services.
+	// (GET /api/reverse-proxies/services)
+	ListProxyServices(w http.ResponseWriter, r *http.Request)
 	// ListRoutes List the routes.
 	// (GET /api/routes)
 	ListRoutes(w http.ResponseWriter, r *http.Request, params ListRoutesParams)
@@ -5404,6 +5896,18 @@ type ServerInterface interface {
 	// GetCurrentUser Read the caller.
 	// (GET /api/users/current)
 	GetCurrentUser(w http.ResponseWriter, r *http.Request)
+	// ListInvites List the invites.
+	// (GET /api/users/invites)
+	ListInvites(w http.ResponseWriter, r *http.Request, params ListInvitesParams)
+	// CreateInvite Invite a person.
+	// (POST /api/users/invites)
+	CreateInvite(w http.ResponseWriter, r *http.Request)
+	// DeleteInvite Take an invite back.
+	// (DELETE /api/users/invites/{invite_id})
+	DeleteInvite(w http.ResponseWriter, r *http.Request, inviteId InviteId, params DeleteInviteParams)
+	// RegenerateInvite Make a new link for an invite.
+	// (POST /api/users/invites/{invite_id}/regenerate)
+	RegenerateInvite(w http.ResponseWriter, r *http.Request, inviteId InviteId)
 	// DeleteUser Delete a user.
 	// (DELETE /api/users/{user_id})
 	DeleteUser(w http.ResponseWriter, r *http.Request, userId UserId, params DeleteUserParams)
@@ -6593,6 +7097,71 @@ func (siw *ServerInterfaceWrapper) ListAuditEvents(w http.ResponseWriter, r *htt
 	// Parameter object where we will unmarshal all parameters from the context
 	var params ListAuditEventsParams
 
+	// ------------- Optional query parameter "activity" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "activity", r.URL.Query(), &params.Activity, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "activity"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "activity", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "initiator" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "initiator", r.URL.Query(), &params.Initiator, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "initiator"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "initiator", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "target" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "target", r.URL.Query(), &params.Target, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "target"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "target", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "since" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "since", r.URL.Query(), &params.Since, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "since"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "since", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "until" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "until", r.URL.Query(), &params.Until, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "until"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "until", Err: err})
+		}
+		return
+	}
+
 	// ------------- Optional query parameter "limit" -------------
 
 	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", r.URL.Query(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
@@ -6621,6 +7190,32 @@ func (siw *ServerInterfaceWrapper) ListAuditEvents(w http.ResponseWriter, r *htt
 
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.ListAuditEvents(w, r, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// GetAuditEvent operation middleware
+func (siw *ServerInterfaceWrapper) GetAuditEvent(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "event_id" -------------
+	var eventId string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "event_id", r.PathValue("event_id"), &eventId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "event_id", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.GetAuditEvent(w, r, eventId)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -7218,6 +7813,218 @@ func (siw *ServerInterfaceWrapper) GetGroupResource(w http.ResponseWriter, r *ht
 	handler.ServeHTTP(w, r)
 }
 
+// ListIdentityProviders operation middleware
+func (siw *ServerInterfaceWrapper) ListIdentityProviders(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListIdentityProvidersParams
+
+	// ------------- Optional query parameter "name" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "name", r.URL.Query(), &params.Name, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "name"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "name", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "ids" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", false, false, "ids", r.URL.Query(), &params.Ids, runtime.BindQueryParameterOptions{Type: "array", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "ids"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "ids", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", r.URL.Query(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "limit"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "limit", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", r.URL.Query(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "cursor"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "cursor", Err: err})
+		}
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ListIdentityProviders(w, r, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// CreateIdentityProvider operation middleware
+func (siw *ServerInterfaceWrapper) CreateIdentityProvider(w http.ResponseWriter, r *http.Request) {
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.CreateIdentityProvider(w, r)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// DeleteIdentityProvider operation middleware
+func (siw *ServerInterfaceWrapper) DeleteIdentityProvider(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "identity_provider_id" -------------
+	var identityProviderId IdentityProviderId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "identity_provider_id", r.PathValue("identity_provider_id"), &identityProviderId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "identity_provider_id", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params DeleteIdentityProviderParams
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "If-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
+		var IfMatch IfMatch
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "If-Match", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "If-Match", Err: err})
+			return
+		}
+
+		params.IfMatch = &IfMatch
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.DeleteIdentityProvider(w, r, identityProviderId, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// GetIdentityProvider operation middleware
+func (siw *ServerInterfaceWrapper) GetIdentityProvider(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "identity_provider_id" -------------
+	var identityProviderId IdentityProviderId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "identity_provider_id", r.PathValue("identity_provider_id"), &identityProviderId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "identity_provider_id", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.GetIdentityProvider(w, r, identityProviderId)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// UpdateIdentityProvider operation middleware
+func (siw *ServerInterfaceWrapper) UpdateIdentityProvider(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "identity_provider_id" -------------
+	var identityProviderId IdentityProviderId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "identity_provider_id", r.PathValue("identity_provider_id"), &identityProviderId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "identity_provider_id", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params UpdateIdentityProviderParams
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "If-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
+		var IfMatch IfMatch
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "If-Match", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "If-Match", Err: err})
+			return
+		}
+
+		params.IfMatch = &IfMatch
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.UpdateIdentityProvider(w, r, identityProviderId, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
 // GetInstance operation middleware
 func (siw *ServerInterfaceWrapper) GetInstance(w http.ResponseWriter, r *http.Request) {
 
@@ -7237,6 +8044,58 @@ func (siw *ServerInterfaceWrapper) GetInstanceVersion(w http.ResponseWriter, r *
 
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.GetInstanceVersion(w, r)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// GetInviteInfo operation middleware
+func (siw *ServerInterfaceWrapper) GetInviteInfo(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "invite_token" -------------
+	var inviteToken InviteToken
+
+	err = runtime.BindStyledParameterWithOptions("simple", "invite_token", r.PathValue("invite_token"), &inviteToken, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "invite_token", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.GetInviteInfo(w, r, inviteToken)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// AcceptInvite operation middleware
+func (siw *ServerInterfaceWrapper) AcceptInvite(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "invite_token" -------------
+	var inviteToken InviteToken
+
+	err = runtime.BindStyledParameterWithOptions("simple", "invite_token", r.PathValue("invite_token"), &inviteToken, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "invite_token", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.AcceptInvite(w, r, inviteToken)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -8855,6 +9714,48 @@ func (siw *ServerInterfaceWrapper) ListPostureCheckReferrers(w http.ResponseWrit
 	handler.ServeHTTP(w, r)
 }
 
+// ListProxyClusters operation middleware
+func (siw *ServerInterfaceWrapper) ListProxyClusters(w http.ResponseWriter, r *http.Request) {
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ListProxyClusters(w, r)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// ListProxyDomains operation middleware
+func (siw *ServerInterfaceWrapper) ListProxyDomains(w http.ResponseWriter, r *http.Request) {
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ListProxyDomains(w, r)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// ListProxyServices operation middleware
+func (siw *ServerInterfaceWrapper) ListProxyServices(w http.ResponseWriter, r *http.Request) {
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ListProxyServices(w, r)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
 // ListRoutes operation middleware
 func (siw *ServerInterfaceWrapper) ListRoutes(w http.ResponseWriter, r *http.Request) {
 
@@ -9749,6 +10650,155 @@ func (siw *ServerInterfaceWrapper) GetCurrentUser(w http.ResponseWriter, r *http
 	handler.ServeHTTP(w, r)
 }
 
+// ListInvites operation middleware
+func (siw *ServerInterfaceWrapper) ListInvites(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListInvitesParams
+
+	// ------------- Optional query parameter "ids" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", false, false, "ids", r.URL.Query(), &params.Ids, runtime.BindQueryParameterOptions{Type: "array", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "ids"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "ids", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", r.URL.Query(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "limit"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "limit", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", r.URL.Query(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "cursor"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "cursor", Err: err})
+		}
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ListInvites(w, r, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// CreateInvite operation middleware
+func (siw *ServerInterfaceWrapper) CreateInvite(w http.ResponseWriter, r *http.Request) {
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.CreateInvite(w, r)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// DeleteInvite operation middleware
+func (siw *ServerInterfaceWrapper) DeleteInvite(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "invite_id" -------------
+	var inviteId InviteId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "invite_id", r.PathValue("invite_id"), &inviteId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "invite_id", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params DeleteInviteParams
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "If-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
+		var IfMatch IfMatch
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "If-Match", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "If-Match", Err: err})
+			return
+		}
+
+		params.IfMatch = &IfMatch
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.DeleteInvite(w, r, inviteId, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// RegenerateInvite operation middleware
+func (siw *ServerInterfaceWrapper) RegenerateInvite(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "invite_id" -------------
+	var inviteId InviteId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "invite_id", r.PathValue("invite_id"), &inviteId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "invite_id", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.RegenerateInvite(w, r, inviteId)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
 // DeleteUser operation middleware
 func (siw *ServerInterfaceWrapper) DeleteUser(w http.ResponseWriter, r *http.Request) {
 
@@ -10228,6 +11278,7 @@ func HandlerWithOptions(si ServerInterface, options StdHTTPServerOptions) http.H
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/dns/zones/{zone_id}/records/{record_id}", wrapper.GetDnsRecord)
 	m.HandleFunc(http.MethodPut+" "+options.BaseURL+"/api/dns/zones/{zone_id}/records/{record_id}", wrapper.UpdateDnsRecord)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/events/audit", wrapper.ListAuditEvents)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/events/audit/{event_id}", wrapper.GetAuditEvent)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/groups", wrapper.ListGroups)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/api/groups", wrapper.CreateGroup)
 	m.HandleFunc(http.MethodDelete+" "+options.BaseURL+"/api/groups/{group_id}", wrapper.DeleteGroup)
@@ -10242,8 +11293,15 @@ func HandlerWithOptions(si ServerInterface, options StdHTTPServerOptions) http.H
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/api/groups/{group_id}/resources", wrapper.CreateGroupResource)
 	m.HandleFunc(http.MethodDelete+" "+options.BaseURL+"/api/groups/{group_id}/resources/{resource_id}", wrapper.DeleteGroupResource)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/groups/{group_id}/resources/{resource_id}", wrapper.GetGroupResource)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/identity-providers", wrapper.ListIdentityProviders)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/api/identity-providers", wrapper.CreateIdentityProvider)
+	m.HandleFunc(http.MethodDelete+" "+options.BaseURL+"/api/identity-providers/{identity_provider_id}", wrapper.DeleteIdentityProvider)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/identity-providers/{identity_provider_id}", wrapper.GetIdentityProvider)
+	m.HandleFunc(http.MethodPut+" "+options.BaseURL+"/api/identity-providers/{identity_provider_id}", wrapper.UpdateIdentityProvider)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/instance", wrapper.GetInstance)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/instance/version", wrapper.GetInstanceVersion)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/invites/{invite_token}", wrapper.GetInviteInfo)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/api/invites/{invite_token}/accept", wrapper.AcceptInvite)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/locations/countries", wrapper.ListCountries)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/locations/countries/{country_code}", wrapper.GetCountry)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/locations/countries/{country_code}/cities", wrapper.ListCities)
@@ -10281,6 +11339,9 @@ func HandlerWithOptions(si ServerInterface, options StdHTTPServerOptions) http.H
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/posture-checks/{posture_check_id}", wrapper.GetPostureCheck)
 	m.HandleFunc(http.MethodPut+" "+options.BaseURL+"/api/posture-checks/{posture_check_id}", wrapper.UpdatePostureCheck)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/posture-checks/{posture_check_id}/referrers", wrapper.ListPostureCheckReferrers)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/reverse-proxies/clusters", wrapper.ListProxyClusters)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/reverse-proxies/domains", wrapper.ListProxyDomains)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/reverse-proxies/services", wrapper.ListProxyServices)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/routes", wrapper.ListRoutes)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/api/routes", wrapper.CreateRoute)
 	m.HandleFunc(http.MethodDelete+" "+options.BaseURL+"/api/routes/{route_id}", wrapper.DeleteRoute)
@@ -10305,6 +11366,10 @@ func HandlerWithOptions(si ServerInterface, options StdHTTPServerOptions) http.H
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/users", wrapper.ListUsers)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/api/users", wrapper.CreateUser)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/users/current", wrapper.GetCurrentUser)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/users/invites", wrapper.ListInvites)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/api/users/invites", wrapper.CreateInvite)
+	m.HandleFunc(http.MethodDelete+" "+options.BaseURL+"/api/users/invites/{invite_id}", wrapper.DeleteInvite)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/api/users/invites/{invite_id}/regenerate", wrapper.RegenerateInvite)
 	m.HandleFunc(http.MethodDelete+" "+options.BaseURL+"/api/users/{user_id}", wrapper.DeleteUser)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/users/{user_id}", wrapper.GetUser)
 	m.HandleFunc(http.MethodPut+" "+options.BaseURL+"/api/users/{user_id}", wrapper.UpdateUser)
@@ -11070,6 +12135,28 @@ func (response ListAuditEvents200JSONResponse) VisitListAuditEventsResponse(w ht
 	return err
 }
 
+type GetAuditEventRequestObject struct {
+	EventId string `json:"event_id"`
+}
+
+type GetAuditEventResponseObject interface {
+	VisitGetAuditEventResponse(w http.ResponseWriter) error
+}
+
+type GetAuditEvent200JSONResponse AuditEvent
+
+func (response GetAuditEvent200JSONResponse) VisitGetAuditEventResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type ListGroupsRequestObject struct {
 	Params ListGroupsParams
 }
@@ -11391,6 +12478,119 @@ func (response GetGroupResource200JSONResponse) VisitGetGroupResourceResponse(w 
 	return err
 }
 
+type ListIdentityProvidersRequestObject struct {
+	Params ListIdentityProvidersParams
+}
+
+type ListIdentityProvidersResponseObject interface {
+	VisitListIdentityProvidersResponse(w http.ResponseWriter) error
+}
+
+type ListIdentityProviders200JSONResponse []IdentityProvider
+
+func (response ListIdentityProviders200JSONResponse) VisitListIdentityProvidersResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateIdentityProviderRequestObject struct {
+	Body *CreateIdentityProviderJSONRequestBody
+}
+
+type CreateIdentityProviderResponseObject interface {
+	VisitCreateIdentityProviderResponse(w http.ResponseWriter) error
+}
+
+type CreateIdentityProvider200JSONResponse IdentityProvider
+
+func (response CreateIdentityProvider200JSONResponse) VisitCreateIdentityProviderResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteIdentityProviderRequestObject struct {
+	IdentityProviderId IdentityProviderId `json:"identity_provider_id"`
+	Params             DeleteIdentityProviderParams
+}
+
+type DeleteIdentityProviderResponseObject interface {
+	VisitDeleteIdentityProviderResponse(w http.ResponseWriter) error
+}
+
+type DeleteIdentityProvider200JSONResponse Empty
+
+func (response DeleteIdentityProvider200JSONResponse) VisitDeleteIdentityProviderResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetIdentityProviderRequestObject struct {
+	IdentityProviderId IdentityProviderId `json:"identity_provider_id"`
+}
+
+type GetIdentityProviderResponseObject interface {
+	VisitGetIdentityProviderResponse(w http.ResponseWriter) error
+}
+
+type GetIdentityProvider200JSONResponse IdentityProvider
+
+func (response GetIdentityProvider200JSONResponse) VisitGetIdentityProviderResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UpdateIdentityProviderRequestObject struct {
+	IdentityProviderId IdentityProviderId `json:"identity_provider_id"`
+	Params             UpdateIdentityProviderParams
+	Body               *UpdateIdentityProviderJSONRequestBody
+}
+
+type UpdateIdentityProviderResponseObject interface {
+	VisitUpdateIdentityProviderResponse(w http.ResponseWriter) error
+}
+
+type UpdateIdentityProvider200JSONResponse IdentityProvider
+
+func (response UpdateIdentityProvider200JSONResponse) VisitUpdateIdentityProviderResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type GetInstanceRequestObject struct {
 }
 
@@ -11422,6 +12622,51 @@ type GetInstanceVersionResponseObject interface {
 type GetInstanceVersion200JSONResponse InstanceVersion
 
 func (response GetInstanceVersion200JSONResponse) VisitGetInstanceVersionResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetInviteInfoRequestObject struct {
+	InviteToken InviteToken `json:"invite_token"`
+}
+
+type GetInviteInfoResponseObject interface {
+	VisitGetInviteInfoResponse(w http.ResponseWriter) error
+}
+
+type GetInviteInfo200JSONResponse InviteInfo
+
+func (response GetInviteInfo200JSONResponse) VisitGetInviteInfoResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type AcceptInviteRequestObject struct {
+	InviteToken InviteToken `json:"invite_token"`
+	Body        *AcceptInviteJSONRequestBody
+}
+
+type AcceptInviteResponseObject interface {
+	VisitAcceptInviteResponse(w http.ResponseWriter) error
+}
+
+type AcceptInvite200JSONResponse InviteAccepted
+
+func (response AcceptInvite200JSONResponse) VisitAcceptInviteResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response); err != nil {
@@ -12274,6 +13519,69 @@ func (response ListPostureCheckReferrers200JSONResponse) VisitListPostureCheckRe
 	return err
 }
 
+type ListProxyClustersRequestObject struct {
+}
+
+type ListProxyClustersResponseObject interface {
+	VisitListProxyClustersResponse(w http.ResponseWriter) error
+}
+
+type ListProxyClusters200JSONResponse []PublishedObject
+
+func (response ListProxyClusters200JSONResponse) VisitListProxyClustersResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListProxyDomainsRequestObject struct {
+}
+
+type ListProxyDomainsResponseObject interface {
+	VisitListProxyDomainsResponse(w http.ResponseWriter) error
+}
+
+type ListProxyDomains200JSONResponse []PublishedObject
+
+func (response ListProxyDomains200JSONResponse) VisitListProxyDomainsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListProxyServicesRequestObject struct {
+}
+
+type ListProxyServicesResponseObject interface {
+	VisitListProxyServicesResponse(w http.ResponseWriter) error
+}
+
+type ListProxyServices200JSONResponse []PublishedObject
+
+func (response ListProxyServices200JSONResponse) VisitListProxyServicesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type ListRoutesRequestObject struct {
 	Params ListRoutesParams
 }
@@ -12827,6 +14135,96 @@ func (response GetCurrentUser200JSONResponse) VisitGetCurrentUserResponse(w http
 	return err
 }
 
+type ListInvitesRequestObject struct {
+	Params ListInvitesParams
+}
+
+type ListInvitesResponseObject interface {
+	VisitListInvitesResponse(w http.ResponseWriter) error
+}
+
+type ListInvites200JSONResponse []Invite
+
+func (response ListInvites200JSONResponse) VisitListInvitesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateInviteRequestObject struct {
+	Body *CreateInviteJSONRequestBody
+}
+
+type CreateInviteResponseObject interface {
+	VisitCreateInviteResponse(w http.ResponseWriter) error
+}
+
+type CreateInvite200JSONResponse InviteCreated
+
+func (response CreateInvite200JSONResponse) VisitCreateInviteResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteInviteRequestObject struct {
+	InviteId InviteId `json:"invite_id"`
+	Params   DeleteInviteParams
+}
+
+type DeleteInviteResponseObject interface {
+	VisitDeleteInviteResponse(w http.ResponseWriter) error
+}
+
+type DeleteInvite200JSONResponse Empty
+
+func (response DeleteInvite200JSONResponse) VisitDeleteInviteResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RegenerateInviteRequestObject struct {
+	InviteId InviteId `json:"invite_id"`
+	Body     *RegenerateInviteJSONRequestBody
+}
+
+type RegenerateInviteResponseObject interface {
+	VisitRegenerateInviteResponse(w http.ResponseWriter) error
+}
+
+type RegenerateInvite200JSONResponse InviteRegenerated
+
+func (response RegenerateInvite200JSONResponse) VisitRegenerateInviteResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type DeleteUserRequestObject struct {
 	UserId UserId `json:"user_id"`
 	Params DeleteUserParams
@@ -13087,6 +14485,9 @@ type StrictServerInterface interface {
 	// ListAuditEvents List the audit events.
 	// (GET /api/events/audit)
 	ListAuditEvents(ctx context.Context, request ListAuditEventsRequestObject) (ListAuditEventsResponseObject, error)
+	// GetAuditEvent Read an audit event.
+	// (GET /api/events/audit/{event_id})
+	GetAuditEvent(ctx context.Context, request GetAuditEventRequestObject) (GetAuditEventResponseObject, error)
 	// ListGroups List the groups.
 	// (GET /api/groups)
 	ListGroups(ctx context.Context, request ListGroupsRequestObject) (ListGroupsResponseObject, error)
@@ -13129,12 +14530,33 @@ type StrictServerInterface interface {
 	// GetGroupResource Tell whether a network resource is in a group.
 	// (GET /api/groups/{group_id}/resources/{resource_id})
 	GetGroupResource(ctx context.Context, request GetGroupResourceRequestObject) (GetGroupResourceResponseObject, error)
+	// ListIdentityProviders List the identity providers.
+	// (GET /api/identity-providers)
+	ListIdentityProviders(ctx context.Context, request ListIdentityProvidersRequestObject) (ListIdentityProvidersResponseObject, error)
+	// CreateIdentityProvider Add an identity provider.
+	// (POST /api/identity-providers)
+	CreateIdentityProvider(ctx context.Context, request CreateIdentityProviderRequestObject) (CreateIdentityProviderResponseObject, error)
+	// DeleteIdentityProvider Remove an identity provider.
+	// (DELETE /api/identity-providers/{identity_provider_id})
+	DeleteIdentityProvider(ctx context.Context, request DeleteIdentityProviderRequestObject) (DeleteIdentityProviderResponseObject, error)
+	// GetIdentityProvider Read an identity provider.
+	// (GET /api/identity-providers/{identity_provider_id})
+	GetIdentityProvider(ctx context.Context, request GetIdentityProviderRequestObject) (GetIdentityProviderResponseObject, error)
+	// UpdateIdentityProvider Replace an identity provider.
+	// (PUT /api/identity-providers/{identity_provider_id})
+	UpdateIdentityProvider(ctx context.Context, request UpdateIdentityProviderRequestObject) (UpdateIdentityProviderResponseObject, error)
 	// GetInstance Tell whether the installation still needs its owner.
 	// (GET /api/instance)
 	GetInstance(ctx context.Context, request GetInstanceRequestObject) (GetInstanceResponseObject, error)
 	// GetInstanceVersion Read the versions of the programs.
 	// (GET /api/instance/version)
 	GetInstanceVersion(ctx context.Context, request GetInstanceVersionRequestObject) (GetInstanceVersionResponseObject, error)
+	// GetInviteInfo Read an invite by its link.
+	// (GET /api/invites/{invite_token})
+	GetInviteInfo(ctx context.Context, request GetInviteInfoRequestObject) (GetInviteInfoResponseObject, error)
+	// AcceptInvite Accept an invite.
+	// (POST /api/invites/{invite_token}/accept)
+	AcceptInvite(ctx context.Context, request AcceptInviteRequestObject) (AcceptInviteResponseObject, error)
 	// ListCountries List the countries.
 	// (GET /api/locations/countries)
 	ListCountries(ctx context.Context, request ListCountriesRequestObject) (ListCountriesResponseObject, error)
@@ -13246,6 +14668,15 @@ type StrictServerInterface interface {
 	// ListPostureCheckReferrers List what names a posture check.
 	// (GET /api/posture-checks/{posture_check_id}/referrers)
 	ListPostureCheckReferrers(ctx context.Context, request ListPostureCheckReferrersRequestObject) (ListPostureCheckReferrersResponseObject, error)
+	// ListProxyClusters List the clusters of proxies.
+	// (GET /api/reverse-proxies/clusters)
+	ListProxyClusters(ctx context.Context, request ListProxyClustersRequestObject) (ListProxyClustersResponseObject, error)
+	// ListProxyDomains List the domains of published services.
+	// (GET /api/reverse-proxies/domains)
+	ListProxyDomains(ctx context.Context, request ListProxyDomainsRequestObject) (ListProxyDomainsResponseObject, error)
+	// ListProxyServices List the published services.
+	// (GET /api/reverse-proxies/services)
+	ListProxyServices(ctx context.Context, request ListProxyServicesRequestObject) (ListProxyServicesResponseObject, error)
 	// ListRoutes List the routes.
 	// (GET /api/routes)
 	ListRoutes(ctx context.Context, request ListRoutesRequestObject) (ListRoutesResponseObject, error)
@@ -13318,6 +14749,18 @@ type StrictServerInterface interface {
 	// GetCurrentUser Read the caller.
 	// (GET /api/users/current)
 	GetCurrentUser(ctx context.Context, request GetCurrentUserRequestObject) (GetCurrentUserResponseObject, error)
+	// ListInvites List the invites.
+	// (GET /api/users/invites)
+	ListInvites(ctx context.Context, request ListInvitesRequestObject) (ListInvitesResponseObject, error)
+	// CreateInvite Invite a person.
+	// (POST /api/users/invites)
+	CreateInvite(ctx context.Context, request CreateInviteRequestObject) (CreateInviteResponseObject, error)
+	// DeleteInvite Take an invite back.
+	// (DELETE /api/users/invites/{invite_id})
+	DeleteInvite(ctx context.Context, request DeleteInviteRequestObject) (DeleteInviteResponseObject, error)
+	// RegenerateInvite Make a new link for an invite.
+	// (POST /api/users/invites/{invite_id}/regenerate)
+	RegenerateInvite(ctx context.Context, request RegenerateInviteRequestObject) (RegenerateInviteResponseObject, error)
 	// DeleteUser Delete a user.
 	// (DELETE /api/users/{user_id})
 	DeleteUser(ctx context.Context, request DeleteUserRequestObject) (DeleteUserResponseObject, error)
@@ -14306,6 +15749,32 @@ func (sh *strictHandler) ListAuditEvents(w http.ResponseWriter, r *http.Request,
 	}
 }
 
+// GetAuditEvent operation middleware
+func (sh *strictHandler) GetAuditEvent(w http.ResponseWriter, r *http.Request, eventId string) {
+	var request GetAuditEventRequestObject
+
+	request.EventId = eventId
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.GetAuditEvent(ctx, request.(GetAuditEventRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetAuditEvent")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(GetAuditEventResponseObject); ok {
+		if err := validResponse.VisitGetAuditEventResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
 // ListGroups operation middleware
 func (sh *strictHandler) ListGroups(w http.ResponseWriter, r *http.Request, params ListGroupsParams) {
 	var request ListGroupsRequestObject
@@ -14706,6 +16175,150 @@ func (sh *strictHandler) GetGroupResource(w http.ResponseWriter, r *http.Request
 	}
 }
 
+// ListIdentityProviders operation middleware
+func (sh *strictHandler) ListIdentityProviders(w http.ResponseWriter, r *http.Request, params ListIdentityProvidersParams) {
+	var request ListIdentityProvidersRequestObject
+
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.ListIdentityProviders(ctx, request.(ListIdentityProvidersRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListIdentityProviders")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(ListIdentityProvidersResponseObject); ok {
+		if err := validResponse.VisitListIdentityProvidersResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// CreateIdentityProvider operation middleware
+func (sh *strictHandler) CreateIdentityProvider(w http.ResponseWriter, r *http.Request) {
+	var request CreateIdentityProviderRequestObject
+
+	var body CreateIdentityProviderJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.CreateIdentityProvider(ctx, request.(CreateIdentityProviderRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "CreateIdentityProvider")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(CreateIdentityProviderResponseObject); ok {
+		if err := validResponse.VisitCreateIdentityProviderResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// DeleteIdentityProvider operation middleware
+func (sh *strictHandler) DeleteIdentityProvider(w http.ResponseWriter, r *http.Request, identityProviderId IdentityProviderId, params DeleteIdentityProviderParams) {
+	var request DeleteIdentityProviderRequestObject
+
+	request.IdentityProviderId = identityProviderId
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.DeleteIdentityProvider(ctx, request.(DeleteIdentityProviderRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "DeleteIdentityProvider")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(DeleteIdentityProviderResponseObject); ok {
+		if err := validResponse.VisitDeleteIdentityProviderResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GetIdentityProvider operation middleware
+func (sh *strictHandler) GetIdentityProvider(w http.ResponseWriter, r *http.Request, identityProviderId IdentityProviderId) {
+	var request GetIdentityProviderRequestObject
+
+	request.IdentityProviderId = identityProviderId
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.GetIdentityProvider(ctx, request.(GetIdentityProviderRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetIdentityProvider")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(GetIdentityProviderResponseObject); ok {
+		if err := validResponse.VisitGetIdentityProviderResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// UpdateIdentityProvider operation middleware
+func (sh *strictHandler) UpdateIdentityProvider(w http.ResponseWriter, r *http.Request, identityProviderId IdentityProviderId, params UpdateIdentityProviderParams) {
+	var request UpdateIdentityProviderRequestObject
+
+	request.IdentityProviderId = identityProviderId
+	request.Params = params
+
+	var body UpdateIdentityProviderJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.UpdateIdentityProvider(ctx, request.(UpdateIdentityProviderRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "UpdateIdentityProvider")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(UpdateIdentityProviderResponseObject); ok {
+		if err := validResponse.VisitUpdateIdentityProviderResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
 // GetInstance operation middleware
 func (sh *strictHandler) GetInstance(w http.ResponseWriter, r *http.Request) {
 	var request GetInstanceRequestObject
@@ -14747,6 +16360,65 @@ func (sh *strictHandler) GetInstanceVersion(w http.ResponseWriter, r *http.Reque
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(GetInstanceVersionResponseObject); ok {
 		if err := validResponse.VisitGetInstanceVersionResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GetInviteInfo operation middleware
+func (sh *strictHandler) GetInviteInfo(w http.ResponseWriter, r *http.Request, inviteToken InviteToken) {
+	var request GetInviteInfoRequestObject
+
+	request.InviteToken = inviteToken
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.GetInviteInfo(ctx, request.(GetInviteInfoRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetInviteInfo")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(GetInviteInfoResponseObject); ok {
+		if err := validResponse.VisitGetInviteInfoResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// AcceptInvite operation middleware
+func (sh *strictHandler) AcceptInvite(w http.ResponseWriter, r *http.Request, inviteToken InviteToken) {
+	var request AcceptInviteRequestObject
+
+	request.InviteToken = inviteToken
+
+	var body AcceptInviteJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.AcceptInvite(ctx, request.(AcceptInviteRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "AcceptInvite")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(AcceptInviteResponseObject); ok {
+		if err := validResponse.VisitAcceptInviteResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {
@@ -15805,6 +17477,78 @@ func (sh *strictHandler) ListPostureCheckReferrers(w http.ResponseWriter, r *htt
 	}
 }
 
+// ListProxyClusters operation middleware
+func (sh *strictHandler) ListProxyClusters(w http.ResponseWriter, r *http.Request) {
+	var request ListProxyClustersRequestObject
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.ListProxyClusters(ctx, request.(ListProxyClustersRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListProxyClusters")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(ListProxyClustersResponseObject); ok {
+		if err := validResponse.VisitListProxyClustersResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ListProxyDomains operation middleware
+func (sh *strictHandler) ListProxyDomains(w http.ResponseWriter, r *http.Request) {
+	var request ListProxyDomainsRequestObject
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.ListProxyDomains(ctx, request.(ListProxyDomainsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListProxyDomains")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(ListProxyDomainsResponseObject); ok {
+		if err := validResponse.VisitListProxyDomainsResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ListProxyServices operation middleware
+func (sh *strictHandler) ListProxyServices(w http.ResponseWriter, r *http.Request) {
+	var request ListProxyServicesRequestObject
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.ListProxyServices(ctx, request.(ListProxyServicesRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListProxyServices")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(ListProxyServicesResponseObject); ok {
+		if err := validResponse.VisitListProxyServicesResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
 // ListRoutes operation middleware
 func (sh *strictHandler) ListRoutes(w http.ResponseWriter, r *http.Request, params ListRoutesParams) {
 	var request ListRoutesRequestObject
@@ -16481,6 +18225,123 @@ func (sh *strictHandler) GetCurrentUser(w http.ResponseWriter, r *http.Request) 
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(GetCurrentUserResponseObject); ok {
 		if err := validResponse.VisitGetCurrentUserResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ListInvites operation middleware
+func (sh *strictHandler) ListInvites(w http.ResponseWriter, r *http.Request, params ListInvitesParams) {
+	var request ListInvitesRequestObject
+
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.ListInvites(ctx, request.(ListInvitesRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListInvites")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(ListInvitesResponseObject); ok {
+		if err := validResponse.VisitListInvitesResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// CreateInvite operation middleware
+func (sh *strictHandler) CreateInvite(w http.ResponseWriter, r *http.Request) {
+	var request CreateInviteRequestObject
+
+	var body CreateInviteJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.CreateInvite(ctx, request.(CreateInviteRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "CreateInvite")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(CreateInviteResponseObject); ok {
+		if err := validResponse.VisitCreateInviteResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// DeleteInvite operation middleware
+func (sh *strictHandler) DeleteInvite(w http.ResponseWriter, r *http.Request, inviteId InviteId, params DeleteInviteParams) {
+	var request DeleteInviteRequestObject
+
+	request.InviteId = inviteId
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.DeleteInvite(ctx, request.(DeleteInviteRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "DeleteInvite")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(DeleteInviteResponseObject); ok {
+		if err := validResponse.VisitDeleteInviteResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// RegenerateInvite operation middleware
+func (sh *strictHandler) RegenerateInvite(w http.ResponseWriter, r *http.Request, inviteId InviteId) {
+	var request RegenerateInviteRequestObject
+
+	request.InviteId = inviteId
+
+	var body RegenerateInviteJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.RegenerateInvite(ctx, request.(RegenerateInviteRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "RegenerateInvite")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(RegenerateInviteResponseObject); ok {
+		if err := validResponse.VisitRegenerateInviteResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {

@@ -46,66 +46,78 @@ const (
 
 // The permissions that operations name.
 const (
-	PermissionAccountsRead          = "accounts:read"
-	PermissionAccountsUpdate        = "accounts:update"
-	PermissionAgent                 = "agent"
-	PermissionAnonymous             = "anonymous"
-	PermissionDnsCreate             = "dns:create"
-	PermissionDnsDelete             = "dns:delete"
-	PermissionDnsRead               = "dns:read"
-	PermissionDnsUpdate             = "dns:update"
-	PermissionEventsRead            = "events:read"
-	PermissionGroupsCreate          = "groups:create"
-	PermissionGroupsDelete          = "groups:delete"
-	PermissionGroupsRead            = "groups:read"
-	PermissionGroupsUpdate          = "groups:update"
-	PermissionNameserversCreate     = "nameservers:create"
-	PermissionNameserversDelete     = "nameservers:delete"
-	PermissionNameserversRead       = "nameservers:read"
-	PermissionNameserversUpdate     = "nameservers:update"
-	PermissionNetworksCreate        = "networks:create"
-	PermissionNetworksDelete        = "networks:delete"
-	PermissionNetworksRead          = "networks:read"
-	PermissionNetworksUpdate        = "networks:update"
-	PermissionPeersDelete           = "peers:delete"
-	PermissionPeersRead             = "peers:read"
-	PermissionPeersUpdate           = "peers:update"
-	PermissionPoliciesCreate        = "policies:create"
-	PermissionPoliciesDelete        = "policies:delete"
-	PermissionPoliciesRead          = "policies:read"
-	PermissionPoliciesUpdate        = "policies:update"
-	PermissionPostureChecksCreate   = "posture_checks:create"
-	PermissionPostureChecksDelete   = "posture_checks:delete"
-	PermissionPostureChecksRead     = "posture_checks:read"
-	PermissionPostureChecksUpdate   = "posture_checks:update"
-	PermissionRoutesCreate          = "routes:create"
-	PermissionRoutesDelete          = "routes:delete"
-	PermissionRoutesRead            = "routes:read"
-	PermissionRoutesUpdate          = "routes:update"
-	PermissionSelf                  = "self"
-	PermissionSetupKeysCreate       = "setup_keys:create"
-	PermissionSetupKeysDelete       = "setup_keys:delete"
-	PermissionSetupKeysRead         = "setup_keys:read"
-	PermissionSetupKeysUpdate       = "setup_keys:update"
-	PermissionTerraformStatesDelete = "terraform_states:delete"
-	PermissionTerraformStatesRead   = "terraform_states:read"
-	PermissionTerraformStatesUpdate = "terraform_states:update"
-	PermissionTokensCreate          = "tokens:create"
-	PermissionTokensDelete          = "tokens:delete"
-	PermissionTokensRead            = "tokens:read"
-	PermissionUsersCreate           = "users:create"
-	PermissionUsersDelete           = "users:delete"
-	PermissionUsersRead             = "users:read"
-	PermissionUsersUpdate           = "users:update"
+	PermissionAccountsRead            = "accounts:read"
+	PermissionAccountsUpdate          = "accounts:update"
+	PermissionAgent                   = "agent"
+	PermissionAnonymous               = "anonymous"
+	PermissionDnsCreate               = "dns:create"
+	PermissionDnsDelete               = "dns:delete"
+	PermissionDnsRead                 = "dns:read"
+	PermissionDnsUpdate               = "dns:update"
+	PermissionEventsRead              = "events:read"
+	PermissionGroupsCreate            = "groups:create"
+	PermissionGroupsDelete            = "groups:delete"
+	PermissionGroupsRead              = "groups:read"
+	PermissionGroupsUpdate            = "groups:update"
+	PermissionIdentityProvidersCreate = "identity_providers:create"
+	PermissionIdentityProvidersDelete = "identity_providers:delete"
+	PermissionIdentityProvidersRead   = "identity_providers:read"
+	PermissionIdentityProvidersUpdate = "identity_providers:update"
+	PermissionInvitesCreate           = "invites:create"
+	PermissionInvitesDelete           = "invites:delete"
+	PermissionInvitesRead             = "invites:read"
+	PermissionInvitesUpdate           = "invites:update"
+	PermissionNameserversCreate       = "nameservers:create"
+	PermissionNameserversDelete       = "nameservers:delete"
+	PermissionNameserversRead         = "nameservers:read"
+	PermissionNameserversUpdate       = "nameservers:update"
+	PermissionNetworksCreate          = "networks:create"
+	PermissionNetworksDelete          = "networks:delete"
+	PermissionNetworksRead            = "networks:read"
+	PermissionNetworksUpdate          = "networks:update"
+	PermissionPeersDelete             = "peers:delete"
+	PermissionPeersRead               = "peers:read"
+	PermissionPeersUpdate             = "peers:update"
+	PermissionPoliciesCreate          = "policies:create"
+	PermissionPoliciesDelete          = "policies:delete"
+	PermissionPoliciesRead            = "policies:read"
+	PermissionPoliciesUpdate          = "policies:update"
+	PermissionPostureChecksCreate     = "posture_checks:create"
+	PermissionPostureChecksDelete     = "posture_checks:delete"
+	PermissionPostureChecksRead       = "posture_checks:read"
+	PermissionPostureChecksUpdate     = "posture_checks:update"
+	PermissionRoutesCreate            = "routes:create"
+	PermissionRoutesDelete            = "routes:delete"
+	PermissionRoutesRead              = "routes:read"
+	PermissionRoutesUpdate            = "routes:update"
+	PermissionSelf                    = "self"
+	PermissionServicesRead            = "services:read"
+	PermissionSetupKeysCreate         = "setup_keys:create"
+	PermissionSetupKeysDelete         = "setup_keys:delete"
+	PermissionSetupKeysRead           = "setup_keys:read"
+	PermissionSetupKeysUpdate         = "setup_keys:update"
+	PermissionTerraformStatesDelete   = "terraform_states:delete"
+	PermissionTerraformStatesRead     = "terraform_states:read"
+	PermissionTerraformStatesUpdate   = "terraform_states:update"
+	PermissionTokensCreate            = "tokens:create"
+	PermissionTokensDelete            = "tokens:delete"
+	PermissionTokensRead              = "tokens:read"
+	PermissionUsersCreate             = "users:create"
+	PermissionUsersDelete             = "users:delete"
+	PermissionUsersRead               = "users:read"
+	PermissionUsersUpdate             = "users:update"
 )
 
 // Operations is every operation of the contract by ID.
 var Operations = map[string]Operation{
+	"AcceptInvite":                 {ID: "AcceptInvite", Method: "POST", Path: "/api/invites/{invite_token}/accept", Permission: "anonymous", Credential: NoCredential, Writes: true, NewBody: func() any { return new(InviteAcceptRequest) }},
 	"CreateDnsRecord":              {ID: "CreateDnsRecord", Method: "POST", Path: "/api/dns/zones/{zone_id}/records", Permission: "dns:create", Credential: UserCredential, Writes: true, NewBody: func() any { return new(DnsRecordRequest) }},
 	"CreateDnsZone":                {ID: "CreateDnsZone", Method: "POST", Path: "/api/dns/zones", Permission: "dns:create", Credential: UserCredential, Writes: true, NewBody: func() any { return new(DnsZoneRequest) }},
 	"CreateGroup":                  {ID: "CreateGroup", Method: "POST", Path: "/api/groups", Permission: "groups:create", Credential: UserCredential, Writes: true, Previews: true, NewBody: func() any { return new(GroupRequest) }},
 	"CreateGroupMembership":        {ID: "CreateGroupMembership", Method: "POST", Path: "/api/groups/{group_id}/peers", Permission: "groups:update", Credential: UserCredential, Writes: true, Previews: true, NewBody: func() any { return new(GroupMembershipRequest) }},
 	"CreateGroupResource":          {ID: "CreateGroupResource", Method: "POST", Path: "/api/groups/{group_id}/resources", Permission: "groups:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(GroupResourceRequest) }},
+	"CreateIdentityProvider":       {ID: "CreateIdentityProvider", Method: "POST", Path: "/api/identity-providers", Permission: "identity_providers:create", Credential: UserCredential, Writes: true, NewBody: func() any { return new(IdentityProviderRequest) }},
+	"CreateInvite":                 {ID: "CreateInvite", Method: "POST", Path: "/api/users/invites", Permission: "invites:create", Credential: UserCredential, Writes: true, NewBody: func() any { return new(InviteRequest) }},
 	"CreateNameserverGroup":        {ID: "CreateNameserverGroup", Method: "POST", Path: "/api/dns/nameservers", Permission: "nameservers:create", Credential: UserCredential, Writes: true, NewBody: func() any { return new(NameserverGroupRequest) }},
 	"CreateNetwork":                {ID: "CreateNetwork", Method: "POST", Path: "/api/networks", Permission: "networks:create", Credential: UserCredential, Writes: true, Previews: true, NewBody: func() any { return new(NetworkRequest) }},
 	"CreateNetworkResource":        {ID: "CreateNetworkResource", Method: "POST", Path: "/api/networks/{network_id}/resources", Permission: "networks:create", Credential: UserCredential, Writes: true, Previews: true, NewBody: func() any { return new(NetworkResourceRequest) }},
@@ -121,6 +133,8 @@ var Operations = map[string]Operation{
 	"DeleteGroup":                  {ID: "DeleteGroup", Method: "DELETE", Path: "/api/groups/{group_id}", Permission: "groups:delete", Credential: UserCredential, Writes: true, Previews: true},
 	"DeleteGroupMembership":        {ID: "DeleteGroupMembership", Method: "DELETE", Path: "/api/groups/{group_id}/peers/{peer_id}", Permission: "groups:update", Credential: UserCredential, Writes: true, Previews: true},
 	"DeleteGroupResource":          {ID: "DeleteGroupResource", Method: "DELETE", Path: "/api/groups/{group_id}/resources/{resource_id}", Permission: "groups:update", Credential: UserCredential, Writes: true},
+	"DeleteIdentityProvider":       {ID: "DeleteIdentityProvider", Method: "DELETE", Path: "/api/identity-providers/{identity_provider_id}", Permission: "identity_providers:delete", Credential: UserCredential, Writes: true},
+	"DeleteInvite":                 {ID: "DeleteInvite", Method: "DELETE", Path: "/api/users/invites/{invite_id}", Permission: "invites:delete", Credential: UserCredential, Writes: true},
 	"DeleteNameserverGroup":        {ID: "DeleteNameserverGroup", Method: "DELETE", Path: "/api/dns/nameservers/{nameserver_group_id}", Permission: "nameservers:delete", Credential: UserCredential, Writes: true},
 	"DeleteNetwork":                {ID: "DeleteNetwork", Method: "DELETE", Path: "/api/networks/{network_id}", Permission: "networks:delete", Credential: UserCredential, Writes: true, Previews: true},
 	"DeleteNetworkResource":        {ID: "DeleteNetworkResource", Method: "DELETE", Path: "/api/networks/{network_id}/resources/{resource_id}", Permission: "networks:delete", Credential: UserCredential, Writes: true, Previews: true},
@@ -136,6 +150,7 @@ var Operations = map[string]Operation{
 	"EnrollAgent":                  {ID: "EnrollAgent", Method: "POST", Path: "/agent/v1/enroll", Permission: "anonymous", Credential: NoCredential, Writes: true, NewBody: func() any { return new(EnrollRequest) }},
 	"ExplainAccess":                {ID: "ExplainAccess", Method: "POST", Path: "/api/access/explain", Permission: "policies:read", Credential: UserCredential, Writes: true, NewBody: func() any { return new(AccessQuestion) }},
 	"GetAccountSettings":           {ID: "GetAccountSettings", Method: "GET", Path: "/api/accounts/current/settings", Permission: "accounts:read", Credential: UserCredential, Writes: false},
+	"GetAuditEvent":                {ID: "GetAuditEvent", Method: "GET", Path: "/api/events/audit/{event_id}", Permission: "events:read", Credential: UserCredential, Writes: false},
 	"GetBlob":                      {ID: "GetBlob", Method: "GET", Path: "/agent/v1/blobs/{sha256}", Permission: "agent", Credential: AgentCredential, Writes: false},
 	"GetCountry":                   {ID: "GetCountry", Method: "GET", Path: "/api/locations/countries/{country_code}", Permission: "posture_checks:read", Credential: UserCredential, Writes: false},
 	"GetCurrentUser":               {ID: "GetCurrentUser", Method: "GET", Path: "/api/users/current", Permission: "self", Credential: UserCredential, Writes: false},
@@ -145,8 +160,10 @@ var Operations = map[string]Operation{
 	"GetGroup":                     {ID: "GetGroup", Method: "GET", Path: "/api/groups/{group_id}", Permission: "groups:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"GetGroupMembership":           {ID: "GetGroupMembership", Method: "GET", Path: "/api/groups/{group_id}/peers/{peer_id}", Permission: "groups:read", Credential: UserCredential, Writes: false},
 	"GetGroupResource":             {ID: "GetGroupResource", Method: "GET", Path: "/api/groups/{group_id}/resources/{resource_id}", Permission: "groups:read", Credential: UserCredential, Writes: false},
+	"GetIdentityProvider":          {ID: "GetIdentityProvider", Method: "GET", Path: "/api/identity-providers/{identity_provider_id}", Permission: "identity_providers:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"GetInstance":                  {ID: "GetInstance", Method: "GET", Path: "/api/instance", Permission: "anonymous", Credential: NoCredential, Writes: false},
 	"GetInstanceVersion":           {ID: "GetInstanceVersion", Method: "GET", Path: "/api/instance/version", Permission: "self", Credential: UserCredential, Writes: false},
+	"GetInviteInfo":                {ID: "GetInviteInfo", Method: "GET", Path: "/api/invites/{invite_token}", Permission: "anonymous", Credential: NoCredential, Writes: false},
 	"GetNameserverGroup":           {ID: "GetNameserverGroup", Method: "GET", Path: "/api/dns/nameservers/{nameserver_group_id}", Permission: "nameservers:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"GetNetwork":                   {ID: "GetNetwork", Method: "GET", Path: "/api/networks/{network_id}", Permission: "networks:read", Credential: UserCredential, Writes: false},
 	"GetNetworkResource":           {ID: "GetNetworkResource", Method: "GET", Path: "/api/networks/{network_id}/resources/{resource_id}", Permission: "networks:read", Credential: UserCredential, Writes: false},
@@ -172,6 +189,8 @@ var Operations = map[string]Operation{
 	"ListGroupReferrers":           {ID: "ListGroupReferrers", Method: "GET", Path: "/api/groups/{group_id}/referrers", Permission: "groups:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"ListGroupResources":           {ID: "ListGroupResources", Method: "GET", Path: "/api/groups/{group_id}/resources", Permission: "groups:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"ListGroups":                   {ID: "ListGroups", Method: "GET", Path: "/api/groups", Permission: "groups:read", Credential: UserCredential, Writes: false, Conditional: true},
+	"ListIdentityProviders":        {ID: "ListIdentityProviders", Method: "GET", Path: "/api/identity-providers", Permission: "identity_providers:read", Credential: UserCredential, Writes: false, Conditional: true},
+	"ListInvites":                  {ID: "ListInvites", Method: "GET", Path: "/api/users/invites", Permission: "invites:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"ListNameserverGroups":         {ID: "ListNameserverGroups", Method: "GET", Path: "/api/dns/nameservers", Permission: "nameservers:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"ListNetworkReferrers":         {ID: "ListNetworkReferrers", Method: "GET", Path: "/api/networks/{network_id}/referrers", Permission: "networks:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"ListNetworkResources":         {ID: "ListNetworkResources", Method: "GET", Path: "/api/networks/{network_id}/resources", Permission: "networks:read", Credential: UserCredential, Writes: false, Conditional: true},
@@ -182,6 +201,9 @@ var Operations = map[string]Operation{
 	"ListPolicies":                 {ID: "ListPolicies", Method: "GET", Path: "/api/policies", Permission: "policies:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"ListPostureCheckReferrers":    {ID: "ListPostureCheckReferrers", Method: "GET", Path: "/api/posture-checks/{posture_check_id}/referrers", Permission: "posture_checks:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"ListPostureChecks":            {ID: "ListPostureChecks", Method: "GET", Path: "/api/posture-checks", Permission: "posture_checks:read", Credential: UserCredential, Writes: false, Conditional: true},
+	"ListProxyClusters":            {ID: "ListProxyClusters", Method: "GET", Path: "/api/reverse-proxies/clusters", Permission: "services:read", Credential: UserCredential, Writes: false},
+	"ListProxyDomains":             {ID: "ListProxyDomains", Method: "GET", Path: "/api/reverse-proxies/domains", Permission: "services:read", Credential: UserCredential, Writes: false},
+	"ListProxyServices":            {ID: "ListProxyServices", Method: "GET", Path: "/api/reverse-proxies/services", Permission: "services:read", Credential: UserCredential, Writes: false},
 	"ListRoutes":                   {ID: "ListRoutes", Method: "GET", Path: "/api/routes", Permission: "routes:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"ListSetupKeys":                {ID: "ListSetupKeys", Method: "GET", Path: "/api/setup-keys", Permission: "setup_keys:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"ListTerraformStateVersions":   {ID: "ListTerraformStateVersions", Method: "GET", Path: "/api/terraform/states/{state_name}/versions", Permission: "terraform_states:read", Credential: UserCredential, Writes: false, Conditional: true},
@@ -191,6 +213,7 @@ var Operations = map[string]Operation{
 	"LockTerraformState":           {ID: "LockTerraformState", Method: "POST", Path: "/api/terraform/states/{state_name}/lock", Permission: "terraform_states:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(TerraformLock) }},
 	"PatchDnsSettings":             {ID: "PatchDnsSettings", Method: "PATCH", Path: "/api/dns/settings", Permission: "dns:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(DnsSettingsPatch) }},
 	"PutTerraformState":            {ID: "PutTerraformState", Method: "POST", Path: "/api/terraform/states/{state_name}", Permission: "terraform_states:update", Credential: UserCredential, Writes: true, PlainBody: true},
+	"RegenerateInvite":             {ID: "RegenerateInvite", Method: "POST", Path: "/api/users/invites/{invite_id}/regenerate", Permission: "invites:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(InviteRegenerateRequest) }},
 	"RenderCloudInit":              {ID: "RenderCloudInit", Method: "POST", Path: "/api/cloud-init", Permission: "self", Credential: UserCredential, Writes: true, NewBody: func() any { return new(CloudInitRequest) }},
 	"ReportAgent":                  {ID: "ReportAgent", Method: "POST", Path: "/agent/v1/status", Permission: "agent", Credential: AgentCredential, Writes: true, NewBody: func() any { return new(StatusReport) }},
 	"ResetDnsSettings":             {ID: "ResetDnsSettings", Method: "DELETE", Path: "/api/dns/settings", Permission: "dns:update", Credential: UserCredential, Writes: true},
@@ -206,6 +229,7 @@ var Operations = map[string]Operation{
 	"UpdateDnsSettings":            {ID: "UpdateDnsSettings", Method: "PUT", Path: "/api/dns/settings", Permission: "dns:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(DnsSettingsRequest) }},
 	"UpdateDnsZone":                {ID: "UpdateDnsZone", Method: "PUT", Path: "/api/dns/zones/{zone_id}", Permission: "dns:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(DnsZoneRequest) }},
 	"UpdateGroup":                  {ID: "UpdateGroup", Method: "PUT", Path: "/api/groups/{group_id}", Permission: "groups:update", Credential: UserCredential, Writes: true, Previews: true, NewBody: func() any { return new(GroupRequest) }},
+	"UpdateIdentityProvider":       {ID: "UpdateIdentityProvider", Method: "PUT", Path: "/api/identity-providers/{identity_provider_id}", Permission: "identity_providers:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(IdentityProviderRequest) }},
 	"UpdateNameserverGroup":        {ID: "UpdateNameserverGroup", Method: "PUT", Path: "/api/dns/nameservers/{nameserver_group_id}", Permission: "nameservers:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(NameserverGroupRequest) }},
 	"UpdateNetwork":                {ID: "UpdateNetwork", Method: "PUT", Path: "/api/networks/{network_id}", Permission: "networks:update", Credential: UserCredential, Writes: true, Previews: true, NewBody: func() any { return new(NetworkRequest) }},
 	"UpdateNetworkResource":        {ID: "UpdateNetworkResource", Method: "PUT", Path: "/api/networks/{network_id}/resources/{resource_id}", Permission: "networks:update", Credential: UserCredential, Writes: true, Previews: true, NewBody: func() any { return new(NetworkResourceRequest) }},
@@ -224,7 +248,7 @@ var Operations = map[string]Operation{
 var RolePermissions = map[string][]string{
 	"admin":         {"*:*"},
 	"auditor":       {"*:read", "tokens:*"},
-	"network_admin": {"accounts:read", "dns:*", "events:read", "groups:*", "nameservers:*", "networks:*", "peers:*", "policies:*", "posture_checks:*", "routes:*", "setup_keys:*", "tokens:*", "users:read"},
+	"network_admin": {"accounts:read", "dns:*", "events:read", "groups:*", "nameservers:*", "networks:*", "peers:*", "policies:*", "posture_checks:*", "routes:*", "services:read", "setup_keys:*", "tokens:*", "users:read"},
 	"owner":         {"*:*"},
 	"user":          {"peers:read", "tokens:*", "users:read"},
 }
@@ -256,6 +280,15 @@ func (x GroupMembership) Revision() int64 { return x.Version }
 
 // Revision counts the changes of the declared fields.
 func (x GroupResource) Revision() int64 { return x.Version }
+
+// Revision counts the changes of the declared fields.
+func (x IdentityProvider) Revision() int64 { return x.Version }
+
+// Revision counts the changes of the declared fields.
+func (x Invite) Revision() int64 { return x.Version }
+
+// Revision counts the changes of the declared fields.
+func (x InviteCreated) Revision() int64 { return x.Version }
 
 // Revision counts the changes of the declared fields.
 func (x NameserverGroup) Revision() int64 { return x.Version }

@@ -19,6 +19,10 @@ var bodyShapes = map[string]bodyShape{
 	"GroupMembershipRequest":     {required: []string{"peer_id"}, closed: true},
 	"GroupRequest":               {required: []string{"name"}, nullable: []string{"peers", "resources"}, closed: true},
 	"GroupResourceRequest":       {required: []string{"resource_id"}, closed: true},
+	"IdentityProviderRequest":    {required: []string{"client_id", "issuer", "name", "type"}, closed: true},
+	"InviteAcceptRequest":        {required: []string{"password"}, closed: true},
+	"InviteRegenerateRequest":    {closed: true},
+	"InviteRequest":              {required: []string{"email"}, closed: true},
 	"MachineFacts":               {required: []string{"agent_version", "arch", "hostname", "kernel_version", "os"}, closed: true},
 	"MapPosition":                {required: []string{"digest", "epoch", "serial"}, closed: true},
 	"MinKernelVersion":           {required: []string{"min_kernel_version"}, closed: true},
@@ -35,7 +39,7 @@ var bodyShapes = map[string]bodyShape{
 	"PeerNetworkRangeCheck":      {required: []string{"action", "ranges"}, closed: true},
 	"PeerRequest":                {closed: true},
 	"PolicyRequest":              {required: []string{"name", "rules"}, closed: true},
-	"PolicyRuleRequest":          {required: []string{"name"}, nullable: []string{"destinationResource", "destinations", "port_ranges", "ports", "sourceResource", "sources"}, closed: true},
+	"PolicyRuleRequest":          {required: []string{"name"}, nullable: []string{"authorized_groups", "destinationResource", "destinations", "port_ranges", "ports", "sourceResource", "sources"}, closed: true},
 	"PortRange":                  {required: []string{"end", "start"}, closed: true},
 	"PostureCheckRequest":        {required: []string{"checks", "name"}, closed: true},
 	"PostureChecksRequest":       {nullable: []string{"geo_location_check", "nb_version_check", "os_version_check", "peer_network_range_check", "process_check"}, closed: true},
@@ -135,7 +139,7 @@ func (r AccountSettingsRequest) validate(at string, f *faults) {
 	if r.AutoUpdateVersion != nil {
 		v := *r.AutoUpdateVersion
 		f.length(at+"auto_update_version", string(v), 0, 64)
-		f.pattern(at+"auto_update_version", string(v), "^([0-9]+\\.[0-9]+\\.[0-9]+|latest|disabled)$")
+		f.pattern(at+"auto_update_version", string(v), "^([0-9]+\\.[0-9]+\\.[0-9]+|latest|disabled)$", "a version such as 1.2.3, or latest, or disabled")
 	}
 	if r.DnsDomain != nil {
 		v := *r.DnsDomain
@@ -206,15 +210,15 @@ func (r CloudInitRequest) Validate() []FieldError {
 
 func (r CloudInitRequest) validate(at string, f *faults) {
 	if v, err := r.AgentSha256.Get(); err == nil {
-		f.pattern(at+"agent_sha256", string(v), "^[0-9a-f]{64}$")
+		f.pattern(at+"agent_sha256", string(v), "^[0-9a-f]{64}$", "64 hexadecimal digits in lower case")
 	}
 	if v, err := r.AgentUrl.Get(); err == nil {
 		f.length(at+"agent_url", string(v), 8, 2048)
-		f.pattern(at+"agent_url", string(v), "^https?://[!-~]+$")
+		f.pattern(at+"agent_url", string(v), "^https?://[!-~]+$", "an address that begins with https:// or http://")
 	}
 	if v, err := r.Hostname.Get(); err == nil {
 		f.length(at+"hostname", string(v), 1, 253)
-		f.pattern(at+"hostname", string(v), "^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$")
+		f.pattern(at+"hostname", string(v), "^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$", "a host name in lower-case letters, digits, inner hyphens and dots")
 	}
 	if r.Install != nil {
 		v := *r.Install
@@ -222,11 +226,11 @@ func (r CloudInitRequest) validate(at string, f *faults) {
 	}
 	if v, err := r.SetupKey.Get(); err == nil {
 		f.length(at+"setup_key", string(v), 1, 255)
-		f.pattern(at+"setup_key", string(v), "^[!-~]+$")
+		f.pattern(at+"setup_key", string(v), "^[!-~]+$", "characters of ASCII without spaces")
 	}
 	if v, err := r.SetupKeyFile.Get(); err == nil {
 		f.length(at+"setup_key_file", string(v), 2, 4096)
-		f.pattern(at+"setup_key_file", string(v), "^/[ -~]+$")
+		f.pattern(at+"setup_key_file", string(v), "^/[ -~]+$", "the full path of a file, in characters of ASCII")
 	}
 	f.exactlyOne(at, []string{"setup_key", "setup_key_file"}, filledText(r.SetupKey), filledText(r.SetupKeyFile))
 }
@@ -408,7 +412,7 @@ func (r EnrollRequest) validate(at string, f *faults) {
 		for i0, v := range v {
 			at := element(at+"extra_dns_labels", i0)
 			f.length(at, string(v), 1, 63)
-			f.pattern(at, string(v), "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$")
+			f.pattern(at, string(v), "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", "a DNS label in lower-case letters, digits and inner hyphens")
 		}
 	}
 	{
@@ -491,7 +495,7 @@ func (r GeoLocationRequest) validate(at string, f *faults) {
 	}
 	{
 		v := r.CountryCode
-		f.pattern(at+"country_code", string(v), "^[A-Z]{2}$")
+		f.pattern(at+"country_code", string(v), "^[A-Z]{2}$", "a text that matches ^[A-Z]{2}$")
 	}
 }
 
@@ -589,6 +593,143 @@ func (r *GroupResourceRequest) ApplyDefaults() {
 
 // Validate compares every value with its rule in the contract and reports all
 // faults at once; nil means that there are none.
+func (r IdentityProviderRequest) Validate() []FieldError {
+	var f faults
+	r.validate("", &f)
+	return f.list
+}
+
+func (r IdentityProviderRequest) validate(at string, f *faults) {
+	{
+		v := r.ClientId
+		f.length(at+"client_id", string(v), 1, 255)
+	}
+	if r.ClientSecret != nil {
+		v := *r.ClientSecret
+		f.length(at+"client_secret", string(v), 1, 1024)
+	}
+	{
+		v := r.Issuer
+		f.length(at+"issuer", string(v), 0, 2048)
+		f.pattern(at+"issuer", string(v), "^https://[A-Za-z0-9.:_-]+(/[!$-;=A-Z_a-z~]*)?$", "a text that matches ^https://[A-Za-z0-9.:_-]+(/[!$-;=A-Z_a-z~]*)?$")
+	}
+	{
+		v := r.Name
+		f.length(at+"name", string(v), 1, 255)
+	}
+	{
+		v := r.Type
+		f.oneOf(at+"type", string(v), "oidc", "keycloak", "zitadel", "authentik", "pocketid", "google", "entra", "microsoft", "okta", "auth0", "adfs")
+	}
+}
+
+// ApplyDefaults puts the default of the contract wherever a member is absent
+// or null, and null where an empty value means that a member is not used. It
+// comes before Validate.
+func (r *IdentityProviderRequest) ApplyDefaults() {
+}
+
+// Validate compares every value with its rule in the contract and reports all
+// faults at once; nil means that there are none.
+func (r InviteAcceptRequest) Validate() []FieldError {
+	var f faults
+	r.validate("", &f)
+	return f.list
+}
+
+func (r InviteAcceptRequest) validate(at string, f *faults) {
+	if r.Name != nil {
+		v := *r.Name
+		f.length(at+"name", string(v), 0, 255)
+	}
+	{
+		v := r.Password
+		f.length(at+"password", string(v), 8, 72)
+	}
+}
+
+// ApplyDefaults puts the default of the contract wherever a member is absent
+// or null, and null where an empty value means that a member is not used. It
+// comes before Validate.
+func (r *InviteAcceptRequest) ApplyDefaults() {
+}
+
+// Validate compares every value with its rule in the contract and reports all
+// faults at once; nil means that there are none.
+func (r InviteRegenerateRequest) Validate() []FieldError {
+	var f faults
+	r.validate("", &f)
+	return f.list
+}
+
+func (r InviteRegenerateRequest) validate(at string, f *faults) {
+	if r.ExpiresIn != nil {
+		v := *r.ExpiresIn
+		f.atLeast(at+"expires_in", float64(v), 3600)
+		f.atMost(at+"expires_in", float64(v), 2592000)
+	}
+}
+
+// ApplyDefaults puts the default of the contract wherever a member is absent
+// or null, and null where an empty value means that a member is not used. It
+// comes before Validate.
+func (r *InviteRegenerateRequest) ApplyDefaults() {
+	if r.ExpiresIn == nil {
+		v := int(259200)
+		r.ExpiresIn = &v
+	}
+}
+
+// Validate compares every value with its rule in the contract and reports all
+// faults at once; nil means that there are none.
+func (r InviteRequest) Validate() []FieldError {
+	var f faults
+	r.validate("", &f)
+	return f.list
+}
+
+func (r InviteRequest) validate(at string, f *faults) {
+	if r.AutoGroups != nil {
+		v := *r.AutoGroups
+		f.items(at+"auto_groups", len(v), 0, 256)
+		unique(f, at+"auto_groups", v)
+		for i0, v := range v {
+			at := element(at+"auto_groups", i0)
+			f.length(at, string(v), 1, 255)
+		}
+	}
+	{
+		v := r.Email
+		f.length(at+"email", string(v), 3, 255)
+		f.pattern(at+"email", string(v), "^[^@\\s]+@[^@\\s]+$", "a text that matches ^[^@\\s]+@[^@\\s]+$")
+	}
+	if r.ExpiresIn != nil {
+		v := *r.ExpiresIn
+		f.atLeast(at+"expires_in", float64(v), 3600)
+		f.atMost(at+"expires_in", float64(v), 2592000)
+	}
+	if r.Name != nil {
+		v := *r.Name
+		f.length(at+"name", string(v), 0, 255)
+	}
+	if r.Role != nil {
+		v := *r.Role
+		f.oneOf(at+"role", string(v), "user", "auditor", "network_admin", "admin", "owner")
+	}
+}
+
+// ApplyDefaults puts the default of the contract wherever a member is absent
+// or null, and null where an empty value means that a member is not used. It
+// comes before Validate.
+func (r *InviteRequest) ApplyDefaults() {
+	if r.ExpiresIn == nil {
+		v := int(259200)
+		r.ExpiresIn = &v
+	}
+}
+
+// Validate compares every value with its rule in the contract and reports all
+// faults at once; nil means that there are none.
 func (r MachineFacts) Validate() []FieldError {
 	var f faults
 	r.validate("", &f)
@@ -682,7 +823,7 @@ func (r MinKernelVersion) Validate() []FieldError {
 func (r MinKernelVersion) validate(at string, f *faults) {
 	{
 		v := r.MinKernelVersion
-		f.pattern(at+"min_kernel_version", string(v), "^[0-9]{1,9}(\\.[0-9]{1,9}){0,3}([-+][0-9A-Za-z.+-]{1,64})?$")
+		f.pattern(at+"min_kernel_version", string(v), "^[0-9]{1,9}(\\.[0-9]{1,9}){0,3}([-+][0-9A-Za-z.+-]{1,64})?$", "a text that matches ^[0-9]{1,9}(\\.[0-9]{1,9}){0,3}([-+][0-9A-Za-z.+-]{1,64})?$")
 	}
 }
 
@@ -703,7 +844,7 @@ func (r MinVersion) Validate() []FieldError {
 func (r MinVersion) validate(at string, f *faults) {
 	{
 		v := r.MinVersion
-		f.pattern(at+"min_version", string(v), "^[0-9]{1,9}(\\.[0-9]{1,9}){0,3}([-+][0-9A-Za-z.+-]{1,64})?$")
+		f.pattern(at+"min_version", string(v), "^[0-9]{1,9}(\\.[0-9]{1,9}){0,3}([-+][0-9A-Za-z.+-]{1,64})?$", "a text that matches ^[0-9]{1,9}(\\.[0-9]{1,9}){0,3}([-+][0-9A-Za-z.+-]{1,64})?$")
 	}
 }
 
@@ -867,7 +1008,7 @@ func (r NestedSettingsRequest) validate(at string, f *faults) {
 	if r.AutoUpdateVersion != nil {
 		v := *r.AutoUpdateVersion
 		f.length(at+"auto_update_version", string(v), 0, 64)
-		f.pattern(at+"auto_update_version", string(v), "^([0-9]+\\.[0-9]+\\.[0-9]+|latest|disabled)$")
+		f.pattern(at+"auto_update_version", string(v), "^([0-9]+\\.[0-9]+\\.[0-9]+|latest|disabled)$", "a version such as 1.2.3, or latest, or disabled")
 	}
 	if r.Extra != nil {
 		v := *r.Extra
@@ -1251,6 +1392,19 @@ func (r PolicyRuleRequest) validate(at string, f *faults) {
 		v := *r.Action
 		f.oneOf(at+"action", string(v), "accept", "drop")
 	}
+	if v, err := r.AuthorizedGroups.Get(); err == nil {
+		for _, key := range sortedKeys(v) {
+			v := v[key]
+			at := member(at+"authorized_groups", key)
+			f.items(at, len(v), 1, 64)
+			unique(f, at, v)
+			for i1, v := range v {
+				at := element(at, i1)
+				f.length(at, string(v), 0, 32)
+				f.pattern(at, string(v), "^[a-z_][a-z0-9_-]*[$]?$", "a text that matches ^[a-z_][a-z0-9_-]*[$]?$")
+			}
+		}
+	}
 	if r.Description != nil {
 		v := *r.Description
 		f.length(at+"description", string(v), 0, 1024)
@@ -1286,7 +1440,7 @@ func (r PolicyRuleRequest) validate(at string, f *faults) {
 		unique(f, at+"ports", v)
 		for i0, v := range v {
 			at := element(at+"ports", i0)
-			f.pattern(at, string(v), "^([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])$")
+			f.pattern(at, string(v), "^([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])$", "a port from 1 to 65535 without a leading zero")
 		}
 	}
 	if r.Protocol != nil {
@@ -1306,7 +1460,7 @@ func (r PolicyRuleRequest) validate(at string, f *faults) {
 	}
 	f.exactlyOne(at, []string{"sources", "sourceResource"}, filledList(r.Sources), filled(r.SourceResource))
 	f.exactlyOne(at, []string{"destinations", "destinationResource"}, filledList(r.Destinations), filled(r.DestinationResource))
-	f.atMostOne(at, []string{"ports", "port_ranges"}, filledList(r.Ports), filledList(r.PortRanges))
+	f.atMostOne(at, []string{"ports", "authorized_groups", "port_ranges"}, filledList(r.Ports), filled(r.AuthorizedGroups), filledList(r.PortRanges))
 }
 
 // ApplyDefaults puts the default of the contract wherever a member is absent
@@ -1316,6 +1470,9 @@ func (r *PolicyRuleRequest) ApplyDefaults() {
 	if r.Action == nil {
 		v := PolicyRuleRequestAction("accept")
 		r.Action = &v
+	}
+	if v, err := r.AuthorizedGroups.Get(); err == nil && len(v) == 0 {
+		r.AuthorizedGroups.SetNull()
 	}
 	if r.Bidirectional == nil {
 		v := bool(true)
@@ -1460,6 +1617,9 @@ func (r *PostureChecksRequest) ApplyDefaults() {
 		v.ApplyDefaults()
 		r.NbVersionCheck.Set(v)
 	}
+	if v, err := r.OsVersionCheck.Get(); err == nil && len(v) == 0 {
+		r.OsVersionCheck.SetNull()
+	}
 	if v, err := r.OsVersionCheck.Get(); err == nil {
 		v.ApplyDefaults()
 		r.OsVersionCheck.Set(v)
@@ -1514,11 +1674,11 @@ func (r ProcessRequest) Validate() []FieldError {
 func (r ProcessRequest) validate(at string, f *faults) {
 	if v, err := r.LinuxPath.Get(); err == nil {
 		f.length(at+"linux_path", string(v), 0, 1024)
-		f.pattern(at+"linux_path", string(v), "^/[^/].*$")
+		f.pattern(at+"linux_path", string(v), "^/[^/].*$", "a text that matches ^/[^/].*$")
 	}
 	if v, err := r.MacPath.Get(); err == nil {
 		f.length(at+"mac_path", string(v), 0, 1024)
-		f.pattern(at+"mac_path", string(v), "^/[^/].*$")
+		f.pattern(at+"mac_path", string(v), "^/[^/].*$", "a text that matches ^/[^/].*$")
 	}
 	if v, err := r.WindowsPath.Get(); err == nil {
 		f.length(at+"windows_path", string(v), 1, 1024)
@@ -1815,7 +1975,7 @@ func (r SetupRequest) validate(at string, f *faults) {
 	{
 		v := r.Email
 		f.length(at+"email", string(v), 3, 255)
-		f.pattern(at+"email", string(v), "^[^@\\s]+@[^@\\s]+$")
+		f.pattern(at+"email", string(v), "^[^@\\s]+@[^@\\s]+$", "an e-mail address such as ada@example.org")
 	}
 	{
 		v := r.Name
@@ -2017,7 +2177,7 @@ func (r UserRequest) validate(at string, f *faults) {
 	}
 	if v, err := r.Email.Get(); err == nil {
 		f.length(at+"email", string(v), 3, 255)
-		f.pattern(at+"email", string(v), "^[^@\\s]+@[^@\\s]+$")
+		f.pattern(at+"email", string(v), "^[^@\\s]+@[^@\\s]+$", "an e-mail address such as ada@example.org")
 	}
 	if r.Name != nil {
 		v := *r.Name
@@ -2027,6 +2187,7 @@ func (r UserRequest) validate(at string, f *faults) {
 		v := *r.Role
 		f.oneOf(at+"role", string(v), "user", "auditor", "network_admin", "admin", "owner")
 	}
+	f.exactlyOne(at, []string{"email", "is_service_user"}, filledText(r.Email), r.IsServiceUser != nil && *r.IsServiceUser)
 }
 
 // ApplyDefaults puts the default of the contract wherever a member is absent
@@ -2130,6 +2291,22 @@ func (r DeleteGroupMembershipParams) Validate() []FieldError {
 // Validate compares the query parameters with their rules in the contract;
 // nil means that all obey.
 func (r DeleteGroupResourceParams) Validate() []FieldError {
+	const at = ""
+	f := &faults{}
+	return f.list
+}
+
+// Validate compares the query parameters with their rules in the contract;
+// nil means that all obey.
+func (r DeleteIdentityProviderParams) Validate() []FieldError {
+	const at = ""
+	f := &faults{}
+	return f.list
+}
+
+// Validate compares the query parameters with their rules in the contract;
+// nil means that all obey.
+func (r DeleteInviteParams) Validate() []FieldError {
 	const at = ""
 	f := &faults{}
 	return f.list
@@ -2266,6 +2443,18 @@ func (r ListAllNetworkRoutersParams) Validate() []FieldError {
 func (r ListAuditEventsParams) Validate() []FieldError {
 	const at = ""
 	f := &faults{}
+	if r.Activity != nil {
+		v := *r.Activity
+		f.length(at+"activity", string(v), 0, 64)
+	}
+	if r.Initiator != nil {
+		v := *r.Initiator
+		f.length(at+"initiator", string(v), 0, 64)
+	}
+	if r.Target != nil {
+		v := *r.Target
+		f.length(at+"target", string(v), 0, 64)
+	}
 	if r.Limit != nil {
 		v := *r.Limit
 		f.atLeast(at+"limit", float64(v), 1)
@@ -2385,6 +2574,62 @@ func (r ListGroupsParams) Validate() []FieldError {
 		v := *r.Name
 		f.length(at+"name", string(v), 0, 255)
 	}
+	if r.Ids != nil {
+		v := *r.Ids
+		f.items(at+"ids", len(v), 0, 200)
+		unique(f, at+"ids", v)
+		for i0, v := range v {
+			at := element(at+"ids", i0)
+			f.length(at, string(v), 0, 64)
+		}
+	}
+	if r.Limit != nil {
+		v := *r.Limit
+		f.atLeast(at+"limit", float64(v), 1)
+		f.atMost(at+"limit", float64(v), 1000)
+	}
+	if r.Cursor != nil {
+		v := *r.Cursor
+		f.length(at+"cursor", string(v), 0, 512)
+	}
+	return f.list
+}
+
+// Validate compares the query parameters with their rules in the contract;
+// nil means that all obey.
+func (r ListIdentityProvidersParams) Validate() []FieldError {
+	const at = ""
+	f := &faults{}
+	if r.Name != nil {
+		v := *r.Name
+		f.length(at+"name", string(v), 0, 255)
+	}
+	if r.Ids != nil {
+		v := *r.Ids
+		f.items(at+"ids", len(v), 0, 200)
+		unique(f, at+"ids", v)
+		for i0, v := range v {
+			at := element(at+"ids", i0)
+			f.length(at, string(v), 0, 64)
+		}
+	}
+	if r.Limit != nil {
+		v := *r.Limit
+		f.atLeast(at+"limit", float64(v), 1)
+		f.atMost(at+"limit", float64(v), 1000)
+	}
+	if r.Cursor != nil {
+		v := *r.Cursor
+		f.length(at+"cursor", string(v), 0, 512)
+	}
+	return f.list
+}
+
+// Validate compares the query parameters with their rules in the contract;
+// nil means that all obey.
+func (r ListInvitesParams) Validate() []FieldError {
+	const at = ""
+	f := &faults{}
 	if r.Ids != nil {
 		v := *r.Ids
 		f.items(at+"ids", len(v), 0, 200)
@@ -2803,7 +3048,7 @@ func (r StreamAgentParams) Validate() []FieldError {
 	}
 	if r.Digest != nil {
 		v := *r.Digest
-		f.pattern(at+"digest", string(v), "^[0-9a-f]{32}$")
+		f.pattern(at+"digest", string(v), "^[0-9a-f]{32}$", "32 hexadecimal digits in lower case")
 	}
 	if r.Features != nil {
 		v := *r.Features
@@ -2877,6 +3122,14 @@ func (r UpdateDnsZoneParams) Validate() []FieldError {
 // Validate compares the query parameters with their rules in the contract;
 // nil means that all obey.
 func (r UpdateGroupParams) Validate() []FieldError {
+	const at = ""
+	f := &faults{}
+	return f.list
+}
+
+// Validate compares the query parameters with their rules in the contract;
+// nil means that all obey.
+func (r UpdateIdentityProviderParams) Validate() []FieldError {
 	const at = ""
 	f := &faults{}
 	return f.list

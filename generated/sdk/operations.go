@@ -87,6 +87,20 @@ func IsUnavailable(err error) bool { return isKind(err, api.ProblemUnavailable) 
 // IsUnsupportedMediaType reports that the server answered: The body is not application/json.
 func IsUnsupportedMediaType(err error) bool { return isKind(err, api.ProblemUnsupportedMediaType) }
 
+// AcceptInvite creates the person of an invite with a password, or gives it to the invited person
+// who is there already; the invite is used up. `POST /api/users/invites/{invite_token}/accept` is
+// the same. 412 when the invite has expired.
+func (c *Client) AcceptInvite(ctx context.Context, inviteToken string, body api.InviteAcceptRequest, opts ...CallOption) (*api.InviteAccepted, error) {
+	call := newCall("POST", "/api/invites/"+url.PathEscape(inviteToken)+"/accept", opts)
+	call.body = body
+	call.anonymous = true
+	var out api.InviteAccepted
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
 // CreateDnsRecord creates a record in a DNS zone. A record with the same name, type and content is
 // a conflict. A CNAME stands alone at its name (RFC 1034, section 3.6.2).
 func (c *Client) CreateDnsRecord(ctx context.Context, zoneID string, body api.DnsRecordRequest, opts ...CallOption) (*api.DnsRecord, error) {
@@ -144,6 +158,33 @@ func (c *Client) CreateGroupResource(ctx context.Context, groupID string, body a
 	call.body = body
 	call.idempotent = true
 	var out api.GroupResource
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
+// CreateIdentityProvider adds an identity provider. Nothing is asked of it now, so that it may be
+// made before it runs.
+func (c *Client) CreateIdentityProvider(ctx context.Context, body api.IdentityProviderRequest, opts ...CallOption) (*api.IdentityProvider, error) {
+	call := newCall("POST", "/api/identity-providers", opts)
+	call.body = body
+	call.idempotent = true
+	var out api.IdentityProvider
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
+// CreateInvite makes a link with which one person takes up an account with a password of its own.
+// Role and groups are fixed now; the link is in this answer and nowhere else, works once, and ends
+// an earlier one for the same address.
+func (c *Client) CreateInvite(ctx context.Context, body api.InviteRequest, opts ...CallOption) (*api.InviteCreated, error) {
+	call := newCall("POST", "/api/users/invites", opts)
+	call.body = body
+	call.idempotent = true
+	var out api.InviteCreated
 	if err := c.do(ctx, call, &out); err != nil {
 		return nil, err
 	}
@@ -306,6 +347,18 @@ func (c *Client) DeleteGroupResource(ctx context.Context, groupID string, resour
 	return c.do(ctx, call, nil)
 }
 
+// DeleteIdentityProvider removes an identity provider with its secret.
+func (c *Client) DeleteIdentityProvider(ctx context.Context, identityProviderID string, opts ...CallOption) error {
+	call := newCall("DELETE", "/api/identity-providers/"+url.PathEscape(identityProviderID), opts)
+	return c.do(ctx, call, nil)
+}
+
+// DeleteInvite deletes an invite; its link ends at once.
+func (c *Client) DeleteInvite(ctx context.Context, inviteID string, opts ...CallOption) error {
+	call := newCall("DELETE", "/api/users/invites/"+url.PathEscape(inviteID), opts)
+	return c.do(ctx, call, nil)
+}
+
 // DeleteNameserverGroup deletes a nameserver group; machines stop to ask its servers.
 func (c *Client) DeleteNameserverGroup(ctx context.Context, nameserverGroupID string, opts ...CallOption) error {
 	call := newCall("DELETE", "/api/dns/nameservers/"+url.PathEscape(nameserverGroupID), opts)
@@ -422,6 +475,16 @@ func (c *Client) GetAccountSettings(ctx context.Context, opts ...CallOption) (*a
 	return &out, nil
 }
 
+// GetAuditEvent reads one audit event by its number.
+func (c *Client) GetAuditEvent(ctx context.Context, eventID string, opts ...CallOption) (*api.AuditEvent, error) {
+	call := newCall("GET", "/api/events/audit/"+url.PathEscape(eventID), opts)
+	var out api.AuditEvent
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
 // GetBlob reads an immutable part of a snapshot by the SHA-256 of its uncompressed JSON. The body
 // is zstd (RFC 8878). Only a machine whose snapshot refers to the part now may read it.
 func (c *Client) GetBlob(ctx context.Context, sha256 string, opts ...CallOption) (io.ReadCloser, error) {
@@ -515,6 +578,16 @@ func (c *Client) GetGroupResource(ctx context.Context, groupID string, resourceI
 	return &out, nil
 }
 
+// GetIdentityProvider reads one identity provider; its secret is never shown.
+func (c *Client) GetIdentityProvider(ctx context.Context, identityProviderID string, opts ...CallOption) (*api.IdentityProvider, error) {
+	call := newCall("GET", "/api/identity-providers/"+url.PathEscape(identityProviderID), opts)
+	var out api.IdentityProvider
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
 // GetInstance tells whether the installation still needs its owner, without credentials.
 func (c *Client) GetInstance(ctx context.Context, opts ...CallOption) (*api.Instance, error) {
 	call := newCall("GET", "/api/instance", opts)
@@ -530,6 +603,19 @@ func (c *Client) GetInstance(ctx context.Context, opts ...CallOption) (*api.Inst
 func (c *Client) GetInstanceVersion(ctx context.Context, opts ...CallOption) (*api.InstanceVersion, error) {
 	call := newCall("GET", "/api/instance/version", opts)
 	var out api.InstanceVersion
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
+// GetInviteInfo tells whom an invite is for and whether it can be accepted, without credentials.
+// `GET /api/users/invites/{invite_token}`, where clients of this API family look, is the same. The
+// answer is never cached.
+func (c *Client) GetInviteInfo(ctx context.Context, inviteToken string, opts ...CallOption) (*api.InviteInfo, error) {
+	call := newCall("GET", "/api/invites/"+url.PathEscape(inviteToken), opts)
+	call.anonymous = true
+	var out api.InviteInfo
 	if err := c.do(ctx, call, &out); err != nil {
 		return nil, err
 	}
@@ -760,6 +846,16 @@ func (c *Client) AllNetworkRouters(ctx context.Context, o ListAllNetworkRoutersO
 
 // ListAuditEventsOptions are the query parameters of ListAuditEvents; zero fields are not sent.
 type ListAuditEventsOptions struct {
+	// Only events of this activity, such as `group.create`.
+	Activity string
+	// Only what this user or peer did, by id.
+	Initiator string
+	// Only what happened to this object, by id.
+	Target string
+	// Only events at this time or after it (RFC 3339).
+	Since string
+	// Only events before this time (RFC 3339).
+	Until string
 	// The size of a page, 1 to 1000. Without it the answer is the whole list.
 	Limit int64
 	// Only these members of each object, separated by commas; without it all.
@@ -767,6 +863,21 @@ type ListAuditEventsOptions struct {
 }
 
 func (o ListAuditEventsOptions) query(q url.Values) {
+	if o.Activity != "" {
+		q.Set("activity", o.Activity)
+	}
+	if o.Initiator != "" {
+		q.Set("initiator", o.Initiator)
+	}
+	if o.Target != "" {
+		q.Set("target", o.Target)
+	}
+	if o.Since != "" {
+		q.Set("since", o.Since)
+	}
+	if o.Until != "" {
+		q.Set("until", o.Until)
+	}
 	if o.Limit != 0 {
 		q.Set("limit", fmt.Sprint(o.Limit))
 	}
@@ -775,7 +886,8 @@ func (o ListAuditEventsOptions) query(q url.Values) {
 	}
 }
 
-// ListAuditEvents lists who changed what, newest first.
+// ListAuditEvents lists who changed what, newest first. Without `limit` the answer holds the newest
+// 1000 events and a `Link` to those before.
 func (c *Client) ListAuditEvents(ctx context.Context, o ListAuditEventsOptions, opts ...CallOption) ([]api.AuditEvent, error) {
 	call := newCall("GET", "/api/events/audit", opts)
 	o.query(call.query)
@@ -1082,6 +1194,95 @@ func (c *Client) Groups(ctx context.Context, o ListGroupsOptions, opts ...CallOp
 	call := newCall("GET", "/api/groups", opts)
 	o.query(call.query)
 	return pages[api.Group](ctx, c, call)
+}
+
+// ListIdentityProvidersOptions are the query parameters of ListIdentityProviders; zero fields are not sent.
+type ListIdentityProvidersOptions struct {
+	// Only the objects with exactly this name.
+	Name string
+	// Only the objects with these ids, separated by commas, at most 200.
+	Ids []string
+	// The size of a page, 1 to 1000. Without it the answer is the whole list.
+	Limit int64
+	// Only these members of each object, separated by commas; without it all.
+	Fields []string
+}
+
+func (o ListIdentityProvidersOptions) query(q url.Values) {
+	if o.Name != "" {
+		q.Set("name", o.Name)
+	}
+	if len(o.Ids) > 0 {
+		q.Set("ids", strings.Join(o.Ids, ","))
+	}
+	if o.Limit != 0 {
+		q.Set("limit", fmt.Sprint(o.Limit))
+	}
+	if len(o.Fields) > 0 {
+		q.Set("fields", strings.Join(o.Fields, ","))
+	}
+}
+
+// ListIdentityProviders lists the identity providers of the account in the order of their creation;
+// secrets are never shown.
+func (c *Client) ListIdentityProviders(ctx context.Context, o ListIdentityProvidersOptions, opts ...CallOption) ([]api.IdentityProvider, error) {
+	call := newCall("GET", "/api/identity-providers", opts)
+	o.query(call.query)
+	var out []api.IdentityProvider
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// IdentityProviders iterates over what ListIdentityProviders lists, fetching page after page. An
+// error ends the iteration.
+func (c *Client) IdentityProviders(ctx context.Context, o ListIdentityProvidersOptions, opts ...CallOption) iter.Seq2[api.IdentityProvider, error] {
+	call := newCall("GET", "/api/identity-providers", opts)
+	o.query(call.query)
+	return pages[api.IdentityProvider](ctx, c, call)
+}
+
+// ListInvitesOptions are the query parameters of ListInvites; zero fields are not sent.
+type ListInvitesOptions struct {
+	// Only the objects with these ids, separated by commas, at most 200.
+	Ids []string
+	// The size of a page, 1 to 1000. Without it the answer is the whole list.
+	Limit int64
+	// Only these members of each object, separated by commas; without it all.
+	Fields []string
+}
+
+func (o ListInvitesOptions) query(q url.Values) {
+	if len(o.Ids) > 0 {
+		q.Set("ids", strings.Join(o.Ids, ","))
+	}
+	if o.Limit != 0 {
+		q.Set("limit", fmt.Sprint(o.Limit))
+	}
+	if len(o.Fields) > 0 {
+		q.Set("fields", strings.Join(o.Fields, ","))
+	}
+}
+
+// ListInvites lists the invites that nobody accepted yet, in the order of their creation; the links
+// are never shown.
+func (c *Client) ListInvites(ctx context.Context, o ListInvitesOptions, opts ...CallOption) ([]api.Invite, error) {
+	call := newCall("GET", "/api/users/invites", opts)
+	o.query(call.query)
+	var out []api.Invite
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// Invites iterates over what ListInvites lists, fetching page after page. An
+// error ends the iteration.
+func (c *Client) Invites(ctx context.Context, o ListInvitesOptions, opts ...CallOption) iter.Seq2[api.Invite, error] {
+	call := newCall("GET", "/api/users/invites", opts)
+	o.query(call.query)
+	return pages[api.Invite](ctx, c, call)
 }
 
 // ListNameserverGroupsOptions are the query parameters of ListNameserverGroups; zero fields are not sent.
@@ -1488,6 +1689,39 @@ func (c *Client) PostureChecks(ctx context.Context, o ListPostureChecksOptions, 
 	return pages[api.PostureCheck](ctx, c, call)
 }
 
+// ListProxyClusters lists the clusters of proxies. There are none, since this version publishes no
+// services; the path answers so that clients which look here work.
+func (c *Client) ListProxyClusters(ctx context.Context, opts ...CallOption) ([]api.PublishedObject, error) {
+	call := newCall("GET", "/api/reverse-proxies/clusters", opts)
+	var out []api.PublishedObject
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// ListProxyDomains lists the domains of published services. There are none, since this version
+// publishes no services; the path answers so that clients which look here work.
+func (c *Client) ListProxyDomains(ctx context.Context, opts ...CallOption) ([]api.PublishedObject, error) {
+	call := newCall("GET", "/api/reverse-proxies/domains", opts)
+	var out []api.PublishedObject
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// ListProxyServices lists the published services. There are none, since this version publishes no
+// services; the path answers so that clients which look here work.
+func (c *Client) ListProxyServices(ctx context.Context, opts ...CallOption) ([]api.PublishedObject, error) {
+	call := newCall("GET", "/api/reverse-proxies/services", opts)
+	var out []api.PublishedObject
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // ListRoutesOptions are the query parameters of ListRoutes; zero fields are not sent.
 type ListRoutesOptions struct {
 	// Only the routes with exactly this name.
@@ -1770,6 +2004,18 @@ func (c *Client) PutTerraformState(ctx context.Context, stateName string, body [
 	return &out, nil
 }
 
+// RegenerateInvite makes a new link for an invite with a new life; the earlier link ends at once.
+func (c *Client) RegenerateInvite(ctx context.Context, inviteID string, body api.InviteRegenerateRequest, opts ...CallOption) (*api.InviteRegenerated, error) {
+	call := newCall("POST", "/api/users/invites/"+url.PathEscape(inviteID)+"/regenerate", opts)
+	call.body = body
+	call.idempotent = true
+	var out api.InviteRegenerated
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
 // RenderCloudInit renders user data for cloud-init that installs the agent, pins the certificate
 // authority and enrols the machine. Nothing is kept: the same request has the same answer.
 func (c *Client) RenderCloudInit(ctx context.Context, body api.CloudInitRequest, opts ...CallOption) (*api.CloudInit, error) {
@@ -1957,6 +2203,18 @@ func (c *Client) UpdateGroup(ctx context.Context, groupID string, body api.Group
 	call := newCall("PUT", "/api/groups/"+url.PathEscape(groupID), opts)
 	call.body = body
 	var out api.Group
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
+// UpdateIdentityProvider replaces an identity provider. Without `client_secret` the secret stays as
+// it is.
+func (c *Client) UpdateIdentityProvider(ctx context.Context, identityProviderID string, body api.IdentityProviderRequest, opts ...CallOption) (*api.IdentityProvider, error) {
+	call := newCall("PUT", "/api/identity-providers/"+url.PathEscape(identityProviderID), opts)
+	call.body = body
+	var out api.IdentityProvider
 	if err := c.do(ctx, call, &out); err != nil {
 		return nil, err
 	}

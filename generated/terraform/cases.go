@@ -127,6 +127,21 @@ var Cases = []Case{
 		},
 	},
 	{
+		Noun: "identity_provider", Type: "wattle_identity_provider", Plural: "identity_providers", Key: "id", Path: "/api/identity-providers",
+		Kind:   Collection,
+		Lookup: []string{"name"}, Parents: []string{},
+		Setup: "",
+		Needs: []string(nil),
+		Attributes: []Trial{
+			{Name: "client_id", Required: true, Values: []string{"\"first\"", "\"second\""}, Invalid: []string{"\"\"", "\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\""}},
+			{Name: "client_secret_wo", WriteOnly: true, Values: []string{"\"first\"", "\"second\""}, Invalid: []string{"\"\"", "\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\""}},
+			{Name: "client_secret_wo_version", Synthetic: true, Values: []string{"1", "2", "0"}},
+			{Name: "issuer", Required: true, Values: []string{"\"https://login.example.org/realms/main\""}, Invalid: []string{"\"no such value!\""}},
+			{Name: "name", Required: true, Values: []string{"\"first\"", "\"second\""}, Invalid: []string{"\"\"", "\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\""}},
+			{Name: "type", Required: true, Values: []string{"\"oidc\"", "\"keycloak\"", "\"zitadel\"", "\"authentik\"", "\"pocketid\"", "\"google\"", "\"entra\"", "\"microsoft\"", "\"okta\"", "\"auth0\"", "\"adfs\""}, Invalid: []string{"\"no such value!\""}},
+		},
+	},
+	{
 		Noun: "nameserver_group", Type: "wattle_nameserver_group", Plural: "nameserver_groups", Key: "id", Path: "/api/dns/nameservers",
 		Kind:   Collection,
 		Lookup: []string{"name"}, Parents: []string{},
@@ -293,9 +308,9 @@ var Cases = []Case{
 		Needs: []string(nil),
 		Attributes: []Trial{
 			{Name: "auto_groups", Default: "[]", Values: []string{"[wattle_group.ref1.id]", "[wattle_group.ref1.id, wattle_group.ref2.id]"}},
-			{Name: "email", Immutable: true, Values: []string(nil), Invalid: []string{"\"no such value!\"", "\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\""}},
+			{Name: "email", Immutable: true, Values: []string(nil), Invalid: []string{"\"no such value!\"", "\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\""}, Excludes: []string{"is_service_user"}},
 			{Name: "is_blocked", Default: "false", Values: []string{"true"}},
-			{Name: "is_service_user", Required: true, Immutable: true, Values: []string{"true"}},
+			{Name: "is_service_user", Required: true, Immutable: true, Values: []string{"true"}, Excludes: []string{"email"}},
 			{Name: "name", Default: "\"\"", Values: []string{"\"first\"", "\"second\""}, Invalid: []string{"\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\""}},
 			{Name: "role", Default: "\"user\"", Values: []string{"\"auditor\"", "\"network_admin\"", "\"admin\"", "\"owner\""}, Invalid: []string{"\"no such value!\""}},
 		},

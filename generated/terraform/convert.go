@@ -4,6 +4,7 @@ package terraform
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -126,6 +127,15 @@ func integerValues[T integer](list []T) []attr.Value {
 }
 
 func plain[T ~string](v T) string { return string(v) }
+
+// jsonValue is free-form JSON as a text; jsondecode reads it.
+func jsonValue(v any, d *diag.Diagnostics) types.String {
+	text, err := json.Marshal(v)
+	if err != nil {
+		d.AddError("Cannot write a value as JSON", err.Error())
+	}
+	return types.StringValue(string(text))
+}
 
 func textMapValue[T ~string](m map[string]T) types.Map {
 	out := map[string]attr.Value{}

@@ -10,6 +10,7 @@ const ProviderName = "wattle"
 // Nouns is every noun of the contract, sorted by name.
 var Nouns = []*Noun{
 	nounAccountSettings,
+	nounAuditEvent,
 	nounCloudInit,
 	nounCountry,
 	nounDnsRecord,
@@ -17,6 +18,7 @@ var Nouns = []*Noun{
 	nounDnsZone,
 	nounGroup,
 	nounGroupMembership,
+	nounIdentityProvider,
 	nounNameserverGroup,
 	nounNetwork,
 	nounNetworkResource,

@@ -39,6 +39,7 @@ type PolicyModel struct {
 // PolicyRuleModel is what Terraform holds.
 type PolicyRuleModel struct {
 	Action              types.String `tfsdk:"action"`
+	AuthorizedGroups    types.Map    `tfsdk:"authorized_groups"`
 	Bidirectional       types.Bool   `tfsdk:"bidirectional"`
 	Description         types.String `tfsdk:"description"`
 	DestinationResource types.Object `tfsdk:"destination_resource"`
@@ -53,6 +54,7 @@ type PolicyRuleModel struct {
 
 var policyRuleTypes = map[string]attr.Type{
 	"action":               types.StringType,
+	"authorized_groups":    types.MapType{ElemType: types.SetType{ElemType: types.StringType}},
 	"bidirectional":        types.BoolType,
 	"description":          types.StringType,
 	"destination_resource": types.ObjectType{AttrTypes: ruleResourceTypes},
@@ -71,6 +73,11 @@ func expandPolicyRule(ctx context.Context, m *PolicyRuleModel, d *diag.Diagnosti
 	if !m.Action.IsNull() && !m.Action.IsUnknown() {
 		v := api.PolicyRuleRequestAction(m.Action.ValueString())
 		out.Action = &v
+	}
+	if m.AuthorizedGroups.IsNull() {
+		out.AuthorizedGroups.SetNull()
+	} else {
+		out.AuthorizedGroups.Set(textsMap[string](m.AuthorizedGroups))
 	}
 	if !m.Bidirectional.IsNull() && !m.Bidirectional.IsUnknown() {
 		v := m.Bidirectional.ValueBool()
@@ -124,6 +131,12 @@ func expandPolicyRule(ctx context.Context, m *PolicyRuleModel, d *diag.Diagnosti
 func flattenPolicyRule(ctx context.Context, o *api.PolicyRule, m *PolicyRuleModel, d *diag.Diagnostics) {
 	_, _ = ctx, d
 	m.Action = types.StringValue(string(o.Action))
+	if o.AuthorizedGroups != nil {
+		v := *o.AuthorizedGroups
+		m.AuthorizedGroups = textsMapValue(v)
+	} else {
+		m.AuthorizedGroups = types.MapNull(types.SetType{ElemType: types.StringType})
+	}
 	m.Bidirectional = types.BoolValue(o.Bidirectional)
 	m.Description = types.StringValue(o.Description)
 	if o.DestinationResource != nil {
@@ -256,6 +269,11 @@ func schemaOfPolicy() schema.Schema {
 							Default:             stringdefault.StaticString("accept"),
 							Validators:          []validator.String{stringvalidator.OneOf("accept", "drop")},
 						},
+						"authorized_groups": schema.MapAttribute{
+							Optional:            true,
+							MarkdownDescription: "Which people may sign in as which local users by SSH: for each group, by id, the names of the local users. Only with protocol ssh. It is kept; the SSH server of machines, which will enforce it, comes later.",
+							ElementType:         types.SetType{ElemType: types.StringType},
+						},
 						"bidirectional": schema.BoolAttribute{
 							Optional:            true,
 							Computed:            true,
@@ -320,7 +338,7 @@ func schemaOfPolicy() schema.Schema {
 							Optional:            true,
 							MarkdownDescription: "The destination ports, 1 to 65535 without a leading zero; only with protocol tcp or udp. At most 256 elements.",
 							ElementType:         types.StringType,
-							Validators:          []validator.Set{setvalidator.SizeAtLeast(1), setvalidator.SizeAtMost(256), setvalidator.ValueStringsAre(stringvalidator.RegexMatches(regexp.MustCompile("^([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])$"), ""))},
+							Validators:          []validator.Set{setvalidator.SizeAtLeast(1), setvalidator.SizeAtMost(256), setvalidator.ValueStringsAre(stringvalidator.RegexMatches(regexp.MustCompile("^([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])$"), "must be a port from 1 to 65535 without a leading zero"))},
 						},
 						"protocol": schema.StringAttribute{
 							Optional:            true,
@@ -352,7 +370,7 @@ func schemaOfPolicy() schema.Schema {
 							Validators:          []validator.Set{setvalidator.SizeAtLeast(1), setvalidator.SizeAtMost(256), setvalidator.ValueStringsAre(stringvalidator.UTF8LengthBetween(1, 255))},
 						},
 					},
-					Validators: []validator.Object{either{names: []string{"sources", "source_resource"}, least: 1}, either{names: []string{"destinations", "destination_resource"}, least: 1}, either{names: []string{"ports", "port_ranges"}}},
+					Validators: []validator.Object{either{names: []string{"sources", "source_resource"}, least: 1}, either{names: []string{"destinations", "destination_resource"}, least: 1}, either{names: []string{"ports", "authorized_groups", "port_ranges"}}},
 				},
 				Validators: []validator.Map{mapvalidator.SizeAtLeast(1), mapvalidator.SizeAtMost(64)},
 			},
@@ -433,6 +451,7 @@ type PolicyDataModel struct {
 // PolicyRuleDataModel is what Terraform holds.
 type PolicyRuleDataModel struct {
 	Action              types.String `tfsdk:"action"`
+	AuthorizedGroups    types.Map    `tfsdk:"authorized_groups"`
 	Bidirectional       types.Bool   `tfsdk:"bidirectional"`
 	Description         types.String `tfsdk:"description"`
 	DestinationResource types.Object `tfsdk:"destination_resource"`
@@ -448,6 +467,7 @@ type PolicyRuleDataModel struct {
 
 var policyRuleDataTypes = map[string]attr.Type{
 	"action":               types.StringType,
+	"authorized_groups":    types.MapType{ElemType: types.SetType{ElemType: types.StringType}},
 	"bidirectional":        types.BoolType,
 	"description":          types.StringType,
 	"destination_resource": types.ObjectType{AttrTypes: ruleResourceDataTypes},
@@ -464,6 +484,12 @@ var policyRuleDataTypes = map[string]attr.Type{
 func flattenPolicyRuleData(ctx context.Context, o *api.PolicyRule, m *PolicyRuleDataModel, d *diag.Diagnostics) {
 	_, _ = ctx, d
 	m.Action = types.StringValue(string(o.Action))
+	if o.AuthorizedGroups != nil {
+		v := *o.AuthorizedGroups
+		m.AuthorizedGroups = textsMapValue(v)
+	} else {
+		m.AuthorizedGroups = types.MapNull(types.SetType{ElemType: types.StringType})
+	}
 	m.Bidirectional = types.BoolValue(o.Bidirectional)
 	m.Description = types.StringValue(o.Description)
 	if o.DestinationResource != nil {
@@ -587,6 +613,11 @@ func dataSchemaOfPolicy() datasource.Schema {
 						"action": datasource.StringAttribute{
 							Computed:            true,
 							MarkdownDescription: "What happens to matching traffic; a drop wins over every accept.",
+						},
+						"authorized_groups": datasource.MapAttribute{
+							Computed:            true,
+							MarkdownDescription: "Which people may sign in as which local users by SSH: for each group, by id, the names of the local users. Only with protocol ssh. It is kept; the SSH server of machines, which will enforce it, comes later.",
+							ElementType:         types.SetType{ElemType: types.StringType},
 						},
 						"bidirectional": datasource.BoolAttribute{
 							Computed:            true,
@@ -719,6 +750,11 @@ func listSchemaOfPolicy() datasource.Schema {
 								Computed:            true,
 								MarkdownDescription: "What happens to matching traffic; a drop wins over every accept.",
 							},
+							"authorized_groups": datasource.MapAttribute{
+								Computed:            true,
+								MarkdownDescription: "Which people may sign in as which local users by SSH: for each group, by id, the names of the local users. Only with protocol ssh. It is kept; the SSH server of machines, which will enforce it, comes later.",
+								ElementType:         types.SetType{ElemType: types.StringType},
+							},
 							"bidirectional": datasource.BoolAttribute{
 								Computed:            true,
 								MarkdownDescription: "Whether the destinations may open traffic to the sources too.",
@@ -850,6 +886,7 @@ var nounPolicy = &Noun{
 		{Wire: "name", Name: "name", Kind: "scalar"},
 		{Wire: "rules", Name: "rules", Kind: "keyed", Key: "name", Fields: []Field{
 			{Wire: "action", Name: "action", Kind: "scalar"},
+			{Wire: "authorized_groups", Name: "authorized_groups", Kind: "map"},
 			{Wire: "bidirectional", Name: "bidirectional", Kind: "scalar"},
 			{Wire: "description", Name: "description", Kind: "scalar"},
 			{Wire: "destinationResource", Name: "destination_resource", Kind: "object", Fields: []Field{

@@ -332,7 +332,7 @@ func schemaOfPostureCheck() schema.Schema {
 					"min_version": schema.StringAttribute{
 						Required:            true,
 						MarkdownDescription: "The version as numbers between dots, such as `1.2.3`; what is left out counts as 0.",
-						Validators:          []validator.String{stringvalidator.RegexMatches(regexp.MustCompile("^[0-9]{1,9}(\\.[0-9]{1,9}){0,3}([-+][0-9A-Za-z.+-]{1,64})?$"), "")},
+						Validators:          []validator.String{stringvalidator.RegexMatches(regexp.MustCompile("^[0-9]{1,9}(\\.[0-9]{1,9}){0,3}([-+][0-9A-Za-z.+-]{1,64})?$"), "must be a text that matches ^[0-9]{1,9}(\\.[0-9]{1,9}){0,3}([-+][0-9A-Za-z.+-]{1,64})?$")},
 					},
 				},
 			},
@@ -365,7 +365,7 @@ func schemaOfPostureCheck() schema.Schema {
 								"country_code": schema.StringAttribute{
 									Required:            true,
 									MarkdownDescription: "The ISO 3166-1 alpha-2 code of the country, such as `DE`.",
-									Validators:          []validator.String{stringvalidator.RegexMatches(regexp.MustCompile("^[A-Z]{2}$"), "")},
+									Validators:          []validator.String{stringvalidator.RegexMatches(regexp.MustCompile("^[A-Z]{2}$"), "must be a text that matches ^[A-Z]{2}$")},
 								},
 							},
 						},
@@ -394,7 +394,7 @@ func schemaOfPostureCheck() schema.Schema {
 							"min_version": schema.StringAttribute{
 								Required:            true,
 								MarkdownDescription: "The version as numbers between dots, such as `1.2.3`; what is left out counts as 0.",
-								Validators:          []validator.String{stringvalidator.RegexMatches(regexp.MustCompile("^[0-9]{1,9}(\\.[0-9]{1,9}){0,3}([-+][0-9A-Za-z.+-]{1,64})?$"), "")},
+								Validators:          []validator.String{stringvalidator.RegexMatches(regexp.MustCompile("^[0-9]{1,9}(\\.[0-9]{1,9}){0,3}([-+][0-9A-Za-z.+-]{1,64})?$"), "must be a text that matches ^[0-9]{1,9}(\\.[0-9]{1,9}){0,3}([-+][0-9A-Za-z.+-]{1,64})?$")},
 							},
 						},
 					},
@@ -405,7 +405,7 @@ func schemaOfPostureCheck() schema.Schema {
 							"min_version": schema.StringAttribute{
 								Required:            true,
 								MarkdownDescription: "The version as numbers between dots, such as `1.2.3`; what is left out counts as 0.",
-								Validators:          []validator.String{stringvalidator.RegexMatches(regexp.MustCompile("^[0-9]{1,9}(\\.[0-9]{1,9}){0,3}([-+][0-9A-Za-z.+-]{1,64})?$"), "")},
+								Validators:          []validator.String{stringvalidator.RegexMatches(regexp.MustCompile("^[0-9]{1,9}(\\.[0-9]{1,9}){0,3}([-+][0-9A-Za-z.+-]{1,64})?$"), "must be a text that matches ^[0-9]{1,9}(\\.[0-9]{1,9}){0,3}([-+][0-9A-Za-z.+-]{1,64})?$")},
 							},
 						},
 					},
@@ -416,7 +416,7 @@ func schemaOfPostureCheck() schema.Schema {
 							"min_version": schema.StringAttribute{
 								Required:            true,
 								MarkdownDescription: "The version as numbers between dots, such as `1.2.3`; what is left out counts as 0.",
-								Validators:          []validator.String{stringvalidator.RegexMatches(regexp.MustCompile("^[0-9]{1,9}(\\.[0-9]{1,9}){0,3}([-+][0-9A-Za-z.+-]{1,64})?$"), "")},
+								Validators:          []validator.String{stringvalidator.RegexMatches(regexp.MustCompile("^[0-9]{1,9}(\\.[0-9]{1,9}){0,3}([-+][0-9A-Za-z.+-]{1,64})?$"), "must be a text that matches ^[0-9]{1,9}(\\.[0-9]{1,9}){0,3}([-+][0-9A-Za-z.+-]{1,64})?$")},
 							},
 						},
 					},
@@ -427,7 +427,7 @@ func schemaOfPostureCheck() schema.Schema {
 							"min_kernel_version": schema.StringAttribute{
 								Required:            true,
 								MarkdownDescription: "The version as numbers between dots, such as `6.1.0`; what follows the numbers does not count.",
-								Validators:          []validator.String{stringvalidator.RegexMatches(regexp.MustCompile("^[0-9]{1,9}(\\.[0-9]{1,9}){0,3}([-+][0-9A-Za-z.+-]{1,64})?$"), "")},
+								Validators:          []validator.String{stringvalidator.RegexMatches(regexp.MustCompile("^[0-9]{1,9}(\\.[0-9]{1,9}){0,3}([-+][0-9A-Za-z.+-]{1,64})?$"), "must be a text that matches ^[0-9]{1,9}(\\.[0-9]{1,9}){0,3}([-+][0-9A-Za-z.+-]{1,64})?$")},
 							},
 						},
 					},
@@ -438,7 +438,7 @@ func schemaOfPostureCheck() schema.Schema {
 							"min_kernel_version": schema.StringAttribute{
 								Required:            true,
 								MarkdownDescription: "The version as numbers between dots, such as `6.1.0`; what follows the numbers does not count.",
-								Validators:          []validator.String{stringvalidator.RegexMatches(regexp.MustCompile("^[0-9]{1,9}(\\.[0-9]{1,9}){0,3}([-+][0-9A-Za-z.+-]{1,64})?$"), "")},
+								Validators:          []validator.String{stringvalidator.RegexMatches(regexp.MustCompile("^[0-9]{1,9}(\\.[0-9]{1,9}){0,3}([-+][0-9A-Za-z.+-]{1,64})?$"), "must be a text that matches ^[0-9]{1,9}(\\.[0-9]{1,9}){0,3}([-+][0-9A-Za-z.+-]{1,64})?$")},
 							},
 						},
 					},
@@ -474,12 +474,12 @@ func schemaOfPostureCheck() schema.Schema {
 								"linux_path": schema.StringAttribute{
 									Optional:            true,
 									MarkdownDescription: "The whole path of its file on Linux. At most 1024 characters.",
-									Validators:          []validator.String{stringvalidator.UTF8LengthBetween(0, 1024), stringvalidator.RegexMatches(regexp.MustCompile("^/[^/].*$"), "")},
+									Validators:          []validator.String{stringvalidator.UTF8LengthBetween(0, 1024), stringvalidator.RegexMatches(regexp.MustCompile("^/[^/].*$"), "must be a text that matches ^/[^/].*$")},
 								},
 								"mac_path": schema.StringAttribute{
 									Optional:            true,
 									MarkdownDescription: "The whole path of its file on macOS. At most 1024 characters.",
-									Validators:          []validator.String{stringvalidator.UTF8LengthBetween(0, 1024), stringvalidator.RegexMatches(regexp.MustCompile("^/[^/].*$"), "")},
+									Validators:          []validator.String{stringvalidator.UTF8LengthBetween(0, 1024), stringvalidator.RegexMatches(regexp.MustCompile("^/[^/].*$"), "must be a text that matches ^/[^/].*$")},
 								},
 								"windows_path": schema.StringAttribute{
 									Optional:            true,

@@ -29,6 +29,7 @@ type attribute struct {
 	Struct         string       // Go name of an object's model
 	Key            string       // wire name of the field that keys a list of objects as a map
 	Time           bool         // a date-time: time.Time on the Go side
+	JSON           bool         // free-form JSON, a text in Terraform
 	Mode           mode
 	HasDefault     bool
 	Default        any
@@ -227,8 +228,8 @@ func (m *model) shape(r *reporter, a *attribute, in, back *openapi3.SchemaRef, r
 		a.Kind = "object"
 		m.object(r, a, notNull(in), backValue)
 	default:
-		a.Kind = "string" // free-form JSON stays out of Terraform
-		a.Volatile, a.Object = true, goField{}
+		a.Kind = "string" // free-form JSON: out of resources, a text in data sources
+		a.Volatile, a.JSON = true, true
 	}
 }
 

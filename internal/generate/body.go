@@ -166,7 +166,7 @@ func valueChecks(at, v, typ string, p *openapi3.SchemaRef, all map[string]*opena
 			say("f.length(%s, string(%s), %d, %s)", at, v, s.MinLength, limit(s.MaxLength))
 		}
 		if s.Pattern != "" {
-			say("f.pattern(%s, string(%s), %q)", at, v, s.Pattern)
+			say("f.pattern(%s, string(%s), %q, %q)", at, v, s.Pattern, form(s))
 		}
 		if s.Format != "" && s.Format != "date-time" && s.Format != "byte" && s.Format != "binary" {
 			say("f.format(%s, string(%s), %q)", at, v, s.Format)
@@ -214,7 +214,7 @@ func (b *body) fill(f goField, p *openapi3.SchemaRef, all map[string]*openapi3.S
 	if _, optIn := hints(s)["optIn"]; !optIn && strings.HasPrefix(f.Type, "nullable.") {
 		// An empty value of a field whose unused form is null means unused.
 		switch {
-		case schemaIs(s, "array") && s.MinItems > 0:
+		case schemaIs(s, "array") && s.MinItems > 0, schemaIs(s, "object") && s.MinProps > 0:
 			b.Defaults = append(b.Defaults, fmt.Sprintf("if v, err := r.%s.Get(); err == nil && len(v) == 0 {\nr.%s.SetNull()\n}", f.Name, f.Name))
 		case schemaIs(s, "string") && f.Type == "nullable.Nullable[string]":
 			b.Defaults = append(b.Defaults, fmt.Sprintf("if v, err := r.%s.Get(); err == nil && v == \"\" {\nr.%s.SetNull()\n}", f.Name, f.Name))
@@ -253,6 +253,8 @@ func (b *body) eitherOr(rule string, set []string, fields map[string]goField) {
 			given = append(given, fmt.Sprintf("filledList(r.%s)", f.Name))
 		case strings.HasPrefix(f.Type, "nullable."):
 			given = append(given, fmt.Sprintf("filled(r.%s)", f.Name))
+		case f.Type == "*bool": // a switch that is off is not given
+			given = append(given, fmt.Sprintf("r.%s != nil && *r.%s", f.Name, f.Name))
 		default:
 			given = append(given, fmt.Sprintf("r.%s != nil", f.Name))
 		}

@@ -378,6 +378,8 @@ func (p *nounPage) flattenValue(a *attribute, v, t string) string {
 		switch {
 		case a.Time:
 			return "timeValue(" + v + ")"
+		case a.JSON:
+			return "jsonValue(" + v + ", d)"
 		case p.model.types.fields[t]["id"].Name != "":
 			return fmt.Sprintf("types.StringValue(%s.%s)", v, p.model.types.fields[t]["id"].Name)
 		}

@@ -92,7 +92,9 @@ func TestRoutesComeAndGo(t *testing.T) {
 		t.Errorf("a stored map with routes comes back as %+v, error %v", read, err)
 	}
 	gone := []api.MapOp{
-		{Op: api.MapOpOpRuleRemove, Id: new("rt")}, {Op: api.MapOpOpRouteRemove, Id: new("t1")}, {Op: api.MapOpOpRouteRemove, Id: new("t2")},
+		{Op: api.MapOpOpRuleRemove, Id: new("rt")},
+		{Op: api.MapOpOpRouteRemove, Id: new("t1")},
+		{Op: api.MapOpOpRouteRemove, Id: new("t2")},
 		{Op: api.MapOpOpSetRemove, Set: new("s2")},
 	}
 	if err := m.Apply(deltaFor(t, m, gone...)); err != nil {

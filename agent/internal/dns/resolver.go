@@ -42,6 +42,12 @@ type Config struct {
 	// Networks are the ranges for which reverse questions are answered.
 	Networks []netip.Prefix
 
+	// Zones are the domains whose names are answered besides those of peers. A peer wins over a zone for its name.
+	Zones []Zone
+
+	// Nameservers are asked for the names of others, which this resolver refuses until it forwards.
+	Nameservers []Nameservers
+
 	// Hosts are this machine and the peers that the map shows to it.
 	Hosts []Host
 }
@@ -63,7 +69,7 @@ type Options struct {
 	Network Network
 }
 
-// A Resolver answers questions about peers and refuses all others.
+// A Resolver answers questions about peers and zones and refuses all others.
 type Resolver struct {
 	logger  *slog.Logger
 	network Network
@@ -132,6 +138,9 @@ func (r *Resolver) Lookup(name string) (Host, bool) {
 	return r.zone.Load().find(strings.ToLower(strings.TrimSuffix(name, ".")))
 }
 
+// Answer answers a question as on the wire, whatever its size.
+func (r *Resolver) Answer(question *dns.Msg) *dns.Msg { return r.zone.Load().answer(question) }
+
 // server is the resolver at one address.
 type server struct {
 	addr    netip.AddrPort
@@ -182,7 +191,7 @@ func (s *server) close() {
 }
 
 func (r *Resolver) handle(w dns.ResponseWriter, question *dns.Msg) {
-	answer := r.zone.Load().answer(question)
+	answer := r.Answer(question)
 	if _, tcp := w.RemoteAddr().(*net.TCPAddr); !tcp {
 		size := dns.MinMsgSize
 		if opt := question.IsEdns0(); opt != nil {

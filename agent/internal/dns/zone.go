@@ -18,6 +18,7 @@ type zone struct {
 	networks []netip.Prefix
 	hosts    map[string]Host     // by label
 	names    map[netip.Addr]Host // by address
+	grounds  map[string]*ground  // by domain
 }
 
 func newZone(c Config) *zone {
@@ -26,6 +27,11 @@ func newZone(c Config) *zone {
 		networks: c.Networks,
 		hosts:    make(map[string]Host, len(c.Hosts)),
 		names:    make(map[netip.Addr]Host, 2*len(c.Hosts)),
+		grounds:  make(map[string]*ground, len(c.Zones)),
+	}
+	for _, custom := range c.Zones {
+		g := newGround(custom)
+		z.grounds[g.domain] = g
 	}
 	for _, host := range c.Hosts {
 		for _, label := range append([]string{host.Name}, host.Aliases...) {
@@ -71,10 +77,12 @@ func (z *zone) answer(question *dns.Msg) *dns.Msg {
 		return m
 	}
 	q := question.Question[0]
-	name := strings.ToLower(strings.TrimSuffix(q.Name, "."))
+	name := canonical(q.Name)
 	switch {
 	case q.Qclass != dns.ClassINET:
 		m.Rcode = dns.RcodeRefused
+	case z.inGround(name):
+		z.answerRecords(m, q)
 	case z.domain != "" && name == z.domain:
 		z.answerApex(m, q)
 	case z.domain != "" && strings.HasSuffix(name, "."+z.domain):

@@ -138,6 +138,18 @@ func (a *Authenticator) Refused(remote netip.Addr, err error) error {
 	return err
 }
 
+// Guessed counts, like Refused, a secret in a path that belongs to nothing: the
+// path of such a secret is not found.
+func (a *Authenticator) Guessed(remote netip.Addr, err error) error {
+	var p *problem.Problem
+	if errors.As(err, &p) && p.Kind == problem.KindNotFound {
+		if wait := a.failures.count(remote, time.Now()); wait > 0 {
+			return problem.RateLimited(wait)
+		}
+	}
+	return err
+}
+
 // Digest is how a bearer secret is looked up: its SHA-256 (the secrets have
 // 178 random bits, so no salt and no slow hash is needed).
 func Digest(secret string) [sha256.Size]byte { return sha256.Sum256([]byte(secret)) }

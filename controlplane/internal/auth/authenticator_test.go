@@ -283,6 +283,19 @@ func TestFailuresAreLimitedByAddress(t *testing.T) {
 		if kind := kindOf(t, attempt("wtp_wrong", "2001:db8:0:1::1")); kind != problem.KindUnauthenticated {
 			t.Errorf("another /64: %s", kind)
 		}
+		// Guessing the secret of a path counts like a wrong token.
+		guess := func() error { return a.Guessed(netip.MustParseAddr("192.0.2.1"), problem.NotFound("invite")) }
+		for range 3 {
+			if kind := kindOf(t, guess()); kind != problem.KindNotFound {
+				t.Fatalf("guess within the limit: %s", kind)
+			}
+		}
+		if kind := kindOf(t, guess()); kind != problem.KindRateLimited {
+			t.Errorf("guess over the limit: %s", kind)
+		}
+		if err := a.Guessed(netip.MustParseAddr("192.0.2.1"), nil); err != nil {
+			t.Errorf("a right secret beside guesses: %v", err)
+		}
 		time.Sleep(time.Minute)
 		if kind := kindOf(t, attempt("wtp_wrong", "2001:db8::1")); kind != problem.KindUnauthenticated {
 			t.Errorf("a minute later: %s", kind)

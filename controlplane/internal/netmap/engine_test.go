@@ -171,7 +171,8 @@ func TestWhoIsLed(t *testing.T) {
 		"a route": {[]Change{RouterRemove{"v"}, RoutePut{Route{ID: "t", NetworkID: "lan", Prefix: host, Peer: "d", Groups: groups("ga", "gb"), Metric: 1}}}, "ad bd da db", "a1 b1", "d1"},
 		"a route with access control": {
 			[]Change{
-				RouterRemove{"v"}, RoutePut{Route{ID: "t", NetworkID: "lan", Prefix: host, Peer: "d", Groups: groups("ga", "gb"), AccessControlGroups: groups("gac"), Metric: 1}},
+				RouterRemove{"v"},
+				RoutePut{Route{ID: "t", NetworkID: "lan", Prefix: host, Peer: "d", Groups: groups("ga", "gb"), AccessControlGroups: groups("gac"), Metric: 1}},
 				simplePolicy("p", Rule{Sources: groups("ga", "gc"), Destinations: groups("gac")}),
 			}, "ad bd da", "a1 b0", "d1",
 		},

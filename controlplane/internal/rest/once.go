@@ -19,7 +19,10 @@ const maxIdempotencyKey = 128
 
 // secretAnswers are the operations whose answer holds a secret. It is kept
 // sealed, for a short time, and no cache may keep it.
-var secretAnswers = map[string]bool{"SetupInstance": true, "CreateToken": true, "CreateSetupKey": true, "RenderCloudInit": true}
+var secretAnswers = map[string]bool{
+	"SetupInstance": true, "CreateToken": true, "CreateSetupKey": true, "RenderCloudInit": true,
+	"CreateInvite": true, "RegenerateInvite": true, "GetInviteInfo": true, "AcceptInvite": true,
+}
 
 // repeatable reports whether a request is a create that names an
 // Idempotency-Key, and who asks is known.

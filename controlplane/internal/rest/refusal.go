@@ -21,8 +21,7 @@ import (
 // of the server: it is logged, and the caller sees the request id only. A write
 // that was only tried is answered with what it would have meant.
 func (s *Server) refuse(w http.ResponseWriter, r *http.Request, err error) {
-	var tried *state.Previewed
-	if errors.As(err, &tried) {
+	if tried, ok := errors.AsType[*state.Previewed](err); ok {
 		s.answerPreview(w, r, tried)
 		return
 	}

@@ -53,6 +53,10 @@ func (r *router) allowed(request *http.Request) []string {
 	return methods
 }
 
+// isLater reports whether a path belongs to published services, of which there
+// are only the lists: everything else there is as if it did not exist.
+func isLater(urlPath string) bool { return strings.HasPrefix(urlPath, "/api/reverse-proxies/") }
+
 // isContract reports whether a path belongs to the contract, where anonymous
 // callers learn nothing about what exists.
 func isContract(urlPath string) bool {

@@ -103,6 +103,7 @@ func New(config Config) (*Server, error) {
 // ServeHTTP answers one request.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	lockMethods(r)
+	invitePaths(r)
 	x := &exchange{requestID: requestID(r), remote: remoteAddress(r), channel: channel(r)}
 	r = withExchange(r, x)
 	w.Header().Set("X-Request-ID", x.requestID)
@@ -185,7 +186,7 @@ func (s *Server) admit(r *http.Request, x *exchange) error {
 		return s.authenticator.CheckSetup(r.Header.Get("Authorization"), x.remote)
 	case exists:
 		return auth.Authorize(x.caller, operation)
-	case len(s.router.allowed(r)) > 0:
+	case len(s.router.allowed(r)) > 0 && !isLater(r.URL.Path):
 		return &problem.Problem{Kind: problem.KindMethod, Detail: fmt.Sprintf("the path has no method %s; see Allow", r.Method)}
 	default:
 		return problem.NotFound("path")

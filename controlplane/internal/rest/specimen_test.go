@@ -306,6 +306,9 @@ func (w *world) text(field string, schema *openapi3.Schema) string {
 	case "date-time":
 		return "2031-01-02T03:04:05Z"
 	}
+	if field == "email" { // unique in an account
+		return fmt.Sprintf("person-%d@example.org", n)
+	}
 	if schema.Pattern != "" {
 		return matching(schema.Pattern)
 	}

@@ -76,7 +76,7 @@ func (a *account) question(req api.AccessQuestion) (q netmap.Question, err error
 		api.AccessQuestionProtocolTcp: verdict.NumberTCP, api.AccessQuestionProtocolUdp: verdict.NumberUDP, api.AccessQuestionProtocolIcmp: verdict.NumberICMP,
 	}[*req.Protocol]
 	if req.Port != nil {
-		q.Port = uint16(*req.Port) //nolint:gosec // the contract bounds it
+		q.Port = uint16(*req.Port)
 	}
 	return q, nil
 }

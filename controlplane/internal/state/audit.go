@@ -10,6 +10,7 @@ import (
 
 	"github.com/wattlenet/wattle/controlplane/internal/audit"
 	"github.com/wattlenet/wattle/controlplane/internal/auth"
+	"github.com/wattlenet/wattle/controlplane/internal/problem"
 	"github.com/wattlenet/wattle/controlplane/internal/store"
 	"github.com/wattlenet/wattle/generated/api"
 )
@@ -29,7 +30,7 @@ func (s *State) ListAuditEvents(ctx context.Context, p auth.Principal, params ap
 	}
 	items = []api.AuditEvent{}
 	err = s.store.Read(ctx, func(tx *store.Tx) error {
-		rows, err := store.AuditBefore(ctx, tx, p.AccountID, before, limit+1)
+		rows, err := store.AuditBefore(ctx, tx, p.AccountID, before, limit+1, auditFilter(params))
 		if err != nil {
 			return err
 		}
@@ -47,6 +48,41 @@ func (s *State) ListAuditEvents(ctx context.Context, p auth.Principal, params ap
 		return nil
 	})
 	return items, next, asProblem(err)
+}
+
+func auditFilter(params api.ListAuditEventsParams) (f store.AuditFilter) {
+	for _, part := range []struct {
+		asked *string
+		into  *string
+	}{{params.Activity, &f.Activity}, {params.Initiator, &f.InitiatorID}, {params.Target, &f.TargetID}} {
+		if part.asked != nil {
+			*part.into = *part.asked
+		}
+	}
+	if params.Since != nil {
+		f.Since = *params.Since
+	}
+	if params.Until != nil {
+		f.Until = *params.Until
+	}
+	return f
+}
+
+// GetAuditEvent reads one event by its number.
+func (s *State) GetAuditEvent(ctx context.Context, p auth.Principal, id string) (answer api.AuditEvent, err error) {
+	n, err := strconv.ParseInt(id, 10, 64)
+	if err != nil || strconv.FormatInt(n, 10) != id {
+		return answer, problem.NotFound("audit event")
+	}
+	err = s.store.Read(ctx, func(tx *store.Tx) error {
+		row, err := store.FindAuditEvent(ctx, tx, p.AccountID, n)
+		if row, err = found(row, err, "audit event"); err != nil {
+			return err
+		}
+		answer, err = showEvent(row)
+		return err
+	})
+	return answer, asProblem(err)
 }
 
 func showEvent(row store.AuditEntry) (event api.AuditEvent, err error) {
@@ -79,6 +115,7 @@ func activityText(code string) string {
 	noun, verb, _ := strings.Cut(code, ".")
 	words := map[string]string{
 		"create": "created", "update": "changed", "delete": "deleted", "peer.add": "member added", "peer.remove": "member removed",
+		"regenerate": "renewed", "accept": "accepted",
 		"resource.add": "network resource added", "resource.remove": "network resource removed",
 		"enroll": "enrolled", "withdraw": "withdrew", "expire": "removed after absence", "posture": "meets other posture checks",
 		"write": "written", "restore": "restored", "lock": "locked", "unlock": "unlocked", "force-unlock": "unlocked by force",

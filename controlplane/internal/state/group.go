@@ -356,9 +356,12 @@ type groupTexts struct {
 
 func (g *groupTexts) add(field string, texts []string) {
 	for i, text := range texts {
-		g.texts = append(g.texts, text)
-		g.fields = append(g.fields, fmt.Sprintf("%s[%d]", field, i))
+		g.addOne(fmt.Sprintf("%s[%d]", field, i), text)
 	}
+}
+
+func (g *groupTexts) addOne(field, text string) {
+	g.texts, g.fields = append(g.texts, text), append(g.fields, field)
 }
 
 // resolve returns the id of each text. An id wins over a name; a text that is

@@ -179,6 +179,14 @@ func (a *account) show(o outcome, p auth.Principal) any {
 		if u, ok := a.users.get(o.Target); ok {
 			return a.showUser(u, p)
 		}
+	case "invite.create":
+		if i, ok := a.invites.get(o.Target); ok {
+			return showNewInvite(i, o.Secret)
+		}
+	case "invite.regenerate":
+		if i, ok := a.invites.get(o.Target); ok {
+			return showNewLink(i, o.Secret)
+		}
 	case "token.create":
 		if t, ok := a.tokens.get(o.Target); ok {
 			return a.showNewToken(t, o.Secret)

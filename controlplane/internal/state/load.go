@@ -50,6 +50,10 @@ func stored(ctx context.Context, tx *store.Tx, row store.Account) (changes []cha
 	if err != nil {
 		return nil, err
 	}
+	invites, err := store.AccountInvites(ctx, tx, row.ID)
+	if err != nil {
+		return nil, err
+	}
 	objects, err := store.AccountObjects(ctx, tx, row.ID)
 	if err != nil {
 		return nil, err
@@ -78,6 +82,9 @@ func stored(ctx context.Context, tx *store.Tx, row store.Account) (changes []cha
 	}
 	for i := range keys {
 		changes = append(changes, change{SetupKey: &keys[i]})
+	}
+	for i := range invites {
+		changes = append(changes, change{Invite: &invites[i]})
 	}
 	for i := range peers {
 		changes = append(changes, change{Peer: &peers[i]})

@@ -25,21 +25,23 @@ type account struct {
 	id     string
 	engine *netmap.Engine
 
-	mu       sync.RWMutex // guards what follows
-	row      store.Account
-	revision uint64 // counts the writes that were applied
-	all      string // id of the group All
-	users    ordered[store.User]
-	tokens   ordered[store.Token]
-	keys     ordered[store.SetupKey]
-	groups   ordered[group]
-	policies ordered[object[policyBody]]
-	peers    ordered[store.Peer]
-	dns      dnsMemory
-	members  map[string]map[string]int64 // group -> peer -> position
-	groupsOf map[string]map[string]bool  // peer -> groups
-	managed  map[string]string           // object -> program that declares it
-	behind   bool                        // the engine refused a change and could not be rebuilt
+	mu                sync.RWMutex // guards what follows
+	row               store.Account
+	revision          uint64 // counts the writes that were applied
+	all               string // id of the group All
+	users             ordered[store.User]
+	tokens            ordered[store.Token]
+	keys              ordered[store.SetupKey]
+	invites           ordered[store.Invite]
+	groups            ordered[group]
+	policies          ordered[object[policyBody]]
+	identityProviders ordered[object[providerBody]]
+	peers             ordered[store.Peer]
+	dns               dnsMemory
+	members           map[string]map[string]int64 // group -> peer -> position
+	groupsOf          map[string]map[string]bool  // peer -> groups
+	managed           map[string]string           // object -> program that declares it
+	behind            bool                        // the engine refused a change and could not be rebuilt
 
 	postureChecks ordered[object[postureBody]]
 	meets         map[string]map[string]bool // posture check -> peers that meet it
@@ -171,6 +173,7 @@ type change struct {
 	User     *store.User       `json:"user,omitempty"`
 	Token    *store.Token      `json:"token,omitempty"`
 	SetupKey *store.SetupKey   `json:"setup_key,omitempty"`
+	Invite   *store.Invite     `json:"invite,omitempty"`
 	Object   *store.Object     `json:"object,omitempty"`
 	Peer     *store.Peer       `json:"peer,omitempty"`
 	Member   *store.Membership `json:"member,omitempty"`
@@ -202,6 +205,10 @@ func (a *account) apply(c change) ([]netmap.Change, error) {
 		a.keys.remove(c.SetupKey.ID, c.SetupKey.Seq)
 	case c.SetupKey != nil:
 		a.keys.put(c.SetupKey.ID, c.SetupKey.Seq, *c.SetupKey)
+	case c.Invite != nil && c.Remove:
+		a.invites.remove(c.Invite.ID, c.Invite.Seq)
+	case c.Invite != nil:
+		a.invites.put(c.Invite.ID, c.Invite.Seq, *c.Invite)
 	case c.Object != nil:
 		return a.applyObject(*c.Object, c.Remove)
 	case c.Peer != nil && c.Remove:

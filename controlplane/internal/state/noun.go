@@ -68,7 +68,7 @@ type keptNoun interface {
 // named by others comes before them.
 var kinds = []keptNoun{
 	postureChecks,
-	networks, networkResources, networkRouters, routes, policies,
+	networks, networkResources, networkRouters, routes, policies, identityProviders,
 	dnsSettings, dnsZones, dnsRecords, nameserverGroups,
 }
 

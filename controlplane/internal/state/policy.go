@@ -38,6 +38,7 @@ type ruleBody struct {
 	DestinationResource *api.RuleResource      `json:"destinationResource,omitempty"`
 	Ports               []string               `json:"ports,omitempty"`
 	PortRanges          []api.PortRange        `json:"port_ranges,omitempty"`
+	AuthorizedGroups    map[string][]string    `json:"authorized_groups,omitempty"`
 }
 
 // policies is the noun of the rules about who may reach whom.
@@ -118,6 +119,9 @@ func (a *account) showPolicy(p object[policyBody]) api.Policy {
 		if len(r.PortRanges) > 0 {
 			rules[i].PortRanges = &r.PortRanges
 		}
+		if len(r.AuthorizedGroups) > 0 {
+			rules[i].AuthorizedGroups = &r.AuthorizedGroups
+		}
 	}
 	return api.Policy{
 		Id: p.ID, Name: p.Name, Description: p.Body.Description, Enabled: p.Body.Enabled, SourcePostureChecks: append([]string{}, p.Body.Checks...),
@@ -179,6 +183,9 @@ func checkPolicy(req api.PolicyRequest) error {
 			}
 			more = append(more, problem.Field(at+field, "ports need the protocol tcp or udp, not %s", *r.Protocol))
 		}
+		if people, _ := r.AuthorizedGroups.Get(); len(people) > 0 && !isSSH(*r.Protocol) {
+			more = append(more, problem.Field(at+"authorized_groups", "only SSH has local users; the protocol must be ssh, not %s", *r.Protocol))
+		}
 		for j, span := range spans {
 			if span.Start > span.End {
 				more = append(more, problem.Field(fmt.Sprintf("%sport_ranges[%d].end", at, j), "must not be below start: %d is below %d", span.End, span.Start))
@@ -198,6 +205,10 @@ func (w *write) policyBody(req api.PolicyRequest, had []ruleBody) (body policyBo
 		destinations, _ := r.Destinations.Get()
 		texts.add(at+"sources", sources)
 		texts.add(at+"destinations", destinations)
+		people, _ := r.AuthorizedGroups.Get()
+		for _, group := range sortedKeys(people) {
+			texts.addOne(at+"authorized_groups."+group, group)
+		}
 		for _, end := range []*api.RuleResource{resource(r.SourceResource), resource(r.DestinationResource)} {
 			if end != nil {
 				singles = append(singles, end.Id)
@@ -285,6 +296,7 @@ func newRule(at string, r api.PolicyRuleRequest, ids map[string]string, kinds ma
 	}
 	rule.Ports, _ = r.Ports.Get()
 	rule.PortRanges, _ = r.PortRanges.Get()
+	rule.AuthorizedGroups, wrong = authorized(at+"authorized_groups", r.AuthorizedGroups, ids)
 	for _, end := range []struct {
 		field  string
 		groups interface{ Get() ([]string, error) }
@@ -303,6 +315,27 @@ func newRule(at string, r api.PolicyRuleRequest, ids map[string]string, kinds ma
 		}
 	}
 	return rule, wrong
+}
+
+func isSSH(protocol api.PolicyRuleRequestProtocol) bool {
+	return protocol == api.PolicyRuleRequestProtocolSsh || protocol == api.PolicyRuleRequestProtocolNetbirdSsh
+}
+
+// authorized turns the groups of people who may sign in by SSH into ids.
+func authorized(field string, asked nullable.Nullable[map[string][]string], ids map[string]string) (people map[string][]string, wrong []problem.FieldError) {
+	given, _ := asked.Get() // absent and null name nobody
+	if len(given) == 0 {
+		return nil, nil
+	}
+	people = make(map[string][]string, len(given))
+	for _, text := range sortedKeys(given) {
+		id := ids[text]
+		if _, twice := people[id]; twice && id != "" {
+			wrong = append(wrong, problem.Field(field+"."+text, "names the same group as another key"))
+		}
+		people[id] = given[text]
+	}
+	return people, wrong
 }
 
 // matchRules gives each rule of a request its id: the one sent, else that of the
@@ -348,6 +381,9 @@ func (b policyBody) refs() (refs []store.Ref) {
 		}
 		for _, id := range r.Destinations {
 			refs = append(refs, store.Ref{Field: "rules.destinations", ToKind: store.KindGroup, ToID: id})
+		}
+		for id := range r.AuthorizedGroups {
+			refs = append(refs, store.Ref{Field: "rules.authorized_groups", ToKind: store.KindGroup, ToID: id})
 		}
 		refs = append(refs, singleRefs("rules.sourceResource", r.SourceResource)...)
 		refs = append(refs, singleRefs("rules.destinationResource", r.DestinationResource)...)

@@ -1,6 +1,7 @@
 package state
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -50,7 +51,7 @@ func TestPolicyRules(t *testing.T) {
 			r.Protocol, r.Ports = new(api.PolicyRuleRequestProtocolTcp), ids("80")
 			r.PortRanges = nullable.NewNullableWithValue([]api.PortRange{{Start: 1, End: 2}})
 		}), "rules[0].ports", "only one of"},
-		"port 0":         {rule(func(r *api.PolicyRuleRequest) { r.Protocol, r.Ports = new(api.PolicyRuleRequestProtocolTcp), ids("0") }), "rules[0].ports[0]", "must match"},
+		"port 0":         {rule(func(r *api.PolicyRuleRequest) { r.Protocol, r.Ports = new(api.PolicyRuleRequestProtocolTcp), ids("0") }), "rules[0].ports[0]", "must be a port"},
 		"name twice":     {append(rule(nil), rule(nil)...), "rules[1].name", "occurs twice"},
 		"no rule":        {[]api.PolicyRuleRequest{}, "rules", "at least 1"},
 		"unknown action": {rule(func(r *api.PolicyRuleRequest) { r.Action = new(api.PolicyRuleRequestAction("reject")) }), "rules[0].action", "accept, drop"},
@@ -119,4 +120,34 @@ func TestRuleIDsStay(t *testing.T) {
 	refused(t, err, problem.KindInvalid, "rules[0].id", "unknown rule id")
 	_, err = f.UpdatePolicy(t.Context(), f.owner, p.Id, rules(api.PolicyRuleRequest{Id: &a, Name: "b"}, api.PolicyRuleRequest{Id: &a, Name: "c"}), "")
 	refused(t, err, problem.KindInvalid, "rules[1].id", "occurs twice")
+}
+
+func TestAuthorizedGroups(t *testing.T) {
+	f := fresh(t)
+	staff := f.group("staff")
+	create := func(protocol api.PolicyRuleRequestProtocol, people map[string][]string) (api.Policy, error) {
+		rule := api.PolicyRuleRequest{Name: "r", Protocol: &protocol, Sources: ids("All"), Destinations: ids("All")}
+		rule.AuthorizedGroups.Set(people)
+		return f.CreatePolicy(t.Context(), f.owner, api.PolicyRequest{Name: "p", Rules: []api.PolicyRuleRequest{rule}})
+	}
+	policy := must(create("ssh", map[string][]string{"staff": {"root", "deploy"}}))(t)
+	if people := policy.Rules[0].AuthorizedGroups; people == nil || !slices.Equal((*people)[staff.Id], []string{"root", "deploy"}) || len(*people) != 1 {
+		t.Fatalf("%+v", policy.Rules[0])
+	}
+	refused(t, f.DeleteGroup(t.Context(), f.owner, staff.Id, ""), problem.KindInUse, "", `linked to policy "p"`)
+	_, err := create("tcp", map[string][]string{"staff": {"root"}})
+	refused(t, err, problem.KindInvalid, "rules[0].authorized_groups", "must be ssh, not tcp")
+	_, err = create("ssh", map[string][]string{"gone": {"root"}})
+	refused(t, err, problem.KindInvalid, "rules[0].authorized_groups.gone", "unknown group id")
+	_, err = create("ssh", map[string][]string{"staff": {"root"}, staff.Id: {"root"}})
+	refused(t, err, problem.KindInvalid, "rules[0].authorized_groups.staff", "same group")
+	for _, user := range []string{"Root", "a b", "-x", "", "../x"} {
+		_, err = create("netbird-ssh", map[string][]string{"staff": {user}})
+		refused(t, err, problem.KindInvalid, "", "")
+	}
+	_, err = create("ssh", map[string][]string{"staff": {}})
+	refused(t, err, problem.KindInvalid, "", "")
+	if none := must(create("ssh", nil))(t); none.Rules[0].AuthorizedGroups != nil {
+		t.Errorf("%+v", none.Rules[0])
+	}
 }

@@ -128,3 +128,52 @@ func TestAuditTellsWho(t *testing.T) {
 		t.Fatal(page, rest, err)
 	}
 }
+
+func TestAuditFilters(t *testing.T) {
+	f := fresh(t)
+	web := f.group("web")
+	must(f.UpdateGroup(t.Context(), f.owner, web.Id, api.GroupRequest{Name: "www"}, ""))(t)
+	peer := f.enroll("a")
+	all := must2(f.ListAuditEvents(t.Context(), f.owner, api.ListAuditEventsParams{}))(t)
+	if len(all) != 4 {
+		t.Fatalf("%d events", len(all))
+	}
+	middle := all[1].Timestamp
+	for what, test := range map[string]struct {
+		params api.ListAuditEventsParams
+		want   func(e api.AuditEvent) bool
+	}{
+		"activity":  {api.ListAuditEventsParams{Activity: new("group.create")}, func(e api.AuditEvent) bool { return e.ActivityCode == "group.create" }},
+		"target":    {api.ListAuditEventsParams{Target: &web.Id}, func(e api.AuditEvent) bool { return e.TargetId == web.Id }},
+		"initiator": {api.ListAuditEventsParams{Initiator: &peer.Id}, func(e api.AuditEvent) bool { return e.InitiatorId == peer.Id }},
+		"since":     {api.ListAuditEventsParams{Since: &middle}, func(e api.AuditEvent) bool { return !e.Timestamp.Before(middle) }},
+		"until":     {api.ListAuditEventsParams{Until: &middle}, func(e api.AuditEvent) bool { return e.Timestamp.Before(middle) }},
+		"two":       {api.ListAuditEventsParams{Target: &web.Id, Activity: new("group.update")}, func(e api.AuditEvent) bool { return e.TargetId == web.Id && e.ActivityCode == "group.update" }},
+		"none":      {api.ListAuditEventsParams{Target: new("nothing")}, func(api.AuditEvent) bool { return false }},
+	} {
+		var want, got []string
+		for _, e := range all {
+			if test.want(e) {
+				want = append(want, e.Id)
+			}
+		}
+		for _, e := range must2(f.ListAuditEvents(t.Context(), f.owner, test.params))(t) {
+			got = append(got, e.Id)
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%s: %v, want %v", what, got, want)
+		}
+	}
+	page, next, err := f.ListAuditEvents(t.Context(), f.owner, api.ListAuditEventsParams{Target: &web.Id, Limit: new(1)})
+	rest := must2(f.ListAuditEvents(t.Context(), f.owner, api.ListAuditEventsParams{Target: &web.Id, Limit: new(1), Cursor: &next}))(t)
+	if err != nil || page[0].ActivityCode != "group.update" || len(rest) != 1 || rest[0].ActivityCode != "group.create" {
+		t.Error(page, rest, err)
+	}
+	if one := must(f.GetAuditEvent(t.Context(), f.owner, all[2].Id))(t); one.TargetId != web.Id || one.ActivityCode != "group.create" {
+		t.Errorf("%+v", one)
+	}
+	for _, id := range []string{"0", "99", "01", "x", "-1", ""} {
+		_, err := f.GetAuditEvent(t.Context(), f.owner, id)
+		refused(t, err, problem.KindNotFound, "", "audit event not found")
+	}
+}

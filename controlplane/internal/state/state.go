@@ -66,6 +66,7 @@ type State struct {
 	accounts map[string]*account
 	tokens   map[[32]byte]*tokenUse // by the hash of the secret
 	keys     map[[32]byte]string    // setup key hash -> account
+	invites  map[[32]byte]string    // invite hash -> account
 	peers    map[string]string      // peer -> account
 
 	claims claims
@@ -85,7 +86,7 @@ func New(ctx context.Context, cfg Config) (*State, error) {
 	}
 	s := &State{
 		cfg: cfg, store: cfg.Store, blobs: netmap.NewBlobCache(64 << 20),
-		accounts: map[string]*account{}, tokens: map[[32]byte]*tokenUse{}, keys: map[[32]byte]string{}, peers: map[string]string{},
+		accounts: map[string]*account{}, tokens: map[[32]byte]*tokenUse{}, keys: map[[32]byte]string{}, invites: map[[32]byte]string{}, peers: map[string]string{},
 		claims: claims{open: map[string]*Claim{}, fresh: map[string]freshAnswer{}},
 		trials: make(chan struct{}, 1),
 	}

@@ -276,6 +276,10 @@ func (s *State) index(changes []change) {
 			delete(s.keys, [32]byte(c.SetupKey.SHA256))
 		case c.SetupKey != nil:
 			s.keys[[32]byte(c.SetupKey.SHA256)] = c.SetupKey.AccountID
+		case c.Invite != nil && c.Remove:
+			delete(s.invites, [32]byte(c.Invite.SHA256))
+		case c.Invite != nil:
+			s.invites[[32]byte(c.Invite.SHA256)] = c.Invite.AccountID
 		case c.Peer != nil && c.Remove:
 			delete(s.peers, c.Peer.ID)
 		case c.Peer != nil:

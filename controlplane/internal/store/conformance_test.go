@@ -96,7 +96,10 @@ func auditRows(t *testing.T, s *Store) {
 		if n != 3 || len(hash) != 1 || hash[0] != 2 {
 			t.Error("the newest event is", n, hash)
 		}
-		same(t, []AuditEntry{events[1], events[0]})(AuditBefore(t.Context(), tx, "a", 3, 5))
+		same(t, []AuditEntry{events[1], events[0]})(AuditBefore(t.Context(), tx, "a", 3, 5, AuditFilter{}))
+		same(t, []AuditEntry(nil))(AuditBefore(t.Context(), tx, "a", 3, 5, AuditFilter{Activity: "none"}))
+		same(t, []AuditEntry(nil))(AuditBefore(t.Context(), tx, "a", 3, 5, AuditFilter{InitiatorID: "none", TargetID: "none", Since: at, Until: at}))
+		same(t, events[1])(FindAuditEvent(t.Context(), tx, "a", 2))
 		same(t, events[1:2])(AuditFrom(t.Context(), tx, "a", 2, 1))
 		return err
 	})

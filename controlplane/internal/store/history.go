@@ -68,9 +68,44 @@ func AuditHead(ctx context.Context, tx *Tx, accountID string) (n int64, hash []b
 	return n, hash, err
 }
 
-// AuditBefore returns up to limit events with numbers below n, newest first.
-func AuditBefore(ctx context.Context, tx *Tx, accountID string, n int64, limit int) ([]AuditEntry, error) {
-	return Audit.list(ctx, tx, "WHERE account_id = ? AND n < ? ORDER BY n DESC LIMIT ?", accountID, n, limit)
+// An AuditFilter says which events are wanted; the zero value wants all.
+type AuditFilter struct {
+	Activity, InitiatorID, TargetID string
+	// Since is included, Until is not.
+	Since, Until time.Time
+}
+
+// where is the filter as the end of a condition, with its arguments.
+func (f AuditFilter) where() (text string, args []any) {
+	for _, part := range []struct {
+		wanted    bool
+		condition string
+		value     any
+	}{
+		{f.Activity != "", " AND activity = ?", f.Activity},
+		{f.InitiatorID != "", " AND initiator_id = ?", f.InitiatorID},
+		{f.TargetID != "", " AND target_id = ?", f.TargetID},
+		{!f.Since.IsZero(), " AND created_at >= ?", millis(f.Since)},
+		{!f.Until.IsZero(), " AND created_at < ?", millis(f.Until)},
+	} {
+		if part.wanted {
+			text, args = text+part.condition, append(args, part.value)
+		}
+	}
+	return text, args
+}
+
+// AuditBefore returns up to limit events with numbers below n that fit a filter,
+// newest first.
+func AuditBefore(ctx context.Context, tx *Tx, accountID string, n int64, limit int, filter AuditFilter) ([]AuditEntry, error) {
+	where, args := filter.where()
+	args = append(append([]any{accountID, n}, args...), limit)
+	return Audit.list(ctx, tx, "WHERE account_id = ? AND n < ?"+where+" ORDER BY n DESC LIMIT ?", args...)
+}
+
+// FindAuditEvent returns one event; ErrNoRow when the account has none of the number.
+func FindAuditEvent(ctx context.Context, tx *Tx, accountID string, n int64) (AuditEntry, error) {
+	return Audit.get(ctx, tx, "WHERE account_id = ? AND n = ?", accountID, n)
 }
 
 // AuditFrom returns up to limit events from number n on, oldest first.

@@ -25,6 +25,8 @@ const (
 	KindNetworkRouter   = "network-router"
 	KindRoute           = "route"
 	KindDNSZone         = "dns-zone"
+
+	KindIdentityProvider = "identity-provider"
 )
 
 // An Object is a noun that is kept as JSON.

@@ -62,6 +62,12 @@ func AddSecret(ctx context.Context, tx *Tx, name string, sealed []byte) error {
 	return err
 }
 
+// DeleteSecret removes a sealed value; none of the name is no error.
+func DeleteSecret(ctx context.Context, tx *Tx, name string) error {
+	_, err := tx.exec(ctx, "DELETE FROM secret WHERE name = ?", name)
+	return err
+}
+
 // Secrets returns every sealed value by name.
 func Secrets(ctx context.Context, tx *Tx) (map[string][]byte, error) {
 	all := map[string][]byte{}

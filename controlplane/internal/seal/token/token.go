@@ -22,6 +22,7 @@ type Kind string
 const (
 	Access   Kind = "wtp_"
 	SetupKey Kind = "wtk_"
+	Invite   Kind = "wti_"
 )
 
 const (

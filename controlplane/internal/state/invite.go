@@ -1,0 +1,322 @@
+package state
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/wattlenet/wattle/controlplane/internal/auth"
+	"github.com/wattlenet/wattle/controlplane/internal/problem"
+	"github.com/wattlenet/wattle/controlplane/internal/seal/hash"
+	"github.com/wattlenet/wattle/controlplane/internal/seal/token"
+	"github.com/wattlenet/wattle/controlplane/internal/store"
+	"github.com/wattlenet/wattle/generated/api"
+)
+
+func showInvite(i store.Invite) api.Invite {
+	return api.Invite{
+		Id: i.ID, Email: i.Email, Name: i.Name, Role: api.InviteRole(i.Role), AutoGroups: groupList(i.AutoGroups), CreatedBy: i.CreatedBy,
+		CreatedAt: i.CreatedAt, ExpiresAt: i.ExpiresAt, Expired: expired(i), Version: i.Version,
+	}
+}
+
+func showNewInvite(i store.Invite, secret string) api.InviteCreated {
+	v := showInvite(i)
+	return api.InviteCreated{
+		Id: v.Id, Email: v.Email, Name: v.Name, Role: api.InviteCreatedRole(v.Role), AutoGroups: v.AutoGroups, CreatedBy: v.CreatedBy,
+		CreatedAt: v.CreatedAt, ExpiresAt: v.ExpiresAt, Expired: v.Expired, Version: v.Version, InviteToken: secret,
+	}
+}
+
+func expired(i store.Invite) bool { return !now().Before(i.ExpiresAt) }
+
+// ListInvites lists the invites that nobody accepted yet.
+func (s *State) ListInvites(_ context.Context, p auth.Principal, params api.ListInvitesParams) (items []api.Invite, next string, err error) {
+	err = s.reading(p, func(a *account) error {
+		items, next, err = list(&a.invites, page{params.Ids, params.Limit, params.Cursor}, any1[store.Invite], showInvite)
+		return err
+	})
+	return items, next, err
+}
+
+// CreateInvite makes an invite; an earlier one for the same address ends. The
+// answer holds the secret. Who has signed in already is a conflict. The invite of
+// a person who is there keeps what that person has.
+func (s *State) CreateInvite(ctx context.Context, p auth.Principal, req api.InviteRequest) (answer api.InviteCreated, err error) {
+	req.ApplyDefaults()
+	if err := faults(req.Validate()); err != nil {
+		return answer, err
+	}
+	var id string
+	var secret token.Secret
+	err = s.write(ctx, p, api.PermissionInvitesCreate, func(w *write) error {
+		i, err := w.wantInvite(req)
+		if err != nil {
+			return err
+		}
+		if err := w.ownersOnly(i.Role); err != nil {
+			return err
+		}
+		earlier, err := store.InvitesTo(w.ctx, w.tx, w.account.ID, i.Email)
+		if err != nil {
+			return err
+		}
+		for _, old := range earlier {
+			if err := w.removeInvite(old); err != nil {
+				return err
+			}
+		}
+		made, err := w.insertInvite(&i, time.Duration(*req.ExpiresIn)*time.Second)
+		if err != nil {
+			return err
+		}
+		id, secret, w.shownOnce = i.ID, made, made.Reveal()
+		return w.note("invite.create", id, i.Email, nil, inviteAudit(i))
+	}, func(a *account) { answer = showNewInvite(a.invites.byID[id], secret.Reveal()) })
+	return answer, err
+}
+
+// wantInvite decides for whom an invite is.
+func (w *write) wantInvite(req api.InviteRequest) (i store.Invite, err error) {
+	i = store.Invite{ID: newID(), AccountID: w.account.ID, Email: req.Email, Role: auth.RoleUser, CreatedBy: w.p.ID}
+	if req.Name != nil {
+		i.Name = *req.Name
+	}
+	if req.AutoGroups != nil {
+		if i.AutoGroups, err = w.autoGroups(*req.AutoGroups, false); err != nil {
+			return i, err
+		}
+	}
+	there, known, err := w.person(req.Email)
+	if err != nil {
+		return i, err
+	}
+	if !known {
+		if req.Role != nil {
+			i.Role = string(*req.Role)
+		}
+		return i, nil
+	}
+	if !there.Invited {
+		return i, problem.Conflict("user", "email", req.Email)
+	}
+	var differs []problem.FieldError
+	if req.Role != nil && string(*req.Role) != there.Role {
+		differs = append(differs, problem.Field("role", "%s is there already with the role %s; leave it out, or change the user", req.Email, there.Role))
+	}
+	if req.AutoGroups != nil && !slices.Equal(i.AutoGroups, there.AutoGroups) {
+		differs = append(differs, problem.Field("auto_groups", "%s is there already with other groups; leave them out, or change the user", req.Email))
+	}
+	i.Email, i.Role, i.AutoGroups = there.Email, there.Role, there.AutoGroups
+	if req.Name == nil {
+		i.Name = there.Name
+	}
+	return i, faults(nil, differs...)
+}
+
+// person finds the person with an e-mail address.
+func (w *write) person(email string) (u store.User, known bool, err error) {
+	id, err := store.UserWithEmail(w.ctx, w.tx, w.account.ID, email)
+	if err != nil || id == "" {
+		return u, false, err
+	}
+	u, err = store.FindUser(w.ctx, w.tx, w.account.ID, id)
+	return u, true, err
+}
+
+func (w *write) insertInvite(i *store.Invite, life time.Duration) (token.Secret, error) {
+	secret := token.New(token.Invite)
+	sum := secret.Sum()
+	i.Seq, i.SHA256, i.CreatedAt, i.ExpiresAt, i.Version = w.seq(), sum[:], w.now, w.now.Add(life), 1
+	w.change(change{Invite: i})
+	if err := store.Invites.Insert(w.ctx, w.tx, i); err != nil {
+		return secret, err
+	}
+	refs := make([]store.Ref, len(i.AutoGroups))
+	for n, group := range i.AutoGroups {
+		refs[n] = store.Ref{Field: "auto_groups", ToKind: store.KindGroup, ToID: group}
+	}
+	return secret, store.SetRefs(w.ctx, w.tx, w.account.ID, store.KindInvite, i.ID, refs)
+}
+
+func (w *write) removeInvite(i store.Invite) error {
+	w.change(change{Invite: &i, Remove: true})
+	if err := store.SetRefs(w.ctx, w.tx, w.account.ID, store.KindInvite, i.ID, nil); err != nil {
+		return err
+	}
+	return store.Invites.Delete(w.ctx, w.tx, i.ID)
+}
+
+// invite reads an invite that the caller may change.
+func (w *write) invite(id, ifMatch string) (store.Invite, error) {
+	i, err := store.FindInvite(w.ctx, w.tx, w.account.ID, id)
+	if i, err = found(i, err, "invite"); err != nil {
+		return i, err
+	}
+	if err := w.ownersOnly(i.Role); err != nil {
+		return i, err
+	}
+	return i, checkMatch(ifMatch, "invite", i.Version)
+}
+
+// RegenerateInvite makes a new link for an invite; the earlier one ends.
+func (s *State) RegenerateInvite(ctx context.Context, p auth.Principal, id string, req api.InviteRegenerateRequest) (answer api.InviteRegenerated, err error) {
+	req.ApplyDefaults()
+	if err := faults(req.Validate()); err != nil {
+		return answer, err
+	}
+	var secret token.Secret
+	err = s.write(ctx, p, api.PermissionInvitesUpdate, func(w *write) error {
+		was, err := w.invite(id, "")
+		if err != nil {
+			return err
+		}
+		i := was
+		secret = token.New(token.Invite)
+		sum := secret.Sum()
+		i.SHA256, i.ExpiresAt, i.Version = sum[:], w.now.Add(time.Duration(*req.ExpiresIn)*time.Second), was.Version+1
+		w.shownOnce = secret.Reveal()
+		w.change(change{Invite: &was, Remove: true}) // forgets the earlier secret
+		w.change(change{Invite: &i})
+		if err := store.Invites.Update(w.ctx, w.tx, &i); err != nil {
+			return err
+		}
+		return w.note("invite.regenerate", id, i.Email, inviteAudit(was), inviteAudit(i))
+	}, func(a *account) { answer = showNewLink(a.invites.byID[id], secret.Reveal()) })
+	return answer, err
+}
+
+func showNewLink(i store.Invite, secret string) api.InviteRegenerated {
+	return api.InviteRegenerated{InviteToken: secret, InviteExpiresAt: i.ExpiresAt}
+}
+
+// DeleteInvite takes an invite back.
+func (s *State) DeleteInvite(ctx context.Context, p auth.Principal, id, ifMatch string) error {
+	return s.write(ctx, p, api.PermissionInvitesDelete, func(w *write) error {
+		i, err := w.invite(id, ifMatch)
+		if err != nil {
+			return err
+		}
+		if err := w.removeInvite(i); err != nil {
+			return err
+		}
+		return w.note("invite.delete", id, i.Email, inviteAudit(i), nil)
+	}, func(*account) {})
+}
+
+// invited finds the account of an invite by its secret; not found for any text
+// that is no secret of one.
+func (s *State) invited(text string) (a *account, sum [32]byte, err error) {
+	secret, err := token.Parse(token.Invite, text)
+	if err != nil {
+		return nil, sum, problem.NotFound("invite")
+	}
+	sum = secret.Sum()
+	s.mu.RLock()
+	a = s.accounts[s.invites[sum]]
+	s.mu.RUnlock()
+	if a == nil {
+		return nil, sum, problem.NotFound("invite")
+	}
+	return a, sum, nil
+}
+
+// GetInviteInfo tells whom an invite is for to whoever has its secret.
+func (s *State) GetInviteInfo(ctx context.Context, text string) (answer api.InviteInfo, err error) {
+	a, sum, err := s.invited(text)
+	if err != nil {
+		return answer, err
+	}
+	var i store.Invite
+	err = s.store.Read(ctx, func(tx *store.Tx) (err error) {
+		i, err = store.FindInviteBySecret(ctx, tx, sum[:])
+		return err
+	})
+	if i, err = found(i, err, "invite"); err != nil {
+		return answer, asProblem(err)
+	}
+	answer = api.InviteInfo{Email: i.Email, Name: i.Name, ExpiresAt: i.ExpiresAt, Valid: !expired(i)}
+	a.mu.RLock()
+	defer a.mu.RUnlock()
+	if by, ok := a.users.get(i.CreatedBy); ok {
+		answer.InvitedBy = userName(by)
+	}
+	return answer, nil
+}
+
+// AcceptInvite uses an invite up: the person signs in with the password from now
+// on. Of any number of calls with one secret one wins, the others find no invite.
+func (s *State) AcceptInvite(ctx context.Context, p auth.Principal, text string, req api.InviteAcceptRequest) (answer api.InviteAccepted, err error) {
+	req.ApplyDefaults()
+	if err := faults(req.Validate()); err != nil {
+		return answer, err
+	}
+	a, sum, err := s.invited(text)
+	if err != nil {
+		return answer, err
+	}
+	password, err := hash.Password(ctx, req.Password)
+	if err != nil {
+		return answer, fmt.Errorf("hash password: %w", err)
+	}
+	p = auth.Principal{AccountID: a.id, Channel: p.Channel, RequestID: p.RequestID}
+	err = s.write(ctx, p, "", func(w *write) error {
+		i, err := store.FindInviteBySecret(w.ctx, w.tx, sum[:])
+		if i, err = found(i, err, "invite"); err != nil {
+			return err
+		}
+		if !w.now.Before(i.ExpiresAt) {
+			return problem.Precondition("the invite expired at " + i.ExpiresAt.Format(time.RFC3339) + "; ask for a new link")
+		}
+		u, err := w.welcome(i, req, password)
+		if err != nil {
+			return err
+		}
+		answer = api.InviteAccepted{Success: true, UserId: u.ID}
+		return w.removeInvite(i)
+	}, func(*account) {})
+	return answer, err
+}
+
+// welcome makes the person of an invite, or wakes the one who is there.
+func (w *write) welcome(i store.Invite, req api.InviteAcceptRequest, password string) (u store.User, err error) {
+	u, known, err := w.person(i.Email)
+	if err != nil {
+		return u, err
+	}
+	switch {
+	case known && (!u.Invited || u.IsBlocked):
+		return u, problem.Conflict("user", "email", i.Email)
+	case !known:
+		u = store.User{ID: newID(), AccountID: w.account.ID, Seq: w.seq(), Email: i.Email, Role: i.Role, AutoGroups: i.AutoGroups, CreatedAt: w.now}
+	}
+	var before any
+	if known {
+		before = userAudit(u)
+	}
+	if u.Name == "" || i.Name != "" {
+		u.Name = i.Name
+	}
+	if req.Name != nil && *req.Name != "" {
+		u.Name = *req.Name
+	}
+	u.PasswordHash, u.Invited, u.Version = password, false, u.Version+1
+	w.change(change{User: &u})
+	keep := store.Users.Insert
+	if known {
+		keep = store.Users.Update
+	}
+	if err := keep(w.ctx, w.tx, &u); err != nil {
+		return u, err
+	}
+	w.p.ID, w.p.Name, w.p.Email = u.ID, u.Name, u.Email
+	if err := w.userRefs(u); err != nil {
+		return u, err
+	}
+	return u, w.note("invite.accept", u.ID, userName(u), before, userAudit(u))
+}
+
+func inviteAudit(i store.Invite) map[string]any {
+	return map[string]any{"email": i.Email, "name": i.Name, "role": i.Role, "auto_groups": i.AutoGroups, "expires_at": i.ExpiresAt}
+}
