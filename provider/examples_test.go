@@ -50,15 +50,16 @@ func applyExample(t *testing.T, folder string) {
 	c.run(t, 0, "get")
 	do(0, "apply", "-auto-approve")
 	do(0, "plan", "-detailed-exitcode")
-	forgotten, imports := importable(t, c)
-	c.run(t, 0, append([]string{"state", "rm"}, forgotten...)...)
-	if err := os.WriteFile(filepath.Join(c.folder, "imports.tf"), []byte(imports), 0o600); err != nil {
-		t.Fatal(err)
+	if forgotten, imports := importable(t, c); len(forgotten) > 0 {
+		c.run(t, 0, append([]string{"state", "rm"}, forgotten...)...)
+		if err := os.WriteFile(filepath.Join(c.folder, "imports.tf"), []byte(imports), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if out := do(0, "apply", "-auto-approve"); !strings.Contains(out, fmt.Sprintf("%d imported, 0 added, 0 changed, 0 destroyed", len(forgotten))) {
+			t.Errorf("%d objects were to be imported as they are\n%s", len(forgotten), out)
+		}
+		do(0, "plan", "-detailed-exitcode")
 	}
-	if out := do(0, "apply", "-auto-approve"); !strings.Contains(out, fmt.Sprintf("%d imported, 0 added, 0 changed, 0 destroyed", len(forgotten))) {
-		t.Errorf("%d objects were to be imported as they are\n%s", len(forgotten), out)
-	}
-	do(0, "plan", "-detailed-exitcode")
 	do(0, "destroy", "-auto-approve")
 	if left := c.run(t, 0, "state", "list"); left != "" {
 		t.Errorf("the state still holds\n%s", left)
@@ -66,7 +67,8 @@ func applyExample(t *testing.T, folder string) {
 }
 
 // importable lists the addresses of what can be imported without a difference,
-// and the blocks that import it. A secret that only its creation shows cannot.
+// and the blocks that import it. A secret that only its creation shows cannot;
+// an example of functions has no objects.
 func importable(t *testing.T, c *command) (addresses []string, blocks string) {
 	var state struct {
 		Values struct {
@@ -76,12 +78,14 @@ func importable(t *testing.T, c *command) (addresses []string, blocks string) {
 	if err := json.Unmarshal([]byte(c.run(t, 0, "show", "-json")), &state); err != nil {
 		t.Fatal(err)
 	}
+	objects := 0
 	for r := range state.Values.Root.all {
 		name, ours := strings.CutPrefix(r.Type, "wattle_")
 		at := slices.IndexFunc(terraform.Nouns, func(n *terraform.Noun) bool { return n.Name == name })
 		if !ours || at < 0 || r.Mode != "managed" {
 			continue
 		}
+		objects++
 		if r.Values["key_in_state"] == true || r.Values["token_in_state"] == true {
 			continue
 		}
@@ -100,7 +104,7 @@ func importable(t *testing.T, c *command) (addresses []string, blocks string) {
 		addresses = append(addresses, r.Address)
 		blocks += fmt.Sprintf("import {\n  to = %s\n  id = %q\n}\n", r.Address, id)
 	}
-	if len(addresses) == 0 {
+	if len(addresses) == 0 && objects > 0 {
 		t.Fatal("the example has nothing to import")
 	}
 	return addresses, blocks

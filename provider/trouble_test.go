@@ -9,6 +9,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-go/tfprotov6"
 	"github.com/hashicorp/terraform-plugin-go/tftypes"
 	"github.com/hashicorp/terraform-plugin-testing/helper/resource"
+	"github.com/hashicorp/terraform-plugin-testing/plancheck"
 
 	"github.com/wattlenet/wattle/controlplane/controlplanetest"
 	"github.com/wattlenet/wattle/generated/api"
@@ -167,4 +168,112 @@ func TestTokenThatIsNotValidAnyMore(t *testing.T) {
 	if got := told(made.Diagnostics); !strings.Contains(got, "Check the provider's token, WATTLE_TOKEN or the credentials profile.") {
 		t.Errorf("the apply says %q", got)
 	}
+}
+
+// TestValuesThatAreNotKnownYet: a plan with values that another resource makes
+// refuses nothing that may turn out right, and shows no more than the unknown.
+func TestValuesThatAreNotKnownYet(t *testing.T) {
+	plane := controlplanetest.New(t)
+	const config = `
+resource "terraform_data" "later" {
+  input = "web"
+}
+resource "wattle_group" "web" {
+  name = terraform_data.later.output
+}
+resource "wattle_user" "robot" {
+  is_service_user = terraform_data.later.output == "web"
+}
+resource "wattle_policy" "web" {
+  name = terraform_data.later.output
+  rules = {
+    "all" = {
+      sources      = [wattle_group.web.id]
+      destinations = [wattle_group.web.id]
+      protocol     = terraform_data.later.output == "web" ? "tcp" : "udp"
+      ports        = terraform_data.later.output == "web" ? ["443"] : ["53"]
+    }
+  }
+}
+`
+	apply(t, plane,
+		resource.TestStep{Config: config, Check: resource.ComposeAggregateTestCheckFunc(
+			resource.TestCheckResourceAttr("wattle_policy.web", "rules.all.protocol", "tcp"),
+			resource.TestCheckResourceAttr("wattle_user.robot", "is_service_user", "true"),
+		)},
+		resource.TestStep{Config: config, PlanOnly: true},
+	)
+}
+
+// TestParentThatIsGone: when somebody removes a parent, the plan makes parent
+// and child anew; when it goes in mid-apply, the child's error says so and a
+// second apply finishes the work.
+func TestParentThatIsGone(t *testing.T) {
+	plane := controlplanetest.New(t)
+	gate := newGate(t, plane)
+	peer := controlplanetest.NewMachine(t, plane).PeerID
+	config := func(more string) string {
+		return "resource \"wattle_group\" \"web\" {\n  name = \"web\"\n}\n" + more
+	}
+	edge := "resource \"wattle_group_membership\" \"web\" {\n  group_id = wattle_group.web.id\n  peer_id = \"" + peer + "\"\n}\n"
+	remove := func() {
+		groups, err := plane.Client.ListGroups(t.Context(), sdk.ListGroupsOptions{Name: "web"})
+		if err != nil || len(groups) != 1 {
+			t.Fatalf("%d groups, %v", len(groups), err)
+		}
+		if err := plane.Client.DeleteGroup(t.Context(), groups[0].Id); err != nil {
+			t.Fatal(err)
+		}
+	}
+	behind := *plane
+	behind.URL = gate.URL
+	both := resource.ConfigPlanChecks{PreApply: []plancheck.PlanCheck{
+		plancheck.ExpectResourceAction("wattle_group.web", plancheck.ResourceActionCreate),
+		plancheck.ExpectResourceAction("wattle_group_membership.web", plancheck.ResourceActionCreate),
+	}}
+	apply(t, &behind,
+		resource.TestStep{Config: config("")},
+		resource.TestStep{
+			PreConfig: func() {
+				gate.set(func(_ http.ResponseWriter, r *http.Request) bool {
+					if r.Method == http.MethodPost {
+						gate.set(nil)
+						remove()
+					}
+					return false
+				})
+			},
+			Config: config(edge), ExpectError: regexp.MustCompile(`(?s)wattle_group_membership.web,.*Cannot create group membership|Cannot create group membership.*not found`),
+		},
+		resource.TestStep{Config: config(edge), ConfigPlanChecks: both},
+		resource.TestStep{PreConfig: remove, Config: config(edge), ConfigPlanChecks: both},
+	)
+}
+
+// TestServerThatStaysAway: a server that asks for more patience than the
+// provider has is named, nothing is in the state that is not there, and a
+// second apply makes it once.
+func TestServerThatStaysAway(t *testing.T) {
+	plane := controlplanetest.New(t)
+	gate := newGate(t, plane)
+	behind := *plane
+	behind.URL = gate.URL
+	const config = "resource \"wattle_group\" \"web\" {\n  name = \"web\"\n}\n"
+	apply(t, &behind,
+		resource.TestStep{
+			PreConfig: func() {
+				gate.set(func(w http.ResponseWriter, r *http.Request) bool {
+					if r.Method == http.MethodPost {
+						refuseWith(w, api.ProblemUnavailable, "3600")
+						return true
+					}
+					return false
+				})
+			},
+			Config: config, ExpectError: regexp.MustCompile(`(?s)Cannot create group.*ome back later`),
+		},
+		resource.TestStep{PreConfig: func() { gate.set(nil) }, Config: config, ConfigPlanChecks: resource.ConfigPlanChecks{PreApply: []plancheck.PlanCheck{
+			plancheck.ExpectResourceAction("wattle_group.web", plancheck.ResourceActionCreate),
+		}}},
+	)
 }

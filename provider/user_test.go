@@ -83,8 +83,9 @@ func TestPerson(t *testing.T) {
 func TestUserRefusals(t *testing.T) {
 	plane := controlplanetest.New(t)
 	for name, c := range map[string]struct{ config, says string }{
-		"no address":          {`name = "Ada"`, `(?s)in resource.*Must be given for a person`},
-		"address and service": {"is_service_user = true\nemail = \"a@example.org\"", `(?s)email.*has no e-mail`},
+		"no address":          {`name = "Ada"`, `(?s)pre-apply plan.*Set exactly one of email,\s+is_service_user; 0\s+are`},
+		"address and service": {"is_service_user = true\nemail = \"a@example.org\"", `(?s)pre-apply plan.*email = "a@example.org".*Set exactly one of`},
+		"no such address":     {`email = "nobody"`, `(?s)pre-apply plan.*email = "nobody".*must be an e-mail address such as\s+ada@example.org`},
 		"owner service user":  {"is_service_user = true\nrole = \"owner\"", `(?s)role.*cannot be owner`},
 		"taken":               {`email = "owner@controlplane.test"`, `(?s)email = .*Taken by another user`},
 		"All":                 {"is_service_user = true\nauto_groups = [\"All\"]", `(?s)auto_groups.*every\s+machine\s+anyway`},

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -28,6 +29,8 @@ type options struct {
 	perPeer      int
 	bandwidth    int64
 	queues       int
+	drain        time.Duration
+	metrics      string
 	log          program.Log
 }
 
@@ -55,6 +58,8 @@ func newCommand() *cobra.Command {
 	flags.IntVar(&o.perPeer, "allocations-per-peer", server.DefaultAllocationsPerPeer, "allocations of one peer at once")
 	flags.Int64Var(&o.bandwidth, "bandwidth-per-peer", 0, "bytes per second that one peer may send and receive through the relay; 0 for no limit")
 	flags.IntVar(&o.queues, "queues", 0, "sockets that read each UDP port (default: one for each processor, 8 at most)")
+	flags.DurationVar(&o.drain, "drain", 5*time.Second, "how long clients may take to move to another relay when this one is told to stop")
+	flags.StringVar(&o.metrics, "metrics-listen", "", "address of Prometheus metrics over plain HTTP at /metrics, such as 127.0.0.1:9478 (default: none)")
 	o.log.Flags(flags)
 	return command
 }
@@ -73,7 +78,10 @@ func run(command *cobra.Command, o *options) error {
 	if err != nil {
 		return err
 	}
-	return relay.Run(command.Context())
+	if o.metrics == "" {
+		return relay.Run(command.Context())
+	}
+	return runWithMetrics(command.Context(), relay, o.metrics)
 }
 
 // config translates the flags. Errors are usage errors but for a secret file
@@ -87,6 +95,7 @@ func (o *options) config() (server.Config, error) {
 		AllocationsPerPeer: o.perPeer,
 		BandwidthPerPeer:   o.bandwidth,
 		Queues:             o.queues,
+		Drain:              o.drain,
 	}
 	var err error
 	if config.Secret, err = o.readSecret(); err != nil {

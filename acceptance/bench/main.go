@@ -34,10 +34,12 @@ var benchmarks = []struct {
 	{"idle", idle},
 	{"join", join},
 	{"rest", rest},
-	{"terraform", terraform},
+	{"terraform/1000", terraform},
+	{"terraform/5000", terraformMany},
 	{"net/first_ping", firstPing},
 	{"net/direct_tcp", directTCP},
 	{"net/relay_tcp", relayTCP},
+	{"net/failover_relay", failoverRelay},
 	{"net/nat_matrix", natMatrix},
 }
 

@@ -25,6 +25,7 @@ type contestant struct {
 	flags []string     // of the daemons
 	relay *fleet.Relay // nil: they meet directly, or through the relay in the control plane
 	a, b  *lab.Host
+	first *fleet.Machine // that of a
 	to    netip.AddrPort
 
 	rates []float64 // Mbit/s
@@ -170,7 +171,6 @@ func (f *relayField) machineBehind(name string, kind lab.NAT) (*lab.Host, error)
 }
 
 func (f *relayField) join(ctx context.Context, one *contestant, server *fleet.Server, dir string, arrived []string) error {
-	var first *fleet.Machine
 	for _, host := range []*lab.Host{one.b, one.a} {
 		m, err := fleet.StartMachine(ctx, fleet.MachineConfig{Bin: f.bin, Dir: filepath.Join(dir, host.Name), On: host, Name: host.Name, Flags: one.flags})
 		if err != nil {
@@ -179,11 +179,11 @@ func (f *relayField) join(ctx context.Context, one *contestant, server *fleet.Se
 		if err := m.Up(ctx, server, server.SetupKeyFile); err != nil {
 			return err
 		}
-		first = m
+		one.first = m
 	}
-	out, err := first.Wattle(ctx, arrived...)
+	out, err := one.first.Wattle(ctx, arrived...)
 	if err != nil {
-		return fmt.Errorf("the pair does not meet: %w\n%s\n%s", err, out, first.Log())
+		return fmt.Errorf("the pair does not meet: %w\n%s\n%s", err, out, one.first.Log())
 	}
 	if one.name != "direct" && !strings.Contains(out, "relay") {
 		return fmt.Errorf("the pair should meet through the relay:\n%s", out)

@@ -2,38 +2,35 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"path/filepath"
-	"time"
+	"strings"
+	"sync/atomic"
 
 	"github.com/wattlenet/wattle/acceptance/fleet"
+	"github.com/wattlenet/wattle/generated/sdk"
+	"github.com/wattlenet/wattle/internal/swarm"
 )
 
-// Both configurations hold 1,000 resources in one block, so Terraform's own cost is the same.
-const (
-	groups = `
-terraform {
-  required_providers {
-    wattle = { source = "wattlenet/wattle" }
-  }
-}
-provider "wattle" {}
-resource "wattle_group" "bench" {
-  count = 1000
-  name  = "bench-${count.index}"
-}
-`
-	builtIn = `
-resource "terraform_data" "bench" {
-  count = 1000
-  input = "bench-${count.index}"
-}
-`
-)
+// machines is how many simulated machines the memberships are about.
+const machines = 100
 
-// terraform prints what planning and applying 1,000 groups costs over as many resources that Terraform itself provides.
+// terraform prints what planning and applying 1,000 resources of ours costs over as many that Terraform itself provides,
+// in the same graph, with the state in a file and in the control plane.
 func terraform(ctx context.Context, c config) error {
+	return resources(ctx, c, 1000, max(3, c.rounds/3))
+}
+
+// terraformMany does that for 5,000 resources, once each: the local backend alone takes minutes.
+func terraformMany(ctx context.Context, c config) error { return resources(ctx, c, 5000, 1) }
+
+func resources(ctx context.Context, c config, n, rounds int) error {
 	server, err := fleet.StartServer(ctx, fleet.ServerConfig{
 		Bin: c.bin, Dir: filepath.Join(c.dir, "server"), On: fleet.Here{},
 		Address: "127.0.0.1", Port: "18443", Relay: "13478",
@@ -41,61 +38,229 @@ func terraform(ctx context.Context, c config) error {
 	if err != nil {
 		return err
 	}
-	var applies, plans, ours, theirs []float64
-	for round := range max(3, c.rounds/3) {
-		a, err := measure(ctx, c, server, fmt.Sprint("ours-", round), groups)
-		if err != nil {
-			return err
-		}
-		b, err := measure(ctx, c, server, fmt.Sprint("built-in-", round), builtIn)
-		if err != nil {
-			return err
-		}
-		applies = append(applies, a.apply.Seconds()/b.apply.Seconds())
-		plans = append(plans, a.plan.Seconds()/b.plan.Seconds())
-		ours, theirs = append(ours, a.plan.Seconds()), append(theirs, b.plan.Seconds())
+	peers, err := enrol(ctx, server)
+	if err != nil {
+		return err
 	}
-	spread("plan_1000_ratio", plans, "x")
-	spread("apply_1000_ratio", applies, "x")
-	figure("plan_1000_s", median(ours), "s")
-	figure("plan_1000_built_in_s", median(theirs), "s")
+	b := terraformBench{config: c, server: server, n: n, ours: ours(n, peers), builtIn: builtIn(n)}
+	for _, backend := range []string{"", "http"} {
+		if err := b.compare(ctx, backend, rounds); err != nil {
+			return err
+		}
+	}
+	if err := b.reads(ctx); err != nil {
+		return err
+	}
 	return server.Stop()
 }
 
-// A timing is the wall time of one apply and of the empty plan after it.
-type timing struct{ apply, plan time.Duration }
+// enrol returns the ids of simulated machines.
+func enrol(ctx context.Context, server *fleet.Server) ([]string, error) {
+	key, err := os.ReadFile(server.SetupKeyFile)
+	if err != nil {
+		return nil, fmt.Errorf("read the setup key: %w", err)
+	}
+	var ids []string
+	for i := range machines {
+		agent, err := swarm.Enroll(ctx, swarm.Config{
+			SDK: sdk.Config{URL: server.URL, CAPin: server.Pin}, SetupKey: strings.TrimSpace(string(key)), Hostname: fmt.Sprint("bench-", i),
+		})
+		if err != nil {
+			return nil, err
+		}
+		ids = append(ids, agent.Enrolled.PeerId)
+	}
+	return ids, nil
+}
 
-func measure(ctx context.Context, c config, server *fleet.Server, name, text string) (timing, error) {
-	var t timing
-	dir := filepath.Join(c.dir, name)
+// shares are how many groups, policies and memberships make up n resources.
+func shares(n int) (groups, policies, edges int) { return n * 9 / 20, n * 6 / 20, n * 5 / 20 }
+
+// ours is n groups, policies and memberships: each policy leads from one group to the next, each group gets the machines
+// in turn.
+func ours(n int, peers []string) string {
+	groups, policies, edges := shares(n)
+	return fmt.Sprintf(`
+terraform {
+  required_providers {
+    wattle = { source = "wattlenet/wattle" }
+  }
+}
+provider "wattle" {}
+locals {
+  peers = %s
+}
+resource "wattle_group" "bench" {
+  count = %d
+  name  = "bench-${count.index}"
+}
+resource "wattle_policy" "bench" {
+  count = %d
+  name  = "bench-${count.index}"
+  rules = {
+    web = {
+      sources      = [wattle_group.bench[count.index].id]
+      destinations = [wattle_group.bench[count.index + 1].id]
+      protocol     = "tcp"
+      ports        = ["443"]
+    }
+  }
+}
+resource "wattle_group_membership" "bench" {
+  count    = %d
+  group_id = wattle_group.bench[floor(count.index / %d)].id
+  peer_id  = local.peers[count.index %% %d]
+}
+`, hclList(peers), groups, policies, edges, machines, machines)
+}
+
+// builtIn is the same graph of values that Terraform keeps itself.
+func builtIn(n int) string {
+	groups, policies, edges := shares(n)
+	return fmt.Sprintf(`
+resource "terraform_data" "group" {
+  count = %d
+  input = "bench-${count.index}"
+}
+resource "terraform_data" "policy" {
+  count = %d
+  input = {
+    name         = "bench-${count.index}"
+    sources      = [terraform_data.group[count.index].id]
+    destinations = [terraform_data.group[count.index + 1].id]
+    protocol     = "tcp"
+    ports        = ["443"]
+  }
+}
+resource "terraform_data" "membership" {
+  count = %d
+  input = {
+    group_id = terraform_data.group[floor(count.index / %d)].id
+    peer_id  = "peer-${count.index %% %d}"
+  }
+}
+`, groups, policies, edges, machines, machines)
+}
+
+func hclList(texts []string) string { return `["` + strings.Join(texts, `", "`) + `"]` }
+
+// A terraformBench is two configurations of n resources and the control plane that keeps one of them.
+type terraformBench struct {
+	config
+	server        *fleet.Server
+	n             int
+	ours, builtIn string
+}
+
+// A timing is the cost of one apply and of the empty plan after it.
+type timing struct{ apply, plan fleet.Cost }
+
+// compare measures both configurations in turn and prints the ratios, with a suffix for the backend.
+func (b *terraformBench) compare(ctx context.Context, backend string, rounds int) error {
+	suffix := ""
+	if backend != "" {
+		suffix = "_" + backend
+	}
+	ratios := map[string][]float64{}
+	var plans, theirs []float64
+	for round := range rounds {
+		ours, err := b.measure(ctx, fmt.Sprint("ours", suffix, "-", round), b.ours, backend)
+		if err != nil {
+			return err
+		}
+		builtIn, err := b.measure(ctx, fmt.Sprint("built-in", suffix, "-", round), b.builtIn, backend)
+		if err != nil {
+			return err
+		}
+		for name, pair := range map[string][2]fleet.Cost{"plan": {ours.plan, builtIn.plan}, "apply": {ours.apply, builtIn.apply}} {
+			ratios[name] = append(ratios[name], pair[0].Wall.Seconds()/pair[1].Wall.Seconds())
+			ratios[name+"_cpu"] = append(ratios[name+"_cpu"], pair[0].CPU.Seconds()/pair[1].CPU.Seconds())
+		}
+		plans, theirs = append(plans, ours.plan.Wall.Seconds()), append(theirs, builtIn.plan.Wall.Seconds())
+	}
+	for _, name := range []string{"plan", "apply"} {
+		spread(fmt.Sprintf("%s_%d_ratio%s", name, b.n, suffix), ratios[name], "x")
+		figure(fmt.Sprintf("%s_%d_cpu_ratio%s", name, b.n, suffix), median(ratios[name+"_cpu"]), "x")
+	}
+	figure(fmt.Sprintf("plan_%d_s%s", b.n, suffix), median(plans), "s")
+	figure(fmt.Sprintf("plan_%d_built_in_s%s", b.n, suffix), median(theirs), "s")
+	return nil
+}
+
+// folder is a working folder in which a configuration is initialised.
+func (b *terraformBench) folder(ctx context.Context, name, text, backend string) (*fleet.Terraform, error) {
+	dir := filepath.Join(b.dir, name)
 	if err := os.Mkdir(dir, 0o700); err != nil {
-		return t, fmt.Errorf("make a working folder: %w", err)
+		return nil, fmt.Errorf("make a working folder: %w", err)
+	}
+	if backend != "" {
+		text += fmt.Sprintf("terraform {\n  backend %q {}\n}\n", backend)
 	}
 	if err := os.WriteFile(filepath.Join(dir, "main.tf"), []byte(text), 0o600); err != nil {
-		return t, fmt.Errorf("write the configuration: %w", err)
+		return nil, fmt.Errorf("write the configuration: %w", err)
 	}
-	tf, err := fleet.NewTerraform(fleet.TerraformConfig{Program: c.terraform, Bin: c.bin, Dir: dir, On: fleet.Here{}, Server: server})
+	tf, err := fleet.NewTerraform(fleet.TerraformConfig{Program: b.terraform, Bin: b.bin, Dir: dir, On: fleet.Here{}, Server: b.server})
+	if err != nil {
+		return nil, err
+	}
+	if backend != "" {
+		authority, err := os.ReadFile(b.server.Profile + ".ca.pem")
+		if err != nil {
+			return nil, fmt.Errorf("read the certificate of the control plane: %w", err)
+		}
+		address := b.server.URL + "/api/terraform/states/" + name
+		for variable, value := range map[string]string{
+			"TF_HTTP_ADDRESS": address, "TF_HTTP_LOCK_ADDRESS": address, "TF_HTTP_UNLOCK_ADDRESS": address,
+			"TF_HTTP_USERNAME": "wattle", "TF_HTTP_PASSWORD": b.server.Token, "TF_HTTP_CLIENT_CA_CERTIFICATE_PEM": string(authority),
+		} {
+			tf.Setenv(variable, value)
+		}
+	}
+	_, err = tf.Run(ctx, "init", "-input=false", "-no-color")
+	return tf, err
+}
+
+func (b *terraformBench) measure(ctx context.Context, name, text, backend string) (t timing, err error) {
+	tf, err := b.folder(ctx, name, text, backend)
 	if err != nil {
 		return t, err
 	}
-	if _, err := tf.Run(ctx, "init", "-input=false", "-no-color"); err != nil {
+	if t.apply, err = tf.Measure(ctx, "apply", "-auto-approve", "-input=false", "-no-color"); err != nil {
 		return t, err
 	}
-	for _, step := range []struct {
-		took *time.Duration
-		args []string
-	}{
-		{&t.apply, []string{"apply", "-auto-approve", "-input=false", "-no-color"}},
-		{&t.plan, []string{"plan", "-detailed-exitcode", "-input=false", "-no-color"}},
-		{nil, []string{"destroy", "-auto-approve", "-input=false", "-no-color"}},
-	} {
-		begin := time.Now()
-		if _, err := tf.Run(ctx, step.args...); err != nil {
-			return t, err
-		}
-		if step.took != nil {
-			*step.took = time.Since(begin)
-		}
+	if t.plan, err = tf.Measure(ctx, "plan", "-detailed-exitcode", "-input=false", "-no-color"); err != nil {
+		return t, err
 	}
-	return t, nil
+	_, err = tf.Run(ctx, "destroy", "-auto-approve", "-input=false", "-no-color")
+	return t, err
+}
+
+// reads prints how many requests refresh all resources for a plan that changes nothing.
+func (b *terraformBench) reads(ctx context.Context) error {
+	target, err := url.Parse(b.server.URL)
+	if err != nil {
+		return fmt.Errorf("the address of the control plane: %w", err)
+	}
+	var asked atomic.Int64
+	front := httptest.NewServer(&httputil.ReverseProxy{
+		Rewrite:   func(r *httputil.ProxyRequest) { asked.Add(1); r.SetURL(target) },
+		Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}, // on the loopback, to a server that this program started
+	})
+	defer front.Close()
+	tf, err := b.folder(ctx, "reads", b.ours, "")
+	if err != nil {
+		return err
+	}
+	tf.Setenv("WATTLE_URL", front.URL)
+	tf.Setenv("WATTLE_TOKEN", b.server.Token)
+	if _, err := tf.Run(ctx, "apply", "-auto-approve", "-input=false", "-no-color"); err != nil {
+		return err
+	}
+	before := asked.Load()
+	if _, err := tf.Run(ctx, "plan", "-detailed-exitcode", "-input=false", "-no-color"); err != nil {
+		return err
+	}
+	figure(fmt.Sprintf("reads_per_plan_%d", b.n), float64(asked.Load()-before), "requests")
+	_, err = tf.Run(ctx, "destroy", "-auto-approve", "-input=false", "-no-color")
+	return err
 }

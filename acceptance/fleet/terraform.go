@@ -4,9 +4,11 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
+	"time"
 )
 
 // registry is the host in the provider's full address; nothing is asked of it, the mirror answers.
@@ -56,11 +58,33 @@ func NewTerraform(c TerraformConfig) (*Terraform, error) {
 	return &Terraform{config: c, env: env}, nil
 }
 
+// Setenv gives Terraform and its provider one more environment variable.
+func (t *Terraform) Setenv(name, value string) { t.env = append(t.env, name+"="+value) }
+
 // Run runs Terraform to its end and returns what it printed.
 func (t *Terraform) Run(ctx context.Context, args ...string) (string, error) {
+	return run(t.command(ctx, args))
+}
+
+func (t *Terraform) command(ctx context.Context, args []string) *exec.Cmd {
 	cmd := t.config.On.Command(ctx, t.config.Program, args...)
 	cmd.Dir, cmd.Env = t.config.Dir, t.env
-	return run(cmd)
+	return cmd
+}
+
+// Cost is what a run took: by the clock, and of the processors, the provider's part included.
+type Cost struct{ Wall, CPU time.Duration }
+
+// Measure runs Terraform to its end and returns what that cost.
+func (t *Terraform) Measure(ctx context.Context, args ...string) (Cost, error) {
+	cmd := t.command(ctx, args)
+	begin := time.Now()
+	_, err := run(cmd)
+	cost := Cost{Wall: time.Since(begin)}
+	if cmd.ProcessState != nil {
+		cost.CPU = cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
+	}
+	return cost, err
 }
 
 // Copy puts the .tf files of from into the working folder dir.

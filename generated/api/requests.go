@@ -129,7 +129,7 @@ func (r AccountSettingsRequest) validate(at string, f *faults) {
 	if r.AutoUpdateVersion != nil {
 		v := *r.AutoUpdateVersion
 		f.length(at+"auto_update_version", string(v), 0, 64)
-		f.pattern(at+"auto_update_version", string(v), "^([0-9]+\\.[0-9]+\\.[0-9]+|latest|disabled)$")
+		f.pattern(at+"auto_update_version", string(v), "^([0-9]+\\.[0-9]+\\.[0-9]+|latest|disabled)$", "a version such as 1.2.3, or latest, or disabled")
 	}
 	if r.DnsDomain != nil {
 		v := *r.DnsDomain
@@ -200,15 +200,15 @@ func (r CloudInitRequest) Validate() []FieldError {
 
 func (r CloudInitRequest) validate(at string, f *faults) {
 	if v, err := r.AgentSha256.Get(); err == nil {
-		f.pattern(at+"agent_sha256", string(v), "^[0-9a-f]{64}$")
+		f.pattern(at+"agent_sha256", string(v), "^[0-9a-f]{64}$", "64 hexadecimal digits in lower case")
 	}
 	if v, err := r.AgentUrl.Get(); err == nil {
 		f.length(at+"agent_url", string(v), 8, 2048)
-		f.pattern(at+"agent_url", string(v), "^https?://[!-~]+$")
+		f.pattern(at+"agent_url", string(v), "^https?://[!-~]+$", "an address that begins with https:// or http://")
 	}
 	if v, err := r.Hostname.Get(); err == nil {
 		f.length(at+"hostname", string(v), 1, 253)
-		f.pattern(at+"hostname", string(v), "^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$")
+		f.pattern(at+"hostname", string(v), "^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$", "a host name in lower-case letters, digits, inner hyphens and dots")
 	}
 	if r.Install != nil {
 		v := *r.Install
@@ -216,11 +216,11 @@ func (r CloudInitRequest) validate(at string, f *faults) {
 	}
 	if v, err := r.SetupKey.Get(); err == nil {
 		f.length(at+"setup_key", string(v), 1, 255)
-		f.pattern(at+"setup_key", string(v), "^[!-~]+$")
+		f.pattern(at+"setup_key", string(v), "^[!-~]+$", "characters of ASCII without spaces")
 	}
 	if v, err := r.SetupKeyFile.Get(); err == nil {
 		f.length(at+"setup_key_file", string(v), 2, 4096)
-		f.pattern(at+"setup_key_file", string(v), "^/[ -~]+$")
+		f.pattern(at+"setup_key_file", string(v), "^/[ -~]+$", "the full path of a file, in characters of ASCII")
 	}
 	f.exactlyOne(at, []string{"setup_key", "setup_key_file"}, filledText(r.SetupKey), filledText(r.SetupKeyFile))
 }
@@ -402,7 +402,7 @@ func (r EnrollRequest) validate(at string, f *faults) {
 		for i0, v := range v {
 			at := element(at+"extra_dns_labels", i0)
 			f.length(at, string(v), 1, 63)
-			f.pattern(at, string(v), "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$")
+			f.pattern(at, string(v), "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", "a DNS label in lower-case letters, digits and inner hyphens")
 		}
 	}
 	{
@@ -541,7 +541,7 @@ func (r IdentityProviderRequest) validate(at string, f *faults) {
 	{
 		v := r.Issuer
 		f.length(at+"issuer", string(v), 0, 2048)
-		f.pattern(at+"issuer", string(v), "^https://[A-Za-z0-9.:_-]+(/[!$-;=A-Z_a-z~]*)?$")
+		f.pattern(at+"issuer", string(v), "^https://[A-Za-z0-9.:_-]+(/[!$-;=A-Z_a-z~]*)?$", "a text that matches ^https://[A-Za-z0-9.:_-]+(/[!$-;=A-Z_a-z~]*)?$")
 	}
 	{
 		v := r.Name
@@ -631,7 +631,7 @@ func (r InviteRequest) validate(at string, f *faults) {
 	{
 		v := r.Email
 		f.length(at+"email", string(v), 3, 255)
-		f.pattern(at+"email", string(v), "^[^@\\s]+@[^@\\s]+$")
+		f.pattern(at+"email", string(v), "^[^@\\s]+@[^@\\s]+$", "a text that matches ^[^@\\s]+@[^@\\s]+$")
 	}
 	if r.ExpiresIn != nil {
 		v := *r.ExpiresIn
@@ -874,7 +874,7 @@ func (r NestedSettingsRequest) validate(at string, f *faults) {
 	if r.AutoUpdateVersion != nil {
 		v := *r.AutoUpdateVersion
 		f.length(at+"auto_update_version", string(v), 0, 64)
-		f.pattern(at+"auto_update_version", string(v), "^([0-9]+\\.[0-9]+\\.[0-9]+|latest|disabled)$")
+		f.pattern(at+"auto_update_version", string(v), "^([0-9]+\\.[0-9]+\\.[0-9]+|latest|disabled)$", "a version such as 1.2.3, or latest, or disabled")
 	}
 	if r.Extra != nil {
 		v := *r.Extra
@@ -1170,7 +1170,7 @@ func (r PolicyRuleRequest) validate(at string, f *faults) {
 			for i1, v := range v {
 				at := element(at, i1)
 				f.length(at, string(v), 0, 32)
-				f.pattern(at, string(v), "^[a-z_][a-z0-9_-]*[$]?$")
+				f.pattern(at, string(v), "^[a-z_][a-z0-9_-]*[$]?$", "a text that matches ^[a-z_][a-z0-9_-]*[$]?$")
 			}
 		}
 	}
@@ -1209,7 +1209,7 @@ func (r PolicyRuleRequest) validate(at string, f *faults) {
 		unique(f, at+"ports", v)
 		for i0, v := range v {
 			at := element(at+"ports", i0)
-			f.pattern(at, string(v), "^([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])$")
+			f.pattern(at, string(v), "^([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])$", "a port from 1 to 65535 without a leading zero")
 		}
 	}
 	if r.Protocol != nil {
@@ -1587,7 +1587,7 @@ func (r SetupRequest) validate(at string, f *faults) {
 	{
 		v := r.Email
 		f.length(at+"email", string(v), 3, 255)
-		f.pattern(at+"email", string(v), "^[^@\\s]+@[^@\\s]+$")
+		f.pattern(at+"email", string(v), "^[^@\\s]+@[^@\\s]+$", "an e-mail address such as ada@example.org")
 	}
 	{
 		v := r.Name
@@ -1789,7 +1789,7 @@ func (r UserRequest) validate(at string, f *faults) {
 	}
 	if v, err := r.Email.Get(); err == nil {
 		f.length(at+"email", string(v), 3, 255)
-		f.pattern(at+"email", string(v), "^[^@\\s]+@[^@\\s]+$")
+		f.pattern(at+"email", string(v), "^[^@\\s]+@[^@\\s]+$", "an e-mail address such as ada@example.org")
 	}
 	if r.Name != nil {
 		v := *r.Name
@@ -1799,6 +1799,7 @@ func (r UserRequest) validate(at string, f *faults) {
 		v := *r.Role
 		f.oneOf(at+"role", string(v), "user", "auditor", "network_admin", "admin", "owner")
 	}
+	f.exactlyOne(at, []string{"email", "is_service_user"}, filledText(r.Email), r.IsServiceUser != nil && *r.IsServiceUser)
 }
 
 // ApplyDefaults puts the default of the contract wherever a member is absent
@@ -2625,7 +2626,7 @@ func (r StreamAgentParams) Validate() []FieldError {
 	}
 	if r.Digest != nil {
 		v := *r.Digest
-		f.pattern(at+"digest", string(v), "^[0-9a-f]{32}$")
+		f.pattern(at+"digest", string(v), "^[0-9a-f]{32}$", "32 hexadecimal digits in lower case")
 	}
 	if r.Features != nil {
 		v := *r.Features

@@ -52,13 +52,14 @@ func (f *faults) length(at, v string, least, most int) {
 
 var patterns sync.Map // pattern -> *regexp.Regexp
 
-func (f *faults) pattern(at, v, pattern string) {
+// pattern refuses what does not match; form says in words what does.
+func (f *faults) pattern(at, v, pattern, form string) {
 	compiled, ok := patterns.Load(pattern)
 	if !ok {
 		compiled, _ = patterns.LoadOrStore(pattern, regexp.MustCompile(pattern))
 	}
 	if !compiled.(*regexp.Regexp).MatchString(v) {
-		f.say(at, "must match %s", pattern)
+		f.say(at, "must be %s", form)
 	}
 }
 

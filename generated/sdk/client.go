@@ -113,6 +113,10 @@ func IfNoneMatch(etag string) CallOption {
 // ETag stores the ETag of the answer in p, empty when there is none.
 func ETag(p *string) CallOption { return func(c *call) { c.etag = p } }
 
+// Once makes the call try one time only, whatever the answer: for callers with
+// a plan of their own for what does not succeed.
+func Once() CallOption { return func(c *call) { c.once = true } }
+
 // Query adds a query parameter, such as dry_run.
 func Query(name, value string) CallOption {
 	return func(c *call) { c.query.Set(name, value) }
@@ -127,6 +131,7 @@ type call struct {
 	plain        []byte // a body that is no JSON value of the contract
 	idempotent   bool   // the operation takes an Idempotency-Key
 	anonymous    bool
+	once         bool // it is not repeated
 	etag         *string
 	accept       string
 }

@@ -28,5 +28,9 @@
 // Every error of the server is an *Error; functions such as IsNotFound tell
 // the kinds apart. Requests that the server asks to repeat (429, 503) are
 // repeated after the time it names; after a broken connection only requests
-// whose repetition is harmless are. Bound all waiting with the context.
+// whose repetition is harmless are. Bound all waiting with the context, or pass
+// Once to try one time only.
+//
+// The folder examples/sdk has four whole programs: list the machines, make a
+// setup key for one, rotate it, and watch the audit log.
 package sdk

@@ -25,7 +25,7 @@ const (
 // and 503 always, since nothing was done; 502, 504 and connection errors where
 // doing it twice does no harm.
 func (c *call) again(attempt int, err error) (time.Duration, bool) {
-	if attempt+1 >= maxAttempts {
+	if c.once || attempt+1 >= maxAttempts {
 		return 0, false
 	}
 	wait := min(firstWait<<attempt, longestWait)

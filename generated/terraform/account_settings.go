@@ -54,8 +54,8 @@ func schemaOfAccountSettings() schema.Schema {
 		Attributes: map[string]schema.Attribute{
 			"auto_update_version": schema.StringAttribute{
 				Optional:            true,
-				MarkdownDescription: "The version to which agents update themselves: `disabled`, `latest` or a version such as 1.2.3. It is kept and has no effect yet. At most 64 characters. Unset means that Terraform leaves it alone.",
-				Validators:          []validator.String{stringvalidator.UTF8LengthBetween(0, 64), stringvalidator.RegexMatches(regexp.MustCompile("^([0-9]+\\.[0-9]+\\.[0-9]+|latest|disabled)$"), "")},
+				MarkdownDescription: "The version to which agents update themselves: `disabled`, `latest` or a version such as 1.2.3. It is kept and has no effect yet. Must be a version such as 1.2.3, or latest, or disabled. At most 64 characters. Unset means that Terraform leaves it alone.",
+				Validators:          []validator.String{stringvalidator.UTF8LengthBetween(0, 64), stringvalidator.RegexMatches(regexp.MustCompile("^([0-9]+\\.[0-9]+\\.[0-9]+|latest|disabled)$"), "must be a version such as 1.2.3, or latest, or disabled")},
 			},
 			"dns_domain": schema.StringAttribute{
 				Optional:            true,

@@ -81,13 +81,13 @@ func dataSchemaOfCloudInit() datasource.Schema {
 		Attributes: map[string]datasource.Attribute{
 			"agent_sha256": datasource.StringAttribute{
 				Optional:            true,
-				MarkdownDescription: "What the download must hash to, 64 hexadecimal digits. Needed with `agent_url`.",
-				Validators:          []validator.String{stringvalidator.RegexMatches(regexp.MustCompile("^[0-9a-f]{64}$"), "")},
+				MarkdownDescription: "What the download must hash to, 64 hexadecimal digits. Needed with `agent_url`. Must be 64 hexadecimal digits in lower case.",
+				Validators:          []validator.String{stringvalidator.RegexMatches(regexp.MustCompile("^[0-9a-f]{64}$"), "must be 64 hexadecimal digits in lower case")},
 			},
 			"agent_url": datasource.StringAttribute{
 				Optional:            true,
-				MarkdownDescription: "Where the machine downloads the agent. Needed unless `install` is `none`. At most 2048 characters.",
-				Validators:          []validator.String{stringvalidator.UTF8LengthBetween(8, 2048), stringvalidator.RegexMatches(regexp.MustCompile("^https?://[!-~]+$"), "")},
+				MarkdownDescription: "Where the machine downloads the agent. Needed unless `install` is `none`. Must be an address that begins with https:// or http://. At most 2048 characters.",
+				Validators:          []validator.String{stringvalidator.UTF8LengthBetween(8, 2048), stringvalidator.RegexMatches(regexp.MustCompile("^https?://[!-~]+$"), "must be an address that begins with https:// or http://")},
 			},
 			"ca_pin": datasource.StringAttribute{
 				Computed:            true,
@@ -95,8 +95,8 @@ func dataSchemaOfCloudInit() datasource.Schema {
 			},
 			"hostname": datasource.StringAttribute{
 				Optional:            true,
-				MarkdownDescription: "The host name that the machine gets; unset leaves it to the image. At most 253 characters.",
-				Validators:          []validator.String{stringvalidator.UTF8LengthBetween(1, 253), stringvalidator.RegexMatches(regexp.MustCompile("^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$"), "")},
+				MarkdownDescription: "The host name that the machine gets; unset leaves it to the image. Must be a host name in lower-case letters, digits, inner hyphens and dots. At most 253 characters.",
+				Validators:          []validator.String{stringvalidator.UTF8LengthBetween(1, 253), stringvalidator.RegexMatches(regexp.MustCompile("^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$"), "must be a host name in lower-case letters, digits, inner hyphens and dots")},
 			},
 			"install": datasource.StringAttribute{
 				Optional:            true,
@@ -111,13 +111,13 @@ func dataSchemaOfCloudInit() datasource.Schema {
 			"setup_key": datasource.StringAttribute{
 				Optional:            true,
 				Sensitive:           true,
-				MarkdownDescription: "The secret of a setup key, best of a one-off key with a short life. The machine keeps it in a file that only root reads, until it is enrolled. At most 255 characters.",
-				Validators:          []validator.String{stringvalidator.UTF8LengthBetween(1, 255), stringvalidator.RegexMatches(regexp.MustCompile("^[!-~]+$"), "")},
+				MarkdownDescription: "The secret of a setup key, best of a one-off key with a short life. The machine keeps it in a file that only root reads, until it is enrolled. Must be characters of ASCII without spaces. At most 255 characters.",
+				Validators:          []validator.String{stringvalidator.UTF8LengthBetween(1, 255), stringvalidator.RegexMatches(regexp.MustCompile("^[!-~]+$"), "must be characters of ASCII without spaces")},
 			},
 			"setup_key_file": datasource.StringAttribute{
 				Optional:            true,
-				MarkdownDescription: "A file that something else puts onto the machine and that holds the setup key; then the user data has no secret. At most 4096 characters.",
-				Validators:          []validator.String{stringvalidator.UTF8LengthBetween(2, 4096), stringvalidator.RegexMatches(regexp.MustCompile("^/[ -~]+$"), "")},
+				MarkdownDescription: "A file that something else puts onto the machine and that holds the setup key; then the user data has no secret. Must be the full path of a file, in characters of ASCII. At most 4096 characters.",
+				Validators:          []validator.String{stringvalidator.UTF8LengthBetween(2, 4096), stringvalidator.RegexMatches(regexp.MustCompile("^/[ -~]+$"), "must be the full path of a file, in characters of ASCII")},
 			},
 			"user_data": datasource.StringAttribute{
 				Computed:            true,

@@ -336,7 +336,7 @@ func schemaOfPolicy() schema.Schema {
 							Optional:            true,
 							MarkdownDescription: "The destination ports, 1 to 65535 without a leading zero; only with protocol tcp or udp. At most 256 elements.",
 							ElementType:         types.StringType,
-							Validators:          []validator.Set{setvalidator.SizeAtLeast(1), setvalidator.SizeAtMost(256), setvalidator.ValueStringsAre(stringvalidator.RegexMatches(regexp.MustCompile("^([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])$"), ""))},
+							Validators:          []validator.Set{setvalidator.SizeAtLeast(1), setvalidator.SizeAtMost(256), setvalidator.ValueStringsAre(stringvalidator.RegexMatches(regexp.MustCompile("^([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])$"), "must be a port from 1 to 65535 without a leading zero"))},
 						},
 						"protocol": schema.StringAttribute{
 							Optional:            true,

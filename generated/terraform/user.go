@@ -52,9 +52,9 @@ func schemaOfUser() schema.Schema {
 			},
 			"email": schema.StringAttribute{
 				Optional:            true,
-				MarkdownDescription: "The e-mail address of a person, unique in the account; it must be given unless `is_service_user` is true, and a service user has none. At most 255 characters. Forces replacement.",
+				MarkdownDescription: "The e-mail address of a person, unique in the account; it must be given unless `is_service_user` is true, and a service user has none. Must be an e-mail address such as ada@example.org. At most 255 characters. Forces replacement.",
 				PlanModifiers:       []planmodifier.String{stringplanmodifier.RequiresReplace()},
-				Validators:          []validator.String{stringvalidator.UTF8LengthBetween(3, 255), stringvalidator.RegexMatches(regexp.MustCompile("^[^@\\s]+@[^@\\s]+$"), "")},
+				Validators:          []validator.String{stringvalidator.UTF8LengthBetween(3, 255), stringvalidator.RegexMatches(regexp.MustCompile("^[^@\\s]+@[^@\\s]+$"), "must be an e-mail address such as ada@example.org")},
 			},
 			"id": schema.StringAttribute{
 				Computed:            true,
@@ -205,8 +205,8 @@ func dataSchemaOfUser() datasource.Schema {
 			"email": datasource.StringAttribute{
 				Optional:            true,
 				Computed:            true,
-				MarkdownDescription: "The e-mail address of a person, unique in the account; it must be given unless `is_service_user` is true, and a service user has none. At most 255 characters.",
-				Validators:          []validator.String{stringvalidator.UTF8LengthBetween(3, 255), stringvalidator.RegexMatches(regexp.MustCompile("^[^@\\s]+@[^@\\s]+$"), "")},
+				MarkdownDescription: "The e-mail address of a person, unique in the account; it must be given unless `is_service_user` is true, and a service user has none. Must be an e-mail address such as ada@example.org. At most 255 characters.",
+				Validators:          []validator.String{stringvalidator.UTF8LengthBetween(3, 255), stringvalidator.RegexMatches(regexp.MustCompile("^[^@\\s]+@[^@\\s]+$"), "must be an e-mail address such as ada@example.org")},
 			},
 			"id": datasource.StringAttribute{
 				Optional:            true,
@@ -368,7 +368,7 @@ var nounUser = &Noun{
 	Parents:     []string{},
 	Key:         "id",
 	Lookup:      []string{"email"},
-	OneOf:       [][]string(nil),
+	OneOf:       [][]string{[]string{"email", "is_service_user"}},
 	AtMostOneOf: [][]string(nil),
 	Fields: []Field{
 		{Wire: "auto_groups", Name: "auto_groups", Kind: "set"},

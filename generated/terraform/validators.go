@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
+	"github.com/hashicorp/terraform-plugin-framework/types"
 
 	"github.com/wattlenet/wattle/generated/api"
 )
@@ -58,7 +59,7 @@ func (e either) ValidateObject(ctx context.Context, req validator.ObjectRequest,
 		if v == nil || v.IsUnknown() {
 			return
 		}
-		if !v.IsNull() {
+		if b, ok := v.(types.Bool); !v.IsNull() && (!ok || b.ValueBool()) { // a switch that is off is not set
 			set++
 		}
 	}

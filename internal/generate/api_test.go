@@ -31,7 +31,7 @@ func TestValidate(t *testing.T) {
 			"rules[1].name: occurs twice: r",
 			"rules[0].action: must be one of accept, drop, not \"maybe\"",
 			"rules[0].port_ranges[0].end: must be at most 65535, not 70000",
-			"rules[0].ports[0]: must match ^([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])$",
+			"rules[0].ports[0]: must be a port from 1 to 65535 without a leading zero",
 			"rules[0].ports: only one of ports, port_ranges may be given",
 			"rules[1].sources: only one of sources, sourceResource may be given",
 		}},

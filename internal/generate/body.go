@@ -166,7 +166,7 @@ func valueChecks(at, v, typ string, p *openapi3.SchemaRef, all map[string]*opena
 			say("f.length(%s, string(%s), %d, %s)", at, v, s.MinLength, limit(s.MaxLength))
 		}
 		if s.Pattern != "" {
-			say("f.pattern(%s, string(%s), %q)", at, v, s.Pattern)
+			say("f.pattern(%s, string(%s), %q, %q)", at, v, s.Pattern, form(s))
 		}
 		if s.Format != "" && s.Format != "date-time" && s.Format != "byte" && s.Format != "binary" {
 			say("f.format(%s, string(%s), %q)", at, v, s.Format)
@@ -253,6 +253,8 @@ func (b *body) eitherOr(rule string, set []string, fields map[string]goField) {
 			given = append(given, fmt.Sprintf("filledList(r.%s)", f.Name))
 		case strings.HasPrefix(f.Type, "nullable."):
 			given = append(given, fmt.Sprintf("filled(r.%s)", f.Name))
+		case f.Type == "*bool": // a switch that is off is not given
+			given = append(given, fmt.Sprintf("r.%s != nil && *r.%s", f.Name, f.Name))
 		default:
 			given = append(given, fmt.Sprintf("r.%s != nil", f.Name))
 		}

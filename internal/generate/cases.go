@@ -63,7 +63,8 @@ func (m *model) conformance(n *noun) conformance {
 			t.Values = t.Values[:1] // the example fits this parent
 		}
 		t.Lenient = a.Elem != nil && a.schema != nil && isNullable(a.schema) && !a.OptIn
-		if value, given := n.exampleValue(a); given {
+		value, given := n.exampleValue(a)
+		if given {
 			t.Default, t.Required, t.Values = "", value != "", nil
 			if t.Required {
 				t.Values = []string{value}
@@ -72,7 +73,7 @@ func (m *model) conformance(n *noun) conformance {
 		for _, set := range append(slices.Clone(n.OneOf), n.AtMostOneOf...) {
 			if slices.Contains(set, a.Name) {
 				t.Excludes = append(t.Excludes, slices.DeleteFunc(slices.Clone(set), func(s string) bool { return s == a.Name })...)
-				t.Required = slices.Contains(firsts(n.OneOf), a.Name)
+				t.Required = t.Required && given || !given && slices.Contains(firsts(n.OneOf), a.Name)
 			}
 		}
 		for _, set := range n.AtLeastOneOf {

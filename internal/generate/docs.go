@@ -357,12 +357,11 @@ func (m *model) example(n *noun, full bool) string {
 	refs := &references{model: m, self: n, example: true}
 	var body strings.Builder
 	for _, a := range nameFirst(n.Resource) {
-		excluded := false
-		for _, set := range append(slices.Clone(n.OneOf), n.AtMostOneOf...) {
-			excluded = excluded || slices.Index(set, a.Name) > 0
-		}
 		given, chosen := n.exampleValue(a)
-		excluded = excluded || chosen && given == ""
+		excluded := chosen && given == ""
+		for _, set := range append(slices.Clone(n.OneOf), n.AtMostOneOf...) {
+			excluded = excluded || !chosen && slices.Index(set, a.Name) > 0
+		}
 		needed := a.Mode == required || chosen || n.chosen(a)
 		if a.Mode == computed || a.Synthetic || a.WriteOnly || excluded || a.Wire == "revoked" || !needed && !full {
 			continue

@@ -214,8 +214,8 @@ func (l *linter) component(name string, s *openapi3.Schema) {
 			for _, wire := range set {
 				if s.Properties[wire] == nil {
 					l.add(at+"/x-terraform/"+rule, "R1", "%s names %s, which %s does not have", rule, wire, name)
-				} else if !isNullable(s.Properties[wire].Value) {
-					l.add(at+"/properties/"+escapePointer(wire), "R1", "%s.%s stands in %s and must be nullable", name, wire, rule)
+				} else if v := s.Properties[wire].Value; !isNullable(v) && (rule == "minProperties" || v.Default != false) {
+					l.add(at+"/properties/"+escapePointer(wire), "R1", "%s.%s stands in %s and must be nullable, or a switch that is off by default", name, wire, rule)
 				}
 			}
 		}

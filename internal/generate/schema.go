@@ -245,7 +245,7 @@ func (a *attribute) validatorList() []string {
 			say("stringvalidator.UTF8LengthAtLeast(%d)", s.MinLength)
 		}
 		if s.Pattern != "" {
-			say("stringvalidator.RegexMatches(regexp.MustCompile(%q), \"\")", s.Pattern)
+			say("stringvalidator.RegexMatches(regexp.MustCompile(%q), %q)", s.Pattern, "must be "+form(s))
 		}
 		if s.Format != "" && s.Format != "date-time" {
 			say("spelled(%q)", s.Format)
@@ -268,6 +268,15 @@ func (a *attribute) validatorList() []string {
 		list = a.collectionValidators(s)
 	}
 	return list
+}
+
+// form says in words what a text must look like that has a pattern: x-form, or
+// the pattern itself.
+func form(s *openapi3.Schema) string {
+	if words, ok := s.Extensions["x-form"].(string); ok {
+		return words
+	}
+	return "a text that matches " + s.Pattern
 }
 
 func (a *attribute) collectionValidators(s *openapi3.Schema) []string {
@@ -320,6 +329,9 @@ func (a *attribute) markdown(f flavour) string {
 		}
 		if len(s.Enum) > 0 {
 			say("One of %s.", backquoted(s.Enum))
+		}
+		if words, ok := s.Extensions["x-form"].(string); ok {
+			say("Must be %s.", words)
 		}
 		switch {
 		case a.Kind == "string" && s.MaxLength != nil && len(s.Enum) == 0:

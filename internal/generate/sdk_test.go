@@ -97,6 +97,10 @@ func TestRetries(t *testing.T) {
 		_, err := c.EnrollAgent(ctx, api.EnrollRequest{})
 		return err
 	}
+	once := func(ctx context.Context, c *sdk.Client) error {
+		_, err := c.GetGroup(ctx, "g1", sdk.Once())
+		return err
+	}
 	ok := says(200, nil, group)
 	for _, c := range []struct {
 		name     string
@@ -116,6 +120,7 @@ func TestRetries(t *testing.T) {
 		{"broken connection of a POST without key", enroll, []answer{breaks}, 1, 0, true},
 		{"404 is final", get, []answer{says(404, nil, problemText("not-found", 404))}, 1, 0, true},
 		{"it ends", get, []answer{breaks}, 6, 0, true},
+		{"503 of a call that is made once", once, []answer{says(503, http.Header{"Retry-After": {"7"}}, problemText("unavailable", 503)), ok}, 1, 0, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/pion/stun/v2"
@@ -33,6 +34,7 @@ type gate struct {
 	public       netip.Addr
 	stats        *counters
 	forwarders   sync.Pool // *forwarder
+	draining     atomic.Bool
 }
 
 // forwarder lends a forwarder for one batch. Release it after flush.
@@ -147,6 +149,9 @@ func (g *gate) admitAllocate(m *stun.Message, tuple fiveTuple, known *allocation
 	if m.Contains(stun.AttrEvenPort) || m.Contains(stun.AttrReservationToken) {
 		return refuse(m, stun.CodeInsufficientCapacity, key) // pairs of ports are for RTP
 	}
+	if g.draining.Load() {
+		return refuse(m, stun.CodeInsufficientCapacity, key)
+	}
 	if err := g.ledger.reserve(tuple, holder); err != nil {
 		g.stats.refusedQuota.Add(1)
 		return refuse(m, stun.CodeAllocQuotaReached, key)
@@ -164,6 +169,9 @@ func (g *gate) admitUse(m *stun.Message, known *allocation, holder Holder, key s
 		return refuse(m, stun.CodeWrongCredentials, key)
 	}
 	if m.Type.Method == stun.MethodRefresh {
+		if g.draining.Load() && !deletes(m) {
+			return refuse(m, stun.CodeInsufficientCapacity, key)
+		}
 		return verdict{pass: true}
 	}
 	wanted, code := g.wanted(m, known)
@@ -176,6 +184,12 @@ func (g *gate) admitUse(m *stun.Message, known *allocation, holder Holder, key s
 		return refuse(m, stun.CodeInsufficientCapacity, key)
 	}
 	return verdict{pass: true, then: pending{grant: wanted}}
+}
+
+// deletes reports whether a Refresh asks for the end (RFC 8656, section 8.1).
+func deletes(m *stun.Message) bool {
+	lifetime, err := m.Get(stun.AttrLifetime)
+	return err == nil && len(lifetime) == 4 && binary.BigEndian.Uint32(lifetime) == 0
 }
 
 // wanted reads what a CreatePermission or ChannelBind asks for, and returns

@@ -24,6 +24,7 @@ import (
 	"slices"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/pion/turn/v3"
 )
@@ -83,22 +84,27 @@ type Config struct {
 	// processor, DefaultQueues at most.
 	Queues int
 
+	// Drain is how long clients may take to move to another relay when Run is
+	// told to stop. Zero ends their allocations at once.
+	Drain time.Duration
+
 	// Logger is told when the relay starts and stops; required.
 	Logger *slog.Logger
 }
 
 // A Server is a relay that listens.
 type Server struct {
-	logger  *slog.Logger
-	gate    *gate
-	ledger  *ledger
-	stats   *counters
-	sockets *allocator
-	addrs   []netip.AddrPort
-	udp     []*datagramFront
-	tcp     []*streamListener
-	brought *handover // connections that ServeStream and ServeHTTP bring
-	doors   []*door
+	logger   *slog.Logger
+	patience time.Duration // Config.Drain
+	gate     *gate
+	ledger   *ledger
+	stats    *counters
+	sockets  *allocator
+	addrs    []netip.AddrPort
+	udp      []*datagramFront
+	tcp      []*streamListener
+	brought  *handover // connections that ServeStream and ServeHTTP bring
+	doors    []*door
 }
 
 // New checks config and opens the listening sockets, so that their addresses
@@ -117,9 +123,10 @@ func New(config Config) (*Server, error) {
 		stats:     stats,
 	}
 	s := &Server{
-		logger: config.Logger,
-		ledger: ledger,
-		stats:  stats,
+		logger:   config.Logger,
+		patience: config.Drain,
+		ledger:   ledger,
+		stats:    stats,
 		gate: &gate{
 			secret: slices.Clone(config.Secret),
 			ledger: ledger,
@@ -299,6 +306,7 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	s.logger.Info("relay listening", "addresses", s.Addrs(), "tls_addresses", s.TLSAddrs(), "relay_address", s.gate.public)
 	<-ctx.Done()
+	s.drain(s.patience)
 	err := s.Close()
 	doors.Wait()
 	s.logger.Info("relay stopped", "allocations_made", s.stats.allocationsMade.Load())

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/pion/stun/v2"
@@ -31,6 +32,8 @@ const (
 	codeAllocationMismatch = 437
 	codeStaleNonce         = 438
 	codeWrongCredentials   = 441
+
+	codeInsufficientCapacity = 508
 )
 
 // requestLimit is how long one request to a relay may take, repetitions included.
@@ -73,6 +76,8 @@ type allocation struct {
 	relayed  netip.AddrPort // where peers reach this machine
 	mapped   netip.AddrPort // this machine as the server sees it
 	lifetime time.Duration
+
+	roundTrip atomic.Int64 // of the last request, in nanoseconds; 0: none yet
 
 	mu         sync.Mutex // guards all below
 	credential credential
@@ -201,10 +206,12 @@ func (a *allocation) send(ctx context.Context, method stun.Method, write func([]
 		if err != nil {
 			return nil, err
 		}
+		begin := time.Now()
 		answer, err := a.transactions.do(ctx, message, !a.relay.Streaming(), write)
 		if err != nil {
 			return nil, fmt.Errorf("relay %s, %s: %w", a.relay.Server(), method, err)
 		}
+		a.roundTrip.Store(int64(time.Since(begin)))
 		select {
 		case a.heard <- struct{}{}:
 		default:

@@ -213,7 +213,8 @@ func (p *Pathfinder) useRelay(ctx context.Context, pr *pair) {
 		p.log.Warn("no relay channel for a peer", "peer", pr.peer.ID, "error", err.Error())
 		return
 	}
-	if pr.relay != nil && pr.relay.Addr() == peer && time.Since(pr.bound) < rebindChannel {
+	bound := func() bool { return pr.relay != nil && pr.relay.Addr() == peer && pr.relay.Relay() == a.relay }
+	if bound() && time.Since(pr.bound) < rebindChannel {
 		return
 	}
 	pr.bound = time.Now() // one request at a time
@@ -222,7 +223,7 @@ func (p *Pathfinder) useRelay(ctx context.Context, pr *pair) {
 	p.task(func() {
 		err := a.bind(ctx, peer, func() {
 			p.post(func(context.Context) {
-				if current() && (pr.relay == nil || pr.relay.Addr() != peer) {
+				if current() && !bound() {
 					pr.relay = path
 					p.route(pr)
 				}

@@ -401,6 +401,8 @@ func (p *Pathfinder) readSTUN(ctx context.Context) {
 		switch {
 		case response && p.transactions.deliver(m):
 		case m.Type == stun.BindingRequest && p.answerProbe(m, raw):
+		case m.Type == stun.NewType(stun.MethodBinding, stun.ClassIndication) && raw.Relay != nil && !raw.Addr.IsValid():
+			p.relays.question(raw.Relay) // it has something to say: look at the allocation
 		case raw.Relay == nil:
 			p.checks.deliver(m, raw)
 		}

@@ -153,6 +153,18 @@ func (m *machine) ping(t *testing.T, to *machine) time.Duration {
 	return time.Since(start)
 }
 
+// reaches pings until an answer comes: what is sent while a path is replaced
+// may be lost.
+func (m *machine) reaches(t *testing.T, to *machine) {
+	t.Helper()
+	eventually(t, m.id+" reaches "+to.id, func() bool {
+		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+		defer cancel()
+		_, err := m.device.Ping(ctx, to.addr)
+		return err == nil
+	})
+}
+
 // eventually asks until ok says yes.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()

@@ -36,6 +36,9 @@ const (
 	longestBackoff  = 30 * time.Second
 	releaseLimit    = 500 * time.Millisecond
 
+	// handover is how long an allocation that has been replaced still receives.
+	handover = time.Second
+
 	// steadyAfter is how long an allocation must have lived for its loss to be
 	// an accident: one that is lost sooner is replaced after a growing delay.
 	steadyAfter = 10 * time.Second
@@ -52,16 +55,20 @@ type relays struct {
 	up           func(*allocation)
 	down         func(*allocation)
 
-	changed   chan struct{} // one token: look at the fields below again
-	streaming chan struct{} // one token: of the attempt that has the bind's stream
+	changed   chan struct{}  // one token: look at the fields below again
+	streaming chan struct{}  // one token: of the attempt that has the bind's stream
+	leaving   sync.WaitGroup // allocations that have been replaced
 
 	mu     sync.Mutex // guards all below
 	urls   []relayURL
 	lost   *tunnel.Relay // not usable any more
 	why    error         // of lost
 	doubt  bool          // the allocation may be gone: ask
+	urgent *tunnel.Relay // whose doubt is about a path in use
 	winner relayURL      // the last in this network; zero: none yet
 	status RelayStatus
+
+	questioned time.Time // last call of question that had effect
 }
 
 // set replaces the relays. A new credential is used from the next request on.
@@ -119,6 +126,7 @@ func (r *relays) report(change func(*RelayStatus)) {
 
 // run allocates, keeps, and allocates again until ctx ends.
 func (r *relays) run(ctx context.Context) {
+	defer r.leaving.Wait()
 	var pause time.Duration
 	for ctx.Err() == nil {
 		urls := r.wanted()
@@ -152,6 +160,16 @@ func longer(pause time.Duration) time.Duration {
 	return min(max(2*pause, firstBackoff), longestBackoff)
 }
 
+// wait returns after d, or when ctx ends.
+func wait(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
 // sleep returns early when something has changed.
 func (r *relays) sleep(ctx context.Context, d time.Duration) {
 	timer := time.NewTimer(d)
@@ -176,7 +194,7 @@ func (r *relays) connect(ctx context.Context, urls []relayURL) (*allocation, err
 	outcomes := make(chan outcome, len(urls))
 	var attempts sync.WaitGroup
 	attempts.Go(func() {
-		for _, url := range r.ordered(urls) {
+		for _, url := range r.order(ctx, urls) {
 			heard, failed := make(chan struct{}, 1), make(chan struct{})
 			attempts.Go(func() {
 				a, err := r.allocateAt(ctx, url, heard)
@@ -236,6 +254,17 @@ func (r *relays) remember(url relayURL) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.winner = url
+}
+
+// order returns urls in the order in which they are tried. Several relays are
+// measured first; the last winner begins unless the measurement knows better.
+func (r *relays) order(ctx context.Context, urls []relayURL) []relayURL {
+	if len(udpHosts(urls)) > 1 {
+		if rtts := r.measure(ctx, urls); len(rtts) > 0 {
+			return ranked(urls, rtts)
+		}
+	}
+	return r.ordered(urls)
 }
 
 // ordered returns urls with the last winner in front.
@@ -317,11 +346,21 @@ func (r *relays) serve(ctx context.Context, a *allocation) *allocation {
 		}
 	})
 	next, err := r.keep(ctx, a)
+	if next != nil {
+		// Peers hear of the next one first; until then this one receives.
+		r.leaving.Go(func() {
+			wait(ctx, handover)
+			r.down(a)
+			r.end(a)
+		})
+		return next
+	}
 	r.down(a)
 	if err == nil {
 		r.end(a)
-		return next
+		return nil
 	}
+	r.remember(relayURL{})
 	// Nobody is there to release it.
 	r.log.Info("relay lost", "relay", a.relay.Server().String(), "error", err.Error())
 	if err := a.relay.Close(); err != nil {
@@ -341,16 +380,26 @@ func (r *relays) keep(ctx context.Context, a *allocation) (*allocation, error) {
 	}
 	now := time.Now()
 	refreshAt, permitAt, upgradeAt := now.Add(a.refreshEvery()), now.Add(permissionEvery), now.Add(retryUDP)
+	measureAt := now.Add(measureEvery)
 	for {
-		next := slices.MinFunc([]time.Time{refreshAt, permitAt, upgradeAt}, time.Time.Compare)
+		next := slices.MinFunc([]time.Time{refreshAt, permitAt, upgradeAt, measureAt}, time.Time.Compare)
 		r.sleep(ctx, time.Until(next))
-		doubt, lost := r.news(a)
+		doubt, urgent, lost := r.news(a)
 		if lost != nil || ctx.Err() != nil || !r.stillWanted(a) {
 			return nil, lost
 		}
 		now := time.Now()
 		if doubt || !now.Before(refreshAt) {
-			if err := r.refresh(ctx, a); err != nil {
+			limit := refreshLimit
+			if urgent {
+				limit = a.patience()
+			}
+			err := r.refresh(ctx, a, limit)
+			if refusedWith(err, codeInsufficientCapacity) { // it is about to stop
+				if next := r.other(ctx, a); next != nil {
+					return next, nil
+				}
+			} else if err != nil {
 				return nil, err
 			}
 			refreshAt = now.Add(a.refreshEvery())
@@ -367,6 +416,12 @@ func (r *relays) keep(ctx context.Context, a *allocation) (*allocation, error) {
 			}
 			upgradeAt = now.Add(retryUDP)
 		}
+		if !now.Before(measureAt) {
+			if nearer := r.closer(ctx, a); nearer != nil {
+				return nearer, nil
+			}
+			measureAt = now.Add(measureEvery)
+		}
 	}
 }
 
@@ -381,15 +436,16 @@ func (r *relays) permit(ctx context.Context, a *allocation, written func()) erro
 }
 
 // news returns what others have reported since the last call: that the
-// allocation may be gone, and why it is lost if it is.
-func (r *relays) news(a *allocation) (doubt bool, lost error) {
+// allocation may be gone, perhaps while it is in use, and why it is lost if it is.
+func (r *relays) news(a *allocation) (doubt, urgent bool, lost error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.lost == a.relay {
 		lost = r.why
 	}
 	doubt, r.doubt = r.doubt, false
-	return doubt, lost
+	urgent, r.urgent = r.urgent == a.relay, nil
+	return doubt, urgent, lost
 }
 
 // settle forgets doubts about allocations before this moment.
@@ -412,8 +468,8 @@ func (r *relays) stillWanted(a *allocation) bool {
 
 // refresh keeps the allocation and the mapping of a NAT. It is answered only
 // if the relay still has the allocation, at the address we send from now.
-func (r *relays) refresh(ctx context.Context, a *allocation) error {
-	ctx, cancel := context.WithTimeout(ctx, refreshLimit)
+func (r *relays) refresh(ctx context.Context, a *allocation, limit time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	if err := a.refresh(ctx); err != nil {
 		if refusedWith(err) {

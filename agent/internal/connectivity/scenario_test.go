@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"net"
 	"net/netip"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -377,7 +378,32 @@ func TestRelayLostAndFoundAgain(t *testing.T) {
 	eventually(t, "both have moved", func() bool {
 		return a.paths.RelayStatus().Transport == "udp" && b.paths.RelayStatus().Transport == "udp"
 	})
+	a.reaches(t, b)
+}
+
+// Of several relays the nearest is used. When it dies without a word, traffic
+// goes on through the next.
+func TestAnotherRelayTakesOver(t *testing.T) {
+	first, second := startRelay(t), startRelay(t)
+	relays := append(first.udp(), second.udp()...)
+	w := newWire()
+	a := newMachine(t, w, "a", "10.77.0.1", machineOptions{force: PathRelayed, relay: relays})
+	b := newMachine(t, w, "b", "10.77.0.2", machineOptions{force: PathRelayed, relay: relays})
+	introduce(t, a, b)
 	a.ping(t, b)
+	dead, alive := first, second
+	if strings.Contains(second.urls[0], a.paths.RelayStatus().Server) {
+		dead, alive = second, first
+	}
+	if err := dead.server.Close(); err != nil {
+		t.Fatal(err)
+	}
+	begin := time.Now()
+	a.reaches(t, b)
+	t.Logf("traffic goes on after %s", time.Since(begin))
+	if now := a.paths.RelayStatus().Server; !strings.Contains(alive.urls[0], now) {
+		t.Errorf("the relay is %s, want one of %v", now, alive.urls)
+	}
 }
 
 func TestPeerThatLeavesIsForgotten(t *testing.T) {

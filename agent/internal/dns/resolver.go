@@ -138,6 +138,9 @@ func (r *Resolver) Lookup(name string) (Host, bool) {
 	return r.zone.Load().find(strings.ToLower(strings.TrimSuffix(name, ".")))
 }
 
+// Answer answers a question as on the wire, whatever its size.
+func (r *Resolver) Answer(question *dns.Msg) *dns.Msg { return r.zone.Load().answer(question) }
+
 // server is the resolver at one address.
 type server struct {
 	addr    netip.AddrPort
@@ -188,7 +191,7 @@ func (s *server) close() {
 }
 
 func (r *Resolver) handle(w dns.ResponseWriter, question *dns.Msg) {
-	answer := r.zone.Load().answer(question)
+	answer := r.Answer(question)
 	if _, tcp := w.RemoteAddr().(*net.TCPAddr); !tcp {
 		size := dns.MinMsgSize
 		if opt := question.IsEdns0(); opt != nil {

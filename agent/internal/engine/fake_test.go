@@ -10,6 +10,8 @@ import (
 	"sync"
 	"time"
 
+	wire "github.com/miekg/dns"
+
 	"github.com/wattlenet/wattle/agent/internal/connectivity"
 	"github.com/wattlenet/wattle/agent/internal/dns"
 	"github.com/wattlenet/wattle/agent/internal/firewall"
@@ -185,6 +187,8 @@ func (r fakeResolver) Lookup(name string) (dns.Host, bool) {
 	}
 	return hosts[label], true
 }
+
+func (r fakeResolver) Answer(question *wire.Msg) *wire.Msg { return new(wire.Msg).SetReply(question) }
 
 func (r fakeResolver) Close() error { return r.f.note("names closed") }
 

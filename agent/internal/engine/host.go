@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"time"
 
+	wire "github.com/miekg/dns"
+
 	"github.com/wattlenet/wattle/agent/internal/connectivity"
 	"github.com/wattlenet/wattle/agent/internal/dns"
 	"github.com/wattlenet/wattle/agent/internal/firewall"
@@ -41,6 +43,7 @@ type Paths interface {
 type Resolver interface {
 	Set(ctx context.Context, c dns.Config) error
 	Lookup(name string) (dns.Host, bool)
+	Answer(question *wire.Msg) *wire.Msg
 	Close() error
 }
 

@@ -54,6 +54,12 @@ func (c *Client) Wait(ctx context.Context, request WaitRequest) error {
 	return c.call(ctx, http.MethodPost, "/v1/wait", request, nil)
 }
 
+// Query asks the resolver of the network.
+func (c *Client) Query(ctx context.Context, request QueryRequest) (QueryAnswer, error) {
+	var answer QueryAnswer
+	return answer, c.call(ctx, http.MethodPost, "/v1/dns/query", request, &answer)
+}
+
 // Ping calls reply for each echo request.
 func (c *Client) Ping(ctx context.Context, request PingRequest, reply func(PingReply) error) (err error) {
 	answer, err := c.send(ctx, http.MethodPost, "/v1/ping", request)

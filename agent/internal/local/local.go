@@ -1,7 +1,7 @@
 // Package local is the API of the daemon on its own machine: JSON over HTTP on a Unix socket.
 //
 //	GET  /v1/status           anybody who may open the socket
-//	POST /v1/wait, /v1/ping   the same
+//	POST /v1/wait, /v1/ping, /v1/dns/query   the same
 //	POST /v1/up, /v1/down, /v1/logout   root, or the user of the daemon
 //
 // Linux and macOS tell who calls. On Windows the folder of the socket is closed
@@ -22,6 +22,9 @@ type Daemon interface {
 	Down(ctx context.Context) error
 	Logout(ctx context.Context, request LogoutRequest) error
 	Wait(ctx context.Context, request WaitRequest) error
+
+	// Query asks the resolver of the network.
+	Query(ctx context.Context, request QueryRequest) (QueryAnswer, error)
 
 	// Ping calls reply for every request that was answered or not. An error of
 	// reply ends it.

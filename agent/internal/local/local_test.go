@@ -51,6 +51,10 @@ func (d *fakeDaemon) Ping(_ context.Context, _ PingRequest, reply func(PingReply
 	return d.err
 }
 
+func (d *fakeDaemon) Query(_ context.Context, request QueryRequest) (QueryAnswer, error) {
+	return QueryAnswer{Schema: QuerySchema, Name: request.Name, Records: []string{}}, d.err
+}
+
 // serve runs a daemon on a socket of its own until the test ends.
 func serve(t *testing.T, d Daemon) (*Client, string) {
 	t.Helper()

@@ -101,6 +101,7 @@ func (s *Server) Serve(ctx context.Context) error {
 	mux.HandleFunc("POST /v1/logout", changing(s, s.config.Daemon.Logout))
 	mux.HandleFunc("POST /v1/wait", calling(s, s.config.Daemon.Wait))
 	mux.HandleFunc("POST /v1/ping", s.ping)
+	mux.HandleFunc("POST /v1/dns/query", s.query)
 	base, cancel := context.WithCancel(ctx)
 	defer cancel()
 	server := &http.Server{
@@ -193,6 +194,20 @@ func read[T any](w http.ResponseWriter, r *http.Request) (request T, err error) 
 		return request, Errorf(2, "the request is not understood: %v; is the daemon as old as the command?", err)
 	}
 	return request, nil
+}
+
+func (s *Server) query(w http.ResponseWriter, r *http.Request) {
+	request, err := read[QueryRequest](w, r)
+	if err != nil {
+		s.fail(w, http.StatusBadRequest, err)
+		return
+	}
+	answer, err := s.config.Daemon.Query(r.Context(), request)
+	if err != nil {
+		s.fail(w, http.StatusInternalServerError, err)
+		return
+	}
+	s.write(w, http.StatusOK, answer)
 }
 
 // ping answers with one line for each reply, and a last one with the error if

@@ -51,7 +51,7 @@ func TestPolicyRules(t *testing.T) {
 			r.Protocol, r.Ports = new(api.PolicyRuleRequestProtocolTcp), ids("80")
 			r.PortRanges = nullable.NewNullableWithValue([]api.PortRange{{Start: 1, End: 2}})
 		}), "rules[0].ports", "only one of"},
-		"port 0":         {rule(func(r *api.PolicyRuleRequest) { r.Protocol, r.Ports = new(api.PolicyRuleRequestProtocolTcp), ids("0") }), "rules[0].ports[0]", "must match"},
+		"port 0":         {rule(func(r *api.PolicyRuleRequest) { r.Protocol, r.Ports = new(api.PolicyRuleRequestProtocolTcp), ids("0") }), "rules[0].ports[0]", "must be a port"},
 		"name twice":     {append(rule(nil), rule(nil)...), "rules[1].name", "occurs twice"},
 		"no rule":        {[]api.PolicyRuleRequest{}, "rules", "at least 1"},
 		"unknown action": {rule(func(r *api.PolicyRuleRequest) { r.Action = new(api.PolicyRuleRequestAction("reject")) }), "rules[0].action", "accept, drop"},

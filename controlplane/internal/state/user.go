@@ -139,16 +139,10 @@ func (s *State) CreateUser(ctx context.Context, p auth.Principal, req api.UserRe
 	return answer, err
 }
 
-// checkUser applies the rules by which people and service users differ.
+// checkUser applies the rules by which people and service users differ, beside
+// those of the contract.
 func checkUser(req api.UserRequest) error {
 	var more []problem.FieldError
-	email, _ := req.Email.Get() // absent and null are none
-	switch {
-	case !*req.IsServiceUser && email == "":
-		more = append(more, problem.Field("email", "must be given for a person; a service user is made with is_service_user"))
-	case *req.IsServiceUser && email != "":
-		more = append(more, problem.Field("email", "a service user has no e-mail address; leave it out"))
-	}
 	if *req.IsServiceUser && *req.Role == api.UserRequestRoleOwner {
 		more = append(more, problem.Field("role", "a service user cannot be owner"))
 	}

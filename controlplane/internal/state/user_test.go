@@ -62,8 +62,8 @@ func TestUserCreate(t *testing.T) {
 		kind         problem.Kind
 		field, texts string
 	}{
-		"person without address":       {api.UserRequest{}, problem.KindInvalid, "email", "must be given for a person"},
-		"service user with an address": {api.UserRequest{IsServiceUser: new(true), Email: mail("a@b.c")}, problem.KindInvalid, "email", "has no e-mail address"},
+		"person without address":       {api.UserRequest{}, problem.KindInvalid, "email", "one of email, is_service_user must be given"},
+		"service user with an address": {api.UserRequest{IsServiceUser: new(true), Email: mail("a@b.c")}, problem.KindInvalid, "email", "only one of email, is_service_user may be given"},
 		"not an address":               {api.UserRequest{Email: mail("ada")}, problem.KindInvalid, "email", ""},
 		"owner service user":           {api.UserRequest{IsServiceUser: new(true), Role: role("owner")}, problem.KindInvalid, "role", "cannot be owner"},
 		"unknown role":                 {api.UserRequest{IsServiceUser: new(true), Role: role("king")}, problem.KindInvalid, "role", "must be one of"},

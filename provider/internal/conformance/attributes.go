@@ -243,13 +243,18 @@ func (s *subject) invalid() (list []instance, says []string) {
 			add(none, "Wrong combination")
 		}
 		if len(a.Excludes) > 0 {
-			both := s.minimal()
+			both, known := s.minimal(), true
 			for _, b := range s.Attributes {
-				if b.Name == a.Name || slices.Contains(a.Excludes, b.Name) {
+				if b.Name != a.Name && !slices.Contains(a.Excludes, b.Name) {
+					continue
+				}
+				if known = known && len(b.Values) > 0; known {
 					both[b.Name] = b.Values[0]
 				}
 			}
-			add(both, "Wrong combination")
+			if known {
+				add(both, "Wrong combination")
+			}
 		}
 	}
 	return list, says

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -102,6 +103,11 @@ func useTerraform(t *testing.T) {
 	for _, name := range []string{"WATTLE_URL", "WATTLE_TOKEN", "WATTLE_ACCOUNT", "WATTLE_CA_PIN"} {
 		t.Setenv(name, "")
 	}
+}
+
+// openTofu reports that OpenTofu stands in for Terraform.
+func openTofu() bool {
+	return strings.Contains(filepath.Base(os.Getenv("TF_ACC_TERRAFORM_PATH")), "tofu")
 }
 
 // subject is one case on one server.

@@ -26,7 +26,7 @@ type form struct {
 	fallback []byte          // its default; nil without one
 	computed bool            // left out, it keeps its value
 	members  map[string]form // of an object; nil for anything else
-	elements *form           // of a map or a list of objects; nil for anything else
+	elements *form           // of a map, list or set of objects; nil for anything else
 }
 
 func formOf(ctx context.Context, n *terraform.Noun) *resourceForm {
@@ -47,7 +47,7 @@ func formsOf(ctx context.Context, attributes map[string]schema.Attribute) map[st
 			f.elements = &form{members: formsOf(ctx, a.NestedObject.Attributes)}
 		case schema.ListNestedAttribute:
 			f.elements = &form{members: formsOf(ctx, a.NestedObject.Attributes)}
-		case schema.SetNestedAttribute: // its members have no defaults
+		case schema.SetNestedAttribute:
 			f.elements = &form{members: formsOf(ctx, a.NestedObject.Attributes)}
 		}
 		out[name] = f
@@ -167,8 +167,17 @@ func (f form) sameMembers(config, prior []byte) bool {
 	return true
 }
 
-// sameElements compares the elements of maps; those of lists are in doubt.
+// sameElements compares the elements of maps by their keys, those of lists
+// and sets in their order.
 func (f form) sameElements(config, prior []byte) bool {
+	if asked, has := elements(config), elements(prior); asked != nil {
+		for i := range asked {
+			if len(asked) != len(has) || !f.settled(asked[i], has[i]) {
+				return false
+			}
+		}
+		return len(asked) == len(has)
+	}
 	asked, has := members(config), members(prior)
 	if asked == nil || len(asked) != len(has) {
 		return false
@@ -202,6 +211,24 @@ func members(value []byte) map[string]msgpack.RawMessage {
 			return nil
 		}
 		if out[key], err = d.DecodeRaw(); err != nil {
+			return nil
+		}
+	}
+	return out
+}
+
+// elements are the encoded elements of a list or set; nil for anything else.
+func elements(value []byte) []msgpack.RawMessage {
+	d := msgpack.GetDecoder()
+	defer msgpack.PutDecoder(d)
+	d.Reset(bytes.NewReader(value))
+	n, err := d.DecodeArrayLen()
+	if err != nil || n < 0 {
+		return nil
+	}
+	out := make([]msgpack.RawMessage, n)
+	for i := range out {
+		if out[i], err = d.DecodeRaw(); err != nil {
 			return nil
 		}
 	}

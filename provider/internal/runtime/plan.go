@@ -10,6 +10,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/path"
 	"github.com/hashicorp/terraform-plugin-framework/resource"
 	"github.com/hashicorp/terraform-plugin-framework/tfsdk"
+	"github.com/hashicorp/terraform-plugin-framework/types"
 )
 
 // ModifyPlan says at plan time that a secret which may not enter the state
@@ -58,7 +59,7 @@ func limit(ctx context.Context, config tfsdk.Config, names []string, allowed str
 		if v == nil || v.IsUnknown() {
 			return
 		}
-		if !v.IsNull() {
+		if b, ok := v.(types.Bool); !v.IsNull() && (!ok || b.ValueBool()) {
 			set++
 		}
 	}

@@ -1,0 +1,25 @@
+package connectivity
+
+import (
+	"slices"
+	"testing"
+	"time"
+)
+
+func TestRanked(t *testing.T) {
+	urls := []relayURL{
+		{host: "far:1"}, {host: "silent:1"}, {host: "near:1"}, {host: "far:1", transport: overTCP}, {host: "near:1", transport: overTCP},
+	}
+	rtts := map[string]time.Duration{"far:1": 80 * time.Millisecond, "near:1": 8 * time.Millisecond}
+	var got []string
+	for _, u := range ranked(urls, rtts) {
+		got = append(got, u.transport.String()+" "+u.host)
+	}
+	want := []string{"udp near:1", "udp far:1", "udp silent:1", "tcp near:1", "tcp far:1"}
+	if !slices.Equal(got, want) {
+		t.Errorf("order %q, want %q", got, want)
+	}
+	if got := ranked(urls, nil); !slices.EqualFunc(got, urls, relayURL.same) {
+		t.Errorf("without a measurement the order is %v", got)
+	}
+}
