@@ -2375,6 +2375,9 @@ type IdentityProvider struct {
 	// Issuer The issuer exactly as it was given.
 	Issuer string `json:"issuer"`
 
+	// ManagedBy The program that declares the object, `terraform`; absent when it is managed by hand.
+	ManagedBy *string `json:"managed_by,omitempty"`
+
 	// Name The name of the identity provider.
 	Name string `json:"name"`
 
@@ -2447,6 +2450,9 @@ type Invite struct {
 	// Id The id of the invite.
 	Id string `json:"id"`
 
+	// ManagedBy The program that declares the object, `terraform`; absent when it is managed by hand.
+	ManagedBy *string `json:"managed_by,omitempty"`
+
 	// Name The name of the person; may be empty.
 	Name string `json:"name"`
 
@@ -2503,6 +2509,9 @@ type InviteCreated struct {
 
 	// InviteToken The secret of the invite; shown by this answer only.
 	InviteToken string `json:"invite_token"`
+
+	// ManagedBy The program that declares the object, `terraform`; absent when it is managed by hand.
+	ManagedBy *string `json:"managed_by,omitempty"`
 
 	// Name The name of the person; may be empty.
 	Name string `json:"name"`
@@ -4997,6 +5006,9 @@ type ListUsersParams struct {
 
 // ListInvitesParams defines parameters for ListInvites.
 type ListInvitesParams struct {
+	// Name Only the objects with exactly this name.
+	Name *Name `form:"name,omitempty" json:"name,omitempty"`
+
 	// Ids Only the objects with these ids, separated by commas, at most 200.
 	Ids *Ids `form:"ids,omitempty" json:"ids,omitempty"`
 
@@ -10658,6 +10670,19 @@ func (siw *ServerInterfaceWrapper) ListInvites(w http.ResponseWriter, r *http.Re
 
 	// Parameter object where we will unmarshal all parameters from the context
 	var params ListInvitesParams
+
+	// ------------- Optional query parameter "name" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "name", r.URL.Query(), &params.Name, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "name"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "name", Err: err})
+		}
+		return
+	}
 
 	// ------------- Optional query parameter "ids" -------------
 

@@ -201,9 +201,9 @@ var Operations = map[string]Operation{
 	"ListPolicies":                 {ID: "ListPolicies", Method: "GET", Path: "/api/policies", Permission: "policies:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"ListPostureCheckReferrers":    {ID: "ListPostureCheckReferrers", Method: "GET", Path: "/api/posture-checks/{posture_check_id}/referrers", Permission: "posture_checks:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"ListPostureChecks":            {ID: "ListPostureChecks", Method: "GET", Path: "/api/posture-checks", Permission: "posture_checks:read", Credential: UserCredential, Writes: false, Conditional: true},
-	"ListProxyClusters":            {ID: "ListProxyClusters", Method: "GET", Path: "/api/reverse-proxies/clusters", Permission: "services:read", Credential: UserCredential, Writes: false},
-	"ListProxyDomains":             {ID: "ListProxyDomains", Method: "GET", Path: "/api/reverse-proxies/domains", Permission: "services:read", Credential: UserCredential, Writes: false},
-	"ListProxyServices":            {ID: "ListProxyServices", Method: "GET", Path: "/api/reverse-proxies/services", Permission: "services:read", Credential: UserCredential, Writes: false},
+	"ListProxyClusters":            {ID: "ListProxyClusters", Method: "GET", Path: "/api/reverse-proxies/clusters", Permission: "services:read", Credential: UserCredential, Writes: false, Conditional: true},
+	"ListProxyDomains":             {ID: "ListProxyDomains", Method: "GET", Path: "/api/reverse-proxies/domains", Permission: "services:read", Credential: UserCredential, Writes: false, Conditional: true},
+	"ListProxyServices":            {ID: "ListProxyServices", Method: "GET", Path: "/api/reverse-proxies/services", Permission: "services:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"ListRoutes":                   {ID: "ListRoutes", Method: "GET", Path: "/api/routes", Permission: "routes:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"ListSetupKeys":                {ID: "ListSetupKeys", Method: "GET", Path: "/api/setup-keys", Permission: "setup_keys:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"ListTerraformStateVersions":   {ID: "ListTerraformStateVersions", Method: "GET", Path: "/api/terraform/states/{state_name}/versions", Permission: "terraform_states:read", Credential: UserCredential, Writes: false, Conditional: true},
@@ -343,6 +343,15 @@ func (x *DnsZone) SetManagedBy(by *string) { x.ManagedBy = by }
 
 // SetManagedBy names the program; nil for none.
 func (x *Group) SetManagedBy(by *string) { x.ManagedBy = by }
+
+// SetManagedBy names the program; nil for none.
+func (x *IdentityProvider) SetManagedBy(by *string) { x.ManagedBy = by }
+
+// SetManagedBy names the program; nil for none.
+func (x *Invite) SetManagedBy(by *string) { x.ManagedBy = by }
+
+// SetManagedBy names the program; nil for none.
+func (x *InviteCreated) SetManagedBy(by *string) { x.ManagedBy = by }
 
 // SetManagedBy names the program; nil for none.
 func (x *NameserverGroup) SetManagedBy(by *string) { x.ManagedBy = by }

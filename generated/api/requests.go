@@ -2630,6 +2630,10 @@ func (r ListIdentityProvidersParams) Validate() []FieldError {
 func (r ListInvitesParams) Validate() []FieldError {
 	const at = ""
 	f := &faults{}
+	if r.Name != nil {
+		v := *r.Name
+		f.length(at+"name", string(v), 0, 255)
+	}
 	if r.Ids != nil {
 		v := *r.Ids
 		f.items(at+"ids", len(v), 0, 200)

@@ -1245,6 +1245,8 @@ func (c *Client) IdentityProviders(ctx context.Context, o ListIdentityProvidersO
 
 // ListInvitesOptions are the query parameters of ListInvites; zero fields are not sent.
 type ListInvitesOptions struct {
+	// Only the objects with exactly this name.
+	Name string
 	// Only the objects with these ids, separated by commas, at most 200.
 	Ids []string
 	// The size of a page, 1 to 1000. Without it the answer is the whole list.
@@ -1254,6 +1256,9 @@ type ListInvitesOptions struct {
 }
 
 func (o ListInvitesOptions) query(q url.Values) {
+	if o.Name != "" {
+		q.Set("name", o.Name)
+	}
 	if len(o.Ids) > 0 {
 		q.Set("ids", strings.Join(o.Ids, ","))
 	}
@@ -1689,21 +1694,47 @@ func (c *Client) PostureChecks(ctx context.Context, o ListPostureChecksOptions, 
 	return pages[api.PostureCheck](ctx, c, call)
 }
 
+// ListProxyClustersOptions are the query parameters of ListProxyClusters; zero fields are not sent.
+type ListProxyClustersOptions struct {
+	// Only these members of each object, separated by commas; without it all.
+	Fields []string
+}
+
+func (o ListProxyClustersOptions) query(q url.Values) {
+	if len(o.Fields) > 0 {
+		q.Set("fields", strings.Join(o.Fields, ","))
+	}
+}
+
 // ListProxyClusters lists the clusters of proxies. There are none, since this version publishes no
 // services; the path answers so that clients which look here work.
-func (c *Client) ListProxyClusters(ctx context.Context, opts ...CallOption) ([]api.PublishedObject, error) {
+func (c *Client) ListProxyClusters(ctx context.Context, o ListProxyClustersOptions, opts ...CallOption) ([]api.PublishedObject, error) {
 	call := newCall("GET", "/api/reverse-proxies/clusters", opts)
+	o.query(call.query)
 	var out []api.PublishedObject
 	if err := c.do(ctx, call, &out); err != nil {
 		return nil, err
 	}
 	return out, nil
+}
+
+// ListProxyDomainsOptions are the query parameters of ListProxyDomains; zero fields are not sent.
+type ListProxyDomainsOptions struct {
+	// Only these members of each object, separated by commas; without it all.
+	Fields []string
+}
+
+func (o ListProxyDomainsOptions) query(q url.Values) {
+	if len(o.Fields) > 0 {
+		q.Set("fields", strings.Join(o.Fields, ","))
+	}
 }
 
 // ListProxyDomains lists the domains of published services. There are none, since this version
 // publishes no services; the path answers so that clients which look here work.
-func (c *Client) ListProxyDomains(ctx context.Context, opts ...CallOption) ([]api.PublishedObject, error) {
+func (c *Client) ListProxyDomains(ctx context.Context, o ListProxyDomainsOptions, opts ...CallOption) ([]api.PublishedObject, error) {
 	call := newCall("GET", "/api/reverse-proxies/domains", opts)
+	o.query(call.query)
 	var out []api.PublishedObject
 	if err := c.do(ctx, call, &out); err != nil {
 		return nil, err
@@ -1711,10 +1742,23 @@ func (c *Client) ListProxyDomains(ctx context.Context, opts ...CallOption) ([]ap
 	return out, nil
 }
 
+// ListProxyServicesOptions are the query parameters of ListProxyServices; zero fields are not sent.
+type ListProxyServicesOptions struct {
+	// Only these members of each object, separated by commas; without it all.
+	Fields []string
+}
+
+func (o ListProxyServicesOptions) query(q url.Values) {
+	if len(o.Fields) > 0 {
+		q.Set("fields", strings.Join(o.Fields, ","))
+	}
+}
+
 // ListProxyServices lists the published services. There are none, since this version publishes no
 // services; the path answers so that clients which look here work.
-func (c *Client) ListProxyServices(ctx context.Context, opts ...CallOption) ([]api.PublishedObject, error) {
+func (c *Client) ListProxyServices(ctx context.Context, o ListProxyServicesOptions, opts ...CallOption) ([]api.PublishedObject, error) {
 	call := newCall("GET", "/api/reverse-proxies/services", opts)
+	o.query(call.query)
 	var out []api.PublishedObject
 	if err := c.do(ctx, call, &out); err != nil {
 		return nil, err

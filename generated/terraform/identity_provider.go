@@ -115,21 +115,23 @@ func flattenIdentityProvider(ctx context.Context, o *api.IdentityProvider, m *Id
 
 // IdentityProviderDataModel is what Terraform holds.
 type IdentityProviderDataModel struct {
-	ClientId types.String `tfsdk:"client_id"`
-	Id       types.String `tfsdk:"id"`
-	Issuer   types.String `tfsdk:"issuer"`
-	Name     types.String `tfsdk:"name"`
-	Type     types.String `tfsdk:"type"`
-	Version  types.Int64  `tfsdk:"version"`
+	ClientId  types.String `tfsdk:"client_id"`
+	Id        types.String `tfsdk:"id"`
+	Issuer    types.String `tfsdk:"issuer"`
+	ManagedBy types.String `tfsdk:"managed_by"`
+	Name      types.String `tfsdk:"name"`
+	Type      types.String `tfsdk:"type"`
+	Version   types.Int64  `tfsdk:"version"`
 }
 
 var identityProviderDataTypes = map[string]attr.Type{
-	"client_id": types.StringType,
-	"id":        types.StringType,
-	"issuer":    types.StringType,
-	"name":      types.StringType,
-	"type":      types.StringType,
-	"version":   types.Int64Type,
+	"client_id":  types.StringType,
+	"id":         types.StringType,
+	"issuer":     types.StringType,
+	"managed_by": types.StringType,
+	"name":       types.StringType,
+	"type":       types.StringType,
+	"version":    types.Int64Type,
 }
 
 func dataSchemaOfIdentityProvider() datasource.Schema {
@@ -148,6 +150,10 @@ func dataSchemaOfIdentityProvider() datasource.Schema {
 			"issuer": datasource.StringAttribute{
 				Computed:            true,
 				MarkdownDescription: "The issuer of the provider, a URL that begins with https:// and has neither query nor fragment. It is compared with tokens letter by letter, a slash at the end included.",
+			},
+			"managed_by": datasource.StringAttribute{
+				Computed:            true,
+				MarkdownDescription: "The program that declares the object, `terraform`; absent when it is managed by hand.",
 			},
 			"name": datasource.StringAttribute{
 				Optional:            true,
@@ -186,6 +192,10 @@ func listSchemaOfIdentityProvider() datasource.Schema {
 					Computed:            true,
 					MarkdownDescription: "The issuer of the provider, a URL that begins with https:// and has neither query nor fragment. It is compared with tokens letter by letter, a slash at the end included.",
 				},
+				"managed_by": datasource.StringAttribute{
+					Computed:            true,
+					MarkdownDescription: "The program that declares the object, `terraform`; absent when it is managed by hand.",
+				},
 				"name": datasource.StringAttribute{
 					Computed:            true,
 					MarkdownDescription: "The name of the identity provider; unique in the account.",
@@ -208,6 +218,12 @@ func flattenIdentityProviderData(ctx context.Context, o *api.IdentityProvider, m
 	m.ClientId = types.StringValue(o.ClientId)
 	m.Id = types.StringValue(o.Id)
 	m.Issuer = types.StringValue(o.Issuer)
+	if o.ManagedBy != nil {
+		v := *o.ManagedBy
+		m.ManagedBy = types.StringValue(v)
+	} else {
+		m.ManagedBy = types.StringNull()
+	}
 	m.Name = types.StringValue(o.Name)
 	m.Type = types.StringValue(string(o.Type))
 	m.Version = types.Int64Value(o.Version)

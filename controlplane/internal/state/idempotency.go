@@ -181,7 +181,7 @@ func (a *account) show(o outcome, p auth.Principal) any {
 		}
 	case "invite.create":
 		if i, ok := a.invites.get(o.Target); ok {
-			return showNewInvite(i, o.Secret)
+			return a.showNewInvite(i, o.Secret)
 		}
 	case "invite.regenerate":
 		if i, ok := a.invites.get(o.Target); ok {

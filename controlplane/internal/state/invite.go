@@ -14,18 +14,18 @@ import (
 	"github.com/wattlenet/wattle/generated/api"
 )
 
-func showInvite(i store.Invite) api.Invite {
+func (a *account) showInvite(i store.Invite) api.Invite {
 	return api.Invite{
 		Id: i.ID, Email: i.Email, Name: i.Name, Role: api.InviteRole(i.Role), AutoGroups: groupList(i.AutoGroups), CreatedBy: i.CreatedBy,
-		CreatedAt: i.CreatedAt, ExpiresAt: i.ExpiresAt, Expired: expired(i), Version: i.Version,
+		CreatedAt: i.CreatedAt, ExpiresAt: i.ExpiresAt, Expired: expired(i), ManagedBy: a.managedBy(i.ID), Version: i.Version,
 	}
 }
 
-func showNewInvite(i store.Invite, secret string) api.InviteCreated {
-	v := showInvite(i)
+func (a *account) showNewInvite(i store.Invite, secret string) api.InviteCreated {
+	v := a.showInvite(i)
 	return api.InviteCreated{
 		Id: v.Id, Email: v.Email, Name: v.Name, Role: api.InviteCreatedRole(v.Role), AutoGroups: v.AutoGroups, CreatedBy: v.CreatedBy,
-		CreatedAt: v.CreatedAt, ExpiresAt: v.ExpiresAt, Expired: v.Expired, Version: v.Version, InviteToken: secret,
+		CreatedAt: v.CreatedAt, ExpiresAt: v.ExpiresAt, Expired: v.Expired, ManagedBy: v.ManagedBy, Version: v.Version, InviteToken: secret,
 	}
 }
 
@@ -34,7 +34,7 @@ func expired(i store.Invite) bool { return !now().Before(i.ExpiresAt) }
 // ListInvites lists the invites that nobody accepted yet.
 func (s *State) ListInvites(_ context.Context, p auth.Principal, params api.ListInvitesParams) (items []api.Invite, next string, err error) {
 	err = s.reading(p, func(a *account) error {
-		items, next, err = list(&a.invites, page{params.Ids, params.Limit, params.Cursor}, any1[store.Invite], showInvite)
+		items, next, err = list(&a.invites, page{params.Ids, params.Limit, params.Cursor}, named(params.Name, func(i store.Invite) string { return i.Name }), a.showInvite)
 		return err
 	})
 	return items, next, err
@@ -73,7 +73,7 @@ func (s *State) CreateInvite(ctx context.Context, p auth.Principal, req api.Invi
 		}
 		id, secret, w.shownOnce = i.ID, made, made.Reveal()
 		return w.note("invite.create", id, i.Email, nil, inviteAudit(i))
-	}, func(a *account) { answer = showNewInvite(a.invites.byID[id], secret.Reveal()) })
+	}, func(a *account) { answer = a.showNewInvite(a.invites.byID[id], secret.Reveal()) })
 	return answer, err
 }
 

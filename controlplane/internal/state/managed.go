@@ -1,6 +1,8 @@
 package state
 
 import (
+	"slices"
+
 	"github.com/wattlenet/wattle/controlplane/internal/auth"
 	"github.com/wattlenet/wattle/controlplane/internal/store"
 	"github.com/wattlenet/wattle/generated/api"
@@ -16,6 +18,8 @@ func (c change) target() string {
 		return c.Token.ID
 	case c.SetupKey != nil:
 		return c.SetupKey.ID
+	case c.Invite != nil:
+		return c.Invite.ID
 	case c.Object != nil:
 		return c.Object.ID
 	case c.Peer != nil:
@@ -32,12 +36,15 @@ func (c change) target() string {
 // takes such a change back, and who makes it should know.
 func (w *write) provenance() error {
 	var gone []string
+	stays := map[string]bool{} // what is put after it was removed, with another secret
 	for _, c := range w.changes {
 		id := c.target()
 		switch {
 		case id == "":
 		case c.Remove:
 			gone = append(gone, id)
+		case slices.Contains(gone, id):
+			stays[id] = true
 		case w.p.Channel == auth.ChannelTerraform && id == w.event.TargetID:
 			by := store.Managed{ID: id, AccountID: w.account.ID, By: string(auth.ChannelTerraform)}
 			fresh, err := store.Manage(w.ctx, w.tx, by)
@@ -49,6 +56,7 @@ func (w *write) provenance() error {
 			}
 		}
 	}
+	gone = slices.DeleteFunc(gone, func(id string) bool { return stays[id] })
 	return store.Unmanage(w.ctx, w.tx, gone)
 }
 
