@@ -1617,9 +1617,6 @@ func (r *PostureChecksRequest) ApplyDefaults() {
 		v.ApplyDefaults()
 		r.NbVersionCheck.Set(v)
 	}
-	if v, err := r.OsVersionCheck.Get(); err == nil && len(v) == 0 {
-		r.OsVersionCheck.SetNull()
-	}
 	if v, err := r.OsVersionCheck.Get(); err == nil {
 		v.ApplyDefaults()
 		r.OsVersionCheck.Set(v)
