@@ -520,6 +520,42 @@ func (e DnsRecordRequestType) Valid() bool {
 	}
 }
 
+// Defines values for GeoLocationCheckAction.
+const (
+	GeoLocationCheckActionAllow GeoLocationCheckAction = "allow"
+	GeoLocationCheckActionDeny  GeoLocationCheckAction = "deny"
+)
+
+// Valid indicates whether the value is a known member of the GeoLocationCheckAction enum.
+func (e GeoLocationCheckAction) Valid() bool {
+	switch e {
+	case GeoLocationCheckActionAllow:
+		return true
+	case GeoLocationCheckActionDeny:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for GeoLocationCheckRequestAction.
+const (
+	GeoLocationCheckRequestActionAllow GeoLocationCheckRequestAction = "allow"
+	GeoLocationCheckRequestActionDeny  GeoLocationCheckRequestAction = "deny"
+)
+
+// Valid indicates whether the value is a known member of the GeoLocationCheckRequestAction enum.
+func (e GeoLocationCheckRequestAction) Valid() bool {
+	switch e {
+	case GeoLocationCheckRequestActionAllow:
+		return true
+	case GeoLocationCheckRequestActionDeny:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for GroupIssued.
 const (
 	GroupIssuedApi         GroupIssued = "api"
@@ -832,6 +868,24 @@ func (e NetworkResourceType) Valid() bool {
 	case NetworkResourceTypeHost:
 		return true
 	case NetworkResourceTypeSubnet:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for PeerNetworkRangeCheckAction.
+const (
+	PeerNetworkRangeCheckActionAllow PeerNetworkRangeCheckAction = "allow"
+	PeerNetworkRangeCheckActionDeny  PeerNetworkRangeCheckAction = "deny"
+)
+
+// Valid indicates whether the value is a known member of the PeerNetworkRangeCheckAction enum.
+func (e PeerNetworkRangeCheckAction) Valid() bool {
+	switch e {
+	case PeerNetworkRangeCheckActionAllow:
+		return true
+	case PeerNetworkRangeCheckActionDeny:
 		return true
 	default:
 		return false
@@ -1737,6 +1791,15 @@ type CaughtUpEvent struct {
 // CaughtUpEventType The kind of the line.
 type CaughtUpEventType string
 
+// City A city that the geo database knows.
+type City struct {
+	// CityName The English name of the city.
+	CityName string `json:"city_name"`
+
+	// GeonameId The number of the city at geonames.org.
+	GeonameId int `json:"geoname_id"`
+}
+
 // CloudInit User data for cloud-init that installs the agent and enrols a new machine. The control plane keeps nothing of it.
 type CloudInit struct {
 	// AgentSha256 What the download must hash to.
@@ -1880,6 +1943,15 @@ type CompiledRuleProtocol string
 
 // CompiledRuleRoute Which end is a route; absent when both are sets.
 type CompiledRuleRoute string
+
+// Country A country that location checks may name.
+type Country struct {
+	// CountryCode The ISO 3166-1 alpha-2 code of the country.
+	CountryCode string `json:"country_code"`
+
+	// CountryName The English name of the country.
+	CountryName string `json:"country_name"`
+}
 
 // CurrentUser The caller and what the caller may do.
 type CurrentUser struct {
@@ -2125,6 +2197,48 @@ type FieldError struct {
 
 	// Field The path of the field, such as `rules[1].ports[0]`.
 	Field string `json:"field"`
+}
+
+// GeoLocation A country, or a city in it.
+type GeoLocation struct {
+	// CityName The name of the city; absent for the whole country.
+	CityName *string `json:"city_name,omitempty"`
+
+	// CountryCode The ISO 3166-1 alpha-2 code of the country.
+	CountryCode string `json:"country_code"`
+}
+
+// GeoLocationCheck Where a machine may be, by the address from which it reaches the control plane.
+type GeoLocationCheck struct {
+	// Action Whether a machine must be in one of the locations or in none.
+	Action GeoLocationCheckAction `json:"action"`
+
+	// Locations The locations.
+	Locations []GeoLocation `json:"locations"`
+}
+
+// GeoLocationCheckAction Whether a machine must be in one of the locations or in none.
+type GeoLocationCheckAction string
+
+// GeoLocationCheckRequest Where a machine may be.
+type GeoLocationCheckRequest struct {
+	// Action Whether a machine must be in one of the locations or in none.
+	Action GeoLocationCheckRequestAction `json:"action"`
+
+	// Locations The locations; a machine whose location is unknown does not meet the check.
+	Locations []GeoLocationRequest `json:"locations"`
+}
+
+// GeoLocationCheckRequestAction Whether a machine must be in one of the locations or in none.
+type GeoLocationCheckRequestAction string
+
+// GeoLocationRequest A country, or a city in it.
+type GeoLocationRequest struct {
+	// CityName The English name of the city as the geo database writes it; without it the whole country.
+	CityName nullable.Nullable[string] `json:"city_name,omitempty"`
+
+	// CountryCode The ISO 3166-1 alpha-2 code of the country, such as `DE`.
+	CountryCode string `json:"country_code"`
 }
 
 // Group A group is a named set of peers; policies and setup keys refer to it.
@@ -2480,8 +2594,17 @@ type MachineFacts struct {
 	// KernelVersion The version of the kernel; empty when unknown.
 	KernelVersion string `json:"kernel_version"`
 
+	// NetworkAddresses The addresses of the network interfaces outside of the overlay with their prefix lengths, such as `192.168.1.5/24`; absent when not looked.
+	NetworkAddresses *[]string `json:"network_addresses,omitempty"`
+
 	// Os The operating system, such as `linux`.
 	Os string `json:"os"`
+
+	// OsVersion The version of the operating system, such as `14.3`; absent or empty when unknown.
+	OsVersion *string `json:"os_version,omitempty"`
+
+	// RunningProcesses Those of the paths in `processes` of its own view that run now; absent when not looked.
+	RunningProcesses *[]string `json:"running_processes,omitempty"`
 }
 
 // MapOp One change of the map; which fields are present follows from `op`.
@@ -2542,6 +2665,18 @@ type MapPosition struct {
 
 	// Serial The number of the last write that the map holds.
 	Serial int64 `json:"serial"`
+}
+
+// MinKernelVersion The lowest version of a kernel that is good enough.
+type MinKernelVersion struct {
+	// MinKernelVersion The version as numbers between dots, such as `6.1.0`; what follows the numbers does not count.
+	MinKernelVersion string `json:"min_kernel_version"`
+}
+
+// MinVersion The lowest version that is good enough.
+type MinVersion struct {
+	// MinVersion The version as numbers between dots, such as `1.2.3`; what is left out counts as 0.
+	MinVersion string `json:"min_version"`
 }
 
 // Nameserver A DNS server.
@@ -2937,6 +3072,42 @@ type NetworkRouterRequest struct {
 	PeerGroups nullable.Nullable[[]string] `json:"peer_groups,omitempty"`
 }
 
+// OSVersionCheck The operating systems that are good enough; a machine with another one does not meet the check.
+type OSVersionCheck struct {
+	// Android The lowest version that is good enough.
+	Android *MinVersion `json:"android,omitempty"`
+
+	// Darwin The lowest version that is good enough.
+	Darwin *MinVersion `json:"darwin,omitempty"`
+
+	// Ios The lowest version that is good enough.
+	Ios *MinVersion `json:"ios,omitempty"`
+
+	// Linux The lowest version of a kernel that is good enough.
+	Linux *MinKernelVersion `json:"linux,omitempty"`
+
+	// Windows The lowest version of a kernel that is good enough.
+	Windows *MinKernelVersion `json:"windows,omitempty"`
+}
+
+// OSVersionCheckRequest The operating systems that are good enough; at least one.
+type OSVersionCheckRequest struct {
+	// Android The lowest version of Android; without it machines with Android do not meet the check.
+	Android nullable.Nullable[MinVersion] `json:"android,omitempty"`
+
+	// Darwin The lowest version of macOS; without it machines with macOS do not meet the check.
+	Darwin nullable.Nullable[MinVersion] `json:"darwin,omitempty"`
+
+	// Ios The lowest version of iOS; without it machines with iOS do not meet the check.
+	Ios nullable.Nullable[MinVersion] `json:"ios,omitempty"`
+
+	// Linux The lowest version of the kernel of Linux; without it machines with Linux do not meet the check.
+	Linux nullable.Nullable[MinKernelVersion] `json:"linux,omitempty"`
+
+	// Windows The lowest version of the kernel of Windows; without it machines with Windows do not meet the check.
+	Windows nullable.Nullable[MinKernelVersion] `json:"windows,omitempty"`
+}
+
 // Onboarding Which first steps the people of the account still have to be shown.
 type Onboarding struct {
 	// OnboardingFlowPending Whether the tour was not seen yet.
@@ -3078,6 +3249,18 @@ type PeerEntry struct {
 	Name string `json:"name"`
 }
 
+// PeerNetworkRangeCheck In which networks a machine may be, by the addresses of its interfaces.
+type PeerNetworkRangeCheck struct {
+	// Action Whether a machine must have an address in one of the ranges or none in all of them.
+	Action PeerNetworkRangeCheckAction `json:"action"`
+
+	// Ranges The address ranges, such as `192.168.1.0/24`.
+	Ranges []string `json:"ranges"`
+}
+
+// PeerNetworkRangeCheckAction Whether a machine must have an address in one of the ranges or none in all of them.
+type PeerNetworkRangeCheckAction string
+
 // PeerReference A peer as other objects show it.
 type PeerReference struct {
 	// Id The id of the peer.
@@ -3176,6 +3359,9 @@ type Policy struct {
 	// Rules The rules of the policy.
 	Rules []PolicyRule `json:"rules"`
 
+	// SourcePostureChecks The ids of the posture checks that the sources must meet.
+	SourcePostureChecks []string `json:"source_posture_checks"`
+
 	// Version Counts the changes of the policy; the ETag.
 	Version int64 `json:"version"`
 }
@@ -3193,6 +3379,9 @@ type PolicyRequest struct {
 
 	// Rules The rules. Names are unique inside the policy; a drop wins over every accept.
 	Rules []PolicyRuleRequest `json:"rules"`
+
+	// SourcePostureChecks The ids of the posture checks that a source must meet, all of them, for the accepting rules of the policy to count for it; destinations are not checked. A rule that drops counts for every source.
+	SourcePostureChecks *[]string `json:"source_posture_checks,omitempty"`
 }
 
 // PolicyRule One rule of a policy.
@@ -3306,6 +3495,75 @@ type PortRange struct {
 	Start int `json:"start"`
 }
 
+// PostureCheck A posture check says what a machine must be like. A policy that names it counts only for those of its sources that meet it.
+type PostureCheck struct {
+	// Checks The parts of a posture check; a machine must meet all that are there.
+	Checks PostureChecks `json:"checks"`
+
+	// Description What the check is for; absent when nothing was said.
+	Description *string `json:"description,omitempty"`
+
+	// Id The id of the posture check.
+	Id string `json:"id"`
+
+	// ManagedBy The program that declares the object, `terraform`; absent when it is managed by hand.
+	ManagedBy *string `json:"managed_by,omitempty"`
+
+	// Name The name of the posture check.
+	Name string `json:"name"`
+
+	// Version Counts the changes of the posture check; the ETag.
+	Version int64 `json:"version"`
+}
+
+// PostureCheckRequest A posture check as it is wanted.
+type PostureCheckRequest struct {
+	// Checks The parts of a posture check as it is wanted; at least one, and a machine must meet all.
+	Checks PostureChecksRequest `json:"checks"`
+
+	// Description What the check is for.
+	Description *string `json:"description,omitempty"`
+
+	// Name The name of the posture check; unique in the account.
+	Name string `json:"name"`
+}
+
+// PostureChecks The parts of a posture check; a machine must meet all that are there.
+type PostureChecks struct {
+	// GeoLocationCheck Where a machine may be, by the address from which it reaches the control plane.
+	GeoLocationCheck *GeoLocationCheck `json:"geo_location_check,omitempty"`
+
+	// NbVersionCheck The lowest version that is good enough.
+	NbVersionCheck *MinVersion `json:"nb_version_check,omitempty"`
+
+	// OsVersionCheck The operating systems that are good enough; a machine with another one does not meet the check.
+	OsVersionCheck *OSVersionCheck `json:"os_version_check,omitempty"`
+
+	// PeerNetworkRangeCheck In which networks a machine may be, by the addresses of its interfaces.
+	PeerNetworkRangeCheck *PeerNetworkRangeCheck `json:"peer_network_range_check,omitempty"`
+
+	// ProcessCheck The programs that must run on a machine, all of them.
+	ProcessCheck *ProcessCheck `json:"process_check,omitempty"`
+}
+
+// PostureChecksRequest The parts of a posture check as it is wanted; at least one, and a machine must meet all.
+type PostureChecksRequest struct {
+	// GeoLocationCheck Where a machine may be, by the address from which it reaches the control plane. It needs a server with a geo database; without one no machine meets it.
+	GeoLocationCheck nullable.Nullable[GeoLocationCheckRequest] `json:"geo_location_check,omitempty"`
+
+	// NbVersionCheck The lowest version of the agent; a development build has no version and does not meet it.
+	NbVersionCheck nullable.Nullable[MinVersion] `json:"nb_version_check,omitempty"`
+
+	// OsVersionCheck The lowest version of each operating system that is allowed; a machine with another one does not meet the check.
+	OsVersionCheck nullable.Nullable[OSVersionCheckRequest] `json:"os_version_check,omitempty"`
+
+	// PeerNetworkRangeCheck In which networks a machine may be, by the addresses of its interfaces.
+	PeerNetworkRangeCheck nullable.Nullable[PeerNetworkRangeCheck] `json:"peer_network_range_check,omitempty"`
+
+	// ProcessCheck The programs that must run on a machine. Its agent tells of these paths only whether they run.
+	ProcessCheck nullable.Nullable[ProcessCheckRequest] `json:"process_check,omitempty"`
+}
+
 // Problem What every error looks like (RFC 9457).
 type Problem struct {
 	// Code Equal to `status`.
@@ -3340,6 +3598,42 @@ type Problem struct {
 
 	// Type A stable relative URI that names the kind, such as `/problems/in-use`.
 	Type string `json:"type"`
+}
+
+// Process A program by the path of its file on each operating system.
+type Process struct {
+	// LinuxPath The path on Linux.
+	LinuxPath *string `json:"linux_path,omitempty"`
+
+	// MacPath The path on macOS.
+	MacPath *string `json:"mac_path,omitempty"`
+
+	// WindowsPath The path on Windows.
+	WindowsPath *string `json:"windows_path,omitempty"`
+}
+
+// ProcessCheck The programs that must run on a machine, all of them.
+type ProcessCheck struct {
+	// Processes The programs.
+	Processes []Process `json:"processes"`
+}
+
+// ProcessCheckRequest The programs that must run, all of them.
+type ProcessCheckRequest struct {
+	// Processes The programs; a machine must run each that has a path for its operating system, and at least one.
+	Processes []ProcessRequest `json:"processes"`
+}
+
+// ProcessRequest A program by the path of its file; at least one path.
+type ProcessRequest struct {
+	// LinuxPath The whole path of its file on Linux.
+	LinuxPath nullable.Nullable[string] `json:"linux_path,omitempty"`
+
+	// MacPath The whole path of its file on macOS.
+	MacPath nullable.Nullable[string] `json:"mac_path,omitempty"`
+
+	// WindowsPath The whole path of its file on Windows.
+	WindowsPath nullable.Nullable[string] `json:"windows_path,omitempty"`
 }
 
 // PublishedObject Something around published services.
@@ -3589,6 +3883,9 @@ type SelfView struct {
 
 	// NetworkV6 The IPv6 range of the network in CIDR form.
 	NetworkV6 string `json:"network_v6"`
+
+	// Processes The paths of programs of which the control plane wants to know whether they run; absent for none.
+	Processes []string `json:"processes,omitempty"`
 }
 
 // SetsBlob The visible sets.
@@ -4098,6 +4395,9 @@ type ZoneView struct {
 // AccountId defines model for AccountId.
 type AccountId = string
 
+// CountryCode defines model for CountryCode.
+type CountryCode = string
+
 // Cursor defines model for Cursor.
 type Cursor = string
 
@@ -4151,6 +4451,9 @@ type PeerId = string
 
 // PolicyId defines model for PolicyId.
 type PolicyId = string
+
+// PostureCheckId defines model for PostureCheckId.
+type PostureCheckId = string
 
 // RecordId defines model for RecordId.
 type RecordId = string
@@ -4575,6 +4878,33 @@ type UpdatePolicyParams struct {
 	IfMatch *IfMatch `json:"If-Match,omitempty"`
 }
 
+// ListPostureChecksParams defines parameters for ListPostureChecks.
+type ListPostureChecksParams struct {
+	// Name Only the objects with exactly this name.
+	Name *Name `form:"name,omitempty" json:"name,omitempty"`
+
+	// Ids Only the objects with these ids, separated by commas, at most 200.
+	Ids *Ids `form:"ids,omitempty" json:"ids,omitempty"`
+
+	// Limit The size of a page, 1 to 1000. Without it the answer is the whole list.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor Where the page begins, as the `Link` header of the page before it told (RFC 8288).
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+}
+
+// DeletePostureCheckParams defines parameters for DeletePostureCheck.
+type DeletePostureCheckParams struct {
+	// IfMatch The ETag of the object as the caller knows it; 412 when the object changed since (RFC 9110, section 13.1.1). Absent, the last write wins.
+	IfMatch *IfMatch `json:"If-Match,omitempty"`
+}
+
+// UpdatePostureCheckParams defines parameters for UpdatePostureCheck.
+type UpdatePostureCheckParams struct {
+	// IfMatch The ETag of the object as the caller knows it; 412 when the object changed since (RFC 9110, section 13.1.1). Absent, the last write wins.
+	IfMatch *IfMatch `json:"If-Match,omitempty"`
+}
+
 // ListRoutesParams defines parameters for ListRoutes.
 type ListRoutesParams struct {
 	// NetworkId Only the routes with exactly this name.
@@ -4820,6 +5150,12 @@ type CreatePolicyJSONRequestBody = PolicyRequest
 
 // UpdatePolicyJSONRequestBody defines body for UpdatePolicy for application/json ContentType.
 type UpdatePolicyJSONRequestBody = PolicyRequest
+
+// CreatePostureCheckJSONRequestBody defines body for CreatePostureCheck for application/json ContentType.
+type CreatePostureCheckJSONRequestBody = PostureCheckRequest
+
+// UpdatePostureCheckJSONRequestBody defines body for UpdatePostureCheck for application/json ContentType.
+type UpdatePostureCheckJSONRequestBody = PostureCheckRequest
 
 // CreateRouteJSONRequestBody defines body for CreateRoute for application/json ContentType.
 type CreateRouteJSONRequestBody = RouteRequest
@@ -5380,6 +5716,15 @@ type ServerInterface interface {
 	// AcceptInvite Accept an invite.
 	// (POST /api/invites/{invite_token}/accept)
 	AcceptInvite(w http.ResponseWriter, r *http.Request, inviteToken InviteToken)
+	// ListCountries List the countries.
+	// (GET /api/locations/countries)
+	ListCountries(w http.ResponseWriter, r *http.Request)
+	// GetCountry Read a country.
+	// (GET /api/locations/countries/{country_code})
+	GetCountry(w http.ResponseWriter, r *http.Request, countryCode CountryCode)
+	// ListCities List the cities of a country.
+	// (GET /api/locations/countries/{country_code}/cities)
+	ListCities(w http.ResponseWriter, r *http.Request, countryCode CountryCode)
 	// ListNetworks List the networks.
 	// (GET /api/networks)
 	ListNetworks(w http.ResponseWriter, r *http.Request, params ListNetworksParams)
@@ -5464,6 +5809,24 @@ type ServerInterface interface {
 	// UpdatePolicy Replace a policy.
 	// (PUT /api/policies/{policy_id})
 	UpdatePolicy(w http.ResponseWriter, r *http.Request, policyId PolicyId, params UpdatePolicyParams)
+	// ListPostureChecks List the posture checks.
+	// (GET /api/posture-checks)
+	ListPostureChecks(w http.ResponseWriter, r *http.Request, params ListPostureChecksParams)
+	// CreatePostureCheck Create a posture check.
+	// (POST /api/posture-checks)
+	CreatePostureCheck(w http.ResponseWriter, r *http.Request)
+	// DeletePostureCheck Delete a posture check.
+	// (DELETE /api/posture-checks/{posture_check_id})
+	DeletePostureCheck(w http.ResponseWriter, r *http.Request, postureCheckId PostureCheckId, params DeletePostureCheckParams)
+	// GetPostureCheck Read a posture check.
+	// (GET /api/posture-checks/{posture_check_id})
+	GetPostureCheck(w http.ResponseWriter, r *http.Request, postureCheckId PostureCheckId)
+	// UpdatePostureCheck Replace a posture check.
+	// (PUT /api/posture-checks/{posture_check_id})
+	UpdatePostureCheck(w http.ResponseWriter, r *http.Request, postureCheckId PostureCheckId, params UpdatePostureCheckParams)
+	// ListPostureCheckReferrers List what names a posture check.
+	// (GET /api/posture-checks/{posture_check_id}/referrers)
+	ListPostureCheckReferrers(w http.ResponseWriter, r *http.Request, postureCheckId PostureCheckId)
 	// ListProxyClusters List the clusters of proxies.
 	// (GET /api/reverse-proxies/clusters)
 	ListProxyClusters(w http.ResponseWriter, r *http.Request)
@@ -7754,6 +8117,72 @@ func (siw *ServerInterfaceWrapper) AcceptInvite(w http.ResponseWriter, r *http.R
 	handler.ServeHTTP(w, r)
 }
 
+// ListCountries operation middleware
+func (siw *ServerInterfaceWrapper) ListCountries(w http.ResponseWriter, r *http.Request) {
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ListCountries(w, r)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// GetCountry operation middleware
+func (siw *ServerInterfaceWrapper) GetCountry(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "country_code" -------------
+	var countryCode CountryCode
+
+	err = runtime.BindStyledParameterWithOptions("simple", "country_code", r.PathValue("country_code"), &countryCode, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "country_code", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.GetCountry(w, r, countryCode)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// ListCities operation middleware
+func (siw *ServerInterfaceWrapper) ListCities(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "country_code" -------------
+	var countryCode CountryCode
+
+	err = runtime.BindStyledParameterWithOptions("simple", "country_code", r.PathValue("country_code"), &countryCode, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "country_code", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ListCities(w, r, countryCode)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
 // ListNetworks operation middleware
 func (siw *ServerInterfaceWrapper) ListNetworks(w http.ResponseWriter, r *http.Request) {
 
@@ -9050,6 +9479,244 @@ func (siw *ServerInterfaceWrapper) UpdatePolicy(w http.ResponseWriter, r *http.R
 
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.UpdatePolicy(w, r, policyId, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// ListPostureChecks operation middleware
+func (siw *ServerInterfaceWrapper) ListPostureChecks(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListPostureChecksParams
+
+	// ------------- Optional query parameter "name" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "name", r.URL.Query(), &params.Name, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "name"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "name", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "ids" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", false, false, "ids", r.URL.Query(), &params.Ids, runtime.BindQueryParameterOptions{Type: "array", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "ids"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "ids", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", r.URL.Query(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "limit"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "limit", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", r.URL.Query(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "cursor"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "cursor", Err: err})
+		}
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ListPostureChecks(w, r, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// CreatePostureCheck operation middleware
+func (siw *ServerInterfaceWrapper) CreatePostureCheck(w http.ResponseWriter, r *http.Request) {
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.CreatePostureCheck(w, r)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// DeletePostureCheck operation middleware
+func (siw *ServerInterfaceWrapper) DeletePostureCheck(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "posture_check_id" -------------
+	var postureCheckId PostureCheckId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "posture_check_id", r.PathValue("posture_check_id"), &postureCheckId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "posture_check_id", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params DeletePostureCheckParams
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "If-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
+		var IfMatch IfMatch
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "If-Match", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "If-Match", Err: err})
+			return
+		}
+
+		params.IfMatch = &IfMatch
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.DeletePostureCheck(w, r, postureCheckId, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// GetPostureCheck operation middleware
+func (siw *ServerInterfaceWrapper) GetPostureCheck(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "posture_check_id" -------------
+	var postureCheckId PostureCheckId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "posture_check_id", r.PathValue("posture_check_id"), &postureCheckId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "posture_check_id", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.GetPostureCheck(w, r, postureCheckId)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// UpdatePostureCheck operation middleware
+func (siw *ServerInterfaceWrapper) UpdatePostureCheck(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "posture_check_id" -------------
+	var postureCheckId PostureCheckId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "posture_check_id", r.PathValue("posture_check_id"), &postureCheckId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "posture_check_id", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params UpdatePostureCheckParams
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "If-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
+		var IfMatch IfMatch
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "If-Match", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "If-Match", Err: err})
+			return
+		}
+
+		params.IfMatch = &IfMatch
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.UpdatePostureCheck(w, r, postureCheckId, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// ListPostureCheckReferrers operation middleware
+func (siw *ServerInterfaceWrapper) ListPostureCheckReferrers(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "posture_check_id" -------------
+	var postureCheckId PostureCheckId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "posture_check_id", r.PathValue("posture_check_id"), &postureCheckId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "posture_check_id", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ListPostureCheckReferrers(w, r, postureCheckId)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -10660,6 +11327,9 @@ func HandlerWithOptions(si ServerInterface, options StdHTTPServerOptions) http.H
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/instance/version", wrapper.GetInstanceVersion)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/invites/{invite_token}", wrapper.GetInviteInfo)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/api/invites/{invite_token}/accept", wrapper.AcceptInvite)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/locations/countries", wrapper.ListCountries)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/locations/countries/{country_code}", wrapper.GetCountry)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/locations/countries/{country_code}/cities", wrapper.ListCities)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/networks", wrapper.ListNetworks)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/api/networks", wrapper.CreateNetwork)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/networks/routers", wrapper.ListAllNetworkRouters)
@@ -10688,6 +11358,12 @@ func HandlerWithOptions(si ServerInterface, options StdHTTPServerOptions) http.H
 	m.HandleFunc(http.MethodDelete+" "+options.BaseURL+"/api/policies/{policy_id}", wrapper.DeletePolicy)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/policies/{policy_id}", wrapper.GetPolicy)
 	m.HandleFunc(http.MethodPut+" "+options.BaseURL+"/api/policies/{policy_id}", wrapper.UpdatePolicy)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/posture-checks", wrapper.ListPostureChecks)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/api/posture-checks", wrapper.CreatePostureCheck)
+	m.HandleFunc(http.MethodDelete+" "+options.BaseURL+"/api/posture-checks/{posture_check_id}", wrapper.DeletePostureCheck)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/posture-checks/{posture_check_id}", wrapper.GetPostureCheck)
+	m.HandleFunc(http.MethodPut+" "+options.BaseURL+"/api/posture-checks/{posture_check_id}", wrapper.UpdatePostureCheck)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/posture-checks/{posture_check_id}/referrers", wrapper.ListPostureCheckReferrers)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/reverse-proxies/clusters", wrapper.ListProxyClusters)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/reverse-proxies/domains", wrapper.ListProxyDomains)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/reverse-proxies/services", wrapper.ListProxyServices)
@@ -12027,6 +12703,71 @@ func (response AcceptInvite200JSONResponse) VisitAcceptInviteResponse(w http.Res
 	return err
 }
 
+type ListCountriesRequestObject struct {
+}
+
+type ListCountriesResponseObject interface {
+	VisitListCountriesResponse(w http.ResponseWriter) error
+}
+
+type ListCountries200JSONResponse []Country
+
+func (response ListCountries200JSONResponse) VisitListCountriesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetCountryRequestObject struct {
+	CountryCode CountryCode `json:"country_code"`
+}
+
+type GetCountryResponseObject interface {
+	VisitGetCountryResponse(w http.ResponseWriter) error
+}
+
+type GetCountry200JSONResponse Country
+
+func (response GetCountry200JSONResponse) VisitGetCountryResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListCitiesRequestObject struct {
+	CountryCode CountryCode `json:"country_code"`
+}
+
+type ListCitiesResponseObject interface {
+	VisitListCitiesResponse(w http.ResponseWriter) error
+}
+
+type ListCities200JSONResponse []City
+
+func (response ListCities200JSONResponse) VisitListCitiesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type ListNetworksRequestObject struct {
 	Params ListNetworksParams
 }
@@ -12657,6 +13398,141 @@ type UpdatePolicyResponseObject interface {
 type UpdatePolicy200JSONResponse Policy
 
 func (response UpdatePolicy200JSONResponse) VisitUpdatePolicyResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListPostureChecksRequestObject struct {
+	Params ListPostureChecksParams
+}
+
+type ListPostureChecksResponseObject interface {
+	VisitListPostureChecksResponse(w http.ResponseWriter) error
+}
+
+type ListPostureChecks200JSONResponse []PostureCheck
+
+func (response ListPostureChecks200JSONResponse) VisitListPostureChecksResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreatePostureCheckRequestObject struct {
+	Body *CreatePostureCheckJSONRequestBody
+}
+
+type CreatePostureCheckResponseObject interface {
+	VisitCreatePostureCheckResponse(w http.ResponseWriter) error
+}
+
+type CreatePostureCheck200JSONResponse PostureCheck
+
+func (response CreatePostureCheck200JSONResponse) VisitCreatePostureCheckResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeletePostureCheckRequestObject struct {
+	PostureCheckId PostureCheckId `json:"posture_check_id"`
+	Params         DeletePostureCheckParams
+}
+
+type DeletePostureCheckResponseObject interface {
+	VisitDeletePostureCheckResponse(w http.ResponseWriter) error
+}
+
+type DeletePostureCheck200JSONResponse Empty
+
+func (response DeletePostureCheck200JSONResponse) VisitDeletePostureCheckResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetPostureCheckRequestObject struct {
+	PostureCheckId PostureCheckId `json:"posture_check_id"`
+}
+
+type GetPostureCheckResponseObject interface {
+	VisitGetPostureCheckResponse(w http.ResponseWriter) error
+}
+
+type GetPostureCheck200JSONResponse PostureCheck
+
+func (response GetPostureCheck200JSONResponse) VisitGetPostureCheckResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UpdatePostureCheckRequestObject struct {
+	PostureCheckId PostureCheckId `json:"posture_check_id"`
+	Params         UpdatePostureCheckParams
+	Body           *UpdatePostureCheckJSONRequestBody
+}
+
+type UpdatePostureCheckResponseObject interface {
+	VisitUpdatePostureCheckResponse(w http.ResponseWriter) error
+}
+
+type UpdatePostureCheck200JSONResponse PostureCheck
+
+func (response UpdatePostureCheck200JSONResponse) VisitUpdatePostureCheckResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListPostureCheckReferrersRequestObject struct {
+	PostureCheckId PostureCheckId `json:"posture_check_id"`
+}
+
+type ListPostureCheckReferrersResponseObject interface {
+	VisitListPostureCheckReferrersResponse(w http.ResponseWriter) error
+}
+
+type ListPostureCheckReferrers200JSONResponse []Referrer
+
+func (response ListPostureCheckReferrers200JSONResponse) VisitListPostureCheckReferrersResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response); err != nil {
@@ -13706,6 +14582,15 @@ type StrictServerInterface interface {
 	// AcceptInvite Accept an invite.
 	// (POST /api/invites/{invite_token}/accept)
 	AcceptInvite(ctx context.Context, request AcceptInviteRequestObject) (AcceptInviteResponseObject, error)
+	// ListCountries List the countries.
+	// (GET /api/locations/countries)
+	ListCountries(ctx context.Context, request ListCountriesRequestObject) (ListCountriesResponseObject, error)
+	// GetCountry Read a country.
+	// (GET /api/locations/countries/{country_code})
+	GetCountry(ctx context.Context, request GetCountryRequestObject) (GetCountryResponseObject, error)
+	// ListCities List the cities of a country.
+	// (GET /api/locations/countries/{country_code}/cities)
+	ListCities(ctx context.Context, request ListCitiesRequestObject) (ListCitiesResponseObject, error)
 	// ListNetworks List the networks.
 	// (GET /api/networks)
 	ListNetworks(ctx context.Context, request ListNetworksRequestObject) (ListNetworksResponseObject, error)
@@ -13790,6 +14675,24 @@ type StrictServerInterface interface {
 	// UpdatePolicy Replace a policy.
 	// (PUT /api/policies/{policy_id})
 	UpdatePolicy(ctx context.Context, request UpdatePolicyRequestObject) (UpdatePolicyResponseObject, error)
+	// ListPostureChecks List the posture checks.
+	// (GET /api/posture-checks)
+	ListPostureChecks(ctx context.Context, request ListPostureChecksRequestObject) (ListPostureChecksResponseObject, error)
+	// CreatePostureCheck Create a posture check.
+	// (POST /api/posture-checks)
+	CreatePostureCheck(ctx context.Context, request CreatePostureCheckRequestObject) (CreatePostureCheckResponseObject, error)
+	// DeletePostureCheck Delete a posture check.
+	// (DELETE /api/posture-checks/{posture_check_id})
+	DeletePostureCheck(ctx context.Context, request DeletePostureCheckRequestObject) (DeletePostureCheckResponseObject, error)
+	// GetPostureCheck Read a posture check.
+	// (GET /api/posture-checks/{posture_check_id})
+	GetPostureCheck(ctx context.Context, request GetPostureCheckRequestObject) (GetPostureCheckResponseObject, error)
+	// UpdatePostureCheck Replace a posture check.
+	// (PUT /api/posture-checks/{posture_check_id})
+	UpdatePostureCheck(ctx context.Context, request UpdatePostureCheckRequestObject) (UpdatePostureCheckResponseObject, error)
+	// ListPostureCheckReferrers List what names a posture check.
+	// (GET /api/posture-checks/{posture_check_id}/referrers)
+	ListPostureCheckReferrers(ctx context.Context, request ListPostureCheckReferrersRequestObject) (ListPostureCheckReferrersResponseObject, error)
 	// ListProxyClusters List the clusters of proxies.
 	// (GET /api/reverse-proxies/clusters)
 	ListProxyClusters(ctx context.Context, request ListProxyClustersRequestObject) (ListProxyClustersResponseObject, error)
@@ -15548,6 +16451,82 @@ func (sh *strictHandler) AcceptInvite(w http.ResponseWriter, r *http.Request, in
 	}
 }
 
+// ListCountries operation middleware
+func (sh *strictHandler) ListCountries(w http.ResponseWriter, r *http.Request) {
+	var request ListCountriesRequestObject
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.ListCountries(ctx, request.(ListCountriesRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListCountries")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(ListCountriesResponseObject); ok {
+		if err := validResponse.VisitListCountriesResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GetCountry operation middleware
+func (sh *strictHandler) GetCountry(w http.ResponseWriter, r *http.Request, countryCode CountryCode) {
+	var request GetCountryRequestObject
+
+	request.CountryCode = countryCode
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.GetCountry(ctx, request.(GetCountryRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetCountry")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(GetCountryResponseObject); ok {
+		if err := validResponse.VisitGetCountryResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ListCities operation middleware
+func (sh *strictHandler) ListCities(w http.ResponseWriter, r *http.Request, countryCode CountryCode) {
+	var request ListCitiesRequestObject
+
+	request.CountryCode = countryCode
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.ListCities(ctx, request.(ListCitiesRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListCities")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(ListCitiesResponseObject); ok {
+		if err := validResponse.VisitListCitiesResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
 // ListNetworks operation middleware
 func (sh *strictHandler) ListNetworks(w http.ResponseWriter, r *http.Request, params ListNetworksParams) {
 	var request ListNetworksRequestObject
@@ -16346,6 +17325,176 @@ func (sh *strictHandler) UpdatePolicy(w http.ResponseWriter, r *http.Request, po
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(UpdatePolicyResponseObject); ok {
 		if err := validResponse.VisitUpdatePolicyResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ListPostureChecks operation middleware
+func (sh *strictHandler) ListPostureChecks(w http.ResponseWriter, r *http.Request, params ListPostureChecksParams) {
+	var request ListPostureChecksRequestObject
+
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.ListPostureChecks(ctx, request.(ListPostureChecksRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListPostureChecks")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(ListPostureChecksResponseObject); ok {
+		if err := validResponse.VisitListPostureChecksResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// CreatePostureCheck operation middleware
+func (sh *strictHandler) CreatePostureCheck(w http.ResponseWriter, r *http.Request) {
+	var request CreatePostureCheckRequestObject
+
+	var body CreatePostureCheckJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.CreatePostureCheck(ctx, request.(CreatePostureCheckRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "CreatePostureCheck")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(CreatePostureCheckResponseObject); ok {
+		if err := validResponse.VisitCreatePostureCheckResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// DeletePostureCheck operation middleware
+func (sh *strictHandler) DeletePostureCheck(w http.ResponseWriter, r *http.Request, postureCheckId PostureCheckId, params DeletePostureCheckParams) {
+	var request DeletePostureCheckRequestObject
+
+	request.PostureCheckId = postureCheckId
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.DeletePostureCheck(ctx, request.(DeletePostureCheckRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "DeletePostureCheck")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(DeletePostureCheckResponseObject); ok {
+		if err := validResponse.VisitDeletePostureCheckResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GetPostureCheck operation middleware
+func (sh *strictHandler) GetPostureCheck(w http.ResponseWriter, r *http.Request, postureCheckId PostureCheckId) {
+	var request GetPostureCheckRequestObject
+
+	request.PostureCheckId = postureCheckId
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.GetPostureCheck(ctx, request.(GetPostureCheckRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetPostureCheck")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(GetPostureCheckResponseObject); ok {
+		if err := validResponse.VisitGetPostureCheckResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// UpdatePostureCheck operation middleware
+func (sh *strictHandler) UpdatePostureCheck(w http.ResponseWriter, r *http.Request, postureCheckId PostureCheckId, params UpdatePostureCheckParams) {
+	var request UpdatePostureCheckRequestObject
+
+	request.PostureCheckId = postureCheckId
+	request.Params = params
+
+	var body UpdatePostureCheckJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.UpdatePostureCheck(ctx, request.(UpdatePostureCheckRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "UpdatePostureCheck")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(UpdatePostureCheckResponseObject); ok {
+		if err := validResponse.VisitUpdatePostureCheckResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ListPostureCheckReferrers operation middleware
+func (sh *strictHandler) ListPostureCheckReferrers(w http.ResponseWriter, r *http.Request, postureCheckId PostureCheckId) {
+	var request ListPostureCheckReferrersRequestObject
+
+	request.PostureCheckId = postureCheckId
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.ListPostureCheckReferrers(ctx, request.(ListPostureCheckReferrersRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListPostureCheckReferrers")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(ListPostureCheckReferrersResponseObject); ok {
+		if err := validResponse.VisitListPostureCheckReferrersResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {

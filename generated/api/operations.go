@@ -82,6 +82,10 @@ const (
 	PermissionPoliciesDelete          = "policies:delete"
 	PermissionPoliciesRead            = "policies:read"
 	PermissionPoliciesUpdate          = "policies:update"
+	PermissionPostureChecksCreate     = "posture_checks:create"
+	PermissionPostureChecksDelete     = "posture_checks:delete"
+	PermissionPostureChecksRead       = "posture_checks:read"
+	PermissionPostureChecksUpdate     = "posture_checks:update"
 	PermissionRoutesCreate            = "routes:create"
 	PermissionRoutesDelete            = "routes:delete"
 	PermissionRoutesRead              = "routes:read"
@@ -119,6 +123,7 @@ var Operations = map[string]Operation{
 	"CreateNetworkResource":        {ID: "CreateNetworkResource", Method: "POST", Path: "/api/networks/{network_id}/resources", Permission: "networks:create", Credential: UserCredential, Writes: true, Previews: true, NewBody: func() any { return new(NetworkResourceRequest) }},
 	"CreateNetworkRouter":          {ID: "CreateNetworkRouter", Method: "POST", Path: "/api/networks/{network_id}/routers", Permission: "networks:create", Credential: UserCredential, Writes: true, Previews: true, NewBody: func() any { return new(NetworkRouterRequest) }},
 	"CreatePolicy":                 {ID: "CreatePolicy", Method: "POST", Path: "/api/policies", Permission: "policies:create", Credential: UserCredential, Writes: true, Previews: true, NewBody: func() any { return new(PolicyRequest) }},
+	"CreatePostureCheck":           {ID: "CreatePostureCheck", Method: "POST", Path: "/api/posture-checks", Permission: "posture_checks:create", Credential: UserCredential, Writes: true, NewBody: func() any { return new(PostureCheckRequest) }},
 	"CreateRoute":                  {ID: "CreateRoute", Method: "POST", Path: "/api/routes", Permission: "routes:create", Credential: UserCredential, Writes: true, Previews: true, NewBody: func() any { return new(RouteRequest) }},
 	"CreateSetupKey":               {ID: "CreateSetupKey", Method: "POST", Path: "/api/setup-keys", Permission: "setup_keys:create", Credential: UserCredential, Writes: true, NewBody: func() any { return new(SetupKeyRequest) }},
 	"CreateToken":                  {ID: "CreateToken", Method: "POST", Path: "/api/users/{user_id}/tokens", Permission: "tokens:create", Credential: UserCredential, Writes: true, NewBody: func() any { return new(TokenRequest) }},
@@ -136,6 +141,7 @@ var Operations = map[string]Operation{
 	"DeleteNetworkRouter":          {ID: "DeleteNetworkRouter", Method: "DELETE", Path: "/api/networks/{network_id}/routers/{router_id}", Permission: "networks:delete", Credential: UserCredential, Writes: true, Previews: true},
 	"DeletePeer":                   {ID: "DeletePeer", Method: "DELETE", Path: "/api/peers/{peer_id}", Permission: "peers:delete", Credential: UserCredential, Writes: true},
 	"DeletePolicy":                 {ID: "DeletePolicy", Method: "DELETE", Path: "/api/policies/{policy_id}", Permission: "policies:delete", Credential: UserCredential, Writes: true, Previews: true},
+	"DeletePostureCheck":           {ID: "DeletePostureCheck", Method: "DELETE", Path: "/api/posture-checks/{posture_check_id}", Permission: "posture_checks:delete", Credential: UserCredential, Writes: true},
 	"DeleteRoute":                  {ID: "DeleteRoute", Method: "DELETE", Path: "/api/routes/{route_id}", Permission: "routes:delete", Credential: UserCredential, Writes: true, Previews: true},
 	"DeleteSetupKey":               {ID: "DeleteSetupKey", Method: "DELETE", Path: "/api/setup-keys/{setup_key_id}", Permission: "setup_keys:delete", Credential: UserCredential, Writes: true},
 	"DeleteTerraformState":         {ID: "DeleteTerraformState", Method: "DELETE", Path: "/api/terraform/states/{state_name}", Permission: "terraform_states:delete", Credential: UserCredential, Writes: true},
@@ -146,6 +152,7 @@ var Operations = map[string]Operation{
 	"GetAccountSettings":           {ID: "GetAccountSettings", Method: "GET", Path: "/api/accounts/current/settings", Permission: "accounts:read", Credential: UserCredential, Writes: false},
 	"GetAuditEvent":                {ID: "GetAuditEvent", Method: "GET", Path: "/api/events/audit/{event_id}", Permission: "events:read", Credential: UserCredential, Writes: false},
 	"GetBlob":                      {ID: "GetBlob", Method: "GET", Path: "/agent/v1/blobs/{sha256}", Permission: "agent", Credential: AgentCredential, Writes: false},
+	"GetCountry":                   {ID: "GetCountry", Method: "GET", Path: "/api/locations/countries/{country_code}", Permission: "posture_checks:read", Credential: UserCredential, Writes: false},
 	"GetCurrentUser":               {ID: "GetCurrentUser", Method: "GET", Path: "/api/users/current", Permission: "self", Credential: UserCredential, Writes: false},
 	"GetDnsRecord":                 {ID: "GetDnsRecord", Method: "GET", Path: "/api/dns/zones/{zone_id}/records/{record_id}", Permission: "dns:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"GetDnsSettings":               {ID: "GetDnsSettings", Method: "GET", Path: "/api/dns/settings", Permission: "dns:read", Credential: UserCredential, Writes: false, Conditional: true},
@@ -163,6 +170,7 @@ var Operations = map[string]Operation{
 	"GetNetworkRouter":             {ID: "GetNetworkRouter", Method: "GET", Path: "/api/networks/{network_id}/routers/{router_id}", Permission: "networks:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"GetPeer":                      {ID: "GetPeer", Method: "GET", Path: "/api/peers/{peer_id}", Permission: "peers:read", Credential: UserCredential, Writes: false},
 	"GetPolicy":                    {ID: "GetPolicy", Method: "GET", Path: "/api/policies/{policy_id}", Permission: "policies:read", Credential: UserCredential, Writes: false, Conditional: true},
+	"GetPostureCheck":              {ID: "GetPostureCheck", Method: "GET", Path: "/api/posture-checks/{posture_check_id}", Permission: "posture_checks:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"GetRoute":                     {ID: "GetRoute", Method: "GET", Path: "/api/routes/{route_id}", Permission: "routes:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"GetSetupKey":                  {ID: "GetSetupKey", Method: "GET", Path: "/api/setup-keys/{setup_key_id}", Permission: "setup_keys:read", Credential: UserCredential, Writes: false},
 	"GetTerraformState":            {ID: "GetTerraformState", Method: "GET", Path: "/api/terraform/states/{state_name}", Permission: "terraform_states:update", Credential: UserCredential, Writes: false},
@@ -173,6 +181,8 @@ var Operations = map[string]Operation{
 	"ListAccounts":                 {ID: "ListAccounts", Method: "GET", Path: "/api/accounts", Permission: "accounts:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"ListAllNetworkRouters":        {ID: "ListAllNetworkRouters", Method: "GET", Path: "/api/networks/routers", Permission: "networks:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"ListAuditEvents":              {ID: "ListAuditEvents", Method: "GET", Path: "/api/events/audit", Permission: "events:read", Credential: UserCredential, Writes: false, Conditional: true},
+	"ListCities":                   {ID: "ListCities", Method: "GET", Path: "/api/locations/countries/{country_code}/cities", Permission: "posture_checks:read", Credential: UserCredential, Writes: false, Conditional: true},
+	"ListCountries":                {ID: "ListCountries", Method: "GET", Path: "/api/locations/countries", Permission: "posture_checks:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"ListDnsRecords":               {ID: "ListDnsRecords", Method: "GET", Path: "/api/dns/zones/{zone_id}/records", Permission: "dns:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"ListDnsZones":                 {ID: "ListDnsZones", Method: "GET", Path: "/api/dns/zones", Permission: "dns:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"ListGroupMemberships":         {ID: "ListGroupMemberships", Method: "GET", Path: "/api/groups/{group_id}/peers", Permission: "groups:read", Credential: UserCredential, Writes: false, Conditional: true},
@@ -189,6 +199,8 @@ var Operations = map[string]Operation{
 	"ListPeerReferrers":            {ID: "ListPeerReferrers", Method: "GET", Path: "/api/peers/{peer_id}/referrers", Permission: "peers:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"ListPeers":                    {ID: "ListPeers", Method: "GET", Path: "/api/peers", Permission: "peers:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"ListPolicies":                 {ID: "ListPolicies", Method: "GET", Path: "/api/policies", Permission: "policies:read", Credential: UserCredential, Writes: false, Conditional: true},
+	"ListPostureCheckReferrers":    {ID: "ListPostureCheckReferrers", Method: "GET", Path: "/api/posture-checks/{posture_check_id}/referrers", Permission: "posture_checks:read", Credential: UserCredential, Writes: false, Conditional: true},
+	"ListPostureChecks":            {ID: "ListPostureChecks", Method: "GET", Path: "/api/posture-checks", Permission: "posture_checks:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"ListProxyClusters":            {ID: "ListProxyClusters", Method: "GET", Path: "/api/reverse-proxies/clusters", Permission: "services:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"ListProxyDomains":             {ID: "ListProxyDomains", Method: "GET", Path: "/api/reverse-proxies/domains", Permission: "services:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"ListProxyServices":            {ID: "ListProxyServices", Method: "GET", Path: "/api/reverse-proxies/services", Permission: "services:read", Credential: UserCredential, Writes: false, Conditional: true},
@@ -224,6 +236,7 @@ var Operations = map[string]Operation{
 	"UpdateNetworkRouter":          {ID: "UpdateNetworkRouter", Method: "PUT", Path: "/api/networks/{network_id}/routers/{router_id}", Permission: "networks:update", Credential: UserCredential, Writes: true, Previews: true, NewBody: func() any { return new(NetworkRouterRequest) }},
 	"UpdatePeer":                   {ID: "UpdatePeer", Method: "PUT", Path: "/api/peers/{peer_id}", Permission: "peers:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(PeerRequest) }},
 	"UpdatePolicy":                 {ID: "UpdatePolicy", Method: "PUT", Path: "/api/policies/{policy_id}", Permission: "policies:update", Credential: UserCredential, Writes: true, Previews: true, NewBody: func() any { return new(PolicyRequest) }},
+	"UpdatePostureCheck":           {ID: "UpdatePostureCheck", Method: "PUT", Path: "/api/posture-checks/{posture_check_id}", Permission: "posture_checks:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(PostureCheckRequest) }},
 	"UpdateRoute":                  {ID: "UpdateRoute", Method: "PUT", Path: "/api/routes/{route_id}", Permission: "routes:update", Credential: UserCredential, Writes: true, Previews: true, NewBody: func() any { return new(RouteRequest) }},
 	"UpdateSetupKey":               {ID: "UpdateSetupKey", Method: "PUT", Path: "/api/setup-keys/{setup_key_id}", Permission: "setup_keys:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(SetupKeyUpdate) }},
 	"UpdateUser":                   {ID: "UpdateUser", Method: "PUT", Path: "/api/users/{user_id}", Permission: "users:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(UserUpdate) }},
@@ -235,7 +248,7 @@ var Operations = map[string]Operation{
 var RolePermissions = map[string][]string{
 	"admin":         {"*:*"},
 	"auditor":       {"*:read", "tokens:*"},
-	"network_admin": {"accounts:read", "dns:*", "events:read", "groups:*", "nameservers:*", "networks:*", "peers:*", "policies:*", "routes:*", "services:read", "setup_keys:*", "tokens:*", "users:read"},
+	"network_admin": {"accounts:read", "dns:*", "events:read", "groups:*", "nameservers:*", "networks:*", "peers:*", "policies:*", "posture_checks:*", "routes:*", "services:read", "setup_keys:*", "tokens:*", "users:read"},
 	"owner":         {"*:*"},
 	"user":          {"peers:read", "tokens:*", "users:read"},
 }
@@ -296,6 +309,9 @@ func (x Peer) Revision() int64 { return x.ObjectVersion }
 func (x Policy) Revision() int64 { return x.Version }
 
 // Revision counts the changes of the declared fields.
+func (x PostureCheck) Revision() int64 { return x.Version }
+
+// Revision counts the changes of the declared fields.
 func (x Route) Revision() int64 { return x.Version }
 
 // Revision counts the changes of the declared fields.
@@ -354,6 +370,9 @@ func (x *Peer) SetManagedBy(by *string) { x.ManagedBy = by }
 
 // SetManagedBy names the program; nil for none.
 func (x *Policy) SetManagedBy(by *string) { x.ManagedBy = by }
+
+// SetManagedBy names the program; nil for none.
+func (x *PostureCheck) SetManagedBy(by *string) { x.ManagedBy = by }
 
 // SetManagedBy names the program; nil for none.
 func (x *Route) SetManagedBy(by *string) { x.ManagedBy = by }

@@ -14,6 +14,8 @@ var bodyShapes = map[string]bodyShape{
 	"DnsSettingsRequest":         {required: []string{"disabled_management_groups"}, closed: true},
 	"DnsZoneRequest":             {required: []string{"distribution_groups", "domain", "name"}, closed: true},
 	"EnrollRequest":              {required: []string{"facts", "machine_key", "proof", "setup_key", "wireguard_key"}, closed: true},
+	"GeoLocationCheckRequest":    {required: []string{"action", "locations"}, closed: true},
+	"GeoLocationRequest":         {required: []string{"country_code"}, nullable: []string{"city_name"}, closed: true},
 	"GroupMembershipRequest":     {required: []string{"peer_id"}, closed: true},
 	"GroupRequest":               {required: []string{"name"}, nullable: []string{"peers", "resources"}, closed: true},
 	"GroupResourceRequest":       {required: []string{"resource_id"}, closed: true},
@@ -23,6 +25,8 @@ var bodyShapes = map[string]bodyShape{
 	"InviteRequest":              {required: []string{"email"}, closed: true},
 	"MachineFacts":               {required: []string{"agent_version", "arch", "hostname", "kernel_version", "os"}, closed: true},
 	"MapPosition":                {required: []string{"digest", "epoch", "serial"}, closed: true},
+	"MinKernelVersion":           {required: []string{"min_kernel_version"}, closed: true},
+	"MinVersion":                 {required: []string{"min_version"}, closed: true},
 	"NameserverGroupRequest":     {required: []string{"groups", "name", "nameservers"}, closed: true},
 	"NameserverRequest":          {required: []string{"ip"}, closed: true},
 	"NestedSettingsExtraRequest": {closed: true},
@@ -30,11 +34,17 @@ var bodyShapes = map[string]bodyShape{
 	"NetworkRequest":             {required: []string{"name"}, closed: true},
 	"NetworkResourceRequest":     {required: []string{"address", "name"}, closed: true},
 	"NetworkRouterRequest":       {nullable: []string{"peer", "peer_groups"}, closed: true},
+	"OSVersionCheckRequest":      {nullable: []string{"android", "darwin", "ios", "linux", "windows"}, closed: true},
 	"Onboarding":                 {required: []string{"onboarding_flow_pending", "signup_form_pending"}, closed: true},
+	"PeerNetworkRangeCheck":      {required: []string{"action", "ranges"}, closed: true},
 	"PeerRequest":                {closed: true},
 	"PolicyRequest":              {required: []string{"name", "rules"}, closed: true},
 	"PolicyRuleRequest":          {required: []string{"name"}, nullable: []string{"authorized_groups", "destinationResource", "destinations", "port_ranges", "ports", "sourceResource", "sources"}, closed: true},
 	"PortRange":                  {required: []string{"end", "start"}, closed: true},
+	"PostureCheckRequest":        {required: []string{"checks", "name"}, closed: true},
+	"PostureChecksRequest":       {nullable: []string{"geo_location_check", "nb_version_check", "os_version_check", "peer_network_range_check", "process_check"}, closed: true},
+	"ProcessCheckRequest":        {required: []string{"processes"}, closed: true},
+	"ProcessRequest":             {nullable: []string{"linux_path", "mac_path", "windows_path"}, closed: true},
 	"ResourceReference":          {required: []string{"id", "type"}, closed: true},
 	"RouteRequest":               {required: []string{"groups", "network_id"}, nullable: []string{"access_control_groups", "domains", "network", "peer", "peer_groups"}, closed: true},
 	"RuleResource":               {required: []string{"id", "type"}, closed: true},
@@ -440,6 +450,66 @@ func (r *EnrollRequest) ApplyDefaults() {
 
 // Validate compares every value with its rule in the contract and reports all
 // faults at once; nil means that there are none.
+func (r GeoLocationCheckRequest) Validate() []FieldError {
+	var f faults
+	r.validate("", &f)
+	return f.list
+}
+
+func (r GeoLocationCheckRequest) validate(at string, f *faults) {
+	{
+		v := r.Action
+		f.oneOf(at+"action", string(v), "allow", "deny")
+	}
+	{
+		v := r.Locations
+		f.present(at+"locations", v != nil)
+		f.items(at+"locations", len(v), 1, 256)
+		for i0, v := range v {
+			at := element(at+"locations", i0)
+			v.validate(at+".", f)
+		}
+	}
+}
+
+// ApplyDefaults puts the default of the contract wherever a member is absent
+// or null, and null where an empty value means that a member is not used. It
+// comes before Validate.
+func (r *GeoLocationCheckRequest) ApplyDefaults() {
+	for i := range r.Locations {
+		r.Locations[i].ApplyDefaults()
+	}
+}
+
+// Validate compares every value with its rule in the contract and reports all
+// faults at once; nil means that there are none.
+func (r GeoLocationRequest) Validate() []FieldError {
+	var f faults
+	r.validate("", &f)
+	return f.list
+}
+
+func (r GeoLocationRequest) validate(at string, f *faults) {
+	if v, err := r.CityName.Get(); err == nil {
+		f.length(at+"city_name", string(v), 1, 255)
+	}
+	{
+		v := r.CountryCode
+		f.pattern(at+"country_code", string(v), "^[A-Z]{2}$", "a text that matches ^[A-Z]{2}$")
+	}
+}
+
+// ApplyDefaults puts the default of the contract wherever a member is absent
+// or null, and null where an empty value means that a member is not used. It
+// comes before Validate.
+func (r *GeoLocationRequest) ApplyDefaults() {
+	if v, err := r.CityName.Get(); err == nil && v == "" {
+		r.CityName.SetNull()
+	}
+}
+
+// Validate compares every value with its rule in the contract and reports all
+// faults at once; nil means that there are none.
 func (r GroupMembershipRequest) Validate() []FieldError {
 	var f faults
 	r.validate("", &f)
@@ -683,9 +753,31 @@ func (r MachineFacts) validate(at string, f *faults) {
 		v := r.KernelVersion
 		f.length(at+"kernel_version", string(v), 0, 255)
 	}
+	if r.NetworkAddresses != nil {
+		v := *r.NetworkAddresses
+		f.items(at+"network_addresses", len(v), 0, 256)
+		unique(f, at+"network_addresses", v)
+		for i0, v := range v {
+			at := element(at+"network_addresses", i0)
+			f.length(at, string(v), 0, 64)
+		}
+	}
 	{
 		v := r.Os
 		f.length(at+"os", string(v), 0, 64)
+	}
+	if r.OsVersion != nil {
+		v := *r.OsVersion
+		f.length(at+"os_version", string(v), 0, 64)
+	}
+	if r.RunningProcesses != nil {
+		v := *r.RunningProcesses
+		f.items(at+"running_processes", len(v), 0, 1024)
+		unique(f, at+"running_processes", v)
+		for i0, v := range v {
+			at := element(at+"running_processes", i0)
+			f.length(at, string(v), 0, 1024)
+		}
 	}
 }
 
@@ -718,6 +810,48 @@ func (r MapPosition) validate(at string, f *faults) {
 // or null, and null where an empty value means that a member is not used. It
 // comes before Validate.
 func (r *MapPosition) ApplyDefaults() {
+}
+
+// Validate compares every value with its rule in the contract and reports all
+// faults at once; nil means that there are none.
+func (r MinKernelVersion) Validate() []FieldError {
+	var f faults
+	r.validate("", &f)
+	return f.list
+}
+
+func (r MinKernelVersion) validate(at string, f *faults) {
+	{
+		v := r.MinKernelVersion
+		f.pattern(at+"min_kernel_version", string(v), "^[0-9]{1,9}(\\.[0-9]{1,9}){0,3}([-+][0-9A-Za-z.+-]{1,64})?$", "a text that matches ^[0-9]{1,9}(\\.[0-9]{1,9}){0,3}([-+][0-9A-Za-z.+-]{1,64})?$")
+	}
+}
+
+// ApplyDefaults puts the default of the contract wherever a member is absent
+// or null, and null where an empty value means that a member is not used. It
+// comes before Validate.
+func (r *MinKernelVersion) ApplyDefaults() {
+}
+
+// Validate compares every value with its rule in the contract and reports all
+// faults at once; nil means that there are none.
+func (r MinVersion) Validate() []FieldError {
+	var f faults
+	r.validate("", &f)
+	return f.list
+}
+
+func (r MinVersion) validate(at string, f *faults) {
+	{
+		v := r.MinVersion
+		f.pattern(at+"min_version", string(v), "^[0-9]{1,9}(\\.[0-9]{1,9}){0,3}([-+][0-9A-Za-z.+-]{1,64})?$", "a text that matches ^[0-9]{1,9}(\\.[0-9]{1,9}){0,3}([-+][0-9A-Za-z.+-]{1,64})?$")
+	}
+}
+
+// ApplyDefaults puts the default of the contract wherever a member is absent
+// or null, and null where an empty value means that a member is not used. It
+// comes before Validate.
+func (r *MinVersion) ApplyDefaults() {
 }
 
 // Validate compares every value with its rule in the contract and reports all
@@ -1057,6 +1191,59 @@ func (r *NetworkRouterRequest) ApplyDefaults() {
 
 // Validate compares every value with its rule in the contract and reports all
 // faults at once; nil means that there are none.
+func (r OSVersionCheckRequest) Validate() []FieldError {
+	var f faults
+	r.validate("", &f)
+	return f.list
+}
+
+func (r OSVersionCheckRequest) validate(at string, f *faults) {
+	if v, err := r.Android.Get(); err == nil {
+		v.validate(at+"android"+".", f)
+	}
+	if v, err := r.Darwin.Get(); err == nil {
+		v.validate(at+"darwin"+".", f)
+	}
+	if v, err := r.Ios.Get(); err == nil {
+		v.validate(at+"ios"+".", f)
+	}
+	if v, err := r.Linux.Get(); err == nil {
+		v.validate(at+"linux"+".", f)
+	}
+	if v, err := r.Windows.Get(); err == nil {
+		v.validate(at+"windows"+".", f)
+	}
+	f.atLeastOne(at, []string{"android", "darwin", "ios", "linux", "windows"}, filled(r.Android), filled(r.Darwin), filled(r.Ios), filled(r.Linux), filled(r.Windows))
+}
+
+// ApplyDefaults puts the default of the contract wherever a member is absent
+// or null, and null where an empty value means that a member is not used. It
+// comes before Validate.
+func (r *OSVersionCheckRequest) ApplyDefaults() {
+	if v, err := r.Android.Get(); err == nil {
+		v.ApplyDefaults()
+		r.Android.Set(v)
+	}
+	if v, err := r.Darwin.Get(); err == nil {
+		v.ApplyDefaults()
+		r.Darwin.Set(v)
+	}
+	if v, err := r.Ios.Get(); err == nil {
+		v.ApplyDefaults()
+		r.Ios.Set(v)
+	}
+	if v, err := r.Linux.Get(); err == nil {
+		v.ApplyDefaults()
+		r.Linux.Set(v)
+	}
+	if v, err := r.Windows.Get(); err == nil {
+		v.ApplyDefaults()
+		r.Windows.Set(v)
+	}
+}
+
+// Validate compares every value with its rule in the contract and reports all
+// faults at once; nil means that there are none.
 func (r Onboarding) Validate() []FieldError {
 	var f faults
 	r.validate("", &f)
@@ -1071,6 +1258,37 @@ func (r Onboarding) validate(at string, f *faults) {
 // or null, and null where an empty value means that a member is not used. It
 // comes before Validate.
 func (r *Onboarding) ApplyDefaults() {
+}
+
+// Validate compares every value with its rule in the contract and reports all
+// faults at once; nil means that there are none.
+func (r PeerNetworkRangeCheck) Validate() []FieldError {
+	var f faults
+	r.validate("", &f)
+	return f.list
+}
+
+func (r PeerNetworkRangeCheck) validate(at string, f *faults) {
+	{
+		v := r.Action
+		f.oneOf(at+"action", string(v), "allow", "deny")
+	}
+	{
+		v := r.Ranges
+		f.present(at+"ranges", v != nil)
+		f.items(at+"ranges", len(v), 1, 256)
+		unique(f, at+"ranges", v)
+		for i0, v := range v {
+			at := element(at+"ranges", i0)
+			f.format(at, string(v), "cidr")
+		}
+	}
+}
+
+// ApplyDefaults puts the default of the contract wherever a member is absent
+// or null, and null where an empty value means that a member is not used. It
+// comes before Validate.
+func (r *PeerNetworkRangeCheck) ApplyDefaults() {
 }
 
 // Validate compares every value with its rule in the contract and reports all
@@ -1129,6 +1347,15 @@ func (r PolicyRequest) validate(at string, f *faults) {
 			v.validate(at+".", f)
 		}
 	}
+	if r.SourcePostureChecks != nil {
+		v := *r.SourcePostureChecks
+		f.items(at+"source_posture_checks", len(v), 0, 64)
+		unique(f, at+"source_posture_checks", v)
+		for i0, v := range v {
+			at := element(at+"source_posture_checks", i0)
+			f.length(at, string(v), 1, 64)
+		}
+	}
 }
 
 // ApplyDefaults puts the default of the contract wherever a member is absent
@@ -1145,6 +1372,10 @@ func (r *PolicyRequest) ApplyDefaults() {
 	}
 	for i := range r.Rules {
 		r.Rules[i].ApplyDefaults()
+	}
+	if r.SourcePostureChecks == nil {
+		v := []string{}
+		r.SourcePostureChecks = &v
 	}
 }
 
@@ -1311,6 +1542,160 @@ func (r PortRange) validate(at string, f *faults) {
 // or null, and null where an empty value means that a member is not used. It
 // comes before Validate.
 func (r *PortRange) ApplyDefaults() {
+}
+
+// Validate compares every value with its rule in the contract and reports all
+// faults at once; nil means that there are none.
+func (r PostureCheckRequest) Validate() []FieldError {
+	var f faults
+	r.validate("", &f)
+	return f.list
+}
+
+func (r PostureCheckRequest) validate(at string, f *faults) {
+	{
+		v := r.Checks
+		v.validate(at+"checks"+".", f)
+	}
+	if r.Description != nil {
+		v := *r.Description
+		f.length(at+"description", string(v), 0, 1024)
+	}
+	{
+		v := r.Name
+		f.length(at+"name", string(v), 1, 255)
+	}
+}
+
+// ApplyDefaults puts the default of the contract wherever a member is absent
+// or null, and null where an empty value means that a member is not used. It
+// comes before Validate.
+func (r *PostureCheckRequest) ApplyDefaults() {
+	r.Checks.ApplyDefaults()
+	if r.Description == nil {
+		v := string("")
+		r.Description = &v
+	}
+}
+
+// Validate compares every value with its rule in the contract and reports all
+// faults at once; nil means that there are none.
+func (r PostureChecksRequest) Validate() []FieldError {
+	var f faults
+	r.validate("", &f)
+	return f.list
+}
+
+func (r PostureChecksRequest) validate(at string, f *faults) {
+	if v, err := r.GeoLocationCheck.Get(); err == nil {
+		v.validate(at+"geo_location_check"+".", f)
+	}
+	if v, err := r.NbVersionCheck.Get(); err == nil {
+		v.validate(at+"nb_version_check"+".", f)
+	}
+	if v, err := r.OsVersionCheck.Get(); err == nil {
+		v.validate(at+"os_version_check"+".", f)
+	}
+	if v, err := r.PeerNetworkRangeCheck.Get(); err == nil {
+		v.validate(at+"peer_network_range_check"+".", f)
+	}
+	if v, err := r.ProcessCheck.Get(); err == nil {
+		v.validate(at+"process_check"+".", f)
+	}
+	f.atLeastOne(at, []string{"geo_location_check", "nb_version_check", "os_version_check", "peer_network_range_check", "process_check"}, filled(r.GeoLocationCheck), filled(r.NbVersionCheck), filled(r.OsVersionCheck), filled(r.PeerNetworkRangeCheck), filled(r.ProcessCheck))
+}
+
+// ApplyDefaults puts the default of the contract wherever a member is absent
+// or null, and null where an empty value means that a member is not used. It
+// comes before Validate.
+func (r *PostureChecksRequest) ApplyDefaults() {
+	if v, err := r.GeoLocationCheck.Get(); err == nil {
+		v.ApplyDefaults()
+		r.GeoLocationCheck.Set(v)
+	}
+	if v, err := r.NbVersionCheck.Get(); err == nil {
+		v.ApplyDefaults()
+		r.NbVersionCheck.Set(v)
+	}
+	if v, err := r.OsVersionCheck.Get(); err == nil {
+		v.ApplyDefaults()
+		r.OsVersionCheck.Set(v)
+	}
+	if v, err := r.PeerNetworkRangeCheck.Get(); err == nil {
+		v.ApplyDefaults()
+		r.PeerNetworkRangeCheck.Set(v)
+	}
+	if v, err := r.ProcessCheck.Get(); err == nil {
+		v.ApplyDefaults()
+		r.ProcessCheck.Set(v)
+	}
+}
+
+// Validate compares every value with its rule in the contract and reports all
+// faults at once; nil means that there are none.
+func (r ProcessCheckRequest) Validate() []FieldError {
+	var f faults
+	r.validate("", &f)
+	return f.list
+}
+
+func (r ProcessCheckRequest) validate(at string, f *faults) {
+	{
+		v := r.Processes
+		f.present(at+"processes", v != nil)
+		f.items(at+"processes", len(v), 1, 64)
+		for i0, v := range v {
+			at := element(at+"processes", i0)
+			v.validate(at+".", f)
+		}
+	}
+}
+
+// ApplyDefaults puts the default of the contract wherever a member is absent
+// or null, and null where an empty value means that a member is not used. It
+// comes before Validate.
+func (r *ProcessCheckRequest) ApplyDefaults() {
+	for i := range r.Processes {
+		r.Processes[i].ApplyDefaults()
+	}
+}
+
+// Validate compares every value with its rule in the contract and reports all
+// faults at once; nil means that there are none.
+func (r ProcessRequest) Validate() []FieldError {
+	var f faults
+	r.validate("", &f)
+	return f.list
+}
+
+func (r ProcessRequest) validate(at string, f *faults) {
+	if v, err := r.LinuxPath.Get(); err == nil {
+		f.length(at+"linux_path", string(v), 0, 1024)
+		f.pattern(at+"linux_path", string(v), "^/[^/].*$", "a text that matches ^/[^/].*$")
+	}
+	if v, err := r.MacPath.Get(); err == nil {
+		f.length(at+"mac_path", string(v), 0, 1024)
+		f.pattern(at+"mac_path", string(v), "^/[^/].*$", "a text that matches ^/[^/].*$")
+	}
+	if v, err := r.WindowsPath.Get(); err == nil {
+		f.length(at+"windows_path", string(v), 1, 1024)
+	}
+	f.atLeastOne(at, []string{"linux_path", "mac_path", "windows_path"}, filledText(r.LinuxPath), filledText(r.MacPath), filledText(r.WindowsPath))
+}
+
+// ApplyDefaults puts the default of the contract wherever a member is absent
+// or null, and null where an empty value means that a member is not used. It
+// comes before Validate.
+func (r *ProcessRequest) ApplyDefaults() {
+	if v, err := r.LinuxPath.Get(); err == nil && v == "" {
+		r.LinuxPath.SetNull()
+	}
+	if v, err := r.MacPath.Get(); err == nil && v == "" {
+		r.MacPath.SetNull()
+	}
+	if v, err := r.WindowsPath.Get(); err == nil && v == "" {
+		r.WindowsPath.SetNull()
+	}
 }
 
 // Validate compares every value with its rule in the contract and reports all
@@ -1974,6 +2359,14 @@ func (r DeletePolicyParams) Validate() []FieldError {
 
 // Validate compares the query parameters with their rules in the contract;
 // nil means that all obey.
+func (r DeletePostureCheckParams) Validate() []FieldError {
+	const at = ""
+	f := &faults{}
+	return f.list
+}
+
+// Validate compares the query parameters with their rules in the contract;
+// nil means that all obey.
 func (r DeleteRouteParams) Validate() []FieldError {
 	const at = ""
 	f := &faults{}
@@ -2449,6 +2842,36 @@ func (r ListPoliciesParams) Validate() []FieldError {
 
 // Validate compares the query parameters with their rules in the contract;
 // nil means that all obey.
+func (r ListPostureChecksParams) Validate() []FieldError {
+	const at = ""
+	f := &faults{}
+	if r.Name != nil {
+		v := *r.Name
+		f.length(at+"name", string(v), 0, 255)
+	}
+	if r.Ids != nil {
+		v := *r.Ids
+		f.items(at+"ids", len(v), 0, 200)
+		unique(f, at+"ids", v)
+		for i0, v := range v {
+			at := element(at+"ids", i0)
+			f.length(at, string(v), 0, 64)
+		}
+	}
+	if r.Limit != nil {
+		v := *r.Limit
+		f.atLeast(at+"limit", float64(v), 1)
+		f.atMost(at+"limit", float64(v), 1000)
+	}
+	if r.Cursor != nil {
+		v := *r.Cursor
+		f.length(at+"cursor", string(v), 0, 512)
+	}
+	return f.list
+}
+
+// Validate compares the query parameters with their rules in the contract;
+// nil means that all obey.
 func (r ListRoutesParams) Validate() []FieldError {
 	const at = ""
 	f := &faults{}
@@ -2756,6 +3179,14 @@ func (r UpdatePeerParams) Validate() []FieldError {
 // Validate compares the query parameters with their rules in the contract;
 // nil means that all obey.
 func (r UpdatePolicyParams) Validate() []FieldError {
+	const at = ""
+	f := &faults{}
+	return f.list
+}
+
+// Validate compares the query parameters with their rules in the contract;
+// nil means that all obey.
+func (r UpdatePostureCheckParams) Validate() []FieldError {
 	const at = ""
 	f := &faults{}
 	return f.list

@@ -253,6 +253,18 @@ func (c *Client) CreatePolicy(ctx context.Context, body api.PolicyRequest, opts 
 	return &out, nil
 }
 
+// CreatePostureCheck creates a posture check. It counts for nobody until a policy names it.
+func (c *Client) CreatePostureCheck(ctx context.Context, body api.PostureCheckRequest, opts ...CallOption) (*api.PostureCheck, error) {
+	call := newCall("POST", "/api/posture-checks", opts)
+	call.body = body
+	call.idempotent = true
+	var out api.PostureCheck
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
 // CreateRoute creates a route. A peer or group that carries the same destination in another route
 // is a conflict.
 func (c *Client) CreateRoute(ctx context.Context, body api.RouteRequest, opts ...CallOption) (*api.Route, error) {
@@ -387,6 +399,13 @@ func (c *Client) DeletePolicy(ctx context.Context, policyID string, opts ...Call
 	return c.do(ctx, call, nil)
 }
 
+// DeletePostureCheck deletes a posture check. One that a policy names is in use, and the answer is
+// 412 with the referrers.
+func (c *Client) DeletePostureCheck(ctx context.Context, postureCheckID string, opts ...CallOption) error {
+	call := newCall("DELETE", "/api/posture-checks/"+url.PathEscape(postureCheckID), opts)
+	return c.do(ctx, call, nil)
+}
+
 // DeleteRoute deletes a route.
 func (c *Client) DeleteRoute(ctx context.Context, routeID string, opts ...CallOption) error {
 	call := newCall("DELETE", "/api/routes/"+url.PathEscape(routeID), opts)
@@ -476,6 +495,16 @@ func (c *Client) GetBlob(ctx context.Context, sha256 string, opts ...CallOption)
 		return nil, err
 	}
 	return res.Body, nil
+}
+
+// GetCountry reads one country.
+func (c *Client) GetCountry(ctx context.Context, countryCode string, opts ...CallOption) (*api.Country, error) {
+	call := newCall("GET", "/api/locations/countries/"+url.PathEscape(countryCode), opts)
+	var out api.Country
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
 }
 
 // GetCurrentUser reads the user whose credentials the request carries, with the permissions of the
@@ -647,6 +676,16 @@ func (c *Client) GetPeer(ctx context.Context, peerID string, opts ...CallOption)
 func (c *Client) GetPolicy(ctx context.Context, policyID string, opts ...CallOption) (*api.Policy, error) {
 	call := newCall("GET", "/api/policies/"+url.PathEscape(policyID), opts)
 	var out api.Policy
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
+// GetPostureCheck reads one posture check.
+func (c *Client) GetPostureCheck(ctx context.Context, postureCheckID string, opts ...CallOption) (*api.PostureCheck, error) {
+	call := newCall("GET", "/api/posture-checks/"+url.PathEscape(postureCheckID), opts)
+	var out api.PostureCheck
 	if err := c.do(ctx, call, &out); err != nil {
 		return nil, err
 	}
@@ -865,6 +904,54 @@ func (c *Client) AuditEvents(ctx context.Context, o ListAuditEventsOptions, opts
 	call := newCall("GET", "/api/events/audit", opts)
 	o.query(call.query)
 	return pages[api.AuditEvent](ctx, c, call)
+}
+
+// ListCitiesOptions are the query parameters of ListCities; zero fields are not sent.
+type ListCitiesOptions struct {
+	// Only these members of each object, separated by commas; without it all.
+	Fields []string
+}
+
+func (o ListCitiesOptions) query(q url.Values) {
+	if len(o.Fields) > 0 {
+		q.Set("fields", strings.Join(o.Fields, ","))
+	}
+}
+
+// ListCities lists the cities of a country that the server's geo database knows, by their names.
+// Without a database the answer is 412.
+func (c *Client) ListCities(ctx context.Context, countryCode string, o ListCitiesOptions, opts ...CallOption) ([]api.City, error) {
+	call := newCall("GET", "/api/locations/countries/"+url.PathEscape(countryCode)+"/cities", opts)
+	o.query(call.query)
+	var out []api.City
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// ListCountriesOptions are the query parameters of ListCountries; zero fields are not sent.
+type ListCountriesOptions struct {
+	// Only these members of each object, separated by commas; without it all.
+	Fields []string
+}
+
+func (o ListCountriesOptions) query(q url.Values) {
+	if len(o.Fields) > 0 {
+		q.Set("fields", strings.Join(o.Fields, ","))
+	}
+}
+
+// ListCountries lists the countries that a location check may name, by their names. The list is
+// built in and needs no database.
+func (c *Client) ListCountries(ctx context.Context, o ListCountriesOptions, opts ...CallOption) ([]api.Country, error) {
+	call := newCall("GET", "/api/locations/countries", opts)
+	o.query(call.query)
+	var out []api.Country
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return out, nil
 }
 
 // ListDnsRecordsOptions are the query parameters of ListDnsRecords; zero fields are not sent.
@@ -1537,6 +1624,76 @@ func (c *Client) Policies(ctx context.Context, o ListPoliciesOptions, opts ...Ca
 	return pages[api.Policy](ctx, c, call)
 }
 
+// ListPostureCheckReferrersOptions are the query parameters of ListPostureCheckReferrers; zero fields are not sent.
+type ListPostureCheckReferrersOptions struct {
+	// Only these members of each object, separated by commas; without it all.
+	Fields []string
+}
+
+func (o ListPostureCheckReferrersOptions) query(q url.Values) {
+	if len(o.Fields) > 0 {
+		q.Set("fields", strings.Join(o.Fields, ","))
+	}
+}
+
+// ListPostureCheckReferrers lists the objects that name a posture check and the field in which they
+// do; the check can be deleted when there are none.
+func (c *Client) ListPostureCheckReferrers(ctx context.Context, postureCheckID string, o ListPostureCheckReferrersOptions, opts ...CallOption) ([]api.Referrer, error) {
+	call := newCall("GET", "/api/posture-checks/"+url.PathEscape(postureCheckID)+"/referrers", opts)
+	o.query(call.query)
+	var out []api.Referrer
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// ListPostureChecksOptions are the query parameters of ListPostureChecks; zero fields are not sent.
+type ListPostureChecksOptions struct {
+	// Only the objects with exactly this name.
+	Name string
+	// Only the objects with these ids, separated by commas, at most 200.
+	Ids []string
+	// The size of a page, 1 to 1000. Without it the answer is the whole list.
+	Limit int64
+	// Only these members of each object, separated by commas; without it all.
+	Fields []string
+}
+
+func (o ListPostureChecksOptions) query(q url.Values) {
+	if o.Name != "" {
+		q.Set("name", o.Name)
+	}
+	if len(o.Ids) > 0 {
+		q.Set("ids", strings.Join(o.Ids, ","))
+	}
+	if o.Limit != 0 {
+		q.Set("limit", fmt.Sprint(o.Limit))
+	}
+	if len(o.Fields) > 0 {
+		q.Set("fields", strings.Join(o.Fields, ","))
+	}
+}
+
+// ListPostureChecks lists the posture checks of the account in the order of their creation.
+func (c *Client) ListPostureChecks(ctx context.Context, o ListPostureChecksOptions, opts ...CallOption) ([]api.PostureCheck, error) {
+	call := newCall("GET", "/api/posture-checks", opts)
+	o.query(call.query)
+	var out []api.PostureCheck
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// PostureChecks iterates over what ListPostureChecks lists, fetching page after page. An
+// error ends the iteration.
+func (c *Client) PostureChecks(ctx context.Context, o ListPostureChecksOptions, opts ...CallOption) iter.Seq2[api.PostureCheck, error] {
+	call := newCall("GET", "/api/posture-checks", opts)
+	o.query(call.query)
+	return pages[api.PostureCheck](ctx, c, call)
+}
+
 // ListProxyClustersOptions are the query parameters of ListProxyClusters; zero fields are not sent.
 type ListProxyClustersOptions struct {
 	// Only these members of each object, separated by commas; without it all.
@@ -2169,6 +2326,18 @@ func (c *Client) UpdatePolicy(ctx context.Context, policyID string, body api.Pol
 	call := newCall("PUT", "/api/policies/"+url.PathEscape(policyID), opts)
 	call.body = body
 	var out api.Policy
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
+// UpdatePostureCheck replaces a posture check. Machines that do not meet it any more lose what its
+// policies gave them at once.
+func (c *Client) UpdatePostureCheck(ctx context.Context, postureCheckID string, body api.PostureCheckRequest, opts ...CallOption) (*api.PostureCheck, error) {
+	call := newCall("PUT", "/api/posture-checks/"+url.PathEscape(postureCheckID), opts)
+	call.body = body
+	var out api.PostureCheck
 	if err := c.do(ctx, call, &out); err != nil {
 		return nil, err
 	}

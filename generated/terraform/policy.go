@@ -14,6 +14,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/booldefault"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/planmodifier"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/setdefault"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/stringdefault"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/stringplanmodifier"
 	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
@@ -27,11 +28,12 @@ import (
 
 // PolicyModel is what Terraform holds.
 type PolicyModel struct {
-	Description types.String `tfsdk:"description"`
-	Enabled     types.Bool   `tfsdk:"enabled"`
-	Id          types.String `tfsdk:"id"`
-	Name        types.String `tfsdk:"name"`
-	Rules       types.Map    `tfsdk:"rules"`
+	Description         types.String `tfsdk:"description"`
+	Enabled             types.Bool   `tfsdk:"enabled"`
+	Id                  types.String `tfsdk:"id"`
+	Name                types.String `tfsdk:"name"`
+	Rules               types.Map    `tfsdk:"rules"`
+	SourcePostureChecks types.Set    `tfsdk:"source_posture_checks"`
 }
 
 // PolicyRuleModel is what Terraform holds.
@@ -372,6 +374,14 @@ func schemaOfPolicy() schema.Schema {
 				},
 				Validators: []validator.Map{mapvalidator.SizeAtLeast(1), mapvalidator.SizeAtMost(64)},
 			},
+			"source_posture_checks": schema.SetAttribute{
+				Optional:            true,
+				Computed:            true,
+				MarkdownDescription: "The ids of the posture checks that a source must meet, all of them, for the accepting rules of the policy to count for it; destinations are not checked. A rule that drops counts for every source. At most 64 elements. Default: `[]`. Refers to a [posture check](posture_check.md).",
+				ElementType:         types.StringType,
+				Default:             setdefault.StaticValue(types.SetValueMust(types.StringType, []attr.Value{})),
+				Validators:          []validator.Set{setvalidator.SizeAtMost(64), setvalidator.ValueStringsAre(stringvalidator.UTF8LengthBetween(1, 64))},
+			},
 		},
 	}
 }
@@ -389,6 +399,10 @@ func expandPolicyCreate(ctx context.Context, m *PolicyModel, d *diag.Diagnostics
 	}
 	out.Name = m.Name.ValueString()
 	out.Rules = expandKeyed(ctx, m.Rules, d, expandPolicyRule, func(x *api.PolicyRuleRequest, key string) { x.Name = key })
+	if !m.SourcePostureChecks.IsNull() && !m.SourcePostureChecks.IsUnknown() {
+		v := texts[string](m.SourcePostureChecks)
+		out.SourcePostureChecks = &v
+	}
 	return out
 }
 
@@ -405,6 +419,10 @@ func expandPolicyUpdate(ctx context.Context, m *PolicyModel, d *diag.Diagnostics
 	}
 	out.Name = m.Name.ValueString()
 	out.Rules = expandKeyed(ctx, m.Rules, d, expandPolicyRule, func(x *api.PolicyRuleRequest, key string) { x.Name = key })
+	if !m.SourcePostureChecks.IsNull() && !m.SourcePostureChecks.IsUnknown() {
+		v := texts[string](m.SourcePostureChecks)
+		out.SourcePostureChecks = &v
+	}
 	return out
 }
 
@@ -415,17 +433,19 @@ func flattenPolicy(ctx context.Context, o *api.Policy, m *PolicyModel, d *diag.D
 	m.Id = types.StringValue(o.Id)
 	m.Name = types.StringValue(o.Name)
 	m.Rules = flattenKeyed(ctx, o.Rules, policyRuleTypes, d, flattenPolicyRule, func(x *api.PolicyRule) string { return x.Name })
+	m.SourcePostureChecks = types.SetValueMust(types.StringType, textValues(o.SourcePostureChecks, plain[string]))
 }
 
 // PolicyDataModel is what Terraform holds.
 type PolicyDataModel struct {
-	Description types.String `tfsdk:"description"`
-	Enabled     types.Bool   `tfsdk:"enabled"`
-	Id          types.String `tfsdk:"id"`
-	ManagedBy   types.String `tfsdk:"managed_by"`
-	Name        types.String `tfsdk:"name"`
-	Rules       types.Map    `tfsdk:"rules"`
-	Version     types.Int64  `tfsdk:"version"`
+	Description         types.String `tfsdk:"description"`
+	Enabled             types.Bool   `tfsdk:"enabled"`
+	Id                  types.String `tfsdk:"id"`
+	ManagedBy           types.String `tfsdk:"managed_by"`
+	Name                types.String `tfsdk:"name"`
+	Rules               types.Map    `tfsdk:"rules"`
+	SourcePostureChecks types.Set    `tfsdk:"source_posture_checks"`
+	Version             types.Int64  `tfsdk:"version"`
 }
 
 // PolicyRuleDataModel is what Terraform holds.
@@ -548,13 +568,14 @@ func flattenPortRangeData(ctx context.Context, o *api.PortRange, m *PortRangeDat
 }
 
 var policyDataTypes = map[string]attr.Type{
-	"description": types.StringType,
-	"enabled":     types.BoolType,
-	"id":          types.StringType,
-	"managed_by":  types.StringType,
-	"name":        types.StringType,
-	"rules":       types.MapType{ElemType: types.ObjectType{AttrTypes: policyRuleDataTypes}},
-	"version":     types.Int64Type,
+	"description":           types.StringType,
+	"enabled":               types.BoolType,
+	"id":                    types.StringType,
+	"managed_by":            types.StringType,
+	"name":                  types.StringType,
+	"rules":                 types.MapType{ElemType: types.ObjectType{AttrTypes: policyRuleDataTypes}},
+	"source_posture_checks": types.SetType{ElemType: types.StringType},
+	"version":               types.Int64Type,
 }
 
 func dataSchemaOfPolicy() datasource.Schema {
@@ -679,6 +700,11 @@ func dataSchemaOfPolicy() datasource.Schema {
 						},
 					},
 				},
+			},
+			"source_posture_checks": datasource.SetAttribute{
+				Computed:            true,
+				MarkdownDescription: "The ids of the posture checks that a source must meet, all of them, for the accepting rules of the policy to count for it; destinations are not checked. A rule that drops counts for every source. Refers to a [posture check](posture_check.md).",
+				ElementType:         types.StringType,
 			},
 			"version": datasource.Int64Attribute{
 				Computed:            true,
@@ -811,6 +837,11 @@ func listSchemaOfPolicy() datasource.Schema {
 						},
 					},
 				},
+				"source_posture_checks": datasource.SetAttribute{
+					Computed:            true,
+					MarkdownDescription: "The ids of the posture checks that a source must meet, all of them, for the accepting rules of the policy to count for it; destinations are not checked. A rule that drops counts for every source. Refers to a [posture check](posture_check.md).",
+					ElementType:         types.StringType,
+				},
 				"version": datasource.Int64Attribute{
 					Computed:            true,
 					MarkdownDescription: "Counts the changes of the policy; the ETag.",
@@ -833,6 +864,7 @@ func flattenPolicyData(ctx context.Context, o *api.Policy, m *PolicyDataModel, d
 	}
 	m.Name = types.StringValue(o.Name)
 	m.Rules = flattenKeyed(ctx, o.Rules, policyRuleDataTypes, d, flattenPolicyRuleData, func(x *api.PolicyRule) string { return x.Name })
+	m.SourcePostureChecks = types.SetValueMust(types.StringType, textValues(o.SourcePostureChecks, plain[string]))
 	m.Version = types.Int64Value(o.Version)
 }
 
@@ -875,6 +907,7 @@ var nounPolicy = &Noun{
 			}},
 			{Wire: "sources", Name: "sources", Kind: "set"},
 		}},
+		{Wire: "source_posture_checks", Name: "source_posture_checks", Kind: "set"},
 	},
 	OptIn:      []string{},
 	Synthetic:  map[string]any{},

@@ -214,7 +214,7 @@ func (b *body) fill(f goField, p *openapi3.SchemaRef, all map[string]*openapi3.S
 	if _, optIn := hints(s)["optIn"]; !optIn && strings.HasPrefix(f.Type, "nullable.") {
 		// An empty value of a field whose unused form is null means unused.
 		switch {
-		case schemaIs(s, "array") && s.MinItems > 0, schemaIs(s, "object") && s.MinProps > 0:
+		case schemaIs(s, "array") && s.MinItems > 0, schemaIs(s, "object") && s.MinProps > 0 && s.AdditionalProperties.Schema != nil:
 			b.Defaults = append(b.Defaults, fmt.Sprintf("if v, err := r.%s.Get(); err == nil && len(v) == 0 {\nr.%s.SetNull()\n}", f.Name, f.Name))
 		case schemaIs(s, "string") && f.Type == "nullable.Nullable[string]":
 			b.Defaults = append(b.Defaults, fmt.Sprintf("if v, err := r.%s.Get(); err == nil && v == \"\" {\nr.%s.SetNull()\n}", f.Name, f.Name))

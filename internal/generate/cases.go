@@ -343,6 +343,9 @@ func (a *attribute) texts(r *references, s *openapi3.Schema) []string {
 		}
 		return out
 	}
+	if text, ok := s.Example.(string); ok {
+		return []string{strconv.Quote(text)}
+	}
 	if s.Pattern != "" {
 		return []string{strconv.Quote(sample(s.Pattern, 0)), strconv.Quote(sample(s.Pattern, 1))}
 	}

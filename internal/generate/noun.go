@@ -404,7 +404,11 @@ func eitherSets(s *openapi3.Schema) (oneOf, atMost, atLeast [][]string) {
 		}
 		return sets
 	}
-	return name(stringLists(hints(s)["oneOf"])), name(stringLists(hints(s)["atMostOneOf"])), name(leastSets(s))
+	atLeast = name(leastSets(s))
+	for _, set := range atLeast {
+		slices.Sort(set)
+	}
+	return name(stringLists(hints(s)["oneOf"])), name(stringLists(hints(s)["atMostOneOf"])), atLeast
 }
 
 // leastSets are the properties of which minProperties wants one.

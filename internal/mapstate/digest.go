@@ -105,6 +105,9 @@ func HashSelf(s api.SelfView) Digest {
 	}
 	i := newItem('o').number(s.N).number(approved).
 		text(s.Id, s.Name, s.Key, s.Ip, s.Ipv6, s.Network, s.NetworkV6, s.DnsDomain).text(s.Aliases...)
+	if len(s.Processes) > 0 {
+		i = i.number(uint32(len(s.Processes))).text(s.Processes...)
+	}
 	if s.KeepsDns { // agents of the first version know nothing of it, and are not told
 		i = i.number(1)
 	}

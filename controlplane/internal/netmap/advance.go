@@ -237,6 +237,7 @@ func (b *batch) between(from, to *class) []*op {
 func (b *batch) tellSelves() {
 	for p := range b.selves {
 		self := selfOf(p.Peer, b.e.settings, p.keepsDNS())
+		self.Processes = b.e.asked(p)
 		known, before, hash := p.self.Id != "", p.selfHash, mapstate.HashSelf(self)
 		if known && hash == before {
 			continue

@@ -116,6 +116,12 @@ func (b *batch) apply(c Change) {
 		b.setRules(c.ID, nil)
 	case SettingsPut:
 		b.putSettings(c.Settings)
+	case CheckPut:
+		b.putCheck(c.Check)
+	case CheckRemove:
+		b.removeCheck(c.ID)
+	case PostureBits:
+		b.putPosture(c)
 	case ResourcePut:
 		b.putResource(c.Resource)
 	case ResourceRemove:
@@ -173,10 +179,10 @@ func (b *batch) putPeer(want Peer) {
 func (e *Engine) standing(p *peer) []*base {
 	bases := make([]*base, 0, len(p.groups)+1)
 	for base := range p.groups {
-		bases = append(bases, base)
+		bases = base.holding(append(bases, base), p.Ordinal)
 	}
 	if own := e.bases[peerName(p.ID)]; own != nil {
-		bases = append(bases, own)
+		bases = own.holding(append(bases, own), p.Ordinal)
 	}
 	return bases
 }
@@ -195,14 +201,11 @@ func (b *batch) removePeer(id string) {
 	if p == nil {
 		return
 	}
-	for base := range p.groups {
+	for _, base := range e.standing(p) {
 		base.members.Remove(p.Ordinal)
 		b.shift(base, p.Ordinal)
 	}
-	if own := e.bases[peerName(id)]; own != nil {
-		own.members.Remove(p.Ordinal)
-		b.shift(own, p.Ordinal)
-	}
+	e.forgetPosture(p.Ordinal)
 	b.noteEntry(p.Ordinal, p.hash)
 	e.approved.Remove(p.Ordinal)
 	delete(e.peers, id)
@@ -254,6 +257,7 @@ func (b *batch) join(base *base, p *peer) {
 	p.groups[base] = struct{}{}
 	b.shift(base, p.Ordinal)
 	b.regroup[p] = struct{}{}
+	b.resift(base, p)
 	if base.unmanaged {
 		b.selves[p] = struct{}{}
 	}
@@ -266,6 +270,7 @@ func (b *batch) leave(base *base, p *peer) {
 	delete(p.groups, base)
 	b.shift(base, p.Ordinal)
 	b.regroup[p] = struct{}{}
+	b.resift(base, p)
 	if base.unmanaged {
 		b.selves[p] = struct{}{}
 	}
@@ -392,8 +397,11 @@ func (b *batch) touchRules() {
 		for c := range base.classes {
 			b.touch(c).recompile = true
 		}
-		if base.name == "" || base.name[0] != 'p' {
+		if !base.derived() {
 			continue
+		}
+		if base.whole != nil {
+			b.ask(base)
 		}
 		for _, n := range base.members.ToArray() {
 			b.regroup[b.e.ordinals[n]] = struct{}{}

@@ -84,7 +84,10 @@ type Settings struct {
 type Policy struct {
 	ID      string
 	Enabled bool
-	Rules   []Rule
+	// Checks holds the ids of the posture checks that a peer must meet, all of them, to stand in the sources of an
+	// accepting rule, in both directions of it. Drops count for every source.
+	Checks []string
+	Rules  []Rule
 }
 
 // A Rule lets sources open traffic to destinations, or forbids it. Either end is a list of groups,

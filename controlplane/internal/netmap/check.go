@@ -4,7 +4,7 @@ import "fmt"
 
 // check refuses changes that do not fit the account, before any of them is applied.
 func (e *Engine) check(changes []Change) error {
-	after := fit{e: e, peers: map[string]bool{}, groups: map[string]bool{}, taken: map[uint32]string{}, zones: map[string]bool{}, records: map[string]string{}}
+	after := fit{e: e, peers: map[string]bool{}, groups: map[string]bool{}, checks: map[string]bool{}, taken: map[uint32]string{}, zones: map[string]bool{}, records: map[string]string{}}
 	for i, c := range changes {
 		if err := after.check(c); err != nil {
 			return fmt.Errorf("change %d (%T) does not fit: %w", i, c, err)
@@ -17,6 +17,7 @@ func (e *Engine) check(changes []Change) error {
 type fit struct {
 	e             *Engine
 	peers, groups map[string]bool
+	checks        map[string]bool
 	taken         map[uint32]string // peer id of an ordinal, empty when freed
 	zones         map[string]bool
 	records       map[string]string // the zone of a record
@@ -45,6 +46,12 @@ func (f *fit) check(c Change) error {
 		return f.members(c.Group, c.Peers)
 	case MembersRemove:
 		return f.members(c.Group, nil)
+	case CheckPut:
+		f.checks[c.Check.ID] = true
+	case CheckRemove:
+		f.checks[c.ID] = false
+	case PostureBits:
+		return f.posture(c)
 	case PolicyPut, PolicyRemove, SettingsPut:
 	case ZonePut:
 		f.zones[c.Zone.ID] = true
@@ -91,6 +98,25 @@ func (f *fit) hasPeer(id string) bool {
 		return is
 	}
 	return f.e.peers[id] != nil
+}
+
+func (f *fit) posture(bits PostureBits) error {
+	is, told := f.checks[bits.Check]
+	if !told {
+		c := f.e.checks[bits.Check]
+		is = c != nil && c.known
+	}
+	if !is {
+		return fmt.Errorf("there is no posture check %s", bits.Check)
+	}
+	for _, peers := range [][]string{bits.Pass, bits.Fail} {
+		for _, id := range peers {
+			if !f.hasPeer(id) {
+				return fmt.Errorf("posture check %s would judge the unknown peer %s", bits.Check, id)
+			}
+		}
+	}
+	return nil
 }
 
 func (f *fit) members(group string, peers []string) error {

@@ -49,11 +49,13 @@ func (e *Engine) classBases(p *peer) []*base {
 	}
 	bases := make([]*base, 0, len(p.groups)+1)
 	for b := range p.groups {
-		bases = append(bases, b)
+		bases = b.holding(append(bases, b), p.Ordinal)
 	}
-	if own := e.bases[peerName(p.ID)]; own != nil && own.named() {
-		bases = append(bases, own)
+	if own := e.bases[peerName(p.ID)]; own != nil {
+		bases = own.holding(append(bases, own), p.Ordinal)
 	}
+	// Single peers and parts make a class of their own only while a rule names them.
+	bases = slices.DeleteFunc(bases, func(b *base) bool { return b.derived() && !b.named() })
 	slices.SortFunc(bases, byName)
 	return bases
 }

@@ -51,6 +51,7 @@ type Engine struct {
 	bases    map[string]*base
 	groups   map[string]bool // names of the bases that are groups of the account
 	policies map[string][]*rule
+	checks   map[string]*check
 	// resources and routers hold the ids of the networks that they are in.
 	resources, routers map[string]string
 	networks           map[string]*network
@@ -93,7 +94,7 @@ func New(cfg Config) (*Engine, error) {
 	cfg.LogEntries = cmp.Or(cfg.LogEntries, defaultLogEntries)
 	return &Engine{
 		cfg: cfg, peers: map[string]*peer{}, ordinals: map[uint32]*peer{}, approved: roaring.New(),
-		bases: map[string]*base{}, groups: map[string]bool{}, policies: map[string][]*rule{},
+		bases: map[string]*base{}, groups: map[string]bool{}, policies: map[string][]*rule{}, checks: map[string]*check{},
 		resources: map[string]string{}, routers: map[string]string{}, networks: map[string]*network{}, routes: map[string]Route{}, routed: map[string]*route{},
 		naming: newNaming(), sets: map[string]*set{}, classes: map[string]*class{}, history: history{limit: cfg.LogEntries},
 	}, nil
@@ -150,7 +151,7 @@ func (e *Engine) Rebuild(serial int64, changes []Change) (*Update, error) {
 	e.serial, e.settings, e.peers, e.ordinals, e.approved = serial, fresh.settings, fresh.peers, fresh.ordinals, fresh.approved
 	e.bases, e.groups, e.policies, e.sets, e.classes = fresh.bases, fresh.groups, fresh.policies, fresh.sets, fresh.classes
 	e.resources, e.routers, e.networks, e.routes, e.routed = fresh.resources, fresh.routers, fresh.networks, fresh.routes, fresh.routed
-	e.naming, e.history = fresh.naming, fresh.history
+	e.checks, e.naming, e.history = fresh.checks, fresh.naming, fresh.history
 	e.rebuilt++
 	return u, nil
 }

@@ -13,7 +13,8 @@ import (
 
 // A base is a group, or a single peer that rules name: what sets are made of. It knows everything that depends on it.
 type base struct {
-	// name is "g:" and a group id, "p:" and a peer id, or "n:" and the id of a resource, which holds no peers.
+	// name is "g:" and a group id, "p:" and a peer id, or "n:" and the id of a resource, which holds no peers; for the
+	// part that meets posture checks, these come behind.
 	name string
 	// members holds ordinals, unapproved peers among them.
 	members *roaring.Bitmap
@@ -22,6 +23,12 @@ type base struct {
 	sources      map[*rule]struct{}  // rules with it at their source
 	destinations map[*rule]struct{}  // rules with it at their destination
 	classes      map[*class]struct{} // classes that stand in it
+
+	// parts are the bases that hold those members only that meet posture checks; nil without. Of a part, whole is where
+	// it comes from and checks are what its members meet.
+	parts  map[*base]struct{}
+	whole  *base
+	checks []*check
 
 	// Nil until there is one.
 	routes map[*route]struct{} // routes about which the rules with it at an end are
@@ -48,8 +55,12 @@ func (b *base) named() bool { return len(b.sources)+len(b.destinations)+len(b.se
 
 // idle reports whether nothing depends on the base.
 func (b *base) idle() bool {
-	return !b.named() && !b.unmanaged && len(b.sets)+len(b.classes)+len(b.routes)+len(b.gets)+len(b.zones)+len(b.nameservers) == 0
+	return !b.named() && !b.unmanaged && len(b.parts) == 0 &&
+		len(b.sets)+len(b.classes)+len(b.routes)+len(b.gets)+len(b.zones)+len(b.nameservers) == 0
 }
+
+// derived reports a base that peers do not join: a single peer, or the part of a base that meets posture checks.
+func (b *base) derived() bool { return b.whole != nil || strings.HasPrefix(b.name, peerName("")) }
 
 func byName(a, b *base) int { return strings.Compare(a.name, b.name) }
 

@@ -25,6 +25,8 @@ type world struct {
 	peers    map[string]Peer
 	groups   map[string]map[string]bool
 	policies map[string]Policy
+	checks   map[string]Check
+	passing  map[string]map[string]bool // by check: the peers that meet it
 	settings Settings
 	routing  routing
 	named    namedWorld
@@ -34,6 +36,7 @@ type world struct {
 func newWorld(seed uint64) *world {
 	return &world{
 		random: rand.New(rand.NewPCG(seed, 7)), peers: map[string]Peer{}, groups: map[string]map[string]bool{}, policies: map[string]Policy{},
+		checks: map[string]Check{}, passing: map[string]map[string]bool{},
 		settings: Settings{Network: netip.MustParsePrefix("100.64.0.0/10"), NetworkV6: netip.MustParsePrefix("fd00:1::/64"), DNSDomain: "wattle.internal"},
 		routing:  newRouting(), named: newNamedWorld(),
 	}
@@ -46,7 +49,8 @@ const (
 )
 
 func (w *world) account() Account {
-	a := Account{Groups: map[string][]string{}, Settings: w.settings}
+	a := Account{Groups: map[string][]string{}, Settings: w.settings, Passing: map[string][]string{}}
+	w.addChecks(&a)
 	for _, id := range slices.Sorted(maps.Keys(w.peers)) {
 		a.Peers = append(a.Peers, w.peers[id])
 	}
@@ -69,6 +73,9 @@ func (a Account) changes() []Change {
 	}
 	for _, id := range slices.Sorted(maps.Keys(a.Groups)) {
 		changes = append(changes, GroupPut{id, a.Groups[id]})
+	}
+	for _, c := range a.Checks {
+		changes = append(changes, CheckPut{c}, PostureBits{Check: c.ID, Pass: a.Passing[c.ID]})
 	}
 	for _, p := range a.Policies {
 		changes = append(changes, PolicyPut{p})
@@ -97,7 +104,9 @@ func (w *world) change() Change {
 	id := fmt.Sprintf("p%d", w.random.IntN(worldPeers))
 	group := fmt.Sprintf("g%d", w.random.IntN(worldGroups))
 	policy := fmt.Sprintf("y%d", w.random.IntN(worldPolicies))
-	switch pick := w.random.IntN(34); {
+	switch pick := w.random.IntN(39); {
+	case pick >= 34:
+		return w.posture(id)
 	case pick >= 27:
 		return w.changeNamed()
 	case pick >= 20:
@@ -109,6 +118,9 @@ func (w *world) change() Change {
 		delete(w.routing.offers, id)
 		for _, members := range w.groups {
 			delete(members, id)
+		}
+		for _, passing := range w.passing {
+			delete(passing, id)
 		}
 		return PeerRemove{id}
 	case pick < 8 || w.groups[group] == nil:
@@ -181,7 +193,7 @@ func (w *world) some(ids []string) []string {
 }
 
 func (w *world) policy(id string) Policy {
-	p := Policy{ID: id, Enabled: w.random.IntN(6) > 0}
+	p := Policy{ID: id, Enabled: w.random.IntN(6) > 0, Checks: w.someChecks()}
 	for i := range 1 + w.random.IntN(3) {
 		r := Rule{
 			ID: fmt.Sprintf("%s-r%d", id, i), Enabled: w.random.IntN(6) > 0, Drop: w.random.IntN(3) == 0, Bidirectional: w.random.IntN(2) == 0,
@@ -559,7 +571,8 @@ func TestSplitBatchesEndEqual(t *testing.T) {
 				t.Fatalf("seed %d: %s is at %v merged, %v split, %v loaded", seed, id, a, b, c)
 			}
 		}
-		if len(merged.sets) != len(loaded.sets) || len(split.sets) != len(loaded.sets) || len(split.classes) != len(loaded.classes) || len(split.bases) != len(loaded.bases) {
+		if len(merged.sets) != len(loaded.sets) || len(split.sets) != len(loaded.sets) || len(split.classes) != len(loaded.classes) || len(split.bases) != len(loaded.bases) ||
+			len(merged.checks) != len(loaded.checks) || len(split.checks) != len(loaded.checks) {
 			t.Fatalf("seed %d: sets %d, %d, %d, classes %d, %d, bases %d, %d: something is kept that nobody sees", seed,
 				len(merged.sets), len(split.sets), len(loaded.sets), len(split.classes), len(loaded.classes), len(split.bases), len(loaded.bases))
 		}

@@ -2,6 +2,7 @@ package netmap
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/RoaringBitmap/roaring"
 
@@ -16,6 +17,9 @@ type Account struct {
 	// Groups holds the ids of the members of each group by its id.
 	Groups   map[string][]string
 	Policies []Policy
+	Checks   []Check
+	// Passing holds the ids of the peers that meet each posture check, by its id.
+	Passing  map[string][]string
 	Settings Settings
 	// Resources and Routers make networks; Routes are those of their own.
 	Resources []Resource
@@ -125,9 +129,44 @@ func (s plainSet) key() string {
 }
 
 func (w *whole) holds(s plainSet, id string) bool {
-	in := func(name string) bool { return w.stands[id][name] }
+	in := func(name string) bool { return w.in(name, id) }
 	return slices.ContainsFunc(s.union, in) && !slices.ContainsFunc(s.minus, in) &&
 		(!s.bounded || slices.ContainsFunc(s.within, func(x plainSet) bool { return w.holds(x, id) }))
+}
+
+// in reports whether a peer stands in a base, and meets the posture checks that the name of a part tells.
+func (w *whole) in(name, id string) bool {
+	name, checks, part := strings.Cut(name, filterMark)
+	if !w.stands[id][name] {
+		return false
+	}
+	for check := range strings.SplitSeq(checks, "+") {
+		if part && !slices.Contains(w.account.Passing[check], id) {
+			return false
+		}
+	}
+	return true
+}
+
+// processes are the programs about which a peer is asked: those of the checks of every rule at whose source it would
+// stand if it met them.
+func (w *whole) processes(id string) []string {
+	var paths []string
+	for _, r := range w.rules {
+		for _, name := range slices.Concat(r.sources, r.destinations) {
+			name, checks, part := strings.Cut(name, filterMark)
+			if !part || !w.stands[id][name] {
+				continue
+			}
+			for _, c := range w.account.Checks {
+				if slices.Contains(strings.Split(checks, "+"), c.ID) {
+					paths = append(paths, c.Processes...)
+				}
+			}
+		}
+	}
+	slices.Sort(paths)
+	return slices.Compact(paths)
 }
 
 func (w *whole) members(s plainSet) *roaring.Bitmap {
@@ -266,7 +305,9 @@ func (w *whole) assemble(p Peer, serial int64, t told) (*mapstate.Map, error) {
 		all.Sets = append(all.Sets, api.PeerSet{Id: id, Members: encode(members)})
 	}
 	keeps := w.naming(p, &all)
-	return mapstate.Assemble(w.cfg.Epoch, serial, selfOf(p, w.account.Settings, keeps), all)
+	self := selfOf(p, w.account.Settings, keeps)
+	self.Processes = w.processes(p.ID)
+	return mapstate.Assemble(w.cfg.Epoch, serial, self, all)
 }
 
 // naming adds the DNS of one peer and reports whether the peer keeps the one that it has.

@@ -226,18 +226,25 @@ func (tr *trial) mayRoute(whole *whole, rt plainRoute, p Peer, back bool, packet
 				continue
 			}
 			sources, destinations := ends(r)
-			type way struct{ near, far []string }
-			ways := []way{{destinations, sources}}
+			// meets says whether the policy counts: the source must meet its checks, which a destination behind routers
+			// cannot. Drops count for everybody.
+			type way struct {
+				near, far []string
+				meets     bool
+			}
+			there := way{destinations, sources, r.Drop || tr.world.meets(policy, p.ID)}
+			here := way{sources, destinations, r.Drop || len(policy.Checks) == 0}
+			ways := []way{there}
 			if back {
-				ways = []way{{sources, destinations}}
+				ways = []way{here}
 			}
 			if r.Bidirectional {
-				ways = append(ways, way{ways[0].far, ways[0].near})
+				ways = []way{there, here}
 			}
 			for _, way := range ways {
 				about := slices.ContainsFunc(way.near, func(name string) bool { return slices.Contains(rt.at, name) })
 				mine := slices.ContainsFunc(way.far, func(name string) bool { return stands[name] })
-				if !about || !mine || !matchesRule(r, packet) {
+				if !about || !mine || !way.meets || !matchesRule(r, packet) {
 					continue
 				}
 				if r.Drop {

@@ -128,6 +128,9 @@ func directions(p Policy) []direction {
 	}
 	for _, r := range p.Rules {
 		sources, destinations := ends(r)
+		if !r.Drop { // who does not meet a check must not escape a drop
+			sources = filtered(sources, p.Checks)
+		}
 		if !r.Enabled || len(sources) == 0 || len(destinations) == 0 {
 			continue
 		}
@@ -170,7 +173,9 @@ func (e *Engine) base(name string) *base {
 	b := e.bases[name]
 	if b == nil {
 		b = newBase(name)
-		if id, single := strings.CutPrefix(name, peerName("")); single {
+		if whole, checks, part := strings.Cut(name, filterMark); part {
+			e.filter(b, e.base(whole), checks)
+		} else if id, single := strings.CutPrefix(name, peerName("")); single {
 			if p := e.peers[id]; p != nil {
 				b.members.Add(p.Ordinal)
 			}

@@ -66,8 +66,9 @@ func (s *set) bases() map[*base]struct{} {
 
 // forget drops a base on which nothing depends, unless it is a group that exists.
 func (e *Engine) forget(b *base) {
-	if b.idle() && !e.groups[b.name] {
+	if b.idle() && !e.groups[b.name] && e.bases[b.name] == b {
 		delete(e.bases, b.name)
+		e.unfilter(b)
 	}
 }
 

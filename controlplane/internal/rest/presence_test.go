@@ -65,6 +65,11 @@ func TestPresenceInAnswers(t *testing.T) {
 	byPeer := created(t, plane, "/api/policies", `{"name":"peers","rules":[{"name":"r","protocol":"tcp","ports":["80"],
 		"sourceResource":{"id":"`+peer+`","type":"peer"},"destinationResource":{"id":"`+peer+`","type":"peer"}}]}`)
 	key := created(t, plane, "/api/setup-keys", `{"name":"k"}`)
+	empty := created(t, plane, "/api/posture-checks", `{"name":"v","checks":{"nb_version_check":{"min_version":"0.30.0"}}}`)
+	full := created(t, plane, "/api/posture-checks", `{"name":"f","description":"d","checks":{"nb_version_check":null,"os_version_check":{"linux":{"min_kernel_version":"6.1"},"ios":null},
+		"geo_location_check":{"action":"deny","locations":[{"country_code":"DE","city_name":""},{"country_code":"FR","city_name":"Paris"}]},
+		"process_check":{"processes":[{"linux_path":"/bin/a","mac_path":"","windows_path":null}]}}}`)
+	checked := created(t, plane, "/api/policies", `{"name":"checked","source_posture_checks":["`+full+`"],"rules":[{"name":"r","sources":["`+group+`"],"destinations":["`+group+`"]}]}`)
 	zone := created(t, plane, "/api/dns/zones", `{"name":"z","domain":"corp.example","distribution_groups":["All"]}`)
 	record := created(t, plane, "/api/dns/zones/"+zone+"/records", `{"name":"a.corp.example","type":"A","content":"192.0.2.1"}`)
 	servers := created(t, plane, "/api/dns/nameservers", `{"name":"n","nameservers":[{"ip":"192.0.2.53"}],"groups":["All"],"domains":null,"primary":true}`)
@@ -76,8 +81,21 @@ func TestPresenceInAnswers(t *testing.T) {
 			"rules.0.sourceResource": absent{}, "rules.0.destinationResource": absent{}, "rules.0.ports": absent{}, "rules.0.port_ranges": absent{},
 			"rules.0.sources.0.name": "web", "rules.0.enabled": true, "rules.0.bidirectional": true, "rules.0.action": "accept", "rules.0.protocol": "all",
 		},
+		"/api/posture-checks/" + empty: {
+			"id": empty, "description": absent{}, "checks.nb_version_check.min_version": "0.30.0", "checks.os_version_check": absent{},
+			"checks.geo_location_check": absent{}, "checks.peer_network_range_check": absent{}, "checks.process_check": absent{},
+		},
+		"/api/posture-checks/" + full: {
+			"description": "d", "checks.nb_version_check": absent{}, "checks.os_version_check.linux.min_kernel_version": "6.1", "checks.os_version_check.ios": absent{},
+			"checks.os_version_check.darwin": absent{}, "checks.geo_location_check.action": "deny", "checks.geo_location_check.locations.0.city_name": absent{},
+			"checks.geo_location_check.locations.1.city_name": "Paris", "checks.process_check.processes.0.linux_path": "/bin/a",
+			"checks.process_check.processes.0.mac_path": absent{}, "checks.process_check.processes.0.windows_path": absent{},
+		},
+		"/api/policies/" + checked: {"source_posture_checks": []any{full}},
+		"/api/locations/countries": {"0.country_code": "AD", "0.country_name": "Andorra"},
 		"/api/policies/" + byPeer: {
-			"rules.0.sources": absent{}, "rules.0.destinations": absent{}, "rules.0.sourceResource.id": peer, "rules.0.destinationResource.type": "peer",
+			"source_posture_checks": none,
+			"rules.0.sources":       absent{}, "rules.0.destinations": absent{}, "rules.0.sourceResource.id": peer, "rules.0.destinationResource.type": "peer",
 			"rules.0.ports": []any{"80"}, "rules.0.port_ranges": absent{},
 		},
 		"/api/groups/" + group: {"peers": none, "resources": none, "peers_count": 0.0, "resources_count": 0.0, "issued": "api"},
@@ -151,6 +169,7 @@ func TestAbsentAndNullInRequests(t *testing.T) {
 	group := created(t, plane, "/api/groups", `{"name":"web","peers":["`+peer+`"]}`)
 	key := created(t, plane, "/api/setup-keys", `{"name":"k","auto_groups":["`+group+`"]}`)
 	policy := created(t, plane, "/api/policies", `{"name":"p","description":"d","enabled":false,"rules":[{"name":"r","sources":["`+group+`"],"destinations":["`+group+`"]}]}`)
+	posture := created(t, plane, "/api/posture-checks", `{"name":"c","description":"d","checks":{"process_check":{"processes":[{"linux_path":"/a"}]}}}`)
 	rule := func(members string) string {
 		return `{"name":"p","rules":[{"name":"r","sources":["` + group + `"],"destinations":["` + group + `"]` + members + `}]}`
 	}
@@ -170,6 +189,11 @@ func TestAbsentAndNullInRequests(t *testing.T) {
 		{"opt-in list empty", "/api/groups/" + group, `{"name":"web","peers":[]}`, 200, "peers", []any{}},
 		{"defaults absent", "/api/policies/" + policy, rule(""), 200, "enabled", true},
 		{"defaults null", "/api/policies/" + policy, rule(`,"enabled":null,"action":null,"protocol":null`), 200, "rules.0.protocol", "all"},
+		{"posture description null", "/api/posture-checks/" + posture, `{"name":"c","description":null,"checks":{"nb_version_check":{"min_version":"1"}}}`, 200, "description", absent{}},
+		{"posture checks absent", "/api/posture-checks/" + posture, `{"name":"c"}`, 422, "errors.0.field", "checks"},
+		{"posture checks empty", "/api/posture-checks/" + posture, `{"name":"c","checks":{}}`, 422, "errors.0.field", "checks"},
+		{"posture checks null", "/api/posture-checks/" + posture, `{"name":"c","checks":{"nb_version_check":null}}`, 422, "errors.0.field", "checks"},
+		{"unknown posture check", "/api/policies/" + policy, rule(`}],"source_posture_checks":["nope"],"x":[{"y":1`), 422, "errors.0.field", "source_posture_checks[0]"},
 		{"description absent", "/api/policies/" + policy, rule(""), 200, "description", ""},
 		{"nullables null", "/api/policies/" + policy, rule(`,"sourceResource":null,"destinationResource":null,"ports":null,"port_ranges":null`), 200, "rules.0.ports", absent{}},
 		{"nullables empty", "/api/policies/" + policy, rule(`,"ports":[],"port_ranges":[]`), 200, "rules.0.port_ranges", absent{}},

@@ -238,6 +238,9 @@ func (w *world) object(t testing.TB, schema *openapi3.Schema) map[string]any {
 	for _, set := range sets {
 		wanted = append(wanted, set.([]any)[0].(string))
 	}
+	if schema.MinProps > 0 && len(wanted) == 0 {
+		wanted = slices.Sorted(maps.Keys(schema.Properties))[:schema.MinProps]
+	}
 	example, _ := schema.Example.(map[string]any)
 	object := map[string]any{}
 	for _, name := range wanted {
@@ -281,6 +284,9 @@ func (w *world) given(t testing.TB, field string, value any) any {
 
 // text is a text of the right spelling, another one each time.
 func (w *world) text(field string, schema *openapi3.Schema) string {
+	if text, ok := schema.Example.(string); ok {
+		return text
+	}
 	w.counts[field]++
 	n := w.counts[field]
 	switch schema.Format {

@@ -69,6 +69,10 @@ type Config struct {
 	// control plane. Required when there are any.
 	RelaySecretFile string
 
+	// GeoDatabase is a file in the MaxMind format that tells where machines are.
+	// Empty for none.
+	GeoDatabase string
+
 	// Rate is how many requests a second one caller may make on average; 0
 	// for the default, negative for no limit.
 	Rate float64
@@ -90,6 +94,7 @@ func (c *Config) Flags(flags *pflag.FlagSet) {
 	flags.StringVar(&c.RelayAddress, "relay-address", "", "address at which agents reach the relay (default: the host of the public URL)")
 	flags.StringSliceVar(&c.SeparateRelays, "separate-relay", nil, "address of a wattle-relay that runs elsewhere, such as relay.example:3478, or relay.example:3478/443 with its port for TLS; may be repeated")
 	flags.StringVar(&c.RelaySecretFile, "relay-secret-file", "", "file with the secret that the separate relays share with this server (their --secret-file)")
+	flags.StringVar(&c.GeoDatabase, "geo-database", "", "file in the MaxMind format (.mmdb) that tells countries or cities of addresses, for posture checks (default: none, and nobody meets a location check)")
 	flags.Float64Var(&c.Rate, "rate-limit", 0, "requests per second and caller on average; 0 for the default, negative for no limit")
 }
 

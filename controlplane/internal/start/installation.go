@@ -70,15 +70,16 @@ func (i *Installation) open(ctx context.Context) (err error) {
 		return err
 	}
 	i.Plane, err = NewPlane(ctx, PlaneConfig{
-		Database:   i.folder.file(databaseFile),
-		MasterKey:  i.folder.file(masterKeyFile),
-		Issuer:     issuer,
-		PublicURL:  i.public.String(),
-		CAPin:      i.pin,
-		Relays:     i.relaysFor,
-		SetupToken: i.guardSetup(),
-		Rate:       i.config.Rate,
-		Logger:     i.config.Logger,
+		Database:    i.folder.file(databaseFile),
+		MasterKey:   i.folder.file(masterKeyFile),
+		Issuer:      issuer,
+		PublicURL:   i.public.String(),
+		CAPin:       i.pin,
+		Relays:      i.relaysFor,
+		SetupToken:  i.guardSetup(),
+		Rate:        i.config.Rate,
+		GeoDatabase: i.config.GeoDatabase,
+		Logger:      i.config.Logger,
 	})
 	if err != nil {
 		return err

@@ -9,6 +9,7 @@ import (
 
 	"github.com/wattlenet/wattle/controlplane/internal/auth"
 	"github.com/wattlenet/wattle/controlplane/internal/bus"
+	"github.com/wattlenet/wattle/controlplane/internal/geo"
 	"github.com/wattlenet/wattle/controlplane/internal/rest"
 	"github.com/wattlenet/wattle/controlplane/internal/seal"
 	"github.com/wattlenet/wattle/controlplane/internal/session"
@@ -37,6 +38,9 @@ type PlaneConfig struct {
 	// Relays returns the relays with credentials for a peer. Nil means that
 	// there are none.
 	Relays func(accountID, peerID string) []api.RelayServer
+
+	// GeoDatabase is the path of a geo database; see geo.Open. Empty for none.
+	GeoDatabase string
 
 	// Rate is how many requests a second one caller may make on average; see
 	// rest.Config.
@@ -83,8 +87,14 @@ func (p *Plane) build(ctx context.Context, config PlaneConfig) (err error) {
 	if err != nil {
 		return err
 	}
+	var places *geo.Database
+	if config.GeoDatabase != "" {
+		if places, err = geo.Open(config.GeoDatabase); err != nil {
+			return err
+		}
+	}
 	p.State, err = state.New(ctx, state.Config{
-		Store: p.store, Keys: keys, Issuer: config.Issuer, PublicURL: config.PublicURL, CAPin: config.CAPin, Logger: config.Logger,
+		Store: p.store, Keys: keys, Issuer: config.Issuer, PublicURL: config.PublicURL, CAPin: config.CAPin, Places: places, Logger: config.Logger,
 	})
 	if err != nil {
 		return err

@@ -51,7 +51,13 @@ func (s *State) Enroll(ctx context.Context, p auth.Principal, req api.EnrollRequ
 		a.present.greet(id, remote, req.Facts)
 		answer = api.EnrollResult{PeerId: id, AccountId: a.id, Issuer: s.cfg.Issuer, Epoch: a.row.Epoch, Name: peer.Name}
 	})
-	return answer, err
+	if err != nil {
+		return answer, err
+	}
+	if a, _, err := s.peer(id); err == nil {
+		s.report("posture was not judged", s.assess(ctx, a, id))
+	}
+	return answer, nil
 }
 
 func checkEnrolment(req api.EnrollRequest) (keys machineKeys, err error) {

@@ -2,7 +2,6 @@ package state
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 
 	"github.com/wattlenet/wattle/controlplane/internal/netmap"
@@ -34,18 +33,7 @@ func (s *State) loadAccount(ctx context.Context, tx *store.Tx, row store.Account
 	if err != nil {
 		return err
 	}
-	a, err := s.build(row, changes)
-	if err != nil {
-		return err
-	}
-	for _, r := range seen {
-		p := &presence{lastSeen: r.LastSeen, ip: r.ConnectionIP}
-		if err := json.Unmarshal([]byte(r.Facts), &p.facts); err != nil {
-			return fmt.Errorf("facts of peer %s: %w", r.PeerID, err)
-		}
-		a.present.of[r.PeerID] = p
-	}
-	return nil
+	return s.build(row, changes, seen)
 }
 
 // stored reads an account as the changes that make it up.
@@ -115,26 +103,31 @@ func stored(ctx context.Context, tx *store.Tx, row store.Account) (changes []cha
 	return changes, nil
 }
 
-// build makes an account out of changes and takes it up.
-func (s *State) build(row store.Account, changes []change) (*account, error) {
-	a, err := s.compose(row, changes)
+// build makes an account out of changes and of what is known of its peers, by
+// which they meet posture checks, and takes it up.
+func (s *State) build(row store.Account, changes []change, seen []store.Presence) error {
+	a, err := s.compose(row, changes, seen)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	s.index(changes)
 	s.mu.Lock()
 	s.accounts[row.ID] = a
 	s.mu.Unlock()
-	return a, nil
+	return nil
 }
 
 // compose makes an account out of changes and tells nobody.
-func (s *State) compose(row store.Account, changes []change) (*account, error) {
+func (s *State) compose(row store.Account, changes []change, seen []store.Presence) (*account, error) {
 	engine, err := netmap.New(netmap.Config{Account: row.ID, Epoch: row.Epoch, Secret: s.mapID, Blobs: s.blobs})
 	if err != nil {
 		return nil, err
 	}
 	a := newAccount(row.ID, engine)
+	a.places = s.cfg.Places
+	if err := a.present.restore(seen); err != nil {
+		return nil, err
+	}
 	var all []netmap.Change
 	for _, c := range changes {
 		more, err := a.apply(c)
@@ -149,7 +142,7 @@ func (s *State) compose(row store.Account, changes []change) (*account, error) {
 
 // adopt takes up the account that a committed set-up made.
 func (s *State) adopt(w *write) error {
-	_, err := s.build(w.account, w.changes)
+	err := s.build(w.account, w.changes, nil)
 	if err != nil {
 		s.cfg.Logger.Error("new account does not load", "account", w.account.ID, "error", err)
 	}

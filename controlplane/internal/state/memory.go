@@ -8,7 +8,9 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"time"
 
+	"github.com/wattlenet/wattle/controlplane/internal/geo"
 	"github.com/wattlenet/wattle/controlplane/internal/netmap"
 	"github.com/wattlenet/wattle/controlplane/internal/store"
 	"github.com/wattlenet/wattle/generated/api"
@@ -41,6 +43,9 @@ type account struct {
 	managed           map[string]string           // object -> program that declares it
 	behind            bool                        // the engine refused a change and could not be rebuilt
 
+	postureChecks ordered[object[postureBody]]
+	meets         map[string]map[string]bool // posture check -> peers that meet it
+
 	networks    ordered[object[networkBody]]
 	resources   ordered[object[resourceBody]]
 	routers     ordered[object[routerBody]]
@@ -53,13 +58,17 @@ type account struct {
 	listening sync.Mutex // guards listeners and held while they run
 	listeners map[*func(*netmap.Update)]func(*netmap.Update)
 
-	present presences
-	marks   marks // only the goroutine in Run touches them
+	places *geo.Database // nil without one
+	since  time.Time     // when the server took the account up
+
+	assessing sync.Mutex // held while a peer is judged and the outcome written
+	present   presences
+	marks     marks // only the goroutine in Run touches them
 }
 
 func newAccount(id string, engine *netmap.Engine) *account {
 	return &account{
-		id: id, engine: engine, members: map[string]map[string]int64{}, groupsOf: map[string]map[string]bool{}, managed: map[string]string{},
+		id: id, engine: engine, since: now(), meets: map[string]map[string]bool{}, members: map[string]map[string]int64{}, groupsOf: map[string]map[string]bool{}, managed: map[string]string{},
 		listeners:   map[*func(*netmap.Update)]func(*netmap.Update){},
 		resourcesOf: index{}, routersOf: index{}, inGroup: index{}, reaching: index{},
 		dns:     dnsMemory{recordsOf: index{}},
@@ -168,7 +177,9 @@ type change struct {
 	Object   *store.Object     `json:"object,omitempty"`
 	Peer     *store.Peer       `json:"peer,omitempty"`
 	Member   *store.Membership `json:"member,omitempty"`
-	Managed  *store.Managed    `json:"managed,omitempty"`
+	// Facts are those by which a peer meets other posture checks than before.
+	Facts   *store.Presence `json:"facts,omitempty"`
+	Managed *store.Managed  `json:"managed,omitempty"`
 	// Touched lists the groups whose version counts one more change.
 	Touched []string `json:"touched,omitempty"`
 }
@@ -206,6 +217,8 @@ func (a *account) apply(c change) ([]netmap.Change, error) {
 	case c.Peer != nil:
 		a.peers.put(c.Peer.ID, c.Peer.Seq, *c.Peer)
 		return onePeer(*c.Peer)
+	case c.Facts != nil:
+		return a.judge(c.Facts.PeerID), nil
 	case c.Managed != nil:
 		a.managed[c.Managed.ID] = c.Managed.By
 	case c.Member != nil:
@@ -288,6 +301,9 @@ func (a *account) removePeer(p store.Peer) {
 	}
 	delete(a.groupsOf, p.ID)
 	a.peers.remove(p.ID, p.Seq)
+	for _, peers := range a.meets {
+		delete(peers, p.ID)
+	}
 	a.present.forget(p.ID)
 }
 

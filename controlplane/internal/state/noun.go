@@ -67,6 +67,7 @@ type keptNoun interface {
 // kinds lists every noun in the order in which an account is loaded: what is
 // named by others comes before them.
 var kinds = []keptNoun{
+	postureChecks,
 	networks, networkResources, networkRouters, routes, policies, identityProviders,
 	dnsSettings, dnsZones, dnsRecords, nameserverGroups,
 }

@@ -42,7 +42,9 @@ func (a *account) showPeer(p store.Peer) api.Peer {
 	if p.SetupKeyID != "" {
 		key = nullable.NewNullableWithValue(p.SetupKeyID)
 	}
+	place := a.places.Find(parseAddress(seen.ip))
 	return api.Peer{
+		CountryCode: place.Country, CityName: place.City, GeonameId: place.GeonameID,
 		Id: p.ID, Name: p.Name, Ip: p.IP, Ipv6: p.IPv6, ApprovalRequired: p.ApprovalRequired, ConnectionIp: seen.ip, Connected: seen.connected,
 		LastSeen: lastSeen, Os: seen.facts.Os, KernelVersion: seen.facts.KernelVersion, Version: seen.facts.AgentVersion, Hostname: seen.facts.Hostname,
 		DnsLabel: a.dnsName(p), ExtraDnsLabels: append([]string{}, p.ExtraDNSLabels...), Groups: a.groupReferences(a.groupIDs(p.ID)), UserId: p.UserID, Ephemeral: p.Ephemeral,

@@ -20,6 +20,7 @@ import (
 type policyBody struct {
 	Description string     `json:"description"`
 	Enabled     bool       `json:"enabled"`
+	Checks      []string   `json:"source_posture_checks,omitempty"`
 	Rules       []ruleBody `json:"rules"`
 }
 
@@ -65,7 +66,7 @@ var policies = &noun[policyBody, api.Policy]{
 
 // compiledPolicy is the policy as the network map takes it.
 func compiledPolicy(p object[policyBody]) netmap.Policy {
-	out := netmap.Policy{ID: p.ID, Enabled: p.Body.Enabled, Rules: make([]netmap.Rule, len(p.Body.Rules))}
+	out := netmap.Policy{ID: p.ID, Enabled: p.Body.Enabled, Checks: p.Body.Checks, Rules: make([]netmap.Rule, len(p.Body.Rules))}
 	for i, r := range p.Body.Rules {
 		rule := netmap.Rule{
 			ID: r.ID, Enabled: r.Enabled, Drop: r.Action == api.PolicyRuleActionDrop, Bidirectional: r.Bidirectional,
@@ -122,7 +123,10 @@ func (a *account) showPolicy(p object[policyBody]) api.Policy {
 			rules[i].AuthorizedGroups = &r.AuthorizedGroups
 		}
 	}
-	return api.Policy{Id: p.ID, Name: p.Name, Description: p.Body.Description, Enabled: p.Body.Enabled, Rules: rules, Version: p.Version}
+	return api.Policy{
+		Id: p.ID, Name: p.Name, Description: p.Body.Description, Enabled: p.Body.Enabled, SourcePostureChecks: append([]string{}, p.Body.Checks...),
+		Rules: rules, Version: p.Version,
+	}
 }
 
 // ListPolicies lists the policies.
@@ -221,7 +225,11 @@ func (w *write) policyBody(req api.PolicyRequest, had []ruleBody) (body policyBo
 	}
 	ruleIDs, more := matchRules(req.Rules, had)
 	wrong = append(wrong, more...)
-	body = policyBody{Description: *req.Description, Enabled: *req.Enabled}
+	if more, err = w.knownChecks(*req.SourcePostureChecks); err != nil {
+		return body, err
+	}
+	wrong = append(wrong, more...)
+	body = policyBody{Description: *req.Description, Enabled: *req.Enabled, Checks: *req.SourcePostureChecks}
 	for i, r := range req.Rules {
 		rule, more := newRule(fmt.Sprintf("rules[%d].", i), r, ids, kinds)
 		rule.ID = ruleIDs[i]
@@ -364,6 +372,9 @@ func matchRules(rules []api.PolicyRuleRequest, had []ruleBody) (ids []string, wr
 
 // refs are the references inside a policy.
 func (b policyBody) refs() (refs []store.Ref) {
+	for _, id := range b.Checks {
+		refs = append(refs, store.Ref{Field: "source_posture_checks", ToKind: store.KindPostureCheck, ToID: id})
+	}
 	for _, r := range b.Rules {
 		for _, id := range r.Sources {
 			refs = append(refs, store.Ref{Field: "rules.sources", ToKind: store.KindGroup, ToID: id})

@@ -2,7 +2,6 @@ package state
 
 import (
 	"context"
-	"encoding/json"
 	"net/netip"
 	"sync"
 	"time"
@@ -77,10 +76,13 @@ func (s *State) SetPresence(peerID, sessionID string, connected bool, remote net
 			seen.ip = addressText(remote)
 		}
 	})
+	// The address may tell another place; a failure is mended by the next tick.
+	s.report("posture was not judged", s.assess(context.Background(), a, peerID))
 }
 
-// ReportAgent takes the facts of the calling machine.
-func (s *State) ReportAgent(_ context.Context, p auth.Principal, report api.StatusReport, remote netip.Addr) error {
+// ReportAgent takes the facts of the calling machine. Access that follows from
+// them is granted or withdrawn before the answer.
+func (s *State) ReportAgent(ctx context.Context, p auth.Principal, report api.StatusReport, remote netip.Addr) error {
 	if err := faults(report.Validate()); err != nil {
 		return err
 	}
@@ -97,7 +99,7 @@ func (s *State) ReportAgent(_ context.Context, p auth.Principal, report api.Stat
 	if report.DigestMismatch != nil && *report.DigestMismatch {
 		s.cfg.Logger.Error("an agent's map differs from the one that was sent", "account", a.id, "peer", p.PeerID)
 	}
-	return nil
+	return s.assess(ctx, a, p.PeerID)
 }
 
 // flushPresence writes what changed since the last time in one transaction.
@@ -126,11 +128,11 @@ func (p *presences) take() (rows []store.Presence, err error) {
 		if !seen.dirty {
 			continue
 		}
-		facts, err := json.Marshal(seen.facts)
+		row, err := seen.row(id)
 		if err != nil {
 			return nil, err
 		}
-		rows = append(rows, store.Presence{PeerID: id, LastSeen: seen.lastSeen, ConnectionIP: seen.ip, Facts: string(facts)})
+		rows = append(rows, row)
 		seen.dirty = false
 	}
 	return rows, nil

@@ -81,7 +81,11 @@ func (s *State) beside(ctx context.Context, accountID string) (a *account, err e
 			if err != nil {
 				return err
 			}
-			a, err = s.compose(row, changes)
+			seen, err := store.AccountPresence(ctx, tx, row.ID)
+			if err != nil {
+				return err
+			}
+			a, err = s.compose(row, changes, seen)
 			return err
 		}
 		return problem.NotFound("account")

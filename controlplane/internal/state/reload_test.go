@@ -29,6 +29,7 @@ type picture struct {
 	Reach    map[string][]string
 	Digests  map[string]api.MapPosition
 	Nouns    map[string]any
+	Meets    map[string]map[string]bool
 	Indexes  []index
 }
 
@@ -48,6 +49,7 @@ func look(t testing.TB, s *State, accountID string) picture {
 	pic := picture{
 		Row: a.row, All: a.all, Users: a.users.byID, Tokens: a.tokens.byID, Keys: a.keys.byID, Groups: a.groups.byID,
 		Peers: a.peers.byID, Members: a.members, GroupsOf: map[string]map[string]bool{}, Reach: map[string][]string{}, Digests: map[string]api.MapPosition{}, Nouns: map[string]any{},
+		Meets: a.meets,
 	}
 	pic.Indexes = []index{a.resourcesOf, a.routersOf, a.inGroup, a.reaching}
 	for peer, groups := range a.groupsOf {
@@ -139,7 +141,9 @@ func (w *walker) step() {
 	pol, hasPolicy := pick(w, policies)
 	k, _ := pick(w, keys)
 	rule := api.PolicyRuleRequest{Name: name, Sources: ids(g.Id), Destinations: ids("All")}
-	switch w.rand.IntN(21) {
+	switch w.rand.IntN(23) {
+	case 21, 22:
+		w.posture(name)
 	case 0, 1:
 		_, _ = f.CreateGroup(ctx, f.owner, api.GroupRequest{Name: name, Peers: ids(some...)})
 	case 2, 3:
@@ -270,6 +274,31 @@ func (w *walker) network(name, group, peer string) {
 		}
 	case 8:
 		_ = f.DeleteNetwork(ctx, f.owner, n.Id, "")
+	}
+}
+
+// posture makes, changes or removes checks, names them in policies and has machines report.
+func (w *walker) posture(name string) {
+	f, ctx := w.f, w.t.Context()
+	checks := must2(f.ListPostureChecks(ctx, f.owner, api.ListPostureChecksParams{}))(w.t)
+	c, has := pick(w, checks)
+	path := fmt.Sprintf("/bin/%d", w.rand.IntN(3))
+	switch roll := w.rand.IntN(8); {
+	case !has || roll == 0:
+		_, _ = f.CreatePostureCheck(ctx, f.owner, guard(name, path))
+	case roll == 1:
+		_, _ = f.UpdatePostureCheck(ctx, f.owner, c.Id, guard(name, path), "")
+	case roll == 2:
+		_ = f.DeletePostureCheck(ctx, f.owner, c.Id, "")
+	case roll < 5:
+		_, _ = f.CreatePolicy(ctx, f.owner, api.PolicyRequest{
+			Name: name, SourcePostureChecks: &[]string{c.Id}, Rules: []api.PolicyRuleRequest{{Name: name, Sources: ids("All"), Destinations: ids("All")}},
+		})
+	default:
+		peers := must2(f.ListPeers(ctx, f.owner, api.ListPeersParams{}))(w.t)
+		if p, has := pick(w, peers); has {
+			f.reports(p, running(path))
+		}
 	}
 }
 

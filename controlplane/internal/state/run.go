@@ -43,6 +43,7 @@ func (s *State) Run(ctx context.Context) error {
 			return s.flushPresence(last)
 		case <-tick.C:
 			s.report("presence was not written", s.flushPresence(ctx))
+			s.report("posture was not judged", s.assessAll(ctx))
 			if now().Sub(started) >= ephemeralAbsence {
 				s.report("ephemeral peers were not removed", s.removeEphemeral(ctx))
 			}

@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"github.com/wattlenet/wattle/controlplane/internal/auth"
+	"github.com/wattlenet/wattle/controlplane/internal/geo"
 	"github.com/wattlenet/wattle/controlplane/internal/netmap"
 	"github.com/wattlenet/wattle/controlplane/internal/problem"
 	"github.com/wattlenet/wattle/controlplane/internal/seal"
@@ -45,6 +46,10 @@ type Config struct {
 
 	// CAPin is the pin that machines need beside it; empty for none.
 	CAPin string
+
+	// Places tells in which country and city machines are. Nil means that nobody
+	// knows, and that nobody meets a location check.
+	Places *geo.Database
 
 	// DNSDomain is the domain of a new network. Empty means wattle.internal.
 	DNSDomain string

@@ -14,6 +14,7 @@ import (
 const (
 	KindGroup           = "group"
 	KindPolicy          = "policy"
+	KindPostureCheck    = "posture-check"
 	KindSetupKey        = "setup-key"
 	KindPeer            = "peer"
 	KindUser            = "user"

@@ -9,6 +9,6 @@ terraform {
 resource "wattle_identity_provider" "example" {
   name      = "example"
   client_id = "first"
-  issuer    = "https://0"
+  issuer    = "https://login.example.org/realms/main"
   type      = "oidc"
 }

@@ -14,6 +14,13 @@ data "wattle_peer" "other" {
   name = "laptop"
 }
 
+resource "wattle_posture_check" "other" {
+  agent_version_check = {
+    min_version = "1.2.3"
+  }
+  name = "other"
+}
+
 resource "wattle_policy" "example" {
   name        = "example"
   description = "Declared in Terraform."
@@ -43,4 +50,5 @@ resource "wattle_policy" "example" {
       }
     }
   }
+  source_posture_checks = [wattle_posture_check.other.id]
 }
