@@ -32,7 +32,7 @@ func TestValidate(t *testing.T) {
 			"rules[0].action: must be one of accept, drop, not \"maybe\"",
 			"rules[0].port_ranges[0].end: must be at most 65535, not 70000",
 			"rules[0].ports[0]: must be a port from 1 to 65535 without a leading zero",
-			"rules[0].ports: only one of ports, port_ranges may be given",
+			"rules[0].ports: only one of ports, authorized_groups, port_ranges may be given",
 			"rules[1].sources: only one of sources, sourceResource may be given",
 		}},
 		{"empty lists mean unused", `{"name":"a","rules":[{"name":"r","sources":["g"],"destinations":["g"],"ports":[],"port_ranges":[]}]}`, new(api.PolicyRequest), nil},

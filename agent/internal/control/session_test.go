@@ -282,7 +282,7 @@ func TestSnapshotDeltaAndResume(t *testing.T) {
 	p := newPlane(t)
 	a := p.run(nil)
 	s := next(t, "stream", p.streams)
-	if len(s.query) != 1 || s.query["features"] != "sets,routes" {
+	if len(s.query) != 1 || s.query["features"] != strings.Join(mapstate.Features(), ",") {
 		t.Errorf("the first stream asked with %v", s.query)
 	}
 	s.lines <- hello("0001-a")

@@ -103,7 +103,8 @@ func TestAccessFollowsTheProcess(t *testing.T) {
 func TestNewChecksJudgeWhatWasReported(t *testing.T) {
 	f := fresh(t)
 	_, source, destination := guarded(f, api.PostureCheckRequest{Name: "version", Checks: api.PostureChecksRequest{
-		NbVersionCheck: nullable.NewNullableWithValue(api.MinVersion{MinVersion: "0.1"})}})
+		NbVersionCheck: nullable.NewNullableWithValue(api.MinVersion{MinVersion: "0.1"}),
+	}})
 	if !f.sees(source, destination) {
 		t.Error("what it told when it enrolled does not count")
 	}
@@ -224,7 +225,7 @@ func TestPostureChecksAreChecked(t *testing.T) {
 	_, err = f.CreatePostureCheck(t.Context(), f.owner, api.PostureCheckRequest{Name: "none"})
 	refused(t, err, problem.KindInvalid, "checks", "at least one of")
 	_, err = f.CreatePostureCheck(t.Context(), f.owner, guard("relative", "bin/guard"))
-	refused(t, err, problem.KindInvalid, "checks.process_check.processes[0].linux_path", "must match")
+	refused(t, err, problem.KindInvalid, "checks.process_check.processes[0].linux_path", "matches")
 	twice := inGermany()
 	places, _ := twice.Checks.GeoLocationCheck.Get()
 	places.Locations = append(places.Locations, places.Locations[0], api.GeoLocationRequest{CountryCode: "XX"})
