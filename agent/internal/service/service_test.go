@@ -13,7 +13,7 @@ import (
 // manager is a service manager that hears what is told.
 func manager(t *testing.T) *net.UnixConn {
 	t.Helper()
-	folder, err := os.MkdirTemp("", "n") // socket paths are limited
+	folder, err := os.MkdirTemp("", "n") //nolint:usetesting // the paths of sockets are limited, and that of TempDir is long
 	if err != nil {
 		t.Fatal(err)
 	}

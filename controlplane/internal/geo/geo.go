@@ -61,7 +61,7 @@ type named struct {
 // file may be replaced; a newer one is read at the next start. The error names
 // the file and what is wrong with it.
 func Open(path string) (*Database, error) {
-	raw, err := os.ReadFile(path)
+	raw, err := os.ReadFile(path) //nolint:gosec // the operator names the file
 	if err != nil {
 		return nil, fmt.Errorf("read geo database: %w", err)
 	}

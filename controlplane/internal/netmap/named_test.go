@@ -135,7 +135,10 @@ func TestNamesReachTheirGroups(t *testing.T) {
 	e := mustNew(t)
 	err := e.Load(1, []Change{
 		simplePeer("a", 1), simplePeer("b", 2), simplePeer("c", 3),
-		GroupPut{"web", []string{"a"}}, GroupPut{"db", []string{"b"}}, GroupPut{"quiet", []string{"c"}}, GroupPut{"all", []string{"a", "b", "c"}},
+		GroupPut{"web", []string{"a"}},
+		GroupPut{"db", []string{"b"}},
+		GroupPut{"quiet", []string{"c"}},
+		GroupPut{"all", []string{"a", "b", "c"}},
 		DNSSettingsPut{[]string{"quiet"}},
 	})
 	if err != nil {

@@ -60,8 +60,12 @@ func TestRecordsFitTheirZone(t *testing.T) {
 		})
 	}
 	for _, fits := range [][3]string{
-		{"corp.example", "A", "192.0.2.1"}, {"*.corp.example", "AAAA", "fd00::1"}, {"*.dev.corp.example", "CNAME", "elsewhere.test"},
-		{"a.corp.example", "AAAA", "fd00::1"}, {"a.corp.example", "A", "192.0.2.2"}, {"_x._tcp.corp.example", "A", "192.0.2.3"},
+		{"corp.example", "A", "192.0.2.1"},
+		{"*.corp.example", "AAAA", "fd00::1"},
+		{"*.dev.corp.example", "CNAME", "elsewhere.test"},
+		{"a.corp.example", "AAAA", "fd00::1"},
+		{"a.corp.example", "A", "192.0.2.2"},
+		{"_x._tcp.corp.example", "A", "192.0.2.3"},
 	} {
 		if r := f.record(zone.Id, fits[0], fits[1], fits[2]); r.Ttl != 300 || r.ZoneId != zone.Id || r.Version != 1 {
 			t.Errorf("%v: %+v", fits, r)

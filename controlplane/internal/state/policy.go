@@ -186,6 +186,10 @@ func checkPolicy(req api.PolicyRequest) error {
 		if people, _ := r.AuthorizedGroups.Get(); len(people) > 0 && !isSSH(*r.Protocol) {
 			more = append(more, problem.Field(at+"authorized_groups", "only SSH has local users; the protocol must be ssh, not %s", *r.Protocol))
 		}
+		if behindRouter(r.SourceResource) && behindRouter(r.DestinationResource) {
+			more = append(more, problem.Field(at+"destinationResource", "no agent stands at either end, so nobody could enforce the rule; "+
+				"name a peer or groups at one end"))
+		}
 		for j, span := range spans {
 			if span.Start > span.End {
 				more = append(more, problem.Field(fmt.Sprintf("%sport_ranges[%d].end", at, j), "must not be below start: %d is below %d", span.End, span.Start))
@@ -193,6 +197,12 @@ func checkPolicy(req api.PolicyRequest) error {
 		}
 	}
 	return faults(req.Validate(), more...)
+}
+
+// behindRouter reports whether an end is a single resource of a network.
+func behindRouter(end nullable.Nullable[api.RuleResource]) bool {
+	r := resource(end)
+	return r != nil && r.Type != api.RuleResourceTypePeer
 }
 
 // policyBody turns a request into what is kept; had are the rules so far.

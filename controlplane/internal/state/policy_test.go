@@ -37,6 +37,11 @@ func TestPolicyRules(t *testing.T) {
 		"both ends": {rule(func(r *api.PolicyRuleRequest) {
 			r.SourceResource = nullable.NewNullableWithValue(api.RuleResource{Id: peer.Id, Type: "peer"})
 		}), "rules[0].sources", "only one of"},
+		"no agent at either end": {rule(func(r *api.PolicyRuleRequest) {
+			r.Sources, r.Destinations = nullable.Nullable[[]string]{}, nullable.Nullable[[]string]{}
+			r.SourceResource = nullable.NewNullableWithValue(api.RuleResource{Id: "x", Type: "host"})
+			r.DestinationResource = nullable.NewNullableWithValue(api.RuleResource{Id: "y", Type: "subnet"})
+		}), "rules[0].destinationResource", "nobody could enforce"},
 		"no end":                 {rule(func(r *api.PolicyRuleRequest) { r.Sources = nullable.Nullable[[]string]{} }), "rules[0].sources", "one of"},
 		"ports without protocol": {rule(func(r *api.PolicyRuleRequest) { r.Ports = ids("80") }), "rules[0].ports", "tcp or udp, not all"},
 		"ranges with icmp": {rule(func(r *api.PolicyRuleRequest) {

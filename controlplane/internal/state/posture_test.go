@@ -103,7 +103,8 @@ func TestAccessFollowsTheProcess(t *testing.T) {
 func TestNewChecksJudgeWhatWasReported(t *testing.T) {
 	f := fresh(t)
 	_, source, destination := guarded(f, api.PostureCheckRequest{Name: "version", Checks: api.PostureChecksRequest{
-		NbVersionCheck: nullable.NewNullableWithValue(api.MinVersion{MinVersion: "0.1"})}})
+		NbVersionCheck: nullable.NewNullableWithValue(api.MinVersion{MinVersion: "0.1"}),
+	}})
 	if !f.sees(source, destination) {
 		t.Error("what it told when it enrolled does not count")
 	}

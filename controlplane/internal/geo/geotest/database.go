@@ -34,7 +34,7 @@ func Write(t testing.TB, kind string, places map[string]geo.Place) string {
 		}
 	}
 	path := filepath.Join(t.TempDir(), "places.mmdb")
-	file, err := os.Create(path)
+	file, err := os.Create(path) //nolint:gosec // in a folder of the test
 	if err != nil {
 		t.Fatal(err)
 	}
