@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -15,11 +16,13 @@ import (
 // desk is what a reporter works with, in memory.
 type desk struct {
 	asked, probed, programs chan struct{}
-	report                  api.StatusReport // of now
-	connected               bool
-	fail                    error
-	sent                    []api.StatusReport
-	looks                   int
+
+	mu        sync.Mutex       // guards all below; held by the test but in after
+	report    api.StatusReport // of now
+	connected bool
+	fail      error
+	sent      []api.StatusReport
+	looks     int
 }
 
 // report runs a reporter within a bubble of time that test moves on.
@@ -28,8 +31,15 @@ func report(t *testing.T, test func(*desk)) {
 		d := &desk{asked: make(chan struct{}, 1), probed: make(chan struct{}, 1), programs: make(chan struct{}, 1), connected: true}
 		r := reporter{
 			asked: d.asked, probed: d.probed, programs: d.programs,
-			look: func() (api.StatusReport, bool) { d.looks++; return d.report, d.connected },
+			look: func() (api.StatusReport, bool) {
+				d.mu.Lock()
+				defer d.mu.Unlock()
+				d.looks++
+				return d.report, d.connected
+			},
 			send: func(_ context.Context, report api.StatusReport, _ time.Duration) error {
+				d.mu.Lock()
+				defer d.mu.Unlock()
 				d.sent = append(d.sent, report)
 				return d.fail
 			},
@@ -39,11 +49,13 @@ func report(t *testing.T, test func(*desk)) {
 		go func() { r.run(ctx); close(done) }()
 		ring(d.asked)
 		synctest.Wait()
+		d.mu.Lock()
 		if len(d.sent) != 1 {
 			t.Errorf("%d reports when asked, want 1", len(d.sent))
 		}
 		d.sent = nil
 		test(d)
+		d.mu.Unlock()
 		cancel()
 		<-done
 	})
@@ -52,8 +64,10 @@ func report(t *testing.T, test func(*desk)) {
 // after returns how many reports come within a time.
 func (d *desk) after(span time.Duration) int {
 	before := len(d.sent)
+	d.mu.Unlock()
 	time.Sleep(span)
 	synctest.Wait()
+	d.mu.Lock()
 	return len(d.sent) - before
 }
 
