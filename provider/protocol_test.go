@@ -16,8 +16,8 @@ import (
 	"github.com/hashicorp/terraform-plugin-go/tftypes"
 
 	"github.com/wattlenet/wattle/controlplane/controlplanetest"
-	"github.com/wattlenet/wattle/generated/terraform"
 	"github.com/wattlenet/wattle/generated/api"
+	"github.com/wattlenet/wattle/generated/terraform"
 	"github.com/wattlenet/wattle/provider/internal/runtime"
 )
 
