@@ -2062,6 +2062,8 @@ type DnsRecord struct {
 type DnsRecordType string
 
 // DnsRecordRequest A DNS record as it is wanted.
+//
+// Examples: {"content":"192.0.2.11","name":"db.two.example.org","type":"A"}, {"content":"2001:db8::10","name":"*.web.two.example.org","type":"AAAA"}, {"content":"www.example.com","name":"two.example.org","type":"CNAME"}
 type DnsRecordRequest struct {
 	// Content The address or the name that the record leads to.
 	Content string `json:"content"`
@@ -2400,6 +2402,8 @@ type IdentityProviderRequest struct {
 	ClientSecret *string `json:"client_secret,omitempty"`
 
 	// Issuer The issuer of the provider, a URL that begins with https:// and has neither query nor fragment. It is compared with tokens letter by letter, a slash at the end included.
+	//
+	// Examples: https://login.example.org/realms/other/
 	Issuer string `json:"issuer"`
 
 	// Name The name of the identity provider; unique in the account.
@@ -2731,6 +2735,8 @@ type NameserverGroup struct {
 }
 
 // NameserverGroupRequest A nameserver group as it is wanted.
+//
+// Examples: {"domains":["lab.example.org","corp.example.org"]}, {"domains":null,"primary":true}
 type NameserverGroupRequest struct {
 	// Description What the nameserver group is for.
 	Description *string `json:"description,omitempty"`
@@ -4300,6 +4306,8 @@ type UserRole string
 type UserStatus string
 
 // UserRequest A new user.
+//
+// Examples: {"email":"ada@example.org","is_service_user":null,"name":"Ada"}
 type UserRequest struct {
 	// AutoGroups The ids of the groups that machines of this person join; not `All`, which holds every machine anyway.
 	AutoGroups *[]string `json:"auto_groups,omitempty"`

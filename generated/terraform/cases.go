@@ -15,6 +15,16 @@ type Case struct {
 	Setup      string
 	Needs      []string
 	Attributes []Trial
+	// Others are further right objects, each of another shape than a smallest one.
+	Others []map[string]string
+}
+
+// A Flaw is an attribute that is right but for one place inside it.
+type Flaw struct {
+	Value   string // HCL of the whole attribute
+	Path    string // of the place in the body of a write
+	Literal string // what is wrong there, as JSON; empty where only a plan refuses it
+	Says    string // the attribute that a plan must name
 }
 
 // A Trial is one attribute with right and wrong values, all of them HCL.
@@ -31,6 +41,8 @@ type Trial struct {
 	Lenient   bool // the API takes an empty list for an unset one, which a plan refuses
 	Values    []string
 	Invalid   []string
+	Flaws     []Flaw
+	Empty     string   // the value that says "none" and differs from an unset one; empty without one
 	Excludes  []string // attributes that cannot be set beside this one
 }
 
@@ -46,17 +58,26 @@ var Cases = []Case{
 			{Name: "auto_update_version", OptIn: true, Values: []string{"\"0.0.0\"", "\"1.1.1\""}, Invalid: []string{"\"no such value!\"", "\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\""}},
 			{Name: "dns_domain", OptIn: true, Values: []string{"\"one.example.org\"", "\"two.example.org\""}, Invalid: []string{"\"\"", "\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\"", "\"Example.Org.\""}},
 			{Name: "groups_propagation_enabled", OptIn: true, Values: []string{"true", "false"}},
-			{Name: "jwt_allow_groups", OptIn: true, Values: []string{"[\"first\"]", "[\"first\", \"second\"]"}},
-			{Name: "jwt_groups_claim_name", OptIn: true, Values: []string{"\"first\"", "\"second\""}, Invalid: []string{"\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\""}},
+			{Name: "jwt_allow_groups", OptIn: true, Values: []string{"[\"first\"]", "[\"first\", \"second\"]"}, Flaws: []Flaw{
+				{Value: "[\"\"]", Path: "jwt_allow_groups[0]", Literal: "\"\"", Says: "jwt_allow_groups"},
+				{Value: "[\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\"]", Path: "jwt_allow_groups[0]", Literal: "\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\"", Says: "jwt_allow_groups"},
+			}, Empty: "[]"},
+			{Name: "jwt_groups_claim_name", OptIn: true, Values: []string{"\"first\"", "\"second\""}, Invalid: []string{"\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\""}, Empty: "\"\""},
 			{Name: "jwt_groups_enabled", OptIn: true, Values: []string{"true", "false"}},
 			{Name: "lazy_connection_enabled", OptIn: true, Values: []string{"true", "false"}},
 			{Name: "network_range", OptIn: true, Values: []string{"\"10.10.0.0/16\"", "\"10.11.0.0/16\""}, Invalid: []string{"\"xxxxxxxxxxxxxxxxxxx\"", "\"10.0.0.1/8\""}},
 			{Name: "network_traffic_logs_enabled", OptIn: true, Values: []string{"true", "false"}},
-			{Name: "network_traffic_logs_groups", OptIn: true, Values: []string{"[wattle_group.ref1.id]", "[wattle_group.ref1.id, wattle_group.ref2.id]"}},
+			{Name: "network_traffic_logs_groups", OptIn: true, Values: []string{"[wattle_group.ref1.id]", "[wattle_group.ref1.id, wattle_group.ref2.id]"}, Flaws: []Flaw{
+				{Value: "[\"\"]", Path: "network_traffic_logs_groups[0]", Literal: "\"\"", Says: "network_traffic_logs_groups"},
+				{Value: "[\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\"]", Path: "network_traffic_logs_groups[0]", Literal: "\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\"", Says: "network_traffic_logs_groups"},
+			}, Empty: "[]"},
 			{Name: "network_traffic_packet_counter_enabled", OptIn: true, Values: []string{"true", "false"}},
 			{Name: "peer_approval_enabled", OptIn: true, Values: []string{"true", "false"}},
 			{Name: "peer_expose_enabled", OptIn: true, Values: []string(nil)},
-			{Name: "peer_expose_groups", OptIn: true, Values: []string{"[wattle_group.ref1.id]", "[wattle_group.ref1.id, wattle_group.ref2.id]"}},
+			{Name: "peer_expose_groups", OptIn: true, Values: []string{"[wattle_group.ref1.id]", "[wattle_group.ref1.id, wattle_group.ref2.id]"}, Flaws: []Flaw{
+				{Value: "[\"\"]", Path: "peer_expose_groups[0]", Literal: "\"\"", Says: "peer_expose_groups"},
+				{Value: "[\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\"]", Path: "peer_expose_groups[0]", Literal: "\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\"", Says: "peer_expose_groups"},
+			}, Empty: "[]"},
 			{Name: "peer_inactivity_expiration", OptIn: true, Values: []string{"2", "3", "1"}, Invalid: []string{"0", "3153600001"}},
 			{Name: "peer_inactivity_expiration_enabled", OptIn: true, Values: []string{"true", "false"}},
 			{Name: "peer_login_expiration", OptIn: true, Values: []string{"3601", "3602", "3600"}, Invalid: []string{"3599", "15552001"}},
@@ -79,6 +100,7 @@ var Cases = []Case{
 			{Name: "type", Required: true, Values: []string{"\"A\""}, Invalid: []string{"\"no such value!\""}},
 			{Name: "zone_id", Required: true, Immutable: true, Values: []string{"wattle_dns_zone.ref1.id"}},
 		},
+		Others: []map[string]string{map[string]string{"content": "\"192.0.2.11\"", "name": "\"db.two.example.org\"", "type": "\"A\"", "zone_id": "wattle_dns_zone.ref2.id"}, map[string]string{"content": "\"2001:db8::10\"", "name": "\"*.web.two.example.org\"", "type": "\"AAAA\"", "zone_id": "wattle_dns_zone.ref2.id"}, map[string]string{"content": "\"www.example.com\"", "name": "\"two.example.org\"", "type": "\"CNAME\"", "zone_id": "wattle_dns_zone.ref2.id"}},
 	},
 	{
 		Noun: "dns_settings", Type: "wattle_dns_settings", Plural: "dns_settingses", Key: "", Path: "/api/dns/settings",
@@ -87,7 +109,10 @@ var Cases = []Case{
 		Setup: "resource \"wattle_group\" \"ref1\" {\n  name = \"ref1\"\n}\n\nresource \"wattle_group\" \"ref2\" {\n  name = \"ref2\"\n}\n",
 		Needs: []string(nil),
 		Attributes: []Trial{
-			{Name: "disabled_management_groups", Required: true, Values: []string{"[wattle_group.ref1.id]", "[wattle_group.ref1.id, wattle_group.ref2.id]"}},
+			{Name: "disabled_management_groups", Required: true, Values: []string{"[wattle_group.ref1.id]", "[wattle_group.ref1.id, wattle_group.ref2.id]"}, Flaws: []Flaw{
+				{Value: "[\"\"]", Path: "disabled_management_groups[0]", Literal: "\"\"", Says: "disabled_management_groups"},
+				{Value: "[\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\"]", Path: "disabled_management_groups[0]", Literal: "\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\"", Says: "disabled_management_groups"},
+			}, Empty: "[]"},
 		},
 	},
 	{
@@ -97,7 +122,10 @@ var Cases = []Case{
 		Setup: "resource \"wattle_group\" \"ref1\" {\n  name = \"ref1\"\n}\n\nresource \"wattle_group\" \"ref2\" {\n  name = \"ref2\"\n}\n",
 		Needs: []string(nil),
 		Attributes: []Trial{
-			{Name: "distribution_groups", Required: true, Values: []string{"[wattle_group.ref1.id]", "[wattle_group.ref1.id, wattle_group.ref2.id]"}, Invalid: []string{"[]"}},
+			{Name: "distribution_groups", Required: true, Values: []string{"[wattle_group.ref1.id]", "[wattle_group.ref1.id, wattle_group.ref2.id]"}, Invalid: []string{"[]"}, Flaws: []Flaw{
+				{Value: "[\"\"]", Path: "distribution_groups[0]", Literal: "\"\"", Says: "distribution_groups"},
+				{Value: "[\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\"]", Path: "distribution_groups[0]", Literal: "\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\"", Says: "distribution_groups"},
+			}},
 			{Name: "domain", Required: true, Immutable: true, Values: []string{"\"one.example.org\"", "\"two.example.org\""}, Invalid: []string{"\"\"", "\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\"", "\"Example.Org.\"", "\"*.example.org\""}},
 			{Name: "enable_search_domain", Default: "false", Values: []string{"true"}},
 			{Name: "enabled", Default: "true", Values: []string{"false"}},
@@ -112,7 +140,10 @@ var Cases = []Case{
 		Needs: []string{"peer"},
 		Attributes: []Trial{
 			{Name: "name", Required: true, Values: []string{"\"first\"", "\"second\""}, Invalid: []string{"\"\"", "\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\""}},
-			{Name: "peers", OptIn: true, Values: []string{"[\"{{peer:1}}\"]", "[\"{{peer:1}}\", \"{{peer:2}}\"]"}},
+			{Name: "peers", OptIn: true, Values: []string{"[\"{{peer:1}}\"]", "[\"{{peer:1}}\", \"{{peer:2}}\"]"}, Flaws: []Flaw{
+				{Value: "[\"\"]", Path: "peers[0]", Literal: "\"\"", Says: "peers"},
+				{Value: "[\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\"]", Path: "peers[0]", Literal: "\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\"", Says: "peers"},
+			}},
 		},
 	},
 	{
@@ -136,7 +167,7 @@ var Cases = []Case{
 			{Name: "client_id", Required: true, Values: []string{"\"first\"", "\"second\""}, Invalid: []string{"\"\"", "\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\""}},
 			{Name: "client_secret_wo", WriteOnly: true, Values: []string{"\"first\"", "\"second\""}, Invalid: []string{"\"\"", "\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\""}},
 			{Name: "client_secret_wo_version", Synthetic: true, Values: []string{"1", "2", "0"}},
-			{Name: "issuer", Required: true, Values: []string{"\"https://login.example.org/realms/main\""}, Invalid: []string{"\"no such value!\""}},
+			{Name: "issuer", Required: true, Values: []string{"\"https://login.example.org/realms/main\"", "\"https://login.example.org/realms/other/\""}, Invalid: []string{"\"no such value!\""}},
 			{Name: "name", Required: true, Values: []string{"\"first\"", "\"second\""}, Invalid: []string{"\"\"", "\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\""}},
 			{Name: "type", Required: true, Values: []string{"\"oidc\"", "\"keycloak\"", "\"zitadel\"", "\"authentik\"", "\"pocketid\"", "\"google\"", "\"entra\"", "\"microsoft\"", "\"okta\"", "\"auth0\"", "\"adfs\""}, Invalid: []string{"\"no such value!\""}},
 		},
@@ -149,14 +180,29 @@ var Cases = []Case{
 		Needs: []string(nil),
 		Attributes: []Trial{
 			{Name: "description", Default: "\"\"", Values: []string{"\"first\"", "\"second\""}, Invalid: []string{"\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\""}},
-			{Name: "domains", Required: true, Values: []string{"[\"corp.example.org\"]"}},
+			{Name: "domains", Required: true, Values: []string{"[\"corp.example.org\"]"}, Flaws: []Flaw{
+				{Value: "[\"\"]", Path: "domains[0]", Literal: "\"\"", Says: "domains"},
+				{Value: "[\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\"]", Path: "domains[0]", Literal: "\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\"", Says: "domains"},
+				{Value: "[\"Example.Org.\"]", Path: "domains[0]", Literal: "\"Example.Org.\"", Says: "domains"},
+				{Value: "[\"*.example.org\"]", Path: "domains[0]", Literal: "\"*.example.org\"", Says: "domains"},
+			}},
 			{Name: "enabled", Default: "true", Values: []string{"false"}},
-			{Name: "groups", Required: true, Values: []string{"[wattle_group.ref1.id]", "[wattle_group.ref1.id, wattle_group.ref2.id]"}, Invalid: []string{"[]"}},
+			{Name: "groups", Required: true, Values: []string{"[wattle_group.ref1.id]", "[wattle_group.ref1.id, wattle_group.ref2.id]"}, Invalid: []string{"[]"}, Flaws: []Flaw{
+				{Value: "[\"\"]", Path: "groups[0]", Literal: "\"\"", Says: "groups"},
+				{Value: "[\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\"]", Path: "groups[0]", Literal: "\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\"", Says: "groups"},
+			}},
 			{Name: "name", Required: true, Values: []string{"\"first\"", "\"second\""}, Invalid: []string{"\"\"", "\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\""}},
-			{Name: "nameservers", Required: true, Values: []string{"[{ ip = \"100.64.0.101\" }]", "[{ ip = \"100.64.0.101\" }, { ip = \"100.64.0.101\", port = 2 }]"}, Invalid: []string{"[]"}},
+			{Name: "nameservers", Required: true, Values: []string{"[{ ip = \"100.64.0.101\" }]", "[{ ip = \"100.64.0.101\" }, { ip = \"100.64.0.101\", port = 2 }]"}, Invalid: []string{"[]"}, Flaws: []Flaw{
+				{Value: "[{ ip = \"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\" }]", Path: "nameservers[0].ip", Literal: "\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\"", Says: "ip"},
+				{Value: "[{ ip = \"FD00::1\" }]", Path: "nameservers[0].ip", Literal: "\"FD00::1\"", Says: "ip"},
+				{Value: "[{ ns_type = \"no such value!\", ip = \"100.64.0.101\" }]", Path: "nameservers[0].ns_type", Literal: "\"no such value!\"", Says: "ns_type"},
+				{Value: "[{ port = 0, ip = \"100.64.0.101\" }]", Path: "nameservers[0].port", Literal: "0", Says: "port"},
+				{Value: "[{ port = 65536, ip = \"100.64.0.101\" }]", Path: "nameservers[0].port", Literal: "65536", Says: "port"},
+			}},
 			{Name: "primary", Values: []string(nil)},
 			{Name: "search_domains_enabled", Default: "false", Values: []string{"true"}},
 		},
+		Others: []map[string]string{map[string]string{"domains": "[\"lab.example.org\", \"corp.example.org\"]", "groups": "[wattle_group.ref1.id]", "name": "\"first\"", "nameservers": "[{ ip = \"100.64.0.101\" }]"}, map[string]string{"groups": "[wattle_group.ref1.id]", "name": "\"first\"", "nameservers": "[{ ip = \"100.64.0.101\" }]", "primary": "true"}},
 	},
 	{
 		Noun: "network", Type: "wattle_network", Plural: "networks", Key: "id", Path: "/api/networks",
@@ -179,7 +225,10 @@ var Cases = []Case{
 			{Name: "address", Required: true, Values: []string{"\"192.0.2.10\"", "\"198.51.100.0/24\""}, Invalid: []string{"\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\"", "\"10.0.0.1/8\"", "\"FD00::1\"", "\"Example.Org.\"", "\"10.0.0.300\""}},
 			{Name: "description", Default: "\"\"", Values: []string{"\"first\"", "\"second\""}, Invalid: []string{"\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\""}},
 			{Name: "enabled", Default: "true", Values: []string{"false"}},
-			{Name: "groups", Default: "[]", Values: []string{"[wattle_group.ref1.id]", "[wattle_group.ref1.id, wattle_group.ref2.id]"}},
+			{Name: "groups", Default: "[]", Values: []string{"[wattle_group.ref1.id]", "[wattle_group.ref1.id, wattle_group.ref2.id]"}, Flaws: []Flaw{
+				{Value: "[\"\"]", Path: "groups[0]", Literal: "\"\"", Says: "groups"},
+				{Value: "[\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\"]", Path: "groups[0]", Literal: "\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\"", Says: "groups"},
+			}},
 			{Name: "name", Required: true, Values: []string{"\"first\"", "\"second\""}, Invalid: []string{"\"\"", "\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\""}},
 			{Name: "network_id", Required: true, Immutable: true, Values: []string{"wattle_network.ref1.id", "wattle_network.ref2.id"}},
 		},
@@ -196,8 +245,12 @@ var Cases = []Case{
 			{Name: "metric", Default: "9999", Values: []string{"2", "3", "1"}, Invalid: []string{"0", "10000"}},
 			{Name: "network_id", Required: true, Immutable: true, Values: []string{"wattle_network.ref1.id", "wattle_network.ref2.id"}},
 			{Name: "peer", Required: true, Values: []string{"\"{{peer:1}}\"", "\"{{peer:2}}\""}, Invalid: []string{"\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\""}, Excludes: []string{"peer_groups"}},
-			{Name: "peer_groups", Lenient: true, Values: []string{"[wattle_group.ref1.id]", "[wattle_group.ref1.id, wattle_group.ref2.id]"}, Invalid: []string{"[]"}, Excludes: []string{"peer"}},
+			{Name: "peer_groups", Lenient: true, Values: []string{"[wattle_group.ref1.id]", "[wattle_group.ref1.id, wattle_group.ref2.id]"}, Invalid: []string{"[]"}, Flaws: []Flaw{
+				{Value: "[\"\"]", Path: "peer_groups[0]", Literal: "\"\"", Says: "peer_groups"},
+				{Value: "[\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\"]", Path: "peer_groups[0]", Literal: "\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\"", Says: "peer_groups"},
+			}, Excludes: []string{"peer"}},
 		},
+		Others: []map[string]string{map[string]string{"network_id": "wattle_network.ref1.id", "peer_groups": "[wattle_group.ref1.id]"}},
 	},
 	{
 		Noun: "peer", Type: "wattle_peer", Plural: "peers", Key: "id", Path: "/api/peers",
@@ -227,8 +280,34 @@ var Cases = []Case{
 			{Name: "description", Default: "\"\"", Values: []string{"\"first\"", "\"second\""}, Invalid: []string{"\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\""}},
 			{Name: "enabled", Default: "true", Values: []string{"false"}},
 			{Name: "name", Required: true, Values: []string{"\"first\"", "\"second\""}, Invalid: []string{"\"\"", "\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\""}},
-			{Name: "rules", Required: true, Values: []string{"{ \"one\" = { destinations = [wattle_group.ref1.id], sources = [wattle_group.ref1.id] } }", "{ \"one\" = { action = \"drop\", bidirectional = false, description = \"first\", destination_resource = { id = \"{{peer:1}}\", type = \"peer\" }, enabled = false, port_ranges = [{ end = 1, start = 1 }], protocol = \"tcp\", source_resource = { id = \"{{peer:1}}\", type = \"peer\" } }, \"two\" = { destinations = [wattle_group.ref1.id], sources = [wattle_group.ref1.id] } }"}, Invalid: []string{"{}"}},
-			{Name: "source_posture_checks", Default: "[]", Values: []string{"[wattle_posture_check.ref1.id]", "[wattle_posture_check.ref1.id, wattle_posture_check.ref2.id]"}},
+			{Name: "rules", Required: true, Values: []string{"{ \"one\" = { destinations = [wattle_group.ref1.id], sources = [wattle_group.ref1.id] } }", "{ \"one\" = { action = \"drop\", bidirectional = false, description = \"first\", destination_resource = { id = \"{{peer:1}}\", type = \"peer\" }, enabled = false, port_ranges = [{ end = 1, start = 1 }], protocol = \"tcp\", source_resource = { id = \"{{peer:1}}\", type = \"peer\" } }, \"two\" = { destinations = [wattle_group.ref1.id], sources = [wattle_group.ref1.id] } }", "{ \"one\" = { action = \"drop\", bidirectional = false, description = \"first\", destinations = [wattle_group.ref1.id], enabled = false, ports = [\"1\"], protocol = \"tcp\", sources = [wattle_group.ref1.id] } }"}, Invalid: []string{"{}"}, Flaws: []Flaw{
+				{Value: "{ \"one\" = { action = \"no such value!\", destinations = [wattle_group.ref1.id], sources = [wattle_group.ref1.id] } }", Path: "rules[0].action", Literal: "\"no such value!\"", Says: "action"},
+				{Value: "{ \"one\" = { description = \"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\", destinations = [wattle_group.ref1.id], sources = [wattle_group.ref1.id] } }", Path: "rules[0].description", Literal: "\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\"", Says: "description"},
+				{Value: "{ \"one\" = { destination_resource = { id = \"\", type = \"peer\" }, sources = [wattle_group.ref1.id] } }", Path: "rules[0].destinationResource.id", Literal: "\"\"", Says: "id"},
+				{Value: "{ \"one\" = { destination_resource = { id = \"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\", type = \"peer\" }, sources = [wattle_group.ref1.id] } }", Path: "rules[0].destinationResource.id", Literal: "\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\"", Says: "id"},
+				{Value: "{ \"one\" = { destination_resource = { type = \"no such value!\", id = \"{{peer:1}}\" }, sources = [wattle_group.ref1.id] } }", Path: "rules[0].destinationResource.type", Literal: "\"no such value!\"", Says: "type"},
+				{Value: "{ \"one\" = { destinations = [], sources = [wattle_group.ref1.id] } }", Path: "rules[0].destinations", Literal: "", Says: "destinations"},
+				{Value: "{ \"one\" = { destinations = [\"\"], sources = [wattle_group.ref1.id] } }", Path: "rules[0].destinations[0]", Literal: "\"\"", Says: "destinations"},
+				{Value: "{ \"one\" = { destinations = [\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\"], sources = [wattle_group.ref1.id] } }", Path: "rules[0].destinations[0]", Literal: "\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\"", Says: "destinations"},
+				{Value: "{ \"one\" = { port_ranges = [], destinations = [wattle_group.ref1.id], sources = [wattle_group.ref1.id] } }", Path: "rules[0].port_ranges", Literal: "", Says: "port_ranges"},
+				{Value: "{ \"one\" = { port_ranges = [{ end = -1, start = 1 }], destinations = [wattle_group.ref1.id], sources = [wattle_group.ref1.id] } }", Path: "rules[0].port_ranges[0].end", Literal: "-1", Says: "end"},
+				{Value: "{ \"one\" = { port_ranges = [{ end = 65536, start = 1 }], destinations = [wattle_group.ref1.id], sources = [wattle_group.ref1.id] } }", Path: "rules[0].port_ranges[0].end", Literal: "65536", Says: "end"},
+				{Value: "{ \"one\" = { port_ranges = [{ start = -1, end = 1 }], destinations = [wattle_group.ref1.id], sources = [wattle_group.ref1.id] } }", Path: "rules[0].port_ranges[0].start", Literal: "-1", Says: "start"},
+				{Value: "{ \"one\" = { port_ranges = [{ start = 65536, end = 1 }], destinations = [wattle_group.ref1.id], sources = [wattle_group.ref1.id] } }", Path: "rules[0].port_ranges[0].start", Literal: "65536", Says: "start"},
+				{Value: "{ \"one\" = { ports = [], destinations = [wattle_group.ref1.id], sources = [wattle_group.ref1.id] } }", Path: "rules[0].ports", Literal: "", Says: "ports"},
+				{Value: "{ \"one\" = { ports = [\"no such value!\"], destinations = [wattle_group.ref1.id], sources = [wattle_group.ref1.id] } }", Path: "rules[0].ports[0]", Literal: "\"no such value!\"", Says: "ports"},
+				{Value: "{ \"one\" = { protocol = \"no such value!\", destinations = [wattle_group.ref1.id], sources = [wattle_group.ref1.id] } }", Path: "rules[0].protocol", Literal: "\"no such value!\"", Says: "protocol"},
+				{Value: "{ \"one\" = { source_resource = { id = \"\", type = \"peer\" }, destinations = [wattle_group.ref1.id] } }", Path: "rules[0].sourceResource.id", Literal: "\"\"", Says: "id"},
+				{Value: "{ \"one\" = { source_resource = { id = \"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\", type = \"peer\" }, destinations = [wattle_group.ref1.id] } }", Path: "rules[0].sourceResource.id", Literal: "\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\"", Says: "id"},
+				{Value: "{ \"one\" = { source_resource = { type = \"no such value!\", id = \"{{peer:1}}\" }, destinations = [wattle_group.ref1.id] } }", Path: "rules[0].sourceResource.type", Literal: "\"no such value!\"", Says: "type"},
+				{Value: "{ \"one\" = { sources = [], destinations = [wattle_group.ref1.id] } }", Path: "rules[0].sources", Literal: "", Says: "sources"},
+				{Value: "{ \"one\" = { sources = [\"\"], destinations = [wattle_group.ref1.id] } }", Path: "rules[0].sources[0]", Literal: "\"\"", Says: "sources"},
+				{Value: "{ \"one\" = { sources = [\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\"], destinations = [wattle_group.ref1.id] } }", Path: "rules[0].sources[0]", Literal: "\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\"", Says: "sources"},
+			}},
+			{Name: "source_posture_checks", Default: "[]", Values: []string{"[wattle_posture_check.ref1.id]", "[wattle_posture_check.ref1.id, wattle_posture_check.ref2.id]"}, Flaws: []Flaw{
+				{Value: "[\"\"]", Path: "source_posture_checks[0]", Literal: "\"\"", Says: "source_posture_checks"},
+				{Value: "[\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\"]", Path: "source_posture_checks[0]", Literal: "\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\"", Says: "source_posture_checks"},
+			}},
 		},
 	},
 	{
@@ -238,14 +317,41 @@ var Cases = []Case{
 		Setup: "",
 		Needs: []string(nil),
 		Attributes: []Trial{
-			{Name: "agent_version_check", Required: true, Only: true, Values: []string{"{ min_version = \"1.2.3\" }"}},
+			{Name: "agent_version_check", Required: true, Only: true, Values: []string{"{ min_version = \"1.2.3\" }"}, Flaws: []Flaw{
+				{Value: "{ min_version = \"no such value!\" }", Path: "checks.nb_version_check.min_version", Literal: "\"no such value!\"", Says: "min_version"},
+			}},
 			{Name: "description", Default: "\"\"", Values: []string{"\"first\"", "\"second\""}, Invalid: []string{"\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\""}},
-			{Name: "geo_location_check", Values: []string{"{ action = \"allow\", locations = [{ country_code = \"DE\" }] }"}},
+			{Name: "geo_location_check", Values: []string{"{ action = \"allow\", locations = [{ country_code = \"DE\" }] }"}, Flaws: []Flaw{
+				{Value: "{ action = \"no such value!\", locations = [{ country_code = \"DE\" }] }", Path: "checks.geo_location_check.action", Literal: "\"no such value!\"", Says: "action"},
+				{Value: "{ locations = [], action = \"allow\" }", Path: "checks.geo_location_check.locations", Literal: "[]", Says: "locations"},
+				{Value: "{ locations = [{ city_name = \"\", country_code = \"DE\" }], action = \"allow\" }", Path: "checks.geo_location_check.locations[0].city_name", Literal: "", Says: "city_name"},
+				{Value: "{ locations = [{ city_name = \"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\", country_code = \"DE\" }], action = \"allow\" }", Path: "checks.geo_location_check.locations[0].city_name", Literal: "\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\"", Says: "city_name"},
+				{Value: "{ locations = [{ country_code = \"no such value!\" }], action = \"allow\" }", Path: "checks.geo_location_check.locations[0].country_code", Literal: "\"no such value!\"", Says: "country_code"},
+			}},
 			{Name: "name", Required: true, Values: []string{"\"first\"", "\"second\""}, Invalid: []string{"\"\"", "\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\""}},
-			{Name: "os_version_check", Values: []string{"{ android = { min_version = \"1.2.3\" } }", "{ android = { min_version = \"1.2.3\" }, darwin = { min_version = \"1.2.3\" }, ios = { min_version = \"1.2.3\" }, linux = { min_kernel_version = \"6.1.0\" }, windows = { min_kernel_version = \"6.1.0\" } }"}},
-			{Name: "peer_network_range_check", Values: []string{"{ action = \"allow\", ranges = [\"10.10.0.0/16\"] }"}},
-			{Name: "process_check", Values: []string{"{ processes = [{ linux_path = \"/usr/bin/guard\" }] }"}},
+			{Name: "os_version_check", Values: []string{"{ android = { min_version = \"1.2.3\" } }", "{ android = { min_version = \"1.2.3\" }, darwin = { min_version = \"1.2.3\" }, ios = { min_version = \"1.2.3\" }, linux = { min_kernel_version = \"6.1.0\" }, windows = { min_kernel_version = \"6.1.0\" } }"}, Flaws: []Flaw{
+				{Value: "{ android = { min_version = \"no such value!\" } }", Path: "checks.os_version_check.android.min_version", Literal: "\"no such value!\"", Says: "min_version"},
+				{Value: "{ darwin = { min_version = \"no such value!\" }, android = { min_version = \"1.2.3\" } }", Path: "checks.os_version_check.darwin.min_version", Literal: "\"no such value!\"", Says: "min_version"},
+				{Value: "{ ios = { min_version = \"no such value!\" }, android = { min_version = \"1.2.3\" } }", Path: "checks.os_version_check.ios.min_version", Literal: "\"no such value!\"", Says: "min_version"},
+				{Value: "{ linux = { min_kernel_version = \"no such value!\" }, android = { min_version = \"1.2.3\" } }", Path: "checks.os_version_check.linux.min_kernel_version", Literal: "\"no such value!\"", Says: "min_kernel_version"},
+				{Value: "{ windows = { min_kernel_version = \"no such value!\" }, android = { min_version = \"1.2.3\" } }", Path: "checks.os_version_check.windows.min_kernel_version", Literal: "\"no such value!\"", Says: "min_kernel_version"},
+			}},
+			{Name: "peer_network_range_check", Values: []string{"{ action = \"allow\", ranges = [\"10.10.0.0/16\"] }"}, Flaws: []Flaw{
+				{Value: "{ action = \"no such value!\", ranges = [\"10.10.0.0/16\"] }", Path: "checks.peer_network_range_check.action", Literal: "\"no such value!\"", Says: "action"},
+				{Value: "{ ranges = [], action = \"allow\" }", Path: "checks.peer_network_range_check.ranges", Literal: "[]", Says: "ranges"},
+				{Value: "{ ranges = [\"10.0.0.1/8\"], action = \"allow\" }", Path: "checks.peer_network_range_check.ranges[0]", Literal: "\"10.0.0.1/8\"", Says: "ranges"},
+			}},
+			{Name: "process_check", Values: []string{"{ processes = [{ linux_path = \"/usr/bin/guard\" }] }"}, Flaws: []Flaw{
+				{Value: "{ processes = [] }", Path: "checks.process_check.processes", Literal: "[]", Says: "processes"},
+				{Value: "{ processes = [{ linux_path = \"no such value!\" }] }", Path: "checks.process_check.processes[0].linux_path", Literal: "\"no such value!\"", Says: "linux_path"},
+				{Value: "{ processes = [{ linux_path = \"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\" }] }", Path: "checks.process_check.processes[0].linux_path", Literal: "\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\"", Says: "linux_path"},
+				{Value: "{ processes = [{ mac_path = \"no such value!\", linux_path = \"/usr/bin/guard\" }] }", Path: "checks.process_check.processes[0].mac_path", Literal: "\"no such value!\"", Says: "mac_path"},
+				{Value: "{ processes = [{ mac_path = \"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\", linux_path = \"/usr/bin/guard\" }] }", Path: "checks.process_check.processes[0].mac_path", Literal: "\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\"", Says: "mac_path"},
+				{Value: "{ processes = [{ windows_path = \"\", linux_path = \"/usr/bin/guard\" }] }", Path: "checks.process_check.processes[0].windows_path", Literal: "", Says: "windows_path"},
+				{Value: "{ processes = [{ windows_path = \"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\", linux_path = \"/usr/bin/guard\" }] }", Path: "checks.process_check.processes[0].windows_path", Literal: "\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\"", Says: "windows_path"},
+			}},
 		},
+		Others: []map[string]string{map[string]string{"geo_location_check": "{ action = \"allow\", locations = [{ country_code = \"DE\" }] }", "name": "\"first\""}, map[string]string{"name": "\"first\"", "os_version_check": "{ android = { min_version = \"1.2.3\" }, darwin = { min_version = \"1.2.3\" }, ios = { min_version = \"1.2.3\" }, linux = { min_kernel_version = \"6.1.0\" }, windows = { min_kernel_version = \"6.1.0\" } }"}, map[string]string{"name": "\"first\"", "peer_network_range_check": "{ action = \"allow\", ranges = [\"10.10.0.0/16\"] }"}, map[string]string{"name": "\"first\"", "process_check": "{ processes = [{ linux_path = \"/usr/bin/guard\" }] }"}},
 	},
 	{
 		Noun: "route", Type: "wattle_route", Plural: "routes", Key: "id", Path: "/api/routes",
@@ -254,20 +360,33 @@ var Cases = []Case{
 		Setup: "resource \"wattle_group\" \"ref1\" {\n  name = \"ref1\"\n}\n\nresource \"wattle_group\" \"ref2\" {\n  name = \"ref2\"\n}\n",
 		Needs: []string{"peer"},
 		Attributes: []Trial{
-			{Name: "access_control_groups", Lenient: true, Values: []string{"[wattle_group.ref1.id]", "[wattle_group.ref1.id, wattle_group.ref2.id]"}, Invalid: []string{"[]"}},
+			{Name: "access_control_groups", Lenient: true, Values: []string{"[wattle_group.ref1.id]", "[wattle_group.ref1.id, wattle_group.ref2.id]"}, Invalid: []string{"[]"}, Flaws: []Flaw{
+				{Value: "[\"\"]", Path: "access_control_groups[0]", Literal: "\"\"", Says: "access_control_groups"},
+				{Value: "[\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\"]", Path: "access_control_groups[0]", Literal: "\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\"", Says: "access_control_groups"},
+			}},
 			{Name: "description", Default: "\"\"", Values: []string{"\"first\"", "\"second\""}, Invalid: []string{"\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\""}},
-			{Name: "domains", Lenient: true, Values: []string{"[\"one.example.org\"]", "[\"one.example.org\", \"*.example.org\"]"}, Invalid: []string{"[]"}, Excludes: []string{"network"}},
+			{Name: "domains", Lenient: true, Values: []string{"[\"one.example.org\"]", "[\"one.example.org\", \"*.example.org\"]"}, Invalid: []string{"[]"}, Flaws: []Flaw{
+				{Value: "[\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\"]", Path: "domains[0]", Literal: "\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\"", Says: "domains"},
+				{Value: "[\"*.Example.Org\"]", Path: "domains[0]", Literal: "\"*.Example.Org\"", Says: "domains"},
+			}, Excludes: []string{"network"}},
 			{Name: "enabled", Default: "true", Values: []string{"false"}},
-			{Name: "groups", Required: true, Values: []string{"[wattle_group.ref1.id]", "[wattle_group.ref1.id, wattle_group.ref2.id]"}, Invalid: []string{"[]"}},
+			{Name: "groups", Required: true, Values: []string{"[wattle_group.ref1.id]", "[wattle_group.ref1.id, wattle_group.ref2.id]"}, Invalid: []string{"[]"}, Flaws: []Flaw{
+				{Value: "[\"\"]", Path: "groups[0]", Literal: "\"\"", Says: "groups"},
+				{Value: "[\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\"]", Path: "groups[0]", Literal: "\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\"", Says: "groups"},
+			}},
 			{Name: "keep_route", Default: "true", Values: []string{"false"}},
 			{Name: "masquerade", Default: "true", Values: []string{"false"}},
 			{Name: "metric", Default: "9999", Values: []string{"2", "3", "1"}, Invalid: []string{"0", "10000"}},
 			{Name: "network", Required: true, Values: []string{"\"10.10.0.0/16\"", "\"10.11.0.0/16\""}, Invalid: []string{"\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\"", "\"10.0.0.1/8\""}, Excludes: []string{"domains"}},
 			{Name: "network_id", Required: true, Values: []string{"\"first\"", "\"second\""}, Invalid: []string{"\"\"", "\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\""}},
 			{Name: "peer", Required: true, Values: []string{"\"{{peer:1}}\"", "\"{{peer:2}}\""}, Invalid: []string{"\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\""}, Excludes: []string{"peer_groups"}},
-			{Name: "peer_groups", Lenient: true, Values: []string{"[wattle_group.ref1.id]", "[wattle_group.ref1.id, wattle_group.ref2.id]"}, Invalid: []string{"[]"}, Excludes: []string{"peer"}},
+			{Name: "peer_groups", Lenient: true, Values: []string{"[wattle_group.ref1.id]", "[wattle_group.ref1.id, wattle_group.ref2.id]"}, Invalid: []string{"[]"}, Flaws: []Flaw{
+				{Value: "[\"\"]", Path: "peer_groups[0]", Literal: "\"\"", Says: "peer_groups"},
+				{Value: "[\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\"]", Path: "peer_groups[0]", Literal: "\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\"", Says: "peer_groups"},
+			}, Excludes: []string{"peer"}},
 			{Name: "skip_auto_apply", Default: "false", Values: []string{"true"}},
 		},
+		Others: []map[string]string{map[string]string{"domains": "[\"one.example.org\"]", "groups": "[wattle_group.ref1.id]", "network_id": "\"first\"", "peer": "\"{{peer:1}}\""}, map[string]string{"groups": "[wattle_group.ref1.id]", "network": "\"10.10.0.0/16\"", "network_id": "\"first\"", "peer_groups": "[wattle_group.ref1.id]"}},
 	},
 	{
 		Noun: "setup_key", Type: "wattle_setup_key", Plural: "setup_keys", Key: "id", Path: "/api/setup-keys",
@@ -277,7 +396,10 @@ var Cases = []Case{
 		Needs: []string(nil),
 		Attributes: []Trial{
 			{Name: "allow_extra_dns_labels", Default: "false", Immutable: true, Values: []string{"true"}},
-			{Name: "auto_groups", Default: "[]", Values: []string{"[wattle_group.ref1.id]", "[wattle_group.ref1.id, wattle_group.ref2.id]"}},
+			{Name: "auto_groups", Default: "[]", Values: []string{"[wattle_group.ref1.id]", "[wattle_group.ref1.id, wattle_group.ref2.id]"}, Flaws: []Flaw{
+				{Value: "[\"\"]", Path: "auto_groups[0]", Literal: "\"\"", Says: "auto_groups"},
+				{Value: "[\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\"]", Path: "auto_groups[0]", Literal: "\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\"", Says: "auto_groups"},
+			}},
 			{Name: "ephemeral", Default: "false", Immutable: true, Values: []string{"true"}},
 			{Name: "expires_in", Default: "0", Immutable: true, Values: []string{"1", "2"}, Invalid: []string{"-1", "3153600001"}},
 			{Name: "key_in_state", Default: "false", Immutable: true, Synthetic: true, Values: []string{"true"}},
@@ -307,12 +429,16 @@ var Cases = []Case{
 		Setup: "resource \"wattle_group\" \"ref1\" {\n  name = \"ref1\"\n}\n\nresource \"wattle_group\" \"ref2\" {\n  name = \"ref2\"\n}\n",
 		Needs: []string(nil),
 		Attributes: []Trial{
-			{Name: "auto_groups", Default: "[]", Values: []string{"[wattle_group.ref1.id]", "[wattle_group.ref1.id, wattle_group.ref2.id]"}},
+			{Name: "auto_groups", Default: "[]", Values: []string{"[wattle_group.ref1.id]", "[wattle_group.ref1.id, wattle_group.ref2.id]"}, Flaws: []Flaw{
+				{Value: "[\"\"]", Path: "auto_groups[0]", Literal: "\"\"", Says: "auto_groups"},
+				{Value: "[\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\"]", Path: "auto_groups[0]", Literal: "\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\"", Says: "auto_groups"},
+			}},
 			{Name: "email", Immutable: true, Values: []string(nil), Invalid: []string{"\"no such value!\"", "\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\""}, Excludes: []string{"is_service_user"}},
 			{Name: "is_blocked", Default: "false", Values: []string{"true"}},
 			{Name: "is_service_user", Required: true, Immutable: true, Values: []string{"true"}, Excludes: []string{"email"}},
 			{Name: "name", Default: "\"\"", Values: []string{"\"first\"", "\"second\""}, Invalid: []string{"\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\""}},
 			{Name: "role", Default: "\"user\"", Values: []string{"\"auditor\"", "\"network_admin\"", "\"admin\"", "\"owner\""}, Invalid: []string{"\"no such value!\""}},
 		},
+		Others: []map[string]string{map[string]string{"email": "\"ada@example.org\"", "name": "\"Ada\""}},
 	},
 }

@@ -25,7 +25,7 @@ func (s spelled) ValidateString(_ context.Context, req validator.StringRequest, 
 		return
 	}
 	if detail := api.WrongSpelling(string(s), req.ConfigValue.ValueString()); detail != "" {
-		resp.Diagnostics.AddAttributeError(req.Path, "Wrong spelling", "The value "+detail+".")
+		resp.Diagnostics.AddAttributeError(req.Path, "Wrong spelling", fmt.Sprintf("Attribute %s %s.", req.Path, detail))
 	}
 }
 

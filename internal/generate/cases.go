@@ -19,6 +19,7 @@ type conformance struct {
 	Lookup, Parents  []string
 	Key, Plural      string
 	Attributes       []trial
+	Others           []map[string]string
 }
 
 // trial is one attribute: values that are right and values that are wrong, as HCL.
@@ -26,6 +27,8 @@ type trial struct {
 	Name, Default                                                           string
 	Required, Immutable, OptIn, WriteOnly, Chosen, Synthetic, Only, Lenient bool
 	Values, Invalid, Excludes                                               []string
+	Empty                                                                   string
+	Flaws                                                                   []flaw
 }
 
 // emitCases writes the conformance cases: data, derived from type, enum,
@@ -58,14 +61,15 @@ func (m *model) conformance(n *noun) conformance {
 			}
 		}
 		t.Values = a.values(refs, t.Default)
-		t.Invalid = a.invalid()
+		t.Invalid, t.Flaws = a.invalid(), a.flawed(refs)
+		t.Empty = a.empty(t)
 		if a.Parent && n.Example != nil {
 			t.Values = t.Values[:1] // the example fits this parent
 		}
-		t.Lenient = a.Elem != nil && a.schema != nil && isNullable(a.schema) && !a.OptIn
+		t.Lenient = a.lenient()
 		value, given := n.exampleValue(a)
 		if given {
-			t.Default, t.Required, t.Values = "", value != "", nil
+			t.Default, t.Required, t.Values, t.Empty = "", value != "", nil, ""
 			if t.Required {
 				t.Values = []string{value}
 			}
@@ -82,6 +86,7 @@ func (m *model) conformance(n *noun) conformance {
 		}
 		c.Attributes = append(c.Attributes, t)
 	}
+	c.Others = n.others(refs, c.Attributes)
 	c.Setup, c.Needs = refs.hcl(), refs.adopted
 	return c
 }
@@ -95,7 +100,11 @@ func (n *noun) exampleValue(a *attribute) (value string, given bool) {
 	if a.Within != "" {
 		return "", false
 	}
-	v, given := n.Example[a.Wire]
+	return valueIn(n.Example, a)
+}
+
+func valueIn(example map[string]any, a *attribute) (value string, given bool) {
+	v, given := example[a.Wire]
 	if !given || v == nil {
 		return "", given
 	}
@@ -251,9 +260,15 @@ func (a *attribute) values(r *references, without string) []string {
 		}
 		add(`{ "one" = ` + pick(elems, 0) + ` }`)
 		add(`{ "one" = ` + pick(elems, 1) + `, "two" = ` + pick(elems, 0) + ` }`)
+		if len(elems) > 2 {
+			add(`{ "one" = ` + elems[2] + ` }`)
+		}
 	case "object":
-		add(a.objectValue(r, false))
-		add(a.objectValue(r, true))
+		add(a.objectValue(r, a.chosenMembers(false)))
+		add(a.objectValue(r, a.chosenMembers(true)))
+		if !r.example {
+			add(a.objectValue(r, a.firstMembers()))
+		}
 	}
 	return out
 }
@@ -284,10 +299,36 @@ func bounds(s *openapi3.Schema) (low, high float64) {
 	return low, high
 }
 
-// objectValue is an object with what it must have, or with everything that
-// goes together: of either-or fields, the last.
-func (a *attribute) objectValue(r *references, full bool) string {
+// objectValue is an object with these members.
+func (a *attribute) objectValue(r *references, members []*attribute) string {
 	var parts []string
+	for _, f := range members {
+		parts = append(parts, f.member(r)...)
+	}
+	if r.example {
+		return "{\n" + strings.Join(parts, "\n") + "\n}"
+	}
+	return "{ " + strings.Join(parts, ", ") + " }"
+}
+
+// member is the field with a value that is not its default; nothing when an
+// optional one has no other.
+func (a *attribute) member(r *references) []string {
+	value := ""
+	if a.HasDefault && a.Default != nil {
+		value = literal(a.Default)
+	}
+	values := a.values(r, value)
+	if len(values) == 0 && a.Mode != required {
+		return nil
+	}
+	return []string{a.Name + " = " + pick(values, 0)}
+}
+
+// chosenMembers are the fields that a smallest or a full object sets: of
+// either-or fields the first, or the last.
+func (a *attribute) chosenMembers(full bool) []*attribute {
+	var out []*attribute
 	for _, f := range a.Fields {
 		if f.Mode == computed {
 			continue
@@ -303,22 +344,25 @@ func (a *attribute) objectValue(r *references, full bool) string {
 				use = full && i == len(set)-1
 			}
 		}
-		use = use || slices.Contains(firsts(a.AtLeastOneOf), f.Name)
-		if !use {
-			continue
-		}
-		value := ""
-		if f.HasDefault && f.Default != nil {
-			value = literal(f.Default)
-		}
-		if values := f.values(r, value); len(values) > 0 || f.Mode == required {
-			parts = append(parts, f.Name+" = "+pick(values, 0))
+		if use || slices.Contains(firsts(a.AtLeastOneOf), f.Name) {
+			out = append(out, f)
 		}
 	}
-	if r.example {
-		return "{\n" + strings.Join(parts, "\n") + "\n}"
+	return out
+}
+
+// firstMembers are the fields of a full object with the first of either-or
+// fields in the place of the last.
+func (a *attribute) firstMembers() []*attribute {
+	sets := append(slices.Clone(a.OneOf), a.AtMostOneOf...)
+	var out []*attribute
+	for _, f := range a.Fields {
+		apart := slices.ContainsFunc(sets, func(set []string) bool { return slices.Contains(set[1:], f.Name) })
+		if f.Mode != computed && !apart {
+			out = append(out, f)
+		}
 	}
-	return "{ " + strings.Join(parts, ", ") + " }"
+	return out
 }
 
 func (a *attribute) texts(r *references, s *openapi3.Schema) []string {
@@ -344,7 +388,11 @@ func (a *attribute) texts(r *references, s *openapi3.Schema) []string {
 		return out
 	}
 	if text, ok := s.Example.(string); ok {
-		return []string{strconv.Quote(text)}
+		out := []string{strconv.Quote(text)}
+		for _, more := range s.Examples {
+			out = append(out, strconv.Quote(fmt.Sprint(more)))
+		}
+		return out
 	}
 	if s.Pattern != "" {
 		return []string{strconv.Quote(sample(s.Pattern, 0)), strconv.Quote(sample(s.Pattern, 1))}
@@ -378,48 +426,6 @@ func padded(text string, s *openapi3.Schema) string {
 		text = text[:*s.MaxLength]
 	}
 	return text
-}
-
-// invalid are wrong values that a plan must refuse.
-func (a *attribute) invalid() []string {
-	if a.schema == nil || a.Synthetic {
-		return nil
-	}
-	s := withoutNull(a.schema)
-	var out []string
-	switch a.Kind {
-	case "int64", "float64":
-		if s.Min != nil {
-			out = append(out, number(*s.Min-1))
-		}
-		if s.Max != nil {
-			out = append(out, number(*s.Max+1))
-		}
-	case "string":
-		switch {
-		case len(s.Enum) > 0 || s.Pattern != "":
-			out = append(out, `"no such value!"`)
-		case s.MinLength > 0:
-			out = append(out, `""`)
-		}
-		if s.MaxLength != nil && *s.MaxLength < 2000 {
-			out = append(out, strconv.Quote(strings.Repeat("x", int(*s.MaxLength)+1)))
-		}
-		out = append(out, map[string][]string{
-			"ipv4": {`"100.64.0.01"`, `"fd00::1"`}, "cidr": {`"10.0.0.1/8"`}, "hostname": {`"Example.Org."`}, "domain": {`"*.Example.Org"`},
-			"destination": {`"10.0.0.1/8"`, `"FD00::1"`, `"Example.Org."`, `"10.0.0.300"`}, "ipv6": {`"FD00::1"`}, "ip": {`"FD00::1"`},
-			"dns-name": {`"Example.Org."`, `"*.example.org"`}, "wildcard-dns-name": {`"a.*.example.org"`},
-		}[s.Format]...)
-	case "set", "list":
-		if s.MinItems > 0 {
-			out = append(out, "[]")
-		}
-	case "map":
-		if s.MinItems > 0 {
-			out = append(out, "{}")
-		}
-	}
-	return out
 }
 
 // sample is a text that matches a pattern; variant 1 differs from variant 0

@@ -48,7 +48,8 @@ type noun struct {
 	OneOf          [][]string
 	AtMostOneOf    [][]string
 	AtLeastOneOf   [][]string
-	Example        map[string]any // see exampleValue
+	Example        map[string]any   // see exampleValue
+	Examples       []map[string]any // further ones, see others
 	Revision       bool
 	Shared         []goField // fields of CreateObject that Object has too
 	schema         *openapi3.Schema
@@ -220,6 +221,11 @@ func (m *model) attributes(r *reporter, n *noun) {
 			}
 		}
 		n.Example, _ = request.Example.(map[string]any)
+		for _, more := range request.Examples {
+			if example, ok := more.(map[string]any); ok {
+				n.Examples = append(n.Examples, example)
+			}
+		}
 	}
 	n.Data = n.dataAttributes(tree)
 	if n.Kind == kindRendered {

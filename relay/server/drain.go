@@ -6,8 +6,13 @@ import (
 	"github.com/pion/stun/v2"
 )
 
-// drainLook is how often a relay that stops looks whether everybody has left.
-const drainLook = 50 * time.Millisecond
+// drainLook is how often a relay that stops looks whether everybody has left;
+// drainRepeat is how often it tells those who have not, since a datagram may be
+// lost.
+const (
+	drainLook   = 50 * time.Millisecond
+	drainRepeat = 500 * time.Millisecond
+)
 
 // drain gives clients time to move to another relay: it refuses allocations
 // and refreshes with 508, and sends each client a Binding indication, on which
@@ -20,9 +25,14 @@ func (s *Server) drain(limit time.Duration) {
 	s.gate.draining.Store(true)
 	left := s.announce()
 	s.logger.Info("relay stops: clients may move to another", "allocations", left, "limit", limit.String())
-	deadline := time.Now().Add(limit)
+	told := time.Now()
+	deadline := told.Add(limit)
 	for s.stats.allocations.Load() > 0 && time.Now().Before(deadline) {
 		time.Sleep(drainLook)
+		if time.Since(told) >= drainRepeat {
+			told = time.Now()
+			s.announce()
+		}
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/wattlenet/wattle/generated/api"
@@ -136,7 +137,7 @@ func (s *Session) mapFault(cause error) error {
 	s.mu.Lock()
 	s.mismatch = s.mismatch || errors.Is(cause, mapstate.ErrDigest)
 	s.mu.Unlock()
-	s.askReport()
+	ring(s.report)
 	return errors.Join(errMismatch, cause)
 }
 
@@ -146,7 +147,12 @@ func (s *Session) take(m *mapstate.Map) {
 	position := m.Position()
 	s.mu.Lock()
 	s.applied = &position
+	others := !slices.Equal(s.programs, m.Self.Processes)
+	s.programs = slices.Clone(m.Self.Processes)
 	s.mu.Unlock()
+	if others {
+		ring(s.asks)
+	}
 	s.config.OnMap(m.Clone())
 }
 
@@ -160,7 +166,7 @@ func (s *Session) caughtUp(event api.CaughtUpEvent) error {
 	s.mu.Unlock()
 	if !s.state.CaughtUp {
 		s.update(func(state *State) { state.CaughtUp = true })
-		s.askReport()
+		ring(s.report)
 	}
 	return nil
 }

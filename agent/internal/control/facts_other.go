@@ -1,6 +1,16 @@
-//go:build !unix
+//go:build !linux && !darwin && !windows
 
 package control
 
-// kernelVersion is not asked for on this system.
-func kernelVersion() string { return "" }
+import (
+	"errors"
+	"fmt"
+)
+
+// osVersion is not asked for on this system.
+func osVersion() string { return "" }
+
+// executables are not listed on this system, so that no program counts as running.
+func executables() ([]executable, error) {
+	return nil, fmt.Errorf("programs of this system are not looked at: %w", errors.ErrUnsupported)
+}

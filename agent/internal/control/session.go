@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -58,12 +59,16 @@ var (
 	errMismatch = errors.New("the map differs from the control plane's; a snapshot was asked for")
 )
 
-// SessionConfig is what a Session needs. The functions are called one at a time
-// from the goroutine of Run and should return soon.
+// SessionConfig is what a Session needs. The functions that begin with On are
+// called one at a time from the goroutine of Run and should return soon.
 type SessionConfig struct {
-	Logger *slog.Logger     // required
-	Client *Client          // required
-	Facts  api.MachineFacts // required
+	Logger *slog.Logger // required
+	Client *Client      // required
+
+	// Facts looks at the machine: what it is now, and which of the given programs
+	// run. The error tells what could not be seen. It is called from a goroutine
+	// of its own and required; see Machine.
+	Facts func(programs []string) (api.MachineFacts, error)
 
 	// Map is the last map; nil when there is none.
 	Map *mapstate.Map
@@ -114,6 +119,7 @@ type Session struct {
 	wake   chan struct{}
 	report chan struct{}
 	probe  chan struct{}
+	asks   chan struct{} // the map asks about other programs
 
 	// Owned by the goroutine of Run.
 	current   *mapstate.Map
@@ -125,24 +131,29 @@ type Session struct {
 	lines     int    // of this stream
 	bye       *api.ByeEvent
 
-	mu       sync.Mutex // guards all below, which the reporter uses
-	applied  *api.MapPosition
-	mismatch bool
-	cut      context.CancelCauseFunc // ends the stream; nil without one
+	unseen string // by the last look at the machine; owned by the reporter
+
+	mu        sync.Mutex // guards all below, which the reporter uses
+	applied   *api.MapPosition
+	programs  []string // that the map asks about
+	connected bool
+	mismatch  bool
+	cut       context.CancelCauseFunc // ends the stream; nil without one
 }
 
 // NewSession checks the config; nothing is sent before Run.
 func NewSession(c SessionConfig) (*Session, error) {
-	if c.Logger == nil || c.Client == nil || c.OnMap == nil || c.OnRelays == nil || c.OnSignal == nil || c.OnState == nil {
+	if c.Logger == nil || c.Client == nil || c.Facts == nil || c.OnMap == nil || c.OnRelays == nil || c.OnSignal == nil || c.OnState == nil {
 		return nil, errors.New("control: every part of a session's config but map and epoch is required")
 	}
 	s := &Session{
 		config: c, log: c.Logger, current: c.Map, heartbeat: defaultHeartbeat,
 		blobs: newBlobCache(), wake: make(chan struct{}, 1), report: make(chan struct{}, 1), probe: make(chan struct{}, 1),
+		asks: make(chan struct{}, 1),
 	}
 	if c.Map != nil {
 		position := c.Map.Position()
-		s.applied = &position
+		s.applied, s.programs = &position, slices.Clone(c.Map.Self.Processes)
 	}
 	return s, nil
 }
@@ -152,21 +163,18 @@ func NewSession(c SessionConfig) (*Session, error) {
 // once when the machine has lost the address it comes from.
 func (s *Session) Wake() {
 	s.config.Client.transport.connections.closeStranded(ownAddresses())
-	for _, bell := range []chan struct{}{s.wake, s.probe} {
-		select {
-		case bell <- struct{}{}:
-		default:
-		}
-	}
+	ring(s.wake)
+	ring(s.probe)
 }
 
 // Run keeps a stream open until ctx ends. It returns ErrRemoved when the peer
 // was deleted, else the error of ctx.
 func (s *Session) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
-	var reporter sync.WaitGroup
-	reporter.Go(func() { s.reportWhenAsked(ctx) })
-	defer reporter.Wait()
+	reports := reporter{asked: s.report, probed: s.probe, programs: s.asks, look: s.look, send: s.post}
+	var parts sync.WaitGroup
+	parts.Go(func() { reports.run(ctx) })
+	defer parts.Wait()
 	defer cancel()
 
 	lost := time.Now()
@@ -315,5 +323,8 @@ func (s *Session) update(change func(*State)) {
 	if s.state.Connected != former.Connected {
 		s.state.Since = time.Now()
 	}
+	s.mu.Lock()
+	s.connected = s.state.Connected
+	s.mu.Unlock()
 	s.config.OnState(s.state)
 }

@@ -233,7 +233,7 @@ func (p *plane) run(last *mapstate.Map) *agent {
 		boxes: make(chan string, 16), ended: make(chan error, 1),
 	}
 	session, err := NewSession(SessionConfig{
-		Logger: slog.New(slog.DiscardHandler), Client: client, Facts: Facts("test", ""), Map: last, Epoch: p.mine.Epoch,
+		Logger: slog.New(slog.DiscardHandler), Client: client, Facts: Machine{AgentVersion: "test"}.Facts, Map: last, Epoch: p.mine.Epoch,
 		OnMap:    func(m *mapstate.Map) { a.maps <- m },
 		OnRelays: func(r []api.RelayServer) { a.relays <- r },
 		OnSignal: func(from string, box []byte) { a.boxes <- from + " " + string(box) },

@@ -220,7 +220,7 @@ var errPeerOffline = errors.New("the peer is not connected to the control plane"
 func (e *Engine) start(mine *identity.Identity, client *control.Client, machine *Machine, network *overlay) error {
 	l, err := newLink(linkConfig{
 		logger: e.log, store: e.config.Store, machine: machine, client: client, overlay: network,
-		facts: control.Facts(e.config.Version, e.config.Hostname), epoch: mine.Epoch, last: e.lastMap(mine), changed: e.broadcast,
+		facts: e.sight(machine, network).Facts, epoch: mine.Epoch, last: e.lastMap(mine), changed: e.broadcast,
 	})
 	if err != nil {
 		return errors.Join(err, machine.close())
@@ -241,6 +241,13 @@ func (e *Engine) start(mine *identity.Identity, client *control.Client, machine 
 	})
 	e.broadcast()
 	return nil
+}
+
+// sight is how the agent looks at its machine.
+func (e *Engine) sight(machine *Machine, network *overlay) control.Machine {
+	return control.Machine{
+		AgentVersion: e.config.Version, Hostname: e.config.Hostname, Interface: machine.Interface, Overlay: network.contains,
+	}
 }
 
 // keepPort remembers the tunnel's port for the next start.

@@ -60,7 +60,7 @@ type linkConfig struct {
 	machine *Machine
 	client  *control.Client
 	overlay *overlay
-	facts   api.MachineFacts
+	facts   func(programs []string) (api.MachineFacts, error)
 	epoch   string
 	last    *mapstate.Map
 	changed func()

@@ -168,7 +168,11 @@ func (e *Engine) enrol(ctx context.Context, request local.UpRequest) error {
 	if err != nil {
 		return openError(err)
 	}
-	result, err := client.Enroll(ctx, request.SetupKey, request.ExtraDNSLabels, control.Facts(e.config.Version, e.config.Hostname))
+	facts, err := e.sight(machine, network).Facts(nil)
+	if err != nil {
+		e.log.Warn("not all facts of this machine are seen", "error", err)
+	}
+	result, err := client.Enroll(ctx, request.SetupKey, request.ExtraDNSLabels, facts)
 	if err != nil {
 		client.Close()
 		return errors.Join(explain(err, mine.ManagementURL, client.ClockOffset()), machine.close())

@@ -1,10 +1,9 @@
 package conformance
 
 import (
-	"errors"
+	"cmp"
 	"fmt"
 	"maps"
-	"net/http"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,9 +15,10 @@ import (
 	"github.com/wattlenet/wattle/generated/terraform"
 )
 
-// testAttributes: each attribute alone is set, put to its default, and unset.
-// An immutable one plans a replacement, any other does not. Where there can be
-// many objects, each attribute has one of its own and all go side by side.
+// testAttributes: each attribute alone is set, put to its default or to what is
+// empty, and unset. An immutable one plans a replacement, any other does not.
+// Where there can be many objects, each attribute has one of its own and all go
+// side by side; then each is changed behind Terraform's back and repaired in place.
 func (s *subject) testAttributes(t *testing.T) {
 	var list []terraform.Trial
 	for _, a := range s.Attributes {
@@ -35,15 +35,28 @@ func (s *subject) testAttributes(t *testing.T) {
 		return
 	}
 	before, set, explicit := s.sideBySide(list, bases)
-	var checks []plancheck.PlanCheck
+	var checks, repairs []plancheck.PlanCheck
 	for i, a := range list {
 		checks = append(checks, expect(set[i].address(s), a, false)...)
+		if !a.Immutable && !a.OptIn && !a.Synthetic { // what is not managed is not repaired either
+			repairs = append(repairs, expect(set[i].address(s), a, false)...)
+		}
 	}
+	var from, to int
 	s.test(t,
 		resource.TestStep{Config: s.configs(before)},
-		resource.TestStep{Config: s.configs(set), ConfigPlanChecks: resource.ConfigPlanChecks{PreApply: checks}},
-		resource.TestStep{Config: s.configs(explicit)},
-		resource.TestStep{Config: s.configs(before)},
+		resource.TestStep{
+			PreConfig:        func() { from = s.proxy.count() },
+			Config:           s.configs(set),
+			ConfigPlanChecks: resource.ConfigPlanChecks{PreApply: checks},
+		},
+		resource.TestStep{PreConfig: func() { to = s.proxy.count() }, Config: s.configs(explicit)},
+		// Unset again, and every change once more behind Terraform's back.
+		resource.TestStep{
+			PreConfig:        func() { s.proxy.again(from, to) },
+			Config:           s.configs(before),
+			ConfigPlanChecks: resource.ConfigPlanChecks{PreApply: repairs},
+		},
 	)
 }
 
@@ -94,7 +107,7 @@ func (s *subject) number(values map[string]string, n string) {
 }
 
 // sideBySide is the objects as they are made, with the attribute of each set,
-// and with it at its default.
+// and with it at its default or empty.
 func (s *subject) sideBySide(list []terraform.Trial, bases []map[string]string) (before, set, explicit []instance) {
 	for i, a := range list {
 		label := "try_" + a.Name
@@ -104,9 +117,9 @@ func (s *subject) sideBySide(list []terraform.Trial, bases []map[string]string) 
 		}
 		before = append(before, instance{label, bases[i]})
 		set = append(set, instance{label, with})
-		if a.Default != "" {
+		if plain := another(a); plain != "" {
 			with = maps.Clone(bases[i])
-			with[a.Name] = a.Default
+			with[a.Name] = plain
 		}
 		explicit = append(explicit, instance{label, with})
 	}
@@ -125,14 +138,23 @@ func (s *subject) oneAfterTheOther(list []terraform.Trial) []resource.TestStep {
 			ConfigPlanChecks: resource.ConfigPlanChecks{PreApply: expect(s.address(), a, undone)},
 		})
 		undone = a.Immutable
-		if a.Default != "" {
+		if plain := another(a); plain != "" {
 			explicit := maps.Clone(base)
-			explicit[a.Name] = a.Default
+			explicit[a.Name] = plain
 			steps = append(steps, resource.TestStep{Config: s.config(explicit)})
 			undone = false
 		}
 	}
 	return append(steps, resource.TestStep{Config: s.config(base)})
+}
+
+// another is a value to try beside the first: the default, the empty one or, of
+// what has neither since it must be set, a third.
+func another(a terraform.Trial) string {
+	if a.Required && len(a.Values) > 2 {
+		return a.Values[2]
+	}
+	return cmp.Or(a.Default, a.Empty)
 }
 
 func expect(address string, a terraform.Trial, undone bool) []plancheck.PlanCheck {
@@ -144,137 +166,4 @@ func expect(address string, a terraform.Trial, undone bool) []plancheck.PlanChec
 		action = plancheck.ResourceActionReplace
 	}
 	return []plancheck.PlanCheck{plancheck.ExpectResourceAction(address, action)}
-}
-
-// testInvalid: what the contract refuses is refused at plan time, each value on
-// the attribute of its own object, and nothing is sent.
-func (s *subject) testInvalid(t *testing.T) {
-	list, says := s.invalid()
-	if len(list) == 0 {
-		return
-	}
-	before, refused := s.proxy.writes(), false
-	c := testCase(resource.TestStep{Config: s.configs(list), PlanOnly: true})
-	c.ErrorCheck = func(err error) error {
-		refused = true
-		return missing(s, list, says, err.Error())
-	}
-	resource.Test(t, c)
-	if !refused {
-		t.Error("the plan succeeded")
-	}
-	if after := s.proxy.writes(); after != before {
-		t.Errorf("%d writes reached the server, want none", after-before)
-	}
-}
-
-// testRefusals sends the values that a plan refuses straight to the server: the
-// last right write of the noun with one wrong value. It answers 422 and names
-// the field.
-func (s *subject) testRefusals(t *testing.T) {
-	for _, a := range s.Attributes {
-		wire := s.wire(a.Name)
-		write, ok := s.proxy.lastWrite(s.Path, wire)
-		if !ok && a.OptIn {
-			write, ok = s.proxy.lastWrite(s.Path, "")
-		}
-		for _, wrong := range a.Invalid {
-			if !ok || s.isPathParameter(wire) {
-				t.Logf("%s is in no body that was sent", a.Name)
-				break
-			}
-			if a.Lenient && wrong == "[]" {
-				continue
-			}
-			literal := wrong
-			if wrong == "{}" { // a map by name is a list on the wire
-				literal = "[]"
-			}
-			status, fields := s.proxy.refused(t, write, wire, literal)
-			named := slices.ContainsFunc(fields, func(f string) bool { return f == wire || strings.HasPrefix(f, wire+"[") })
-			if status != http.StatusUnprocessableEntity || !named {
-				t.Errorf("%s = %.60s: the server answers %d about %q, want 422 about %q", a.Name, wrong, status, fields, wire)
-			}
-		}
-	}
-}
-
-// wire is the name of an attribute in the API, behind that of the object that
-// holds it where Terraform has no such level.
-func (s *subject) wire(attribute string) string {
-	for _, n := range terraform.Nouns {
-		if n.Name != s.Noun {
-			continue
-		}
-		for _, f := range n.Fields {
-			if f.Name == attribute {
-				return f.Wire
-			}
-			for _, inner := range f.Fields {
-				if f.Kind == "flat" && inner.Name == attribute {
-					return f.Wire + "." + inner.Wire
-				}
-			}
-		}
-	}
-	return attribute
-}
-
-func (s *subject) isPathParameter(wire string) bool { return strings.Contains(s.Path, "{"+wire+"}") }
-
-// invalid are objects with one fault each, and what must be said of it.
-func (s *subject) invalid() (list []instance, says []string) {
-	add := func(values map[string]string, text string) {
-		list = append(list, instance{fmt.Sprintf("bad%d", len(list)), values})
-		says = append(says, text)
-	}
-	for _, a := range s.Attributes {
-		for _, wrong := range a.Invalid {
-			with := s.minimal()
-			with[a.Name] = wrong
-			for _, other := range a.Excludes {
-				delete(with, other)
-			}
-			add(with, a.Name)
-		}
-		if a.Only {
-			none := s.minimal()
-			delete(none, a.Name)
-			add(none, "Wrong combination")
-		}
-		if len(a.Excludes) > 0 {
-			both, known := s.minimal(), true
-			for _, b := range s.Attributes {
-				if b.Name != a.Name && !slices.Contains(a.Excludes, b.Name) {
-					continue
-				}
-				if known = known && len(b.Values) > 0; known {
-					both[b.Name] = b.Values[0]
-				}
-			}
-			if known {
-				add(both, "Wrong combination")
-			}
-		}
-	}
-	return list, says
-}
-
-// missing names the objects of which the output does not say what it must, in
-// a diagnostic of their own.
-func missing(s *subject, list []instance, says []string, output string) error {
-	var faults []error
-	diagnostics := strings.Split(output, "Error: ")
-	for i, x := range list {
-		told := slices.ContainsFunc(diagnostics, func(d string) bool {
-			return strings.Contains(d, "with "+x.address(s)+",") && strings.Contains(d, says[i])
-		})
-		if !told {
-			faults = append(faults, fmt.Errorf("%s = %.80v: no diagnostic says %q", x.address(s), x.values, says[i]))
-		}
-	}
-	if faults != nil {
-		faults = append(faults, errors.New(output))
-	}
-	return errors.Join(faults...)
 }

@@ -125,8 +125,8 @@ func (s *subject) run(t *testing.T) {
 	t.Run("life", s.testLife)
 	t.Run("each attribute", s.testAttributes)
 	t.Run("invalid values", s.testInvalid)
-	t.Run("refusals of the server", s.testRefusals)
 	t.Run("secrets", s.testSecrets)
+	t.Run("refusals of the server", s.testRefusals)
 	if s.Kind == terraform.Collection {
 		t.Run("many", s.testMany)
 	}

@@ -17,12 +17,13 @@ import (
 // plan is empty, with and without a refresh:
 //
 //	made with what must be set -> imported by id and by each field that looks it up
-//	-> everything set -> back -> changed, and found by the data sources -> back
+//	-> of every other shape -> everything set, imported -> back
+//	-> changed, and found by the data sources -> back
 //	-> changed behind Terraform's back: repaired in place
 //	-> removed behind its back: made again -> destroyed although it is gone
 func (s *subject) testLife(t *testing.T) {
 	minimal := s.config(s.minimal())
-	steps := []resource.TestStep{{Config: minimal, Check: s.withoutSecrets()}}
+	steps := []resource.TestStep{{Config: minimal, Check: resource.ComposeAggregateTestCheckFunc(s.withoutSecrets(), s.importedByIdentity(t))}}
 	if s.Key != "" {
 		steps = append(steps, s.importStep(s.Key))
 		for _, field := range s.Lookup {
@@ -31,12 +32,18 @@ func (s *subject) testLife(t *testing.T) {
 			}
 		}
 	}
+	steps = append(steps, s.shapes()...)
 	if full := s.config(s.full()); full != minimal {
-		steps = append(steps, resource.TestStep{Config: full}, resource.TestStep{Config: minimal})
+		steps = append(steps, resource.TestStep{Config: full})
+		if s.Key != "" {
+			steps = append(steps, s.importStep(s.Key))
+		}
+		steps = append(steps, resource.TestStep{Config: minimal})
 	}
 	more, check := s.dataSources()
 	if s.Kind != terraform.Collection {
 		steps = append(steps, resource.TestStep{Config: s.config(s.changed(), more...), Check: check})
+		steps = append(steps, s.driftOfOne()...)
 		s.test(t, append(steps, s.lettingGo()...)...)
 		return
 	}
@@ -86,15 +93,15 @@ func (s *subject) withoutSecrets() resource.TestCheckFunc {
 	return resource.ComposeAggregateTestCheckFunc(checks...)
 }
 
-// drift: the last replacement of the object is undone, then sent once more
-// behind Terraform's back.
+// drift: the last change of the object is undone, then sent once more behind
+// Terraform's back.
 func (s *subject) drift(config string) []resource.TestStep {
 	if maps.Equal(s.changed(), s.minimal()) {
 		return nil // nothing can change in place
 	}
 	var replay func()
 	return []resource.TestStep{
-		{PreConfig: func() { replay = s.proxy.lastPut() }, Config: config},
+		{PreConfig: func() { replay = s.proxy.last() }, Config: config},
 		{
 			PreConfig: func() {
 				if replay == nil {
@@ -106,6 +113,31 @@ func (s *subject) drift(config string) []resource.TestStep {
 			ConfigPlanChecks: planned(s.address(), plancheck.ResourceActionUpdate),
 		},
 	}
+}
+
+// driftOfOne is the same for what is there without Terraform: an attribute is
+// managed at one value, and gets another behind its back.
+func (s *subject) driftOfOne() []resource.TestStep {
+	for _, a := range s.Attributes {
+		if a.Immutable || a.Synthetic || a.WriteOnly || len(a.Values) < 2 || len(a.Excludes) > 0 || s.oneWay(a.Name) {
+			continue
+		}
+		one, other := s.minimal(), s.minimal()
+		one[a.Name], other[a.Name] = a.Values[0], a.Values[1]
+		if !s.usable(one) || !s.usable(other) {
+			continue
+		}
+		steps := []resource.TestStep{{Config: s.config(one)}, {Config: s.config(other)}}
+		var replay func()
+		return append(steps,
+			resource.TestStep{PreConfig: func() { replay = s.proxy.last() }, Config: s.config(one)},
+			resource.TestStep{
+				PreConfig:        func() { replay() },
+				Config:           s.config(one),
+				ConfigPlanChecks: planned(s.address(), plancheck.ResourceActionUpdate),
+			})
+	}
+	return nil
 }
 
 // changed is the minimal object with one attribute that can change in place

@@ -5,11 +5,13 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -74,72 +76,87 @@ func (p *proxy) writes() int {
 	return n
 }
 
-// lastPut returns a function that sends the last replacement again, without
-// its condition; nil when there was none.
-func (p *proxy) lastPut() func() {
-	list := p.since(0)
-	for _, r := range slices.Backward(list) {
-		if r.method == http.MethodPut {
+// again sends the replacements and changes among the requests from the n-th up
+// to the m-th once more, without their conditions.
+func (p *proxy) again(n, m int) {
+	for _, r := range p.since(n)[:m-n] {
+		if r.method == http.MethodPut || r.method == http.MethodPatch {
+			p.send(r)
+		}
+	}
+}
+
+// last returns a function that sends the last replacement or change again,
+// without its condition; nil when there was none.
+func (p *proxy) last() func() {
+	for _, r := range slices.Backward(p.since(0)) {
+		if r.method == http.MethodPut || r.method == http.MethodPatch {
 			return func() { p.send(r) }
 		}
 	}
 	return nil
 }
 
-// lastWrite is the last write of an object of the collection whose body has
-// the member; any body will do for "". What is immutable stands in creates only.
-func (p *proxy) lastWrite(collection, member string) (request, bool) {
+// flawed is the last write of an object of the collection in which the place
+// exists, with a wrong value there, an HCL and so a JSON literal. A member of
+// the body itself has to be in it, since what is immutable stands in creates
+// only; one that is optional in every write can be added.
+func (p *proxy) flawed(collection, place, literal string, add bool) (request, bool) {
+	way := strings.FieldsFunc(place, func(r rune) bool { return strings.ContainsRune(".[]", r) })
 	for _, r := range slices.Backward(p.since(0)) {
 		path, _, _ := strings.Cut(r.uri, "?")
-		var body map[string]json.RawMessage
+		var body map[string]any
 		if r.method == http.MethodGet || r.method == http.MethodDelete || !sameFolder(collection, path) || json.Unmarshal(r.body, &body) != nil {
 			continue
 		}
-		if member == "" || holds(body, member) {
-			return r, true
+		if _, there := body[way[0]]; !there && !add {
+			continue
 		}
+		wrong, ok := placed(body, way, json.RawMessage(literal))
+		if !ok {
+			continue
+		}
+		raw, err := json.Marshal(wrong)
+		if err != nil {
+			continue
+		}
+		r.body = raw
+		return r, true
 	}
 	return request{}, false
 }
 
-// holds reports whether a body has the member, as name or as outer.inner.
-func holds(body map[string]json.RawMessage, member string) bool {
-	outer, inner, deeper := strings.Cut(member, ".")
-	value, ok := body[outer]
-	if !ok || !deeper {
-		return ok
+// placed is a value with another one at the end of the way; not ok where the way
+// ends before.
+func placed(value any, way []string, other any) (out any, ok bool) {
+	if len(way) == 0 {
+		return other, true
 	}
-	var nested map[string]json.RawMessage
-	return json.Unmarshal(value, &nested) == nil && holds(nested, inner)
-}
-
-// replaced is a body with another value of the member.
-func replaced(raw []byte, member, literal string) ([]byte, error) {
-	var body map[string]json.RawMessage
-	if err := json.Unmarshal(raw, &body); err != nil {
-		return nil, err
-	}
-	value := json.RawMessage(literal)
-	outer, inner, deeper := strings.Cut(member, ".")
-	if deeper {
-		var err error
-		if value, err = replaced(body[outer], inner, literal); err != nil {
-			return nil, err
+	switch v := value.(type) {
+	case map[string]any:
+		if _, there := v[way[0]]; !there && len(way) > 1 {
+			return nil, false
 		}
+		inner, ok := placed(v[way[0]], way[1:], other)
+		v = maps.Clone(v)
+		v[way[0]] = inner
+		return v, ok
+	case []any:
+		i, err := strconv.Atoi(way[0])
+		if err != nil || i >= len(v) {
+			return nil, false
+		}
+		inner, ok := placed(v[i], way[1:], other)
+		v = slices.Clone(v)
+		v[i] = inner
+		return v, ok
 	}
-	body[outer] = value
-	return json.Marshal(body)
+	return nil, false
 }
 
-// refused sends a write again, to the same place or for one more object, with
-// a wrong value, which is an HCL and so a JSON literal.
-func (p *proxy) refused(t *testing.T, r request, member, literal string) (status int, fields []string) {
+// refused sends a wrong write, to the same place or for one more object.
+func (p *proxy) refused(t *testing.T, r request) (status int, fields []string) {
 	t.Helper()
-	raw, err := replaced(r.body, member, literal)
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.body = raw
 	res, err := p.do(t.Context(), r)
 	if err != nil {
 		t.Fatal(err)

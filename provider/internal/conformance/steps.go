@@ -13,9 +13,17 @@ import (
 	"github.com/wattlenet/wattle/generated/terraform"
 )
 
-// importStep imports the object by its id or by a field that looks it up.
+// importStep imports the object by its id or by a field that looks it up. What
+// the user has to ask for, by naming it, is not asked for by an import.
 func (s *subject) importStep(field string) resource.TestStep {
+	var unasked []string
+	for _, a := range s.Attributes {
+		if a.OptIn {
+			unasked = append(unasked, a.Name)
+		}
+	}
 	return resource.TestStep{
+		ImportStateVerifyIgnore:              unasked,
 		ResourceName:                         s.address(),
 		ImportState:                          true,
 		ImportStateVerify:                    true,
