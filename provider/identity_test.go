@@ -80,7 +80,7 @@ data "wattle_audit_event" "one" {
 	apply(t, plane, resource.TestStep{Config: config, Check: resource.ComposeAggregateTestCheckFunc(
 		resource.TestCheckResourceAttr("data.wattle_audit_events.made", "audit_events.#", "1"),
 		resource.TestCheckResourceAttr("data.wattle_audit_events.made", "audit_events.0.channel", "terraform"),
-		resource.TestCheckResourceAttr("data.wattle_audit_event.one", "after", `{"name":"web","peers":[]}`),
+		resource.TestCheckResourceAttr("data.wattle_audit_event.one", "after", `{"name":"web","peers":[],"resources":[]}`),
 		resource.TestCheckNoResourceAttr("data.wattle_audit_event.one", "before"),
 		resource.TestCheckResourceAttr("data.wattle_audit_event.one", "meta.name", "web"),
 	)})

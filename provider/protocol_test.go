@@ -17,6 +17,7 @@ import (
 
 	"github.com/wattlenet/wattle/controlplane/controlplanetest"
 	"github.com/wattlenet/wattle/generated/api"
+	"github.com/wattlenet/wattle/generated/terraform"
 	"github.com/wattlenet/wattle/provider/internal/runtime"
 )
 
@@ -156,11 +157,11 @@ func TestListResources(t *testing.T) {
 	if !ok {
 		t.Fatal("the provider lists nothing")
 	}
-	// Every resource can be listed, but for the settings, of which there is one.
+	// Every resource can be listed, but for those of which there is one.
 	var want, got []string
-	for name := range s.schemas.ResourceSchemas {
-		if name != "wattle_account_settings" {
-			want = append(want, name)
+	for _, n := range terraform.Nouns {
+		if n.Schema != nil && n.Kind != terraform.Singleton {
+			want = append(want, "wattle_"+n.Name)
 		}
 	}
 	slices.Sort(want)

@@ -87,7 +87,7 @@ func TestChangedBetweenPlanAndApply(t *testing.T) {
 func TestBusyServerInMidApply(t *testing.T) {
 	plane := controlplanetest.New(t)
 	gate := newGate(t, plane)
-	s := serve(t, map[string]any{"url": gate.URL, "token": plane.Token})
+	s := serve(t, map[string]any{"url": gate.URL, "token": plane.Token, "access_preview": false})
 	busy := map[string][]string{
 		http.MethodPost: {api.ProblemRateLimited, api.ProblemUnavailable},
 		http.MethodPut:  {api.ProblemUnavailable},

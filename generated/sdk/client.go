@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -49,6 +50,9 @@ type Client struct {
 	config Config
 	http   *http.Client
 	log    *slog.Logger
+
+	trying   sync.Mutex // guards previews; held during a request, so that one asks for all
+	previews bool       // the server is known to try writes without storing them
 }
 
 // New checks the configuration and returns a client; it sends nothing.
@@ -117,7 +121,7 @@ func ETag(p *string) CallOption { return func(c *call) { c.etag = p } }
 // a plan of their own for what does not succeed.
 func Once() CallOption { return func(c *call) { c.once = true } }
 
-// Query adds a query parameter, such as dry_run.
+// Query adds a query parameter that the method has no argument for.
 func Query(name, value string) CallOption {
 	return func(c *call) { c.query.Set(name, value) }
 }

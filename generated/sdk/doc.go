@@ -31,6 +31,9 @@
 // whose repetition is harmless are. Bound all waiting with the context, or pass
 // Once to try one time only.
 //
+// Operations that can be tried have a method more, such as PreviewDeletePolicy:
+// it stores nothing and tells which pairs of machines would gain or lose access.
+//
 // The folder examples/sdk has four whole programs: list the machines, make a
 // setup key for one, rotate it, and watch the audit log.
 package sdk

@@ -138,6 +138,18 @@ func (c *Client) CreateGroup(ctx context.Context, body api.GroupRequest, opts ..
 	return &out, nil
 }
 
+// PreviewCreateGroup tells what CreateGroup would change, and stores nothing. It fails with
+// ErrNoPreview where the server cannot tell.
+func (c *Client) PreviewCreateGroup(ctx context.Context, body api.GroupRequest, opts ...CallOption) (*api.AccessPreview, error) {
+	call := newCall("POST", "/api/groups", opts)
+	call.body = body
+	var out api.AccessPreview
+	if err := c.preview(ctx, call, "dry_run", "application/vnd.wattle.access-preview+json", &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
 // CreateGroupMembership adds one peer to a group and touches no other member. Adding a member again
 // changes nothing.
 func (c *Client) CreateGroupMembership(ctx context.Context, groupID string, body api.GroupMembershipRequest, opts ...CallOption) (*api.GroupMembership, error) {
@@ -146,6 +158,18 @@ func (c *Client) CreateGroupMembership(ctx context.Context, groupID string, body
 	call.idempotent = true
 	var out api.GroupMembership
 	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
+// PreviewCreateGroupMembership tells what CreateGroupMembership would change, and stores nothing.
+// It fails with ErrNoPreview where the server cannot tell.
+func (c *Client) PreviewCreateGroupMembership(ctx context.Context, groupID string, body api.GroupMembershipRequest, opts ...CallOption) (*api.AccessPreview, error) {
+	call := newCall("POST", "/api/groups/"+url.PathEscape(groupID)+"/peers", opts)
+	call.body = body
+	var out api.AccessPreview
+	if err := c.preview(ctx, call, "dry_run", "application/vnd.wattle.access-preview+json", &out); err != nil {
 		return nil, err
 	}
 	return &out, nil
@@ -216,6 +240,18 @@ func (c *Client) CreateNetwork(ctx context.Context, body api.NetworkRequest, opt
 	return &out, nil
 }
 
+// PreviewCreateNetwork tells what CreateNetwork would change, and stores nothing. It fails with
+// ErrNoPreview where the server cannot tell.
+func (c *Client) PreviewCreateNetwork(ctx context.Context, body api.NetworkRequest, opts ...CallOption) (*api.AccessPreview, error) {
+	call := newCall("POST", "/api/networks", opts)
+	call.body = body
+	var out api.AccessPreview
+	if err := c.preview(ctx, call, "dry_run", "application/vnd.wattle.access-preview+json", &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
 // CreateNetworkResource creates a resource in a network: an address, a range or a domain behind its
 // routers.
 func (c *Client) CreateNetworkResource(ctx context.Context, networkID string, body api.NetworkResourceRequest, opts ...CallOption) (*api.NetworkResource, error) {
@@ -224,6 +260,18 @@ func (c *Client) CreateNetworkResource(ctx context.Context, networkID string, bo
 	call.idempotent = true
 	var out api.NetworkResource
 	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
+// PreviewCreateNetworkResource tells what CreateNetworkResource would change, and stores nothing.
+// It fails with ErrNoPreview where the server cannot tell.
+func (c *Client) PreviewCreateNetworkResource(ctx context.Context, networkID string, body api.NetworkResourceRequest, opts ...CallOption) (*api.AccessPreview, error) {
+	call := newCall("POST", "/api/networks/"+url.PathEscape(networkID)+"/resources", opts)
+	call.body = body
+	var out api.AccessPreview
+	if err := c.preview(ctx, call, "dry_run", "application/vnd.wattle.access-preview+json", &out); err != nil {
 		return nil, err
 	}
 	return &out, nil
@@ -241,6 +289,18 @@ func (c *Client) CreateNetworkRouter(ctx context.Context, networkID string, body
 	return &out, nil
 }
 
+// PreviewCreateNetworkRouter tells what CreateNetworkRouter would change, and stores nothing. It
+// fails with ErrNoPreview where the server cannot tell.
+func (c *Client) PreviewCreateNetworkRouter(ctx context.Context, networkID string, body api.NetworkRouterRequest, opts ...CallOption) (*api.AccessPreview, error) {
+	call := newCall("POST", "/api/networks/"+url.PathEscape(networkID)+"/routers", opts)
+	call.body = body
+	var out api.AccessPreview
+	if err := c.preview(ctx, call, "dry_run", "application/vnd.wattle.access-preview+json", &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
 // CreatePolicy creates a policy with all of its rules.
 func (c *Client) CreatePolicy(ctx context.Context, body api.PolicyRequest, opts ...CallOption) (*api.Policy, error) {
 	call := newCall("POST", "/api/policies", opts)
@@ -248,6 +308,18 @@ func (c *Client) CreatePolicy(ctx context.Context, body api.PolicyRequest, opts 
 	call.idempotent = true
 	var out api.Policy
 	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
+// PreviewCreatePolicy tells what CreatePolicy would change, and stores nothing. It fails with
+// ErrNoPreview where the server cannot tell.
+func (c *Client) PreviewCreatePolicy(ctx context.Context, body api.PolicyRequest, opts ...CallOption) (*api.AccessPreview, error) {
+	call := newCall("POST", "/api/policies", opts)
+	call.body = body
+	var out api.AccessPreview
+	if err := c.preview(ctx, call, "dry_run", "application/vnd.wattle.access-preview+json", &out); err != nil {
 		return nil, err
 	}
 	return &out, nil
@@ -273,6 +345,18 @@ func (c *Client) CreateRoute(ctx context.Context, body api.RouteRequest, opts ..
 	call.idempotent = true
 	var out api.Route
 	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
+// PreviewCreateRoute tells what CreateRoute would change, and stores nothing. It fails with
+// ErrNoPreview where the server cannot tell.
+func (c *Client) PreviewCreateRoute(ctx context.Context, body api.RouteRequest, opts ...CallOption) (*api.AccessPreview, error) {
+	call := newCall("POST", "/api/routes", opts)
+	call.body = body
+	var out api.AccessPreview
+	if err := c.preview(ctx, call, "dry_run", "application/vnd.wattle.access-preview+json", &out); err != nil {
 		return nil, err
 	}
 	return &out, nil
@@ -335,10 +419,32 @@ func (c *Client) DeleteGroup(ctx context.Context, groupID string, opts ...CallOp
 	return c.do(ctx, call, nil)
 }
 
+// PreviewDeleteGroup tells what DeleteGroup would change, and stores nothing. It fails with
+// ErrNoPreview where the server cannot tell.
+func (c *Client) PreviewDeleteGroup(ctx context.Context, groupID string, opts ...CallOption) (*api.AccessPreview, error) {
+	call := newCall("DELETE", "/api/groups/"+url.PathEscape(groupID), opts)
+	var out api.AccessPreview
+	if err := c.preview(ctx, call, "dry_run", "application/vnd.wattle.access-preview+json", &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
 // DeleteGroupMembership removes one peer from a group and touches no other member.
 func (c *Client) DeleteGroupMembership(ctx context.Context, groupID string, peerID string, opts ...CallOption) error {
 	call := newCall("DELETE", "/api/groups/"+url.PathEscape(groupID)+"/peers/"+url.PathEscape(peerID), opts)
 	return c.do(ctx, call, nil)
+}
+
+// PreviewDeleteGroupMembership tells what DeleteGroupMembership would change, and stores nothing.
+// It fails with ErrNoPreview where the server cannot tell.
+func (c *Client) PreviewDeleteGroupMembership(ctx context.Context, groupID string, peerID string, opts ...CallOption) (*api.AccessPreview, error) {
+	call := newCall("DELETE", "/api/groups/"+url.PathEscape(groupID)+"/peers/"+url.PathEscape(peerID), opts)
+	var out api.AccessPreview
+	if err := c.preview(ctx, call, "dry_run", "application/vnd.wattle.access-preview+json", &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
 }
 
 // DeleteGroupResource removes one network resource from a group and touches no other.
@@ -372,6 +478,17 @@ func (c *Client) DeleteNetwork(ctx context.Context, networkID string, opts ...Ca
 	return c.do(ctx, call, nil)
 }
 
+// PreviewDeleteNetwork tells what DeleteNetwork would change, and stores nothing. It fails with
+// ErrNoPreview where the server cannot tell.
+func (c *Client) PreviewDeleteNetwork(ctx context.Context, networkID string, opts ...CallOption) (*api.AccessPreview, error) {
+	call := newCall("DELETE", "/api/networks/"+url.PathEscape(networkID), opts)
+	var out api.AccessPreview
+	if err := c.preview(ctx, call, "dry_run", "application/vnd.wattle.access-preview+json", &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
 // DeleteNetworkResource deletes a resource. While a policy names it the answer is 412 with the
 // referrers.
 func (c *Client) DeleteNetworkResource(ctx context.Context, networkID string, resourceID string, opts ...CallOption) error {
@@ -379,10 +496,32 @@ func (c *Client) DeleteNetworkResource(ctx context.Context, networkID string, re
 	return c.do(ctx, call, nil)
 }
 
+// PreviewDeleteNetworkResource tells what DeleteNetworkResource would change, and stores nothing.
+// It fails with ErrNoPreview where the server cannot tell.
+func (c *Client) PreviewDeleteNetworkResource(ctx context.Context, networkID string, resourceID string, opts ...CallOption) (*api.AccessPreview, error) {
+	call := newCall("DELETE", "/api/networks/"+url.PathEscape(networkID)+"/resources/"+url.PathEscape(resourceID), opts)
+	var out api.AccessPreview
+	if err := c.preview(ctx, call, "dry_run", "application/vnd.wattle.access-preview+json", &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
 // DeleteNetworkRouter deletes a router. What only it led to can no longer be reached.
 func (c *Client) DeleteNetworkRouter(ctx context.Context, networkID string, routerID string, opts ...CallOption) error {
 	call := newCall("DELETE", "/api/networks/"+url.PathEscape(networkID)+"/routers/"+url.PathEscape(routerID), opts)
 	return c.do(ctx, call, nil)
+}
+
+// PreviewDeleteNetworkRouter tells what DeleteNetworkRouter would change, and stores nothing. It
+// fails with ErrNoPreview where the server cannot tell.
+func (c *Client) PreviewDeleteNetworkRouter(ctx context.Context, networkID string, routerID string, opts ...CallOption) (*api.AccessPreview, error) {
+	call := newCall("DELETE", "/api/networks/"+url.PathEscape(networkID)+"/routers/"+url.PathEscape(routerID), opts)
+	var out api.AccessPreview
+	if err := c.preview(ctx, call, "dry_run", "application/vnd.wattle.access-preview+json", &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
 }
 
 // DeletePeer removes a peer from the network. Its traffic stops within two seconds, and its agent
@@ -399,6 +538,17 @@ func (c *Client) DeletePolicy(ctx context.Context, policyID string, opts ...Call
 	return c.do(ctx, call, nil)
 }
 
+// PreviewDeletePolicy tells what DeletePolicy would change, and stores nothing. It fails with
+// ErrNoPreview where the server cannot tell.
+func (c *Client) PreviewDeletePolicy(ctx context.Context, policyID string, opts ...CallOption) (*api.AccessPreview, error) {
+	call := newCall("DELETE", "/api/policies/"+url.PathEscape(policyID), opts)
+	var out api.AccessPreview
+	if err := c.preview(ctx, call, "dry_run", "application/vnd.wattle.access-preview+json", &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
 // DeletePostureCheck deletes a posture check. One that a policy names is in use, and the answer is
 // 412 with the referrers.
 func (c *Client) DeletePostureCheck(ctx context.Context, postureCheckID string, opts ...CallOption) error {
@@ -410,6 +560,17 @@ func (c *Client) DeletePostureCheck(ctx context.Context, postureCheckID string, 
 func (c *Client) DeleteRoute(ctx context.Context, routeID string, opts ...CallOption) error {
 	call := newCall("DELETE", "/api/routes/"+url.PathEscape(routeID), opts)
 	return c.do(ctx, call, nil)
+}
+
+// PreviewDeleteRoute tells what DeleteRoute would change, and stores nothing. It fails with
+// ErrNoPreview where the server cannot tell.
+func (c *Client) PreviewDeleteRoute(ctx context.Context, routeID string, opts ...CallOption) (*api.AccessPreview, error) {
+	call := newCall("DELETE", "/api/routes/"+url.PathEscape(routeID), opts)
+	var out api.AccessPreview
+	if err := c.preview(ctx, call, "dry_run", "application/vnd.wattle.access-preview+json", &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
 }
 
 // DeleteSetupKey deletes a setup key. Machines that enrolled with it stay.
@@ -2253,6 +2414,18 @@ func (c *Client) UpdateGroup(ctx context.Context, groupID string, body api.Group
 	return &out, nil
 }
 
+// PreviewUpdateGroup tells what UpdateGroup would change, and stores nothing. It fails with
+// ErrNoPreview where the server cannot tell.
+func (c *Client) PreviewUpdateGroup(ctx context.Context, groupID string, body api.GroupRequest, opts ...CallOption) (*api.AccessPreview, error) {
+	call := newCall("PUT", "/api/groups/"+url.PathEscape(groupID), opts)
+	call.body = body
+	var out api.AccessPreview
+	if err := c.preview(ctx, call, "dry_run", "application/vnd.wattle.access-preview+json", &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
 // UpdateIdentityProvider replaces an identity provider. Without `client_secret` the secret stays as
 // it is.
 func (c *Client) UpdateIdentityProvider(ctx context.Context, identityProviderID string, body api.IdentityProviderRequest, opts ...CallOption) (*api.IdentityProvider, error) {
@@ -2287,6 +2460,18 @@ func (c *Client) UpdateNetwork(ctx context.Context, networkID string, body api.N
 	return &out, nil
 }
 
+// PreviewUpdateNetwork tells what UpdateNetwork would change, and stores nothing. It fails with
+// ErrNoPreview where the server cannot tell.
+func (c *Client) PreviewUpdateNetwork(ctx context.Context, networkID string, body api.NetworkRequest, opts ...CallOption) (*api.AccessPreview, error) {
+	call := newCall("PUT", "/api/networks/"+url.PathEscape(networkID), opts)
+	call.body = body
+	var out api.AccessPreview
+	if err := c.preview(ctx, call, "dry_run", "application/vnd.wattle.access-preview+json", &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
 // UpdateNetworkResource replaces a resource. Its type follows the address.
 func (c *Client) UpdateNetworkResource(ctx context.Context, networkID string, resourceID string, body api.NetworkResourceRequest, opts ...CallOption) (*api.NetworkResource, error) {
 	call := newCall("PUT", "/api/networks/"+url.PathEscape(networkID)+"/resources/"+url.PathEscape(resourceID), opts)
@@ -2298,12 +2483,36 @@ func (c *Client) UpdateNetworkResource(ctx context.Context, networkID string, re
 	return &out, nil
 }
 
+// PreviewUpdateNetworkResource tells what UpdateNetworkResource would change, and stores nothing.
+// It fails with ErrNoPreview where the server cannot tell.
+func (c *Client) PreviewUpdateNetworkResource(ctx context.Context, networkID string, resourceID string, body api.NetworkResourceRequest, opts ...CallOption) (*api.AccessPreview, error) {
+	call := newCall("PUT", "/api/networks/"+url.PathEscape(networkID)+"/resources/"+url.PathEscape(resourceID), opts)
+	call.body = body
+	var out api.AccessPreview
+	if err := c.preview(ctx, call, "dry_run", "application/vnd.wattle.access-preview+json", &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
 // UpdateNetworkRouter replaces a router.
 func (c *Client) UpdateNetworkRouter(ctx context.Context, networkID string, routerID string, body api.NetworkRouterRequest, opts ...CallOption) (*api.NetworkRouter, error) {
 	call := newCall("PUT", "/api/networks/"+url.PathEscape(networkID)+"/routers/"+url.PathEscape(routerID), opts)
 	call.body = body
 	var out api.NetworkRouter
 	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
+// PreviewUpdateNetworkRouter tells what UpdateNetworkRouter would change, and stores nothing. It
+// fails with ErrNoPreview where the server cannot tell.
+func (c *Client) PreviewUpdateNetworkRouter(ctx context.Context, networkID string, routerID string, body api.NetworkRouterRequest, opts ...CallOption) (*api.AccessPreview, error) {
+	call := newCall("PUT", "/api/networks/"+url.PathEscape(networkID)+"/routers/"+url.PathEscape(routerID), opts)
+	call.body = body
+	var out api.AccessPreview
+	if err := c.preview(ctx, call, "dry_run", "application/vnd.wattle.access-preview+json", &out); err != nil {
 		return nil, err
 	}
 	return &out, nil
@@ -2332,6 +2541,18 @@ func (c *Client) UpdatePolicy(ctx context.Context, policyID string, body api.Pol
 	return &out, nil
 }
 
+// PreviewUpdatePolicy tells what UpdatePolicy would change, and stores nothing. It fails with
+// ErrNoPreview where the server cannot tell.
+func (c *Client) PreviewUpdatePolicy(ctx context.Context, policyID string, body api.PolicyRequest, opts ...CallOption) (*api.AccessPreview, error) {
+	call := newCall("PUT", "/api/policies/"+url.PathEscape(policyID), opts)
+	call.body = body
+	var out api.AccessPreview
+	if err := c.preview(ctx, call, "dry_run", "application/vnd.wattle.access-preview+json", &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
 // UpdatePostureCheck replaces a posture check. Machines that do not meet it any more lose what its
 // policies gave them at once.
 func (c *Client) UpdatePostureCheck(ctx context.Context, postureCheckID string, body api.PostureCheckRequest, opts ...CallOption) (*api.PostureCheck, error) {
@@ -2350,6 +2571,18 @@ func (c *Client) UpdateRoute(ctx context.Context, routeID string, body api.Route
 	call.body = body
 	var out api.Route
 	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
+// PreviewUpdateRoute tells what UpdateRoute would change, and stores nothing. It fails with
+// ErrNoPreview where the server cannot tell.
+func (c *Client) PreviewUpdateRoute(ctx context.Context, routeID string, body api.RouteRequest, opts ...CallOption) (*api.AccessPreview, error) {
+	call := newCall("PUT", "/api/routes/"+url.PathEscape(routeID), opts)
+	call.body = body
+	var out api.AccessPreview
+	if err := c.preview(ctx, call, "dry_run", "application/vnd.wattle.access-preview+json", &out); err != nil {
 		return nil, err
 	}
 	return &out, nil

@@ -283,6 +283,23 @@ var nounGroup = &Noun{
 	Delete: func(ctx context.Context, c *sdk.Client, ids []string, opts ...sdk.CallOption) error {
 		return c.DeleteGroup(ctx, ids[0], opts...)
 	},
+	PreviewCreate: func(ctx context.Context, c *sdk.Client, ids []string, model any, d *diag.Diagnostics, opts ...sdk.CallOption) (*Access, error) {
+		body := expandGroupCreate(ctx, model.(*GroupModel), d)
+		if d.HasError() {
+			return nil, nil
+		}
+		return access(c.PreviewCreateGroup(ctx, body, opts...))
+	},
+	PreviewUpdate: func(ctx context.Context, c *sdk.Client, ids []string, model any, d *diag.Diagnostics, opts ...sdk.CallOption) (*Access, error) {
+		body := expandGroupUpdate(ctx, model.(*GroupModel), d)
+		if d.HasError() {
+			return nil, nil
+		}
+		return access(c.PreviewUpdateGroup(ctx, ids[0], body, opts...))
+	},
+	PreviewDelete: func(ctx context.Context, c *sdk.Client, ids []string, opts ...sdk.CallOption) (*Access, error) {
+		return access(c.PreviewDeleteGroup(ctx, ids[0], opts...))
+	},
 	Referrers: func(ctx context.Context, c *sdk.Client, ids []string, opts ...sdk.CallOption) ([]Referrer, error) {
 		out := []Referrer{}
 		list, err := c.ListGroupReferrers(ctx, ids[0], sdk.ListGroupReferrersOptions{}, opts...)

@@ -157,6 +157,16 @@ var nounGroupMembership = &Noun{
 	Delete: func(ctx context.Context, c *sdk.Client, ids []string, opts ...sdk.CallOption) error {
 		return c.DeleteGroupMembership(ctx, ids[0], ids[1], opts...)
 	},
+	PreviewCreate: func(ctx context.Context, c *sdk.Client, ids []string, model any, d *diag.Diagnostics, opts ...sdk.CallOption) (*Access, error) {
+		body := expandGroupMembershipCreate(ctx, model.(*GroupMembershipModel), d)
+		if d.HasError() {
+			return nil, nil
+		}
+		return access(c.PreviewCreateGroupMembership(ctx, ids[0], body, opts...))
+	},
+	PreviewDelete: func(ctx context.Context, c *sdk.Client, ids []string, opts ...sdk.CallOption) (*Access, error) {
+		return access(c.PreviewDeleteGroupMembership(ctx, ids[0], ids[1], opts...))
+	},
 	List: func(ctx context.Context, c *sdk.Client, ids []string, opts ...sdk.CallOption) iter.Seq2[any, error] {
 		return erased(c.GroupMemberships(ctx, ids[0], sdk.ListGroupMembershipsOptions{}, opts...))
 	},

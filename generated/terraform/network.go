@@ -270,6 +270,23 @@ var nounNetwork = &Noun{
 	Delete: func(ctx context.Context, c *sdk.Client, ids []string, opts ...sdk.CallOption) error {
 		return c.DeleteNetwork(ctx, ids[0], opts...)
 	},
+	PreviewCreate: func(ctx context.Context, c *sdk.Client, ids []string, model any, d *diag.Diagnostics, opts ...sdk.CallOption) (*Access, error) {
+		body := expandNetworkCreate(ctx, model.(*NetworkModel), d)
+		if d.HasError() {
+			return nil, nil
+		}
+		return access(c.PreviewCreateNetwork(ctx, body, opts...))
+	},
+	PreviewUpdate: func(ctx context.Context, c *sdk.Client, ids []string, model any, d *diag.Diagnostics, opts ...sdk.CallOption) (*Access, error) {
+		body := expandNetworkUpdate(ctx, model.(*NetworkModel), d)
+		if d.HasError() {
+			return nil, nil
+		}
+		return access(c.PreviewUpdateNetwork(ctx, ids[0], body, opts...))
+	},
+	PreviewDelete: func(ctx context.Context, c *sdk.Client, ids []string, opts ...sdk.CallOption) (*Access, error) {
+		return access(c.PreviewDeleteNetwork(ctx, ids[0], opts...))
+	},
 	Referrers: func(ctx context.Context, c *sdk.Client, ids []string, opts ...sdk.CallOption) ([]Referrer, error) {
 		out := []Referrer{}
 		list, err := c.ListNetworkReferrers(ctx, ids[0], sdk.ListNetworkReferrersOptions{}, opts...)

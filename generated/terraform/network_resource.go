@@ -336,6 +336,23 @@ var nounNetworkResource = &Noun{
 	Delete: func(ctx context.Context, c *sdk.Client, ids []string, opts ...sdk.CallOption) error {
 		return c.DeleteNetworkResource(ctx, ids[0], ids[1], opts...)
 	},
+	PreviewCreate: func(ctx context.Context, c *sdk.Client, ids []string, model any, d *diag.Diagnostics, opts ...sdk.CallOption) (*Access, error) {
+		body := expandNetworkResourceCreate(ctx, model.(*NetworkResourceModel), d)
+		if d.HasError() {
+			return nil, nil
+		}
+		return access(c.PreviewCreateNetworkResource(ctx, ids[0], body, opts...))
+	},
+	PreviewUpdate: func(ctx context.Context, c *sdk.Client, ids []string, model any, d *diag.Diagnostics, opts ...sdk.CallOption) (*Access, error) {
+		body := expandNetworkResourceUpdate(ctx, model.(*NetworkResourceModel), d)
+		if d.HasError() {
+			return nil, nil
+		}
+		return access(c.PreviewUpdateNetworkResource(ctx, ids[0], ids[1], body, opts...))
+	},
+	PreviewDelete: func(ctx context.Context, c *sdk.Client, ids []string, opts ...sdk.CallOption) (*Access, error) {
+		return access(c.PreviewDeleteNetworkResource(ctx, ids[0], ids[1], opts...))
+	},
 	List: func(ctx context.Context, c *sdk.Client, ids []string, opts ...sdk.CallOption) iter.Seq2[any, error] {
 		return erased(c.NetworkResources(ctx, ids[0], sdk.ListNetworkResourcesOptions{}, opts...))
 	},

@@ -356,6 +356,23 @@ var nounNetworkRouter = &Noun{
 	Delete: func(ctx context.Context, c *sdk.Client, ids []string, opts ...sdk.CallOption) error {
 		return c.DeleteNetworkRouter(ctx, ids[0], ids[1], opts...)
 	},
+	PreviewCreate: func(ctx context.Context, c *sdk.Client, ids []string, model any, d *diag.Diagnostics, opts ...sdk.CallOption) (*Access, error) {
+		body := expandNetworkRouterCreate(ctx, model.(*NetworkRouterModel), d)
+		if d.HasError() {
+			return nil, nil
+		}
+		return access(c.PreviewCreateNetworkRouter(ctx, ids[0], body, opts...))
+	},
+	PreviewUpdate: func(ctx context.Context, c *sdk.Client, ids []string, model any, d *diag.Diagnostics, opts ...sdk.CallOption) (*Access, error) {
+		body := expandNetworkRouterUpdate(ctx, model.(*NetworkRouterModel), d)
+		if d.HasError() {
+			return nil, nil
+		}
+		return access(c.PreviewUpdateNetworkRouter(ctx, ids[0], ids[1], body, opts...))
+	},
+	PreviewDelete: func(ctx context.Context, c *sdk.Client, ids []string, opts ...sdk.CallOption) (*Access, error) {
+		return access(c.PreviewDeleteNetworkRouter(ctx, ids[0], ids[1], opts...))
+	},
 	List: func(ctx context.Context, c *sdk.Client, ids []string, opts ...sdk.CallOption) iter.Seq2[any, error] {
 		return erased(c.NetworkRouters(ctx, ids[0], sdk.ListNetworkRoutersOptions{}, opts...))
 	},

@@ -75,6 +75,12 @@ type Noun struct {
 	Delete func(ctx context.Context, c *sdk.Client, ids []string, opts ...sdk.CallOption) error
 	List   func(ctx context.Context, c *sdk.Client, ids []string, opts ...sdk.CallOption) iter.Seq2[any, error]
 
+	// PreviewCreate and the like tell what the write would change of the access
+	// between machines, and store nothing; nil when the server cannot tell.
+	PreviewCreate func(ctx context.Context, c *sdk.Client, ids []string, model any, d *diag.Diagnostics, opts ...sdk.CallOption) (*Access, error)
+	PreviewUpdate func(ctx context.Context, c *sdk.Client, ids []string, model any, d *diag.Diagnostics, opts ...sdk.CallOption) (*Access, error)
+	PreviewDelete func(ctx context.Context, c *sdk.Client, ids []string, opts ...sdk.CallOption) (*Access, error)
+
 	// Referrers is what refers to an object; nil when the server does not tell.
 	Referrers func(ctx context.Context, c *sdk.Client, ids []string, opts ...sdk.CallOption) ([]Referrer, error)
 
@@ -111,6 +117,25 @@ type Renamed struct {
 	Steps     []string
 	From, Now string
 }
+
+// Access is what a write would change of the access between machines.
+type Access struct{ Gained, Lost, Changed Pairs }
+
+// Pairs is a number of pairs, with a few of them.
+type Pairs struct {
+	Count  int64
+	Sample []Pair
+}
+
+// A Pair is who opens traffic and who receives it, and what may pass before
+// and after.
+type Pair struct {
+	Source, Destination End
+	Before, After       []string
+}
+
+// An End is a peer, or something behind one.
+type End struct{ Type, Name string }
 
 // A Referrer is an object that refers to another one: its noun, and the field
 // that does.

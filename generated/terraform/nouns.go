@@ -2,7 +2,11 @@
 
 package terraform
 
-import "iter"
+import (
+	"iter"
+
+	"github.com/wattlenet/wattle/generated/api"
+)
 
 // ProviderName is the prefix of every resource.
 const ProviderName = "wattle"
@@ -38,6 +42,25 @@ func found[T any](object *T, err error) (any, error) {
 		return nil, err
 	}
 	return object, nil
+}
+
+// access tells a preview in the provider's own terms.
+func access(preview *api.AccessPreview, err error) (*Access, error) {
+	if err != nil {
+		return nil, err
+	}
+	return &Access{Gained: pairs(preview.Gained), Lost: pairs(preview.Lost), Changed: pairs(preview.Changed)}, nil
+}
+
+func pairs(from api.AccessPairs) Pairs {
+	to := Pairs{Count: from.Count}
+	for _, p := range from.Sample {
+		to.Sample = append(to.Sample, Pair{
+			Source: End{string(p.Source.Type), p.Source.Name}, Destination: End{string(p.Destination.Type), p.Destination.Name},
+			Before: p.Before, After: p.After,
+		})
+	}
+	return to
 }
 
 // erased hides the type of the objects of a list.

@@ -937,6 +937,23 @@ var nounPolicy = &Noun{
 	Delete: func(ctx context.Context, c *sdk.Client, ids []string, opts ...sdk.CallOption) error {
 		return c.DeletePolicy(ctx, ids[0], opts...)
 	},
+	PreviewCreate: func(ctx context.Context, c *sdk.Client, ids []string, model any, d *diag.Diagnostics, opts ...sdk.CallOption) (*Access, error) {
+		body := expandPolicyCreate(ctx, model.(*PolicyModel), d)
+		if d.HasError() {
+			return nil, nil
+		}
+		return access(c.PreviewCreatePolicy(ctx, body, opts...))
+	},
+	PreviewUpdate: func(ctx context.Context, c *sdk.Client, ids []string, model any, d *diag.Diagnostics, opts ...sdk.CallOption) (*Access, error) {
+		body := expandPolicyUpdate(ctx, model.(*PolicyModel), d)
+		if d.HasError() {
+			return nil, nil
+		}
+		return access(c.PreviewUpdatePolicy(ctx, ids[0], body, opts...))
+	},
+	PreviewDelete: func(ctx context.Context, c *sdk.Client, ids []string, opts ...sdk.CallOption) (*Access, error) {
+		return access(c.PreviewDeletePolicy(ctx, ids[0], opts...))
+	},
 	List: func(ctx context.Context, c *sdk.Client, ids []string, opts ...sdk.CallOption) iter.Seq2[any, error] {
 		return erased(c.Policies(ctx, sdk.ListPoliciesOptions{}, opts...))
 	},

@@ -604,6 +604,23 @@ var nounRoute = &Noun{
 	Delete: func(ctx context.Context, c *sdk.Client, ids []string, opts ...sdk.CallOption) error {
 		return c.DeleteRoute(ctx, ids[0], opts...)
 	},
+	PreviewCreate: func(ctx context.Context, c *sdk.Client, ids []string, model any, d *diag.Diagnostics, opts ...sdk.CallOption) (*Access, error) {
+		body := expandRouteCreate(ctx, model.(*RouteModel), d)
+		if d.HasError() {
+			return nil, nil
+		}
+		return access(c.PreviewCreateRoute(ctx, body, opts...))
+	},
+	PreviewUpdate: func(ctx context.Context, c *sdk.Client, ids []string, model any, d *diag.Diagnostics, opts ...sdk.CallOption) (*Access, error) {
+		body := expandRouteUpdate(ctx, model.(*RouteModel), d)
+		if d.HasError() {
+			return nil, nil
+		}
+		return access(c.PreviewUpdateRoute(ctx, ids[0], body, opts...))
+	},
+	PreviewDelete: func(ctx context.Context, c *sdk.Client, ids []string, opts ...sdk.CallOption) (*Access, error) {
+		return access(c.PreviewDeleteRoute(ctx, ids[0], opts...))
+	},
 	List: func(ctx context.Context, c *sdk.Client, ids []string, opts ...sdk.CallOption) iter.Seq2[any, error] {
 		return erased(c.Routes(ctx, sdk.ListRoutesOptions{}, opts...))
 	},

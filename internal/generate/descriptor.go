@@ -86,6 +86,9 @@ func (p *nounPage) operations() {
 	if p.Delete != nil && p.Resource != nil {
 		p.f("Delete: func(ctx context.Context, c *sdk.Client, ids []string, opts ...sdk.CallOption) error {\nreturn c.%s(ctx, %sopts...)\n},", p.Delete.ID, idArguments(p.Delete))
 	}
+	if p.Resource != nil && p.Kind == kindCollection {
+		p.previews()
+	}
 	if p.Referrers != nil {
 		p.referrers()
 	}
@@ -100,6 +103,30 @@ func (p *nounPage) operations() {
 		p.f("List: func(ctx context.Context, c *sdk.Client, ids []string, opts ...sdk.CallOption) iter.Seq2[any, error] {\nreturn erased(c.%s(ctx, %s%sopts...))\n},", p.List.Iterator(), idArguments(p.List), options)
 	} else {
 		p.f("List: func(ctx context.Context, c *sdk.Client, ids []string, opts ...sdk.CallOption) iter.Seq2[any, error] {\nreturn whole(c.%s(ctx, %s%sopts...))\n},", p.List.ID, idArguments(p.List), options)
+	}
+}
+
+// previews writes the trials of the writes that can be tried.
+func (p *nounPage) previews() {
+	const signature = "func(ctx context.Context, c *sdk.Client, ids []string, model any, d *diag.Diagnostics, opts ...sdk.CallOption) (*Access, error)"
+	for _, x := range []struct {
+		name string
+		op   *operation
+		body string
+	}{{"Create", p.Create, p.CreateBody}, {"Update", p.Update, "whole"}} {
+		if x.op == nil || x.op.Preview == nil {
+			continue
+		}
+		p.f("Preview%s: %s {", x.name, signature)
+		body := ""
+		if x.body != "" {
+			p.f("body := expand%s%s(ctx, model.(*%sModel), d)\nif d.HasError() {\nreturn nil, nil\n}", p.Go, x.name, p.Go)
+			body = "body, "
+		}
+		p.f("return access(c.Preview%s(ctx, %s%sopts...))\n},", x.op.ID, idArguments(x.op), body)
+	}
+	if p.Delete != nil && p.Delete.Preview != nil {
+		p.f("PreviewDelete: func(ctx context.Context, c *sdk.Client, ids []string, opts ...sdk.CallOption) (*Access, error) {\nreturn access(c.Preview%s(ctx, %sopts...))\n},", p.Delete.ID, idArguments(p.Delete))
 	}
 }
 

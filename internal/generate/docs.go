@@ -88,6 +88,9 @@ func code(b *strings.Builder, language, text string) {
 	fmt.Fprintf(b, "\n```%s\n%s\n```\n", language, strings.TrimSpace(text))
 }
 
+// previewDoc is what the provider's schema says of access_preview.
+const previewDoc = "Whether a plan warns which pairs of machines gain or lose access: one request that stores nothing for each changed object whose values are known, at most 20 per plan. A change is only asked about when the plan refreshed the object. `true` by default."
+
 func (m *model) indexPage(tasks string) string {
 	b := page(m.Provider, "Provider", "Declares a WireGuard mesh network. Without arguments the provider reads the environment, then the credentials profile that `wattle-server up` wrote.")
 	code(b, "terraform", fmt.Sprintf("terraform {\n  required_providers {\n    %s = {\n      source = \"wattlenet/wattle\"\n    }\n  }\n}\n\nprovider %q {}", m.Provider, m.Provider))
@@ -99,14 +102,15 @@ func (m *model) indexPage(tasks string) string {
 	}
 	b.WriteString(tasks)
 	b.WriteString("\n## Schema\n\n### Optional\n\n")
-	for _, row := range [][2]string{
-		{"account", "Id of an account other than the token's own. Else `WATTLE_ACCOUNT`."},
-		{"ca_pin", "`sha256:` and the hexadecimal hash of the public key of the control plane's certificate authority. Else `WATTLE_CA_PIN`, else the profile when the url is the profile's."},
-		{"profile", "Path of the credentials profile. Else `WATTLE_CREDENTIALS`, else `~/.config/wattle/credentials`."},
-		{"token", "Access token, sensitive. Else `WATTLE_TOKEN`, else the profile."},
-		{"url", "Address of the control plane. Else `WATTLE_URL`, else the profile."},
+	for _, row := range [][3]string{
+		{"access_preview", "Boolean", previewDoc},
+		{"account", "String", "Id of an account other than the token's own. Else `WATTLE_ACCOUNT`."},
+		{"ca_pin", "String", "`sha256:` and the hexadecimal hash of the public key of the control plane's certificate authority. Else `WATTLE_CA_PIN`, else the profile when the url is the profile's."},
+		{"profile", "String", "Path of the credentials profile. Else `WATTLE_CREDENTIALS`, else `~/.config/wattle/credentials`."},
+		{"token", "String", "Access token, sensitive. Else `WATTLE_TOKEN`, else the profile."},
+		{"url", "String", "Address of the control plane. Else `WATTLE_URL`, else the profile."},
 	} {
-		fmt.Fprintf(b, "- `%s` (String) %s\n", row[0], row[1])
+		fmt.Fprintf(b, "- `%s` (%s) %s\n", row[0], row[1], row[2])
 	}
 	return b.String()
 }

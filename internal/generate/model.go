@@ -38,7 +38,7 @@ type operation struct {
 	Writes           bool   // false for GET and HEAD
 	PathParams       []param
 	Query            []param
-	Previews         bool // takes dry_run
+	Preview          *preview // how it can be tried; nil when it cannot
 	Headers          []param
 	Body             string // Go type of the request body, empty without one
 	BodyPlain        bool   // the body is not JSON: an io.Reader
@@ -46,6 +46,19 @@ type operation struct {
 	op               *openapi3.Operation
 	item             *openapi3.PathItem
 	pointer          string
+}
+
+// preview is the parameter that makes an operation a trial, and what a trial answers.
+type preview struct{ Wire, Schema, Media string }
+
+// Previewed is the Go type of what a trial answers; empty when nothing can be tried.
+func (m *model) Previewed() string {
+	for _, o := range m.Operations {
+		if o.Preview != nil {
+			return o.Preview.Schema
+		}
+	}
+	return ""
 }
 
 // param is a path, query or header parameter.
@@ -157,13 +170,20 @@ func (o *operation) param(p *openapi3.Parameter) {
 		o.PathParams = append(o.PathParams, x)
 	case "query":
 		if p.Extensions["x-handled-by"] == "preview" {
-			o.Previews = true // the SDK asks for it with Query, since another answer comes
+			o.Preview = &preview{Wire: p.Name, Schema: promised(p, "schema"), Media: promised(p, "type")}
 			return
 		}
 		o.Query = append(o.Query, x)
 	case "header":
 		o.Headers = append(o.Headers, x)
 	}
+}
+
+// promised is a member of what a parameter makes the operation answer.
+func promised(p *openapi3.Parameter, member string) string {
+	answers, _ := p.Extensions["x-answers"].(map[string]any)
+	text, _ := answers[member].(string)
+	return text
 }
 
 // scalarType is the Go type of a parameter's value.

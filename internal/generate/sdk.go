@@ -13,7 +13,7 @@ func emitSDK(files tree, m *model) error {
 		return err
 	}
 	names := map[string]string{"{{API}}": m.Import + "/api"}
-	for _, name := range []string{"doc", "client", "retry", "errors", "pin", "profile", "pages"} {
+	for _, name := range []string{"doc", "client", "retry", "errors", "pin", "profile", "pages", "preview"} {
 		if err := files.static("sdk/"+name+".go", "sdk_"+name+".go.txt", names); err != nil {
 			return err
 		}

@@ -14,6 +14,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -44,11 +45,11 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, errors.New("connection reset")
 	}
 	w := httptest.NewRecorder()
-	maps.Copy(w.Header(), next.header)
 	w.Header().Set("Content-Type", "application/json")
 	if next.status >= 400 {
 		w.Header().Set("Content-Type", "application/problem+json")
 	}
+	maps.Copy(w.Header(), next.header)
 	w.WriteHeader(next.status)
 	if next.body == "" {
 		return w.Result(), nil
@@ -163,11 +164,11 @@ func TestIdempotencyKeyStays(t *testing.T) {
 
 func TestRequestShape(t *testing.T) {
 	c, tr := client(t, says(200, nil, `{}`))
-	if _, err := c.UpdateGroup(t.Context(), "g/1", api.GroupRequest{Name: "web"}, sdk.IfMatch(`"3"`), sdk.Query("dry_run", "true")); err != nil {
+	if _, err := c.UpdateGroup(t.Context(), "g/1", api.GroupRequest{Name: "web"}, sdk.IfMatch(`"3"`), sdk.Query("reason", "a b")); err != nil {
 		t.Fatal(err)
 	}
 	r := tr.requests[0]
-	if got, want := r.URL.String(), "https://example.org/base/api/groups/g%2F1?account=a1&dry_run=true"; got != want {
+	if got, want := r.URL.String(), "https://example.org/base/api/groups/g%2F1?account=a1&reason=a+b"; got != want {
 		t.Errorf("url %s, want %s", got, want)
 	}
 	if got := r.Header.Get("Authorization"); got != "Token wtp_x" {
@@ -175,6 +176,51 @@ func TestRequestShape(t *testing.T) {
 	}
 	if got := r.Header.Get("If-Match"); got != `"3"` {
 		t.Errorf("if-match %q", got)
+	}
+}
+
+// TestPreview: a write is tried only where a read, which changes nothing
+// anywhere, has told that the server heeds the parameter; that is asked once.
+func TestPreview(t *testing.T) {
+	heeds := says(422, nil, `{"type":"/problems/invalid","title":"T","status":422,"code":422,"detail":"D","message":"d","request_id":"r","errors":[{"field":"dry_run","detail":"must be true or false"}]}`)
+	media := http.Header{"Content-Type": {"application/vnd.wattle.access-preview+json"}}
+	tells := says(200, media, `{"gained":{"count":1,"sample":[]},"lost":{"count":0,"sample":[]},"changed":{"count":0,"sample":[]}}`)
+	t.Run("known", func(t *testing.T) {
+		c, tr := client(t, heeds, tells, tells)
+		for range 2 {
+			preview, err := c.PreviewDeleteGroup(t.Context(), "g1", sdk.Once())
+			if err != nil || preview.Gained.Count != 1 {
+				t.Fatalf("preview %+v, %v", preview, err)
+			}
+		}
+		var seen []string
+		for _, r := range tr.requests {
+			seen = append(seen, r.Method+" "+r.URL.Query().Get("dry_run"))
+		}
+		if want := []string{"GET supported", "DELETE true", "DELETE true"}; !slices.Equal(seen, want) {
+			t.Errorf("requests %q, want %q", seen, want)
+		}
+	})
+	for name, answers := range map[string][]answer{
+		"unknown parameter":  {says(200, nil, `{}`)},
+		"no such object":     {says(404, nil, problemText("not-found", 404))},
+		"another fault":      {says(422, nil, problemText("invalid", 422))},
+		"away":               {says(503, nil, problemText("unavailable", 503))},
+		"carried out anyway": {heeds, says(200, http.Header{"Content-Type": {"application/json"}}, `{}`)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, tr := client(t, answers...)
+			preview, err := c.PreviewDeleteGroup(t.Context(), "g1", sdk.Once())
+			if err == nil || preview != nil || len(tr.requests) != len(answers) {
+				t.Errorf("preview %+v, %v after %d requests, want an error after %d", preview, err, len(tr.requests), len(answers))
+			}
+			if len(answers) == 1 && tr.requests[0].Method != http.MethodGet {
+				t.Errorf("%s was sent to a server that does not know trials", tr.requests[0].Method)
+			}
+			if name == "unknown parameter" && !errors.Is(err, sdk.ErrNoPreview) {
+				t.Errorf("error %v", err)
+			}
+		})
 	}
 }
 

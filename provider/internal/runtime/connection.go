@@ -23,7 +23,8 @@ const (
 // connection is the configured provider: a client and the lists it has read.
 // The client is nil while the provider's arguments are not known.
 type connection struct {
-	client *sdk.Client
+	client   *sdk.Client
+	previews previews
 
 	mu     sync.Mutex // guards all below
 	lists  map[string]*collection
@@ -73,6 +74,7 @@ func (c *connection) shape(ctx context.Context, n *terraform.Noun) string {
 // the list does not have is asked for once more, so that a missing one is
 // always the server's word.
 func (c *connection) read(ctx context.Context, n *terraform.Noun, ids []string) (any, error) {
+	c.previews.refreshed(n, ids)
 	if n.List == nil || n.Key == "" {
 		return n.Read(ctx, c.client, ids)
 	}

@@ -13,9 +13,15 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/types"
 )
 
-// ModifyPlan says at plan time that a secret which may not enter the state
-// will be null there.
+// ModifyPlan says at plan time what the change means beyond the object.
 func (r *nounResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanRequest, resp *resource.ModifyPlanResponse) {
+	r.hideSecrets(ctx, req, resp)
+	r.previewAccess(ctx, req, resp)
+}
+
+// hideSecrets says that a secret which may not enter the state will be null
+// there.
+func (r *nounResource) hideSecrets(ctx context.Context, req resource.ModifyPlanRequest, resp *resource.ModifyPlanResponse) {
 	if r.noun.TakeSecrets == nil || req.Plan.Raw.IsNull() {
 		return
 	}

@@ -52,6 +52,11 @@ func (p *Provider) Schema(_ context.Context, _ provider.SchemaRequest, resp *pro
 		MarkdownDescription: "Declares a WireGuard mesh network: groups, policies, setup keys and peers of a control plane. " +
 			"Without arguments the provider reads the environment, then the credentials profile that `wattle-server up` wrote.",
 		Attributes: map[string]schema.Attribute{
+			"access_preview": schema.BoolAttribute{
+				Optional: true,
+				MarkdownDescription: "Whether a plan warns which pairs of machines gain or lose access: one request that stores nothing for each changed object whose values are known, at most 20 per plan. " +
+					"A change is only asked about when the plan refreshed the object. `true` by default.",
+			},
 			"url": schema.StringAttribute{
 				Optional:            true,
 				MarkdownDescription: "Address of the control plane, such as `https://wattle.example.org:8443`. Else `WATTLE_URL`, else the profile.",
@@ -78,6 +83,7 @@ func (p *Provider) Schema(_ context.Context, _ provider.SchemaRequest, resp *pro
 
 // settings are the provider's arguments as written.
 type settings struct {
+	Preview types.Bool   `tfsdk:"access_preview"`
 	URL     types.String `tfsdk:"url"`
 	Token   types.String `tfsdk:"token"`
 	Account types.String `tfsdk:"account"`
@@ -99,6 +105,9 @@ func (p *Provider) Configure(ctx context.Context, req provider.ConfigureRequest,
 	}
 	c := &connection{}
 	p.conn = c
+	if !s.Preview.IsNull() && !s.Preview.ValueBool() {
+		c.previews.end()
+	}
 	if s.unknown() {
 		if req.ClientCapabilities.DeferralAllowed {
 			resp.Deferred = &provider.Deferred{Reason: provider.DeferredReasonProviderConfigUnknown}

@@ -133,6 +133,14 @@ func (s *server) PlanResourceChange(ctx context.Context, req *tfprotov6.PlanReso
 	return &tfprotov6.PlanResourceChangeResponse{PlannedState: req.PriorState, PlannedPrivate: req.PriorPrivate, PlannedIdentity: req.PriorIdentity}, nil
 }
 
+// ApplyResourceChange ends what only a plan says.
+func (s *server) ApplyResourceChange(ctx context.Context, req *tfprotov6.ApplyResourceChangeRequest) (*tfprotov6.ApplyResourceChangeResponse, error) {
+	if conn := s.provider.conn; conn != nil {
+		conn.previews.end()
+	}
+	return s.framework.ApplyResourceChange(ctx, req)
+}
+
 // unchanged reports that there is nothing to plan. What a state may show of a
 // secret is for the framework to say.
 func (f *resourceForm) unchanged(req *tfprotov6.PlanResourceChangeRequest) bool {
