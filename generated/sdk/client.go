@@ -136,6 +136,7 @@ type call struct {
 	idempotent   bool   // the operation takes an Idempotency-Key
 	anonymous    bool
 	once         bool // it is not repeated
+	whole        bool // the answer is read before it counts
 	etag         *string
 	accept       string
 }
@@ -158,6 +159,7 @@ func (c *call) contentType() string {
 // do sends the call, repeats it where that is right, and decodes the answer
 // into out unless out is nil.
 func (c *Client) do(ctx context.Context, call *call, out any) error {
+	call.whole = true
 	res, err := c.send(ctx, call)
 	if err != nil {
 		return err
@@ -196,6 +198,9 @@ func (c *Client) send(ctx context.Context, call *call) (*http.Response, error) {
 	}
 	for attempt := 0; ; attempt++ {
 		res, err := c.attempt(ctx, call, body)
+		if err == nil && call.whole {
+			err = c.readWhole(res)
+		}
 		if err == nil && res.StatusCode/100 == 2 {
 			if call.etag != nil {
 				*call.etag = res.Header.Get("ETag")
@@ -218,6 +223,18 @@ func (c *Client) send(ctx context.Context, call *call) (*http.Response, error) {
 		case <-timer.C:
 		}
 	}
+}
+
+// readWhole reads the body of an answer, so that one that breaks off in the
+// middle is asked for again like one that never came.
+func (c *Client) readWhole(res *http.Response) error {
+	raw, err := io.ReadAll(res.Body)
+	_ = res.Body.Close() // was only read
+	if err != nil {
+		return &connectionError{url: c.base.String(), cause: err}
+	}
+	res.Body = io.NopCloser(bytes.NewReader(raw))
+	return nil
 }
 
 func (c *Client) attempt(ctx context.Context, call *call, body []byte) (*http.Response, error) {

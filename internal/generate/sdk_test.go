@@ -18,6 +18,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/iotest"
 	"testing/synctest"
 	"time"
 
@@ -55,7 +56,11 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		return w.Result(), nil
 	}
 	_, err := w.WriteString(next.body)
-	return w.Result(), err
+	res := w.Result()
+	if next.short {
+		res.Body = io.NopCloser(io.MultiReader(res.Body, iotest.ErrReader(io.ErrUnexpectedEOF)))
+	}
+	return res, err
 }
 
 // answer is what the other side says; broken means that it says nothing.
@@ -64,6 +69,7 @@ type answer struct {
 	header http.Header
 	body   string
 	broken bool
+	short  bool // the connection ends before the body does
 }
 
 func says(status int, header http.Header, body string) answer {
@@ -71,6 +77,9 @@ func says(status int, header http.Header, body string) answer {
 }
 
 var breaks = answer{broken: true}
+
+// breaksOff is an answer whose connection ends in the middle of its body.
+var breaksOff = answer{status: 200, body: `{"id":"g1",`, short: true}
 
 func problemText(kind string, status int) string {
 	return fmt.Sprintf(`{"type":"/problems/%s","title":"T","status":%d,"code":%d,"detail":"D","message":"d","request_id":"r"}`, kind, status, status)
@@ -118,6 +127,7 @@ func TestRetries(t *testing.T) {
 		{"502 of a POST with its key", create, []answer{says(502, nil, "no"), ok}, 2, 0, false},
 		{"502 of a POST without key", enroll, []answer{says(502, nil, "no")}, 1, 0, true},
 		{"broken connection of a GET", get, []answer{breaks, breaks, ok}, 3, 0, false},
+		{"answer that breaks off, of a POST with its key", create, []answer{breaksOff, ok}, 2, 0, false},
 		{"broken connection of a POST without key", enroll, []answer{breaks}, 1, 0, true},
 		{"404 is final", get, []answer{says(404, nil, problemText("not-found", 404))}, 1, 0, true},
 		{"it ends", get, []answer{breaks}, 6, 0, true},

@@ -29,6 +29,7 @@ type previews struct {
 	mu    sync.Mutex // guards all below
 	ended bool
 	asked int
+	said  bool            // a change of this run means something for access
 	fresh map[string]bool // objects that this run refreshed
 }
 
@@ -41,7 +42,7 @@ func (p *previews) end() {
 }
 
 // next reports whether one more change is asked about, and whether it is the
-// first that is not for there being too many.
+// first that is not for there being too many, where those before meant something.
 func (p *previews) next() (ask, full bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -49,7 +50,14 @@ func (p *previews) next() (ask, full bool) {
 		return false, false
 	}
 	p.asked++
-	return p.asked <= previewLimit, p.asked == previewLimit+1
+	return p.asked <= previewLimit, p.said && p.asked == previewLimit+1
+}
+
+// say notes that a change means something, so that what is not asked is worth a word.
+func (p *previews) say() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.said = true
 }
 
 // refreshed notes an object that the run has read. Terraform plans the changes
@@ -112,6 +120,7 @@ func (r *nounResource) previewAccess(ctx context.Context, req resource.ModifyPla
 		return
 	}
 	if text := accessText(access); text != "" {
+		r.conn.previews.say()
 		resp.Diagnostics.AddWarning("Access changes: "+r.label(ctx, req), text)
 	}
 }
