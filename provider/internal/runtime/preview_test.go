@@ -61,10 +61,15 @@ func TestPreviewsEnd(t *testing.T) {
 			t.Errorf("%s: asks %v, want %v", name, ask, c.ask)
 		}
 	}
-	var p previews
-	for i := range previewLimit + 5 {
-		if ask, full := p.next(); ask != (i < previewLimit) || full != (i == previewLimit) {
-			t.Errorf("change %d: asks %v, full %v", i, ask, full)
+	for _, meant := range []bool{false, true} {
+		var p previews
+		if meant {
+			p.say()
+		}
+		for i := range previewLimit + 5 {
+			if ask, full := p.next(); ask != (i < previewLimit) || full != (meant && i == previewLimit) {
+				t.Errorf("change %d, meant %v: asks %v, full %v", i, meant, ask, full)
+			}
 		}
 	}
 }
