@@ -33,6 +33,9 @@
 //	                                prints how long after the last api, on, cut or
 //	                                block command the last one came
 //	flow NAME cut 2s                silent, and within that time
+//	flow NAME resumed 1s            waits for answers to what was sent after the
+//	                                last of these commands; the longest pause
+//	                                was at most that long
 //	flow NAME stop                  end it
 //
 // Conditions: [terraform] when Terraform or OpenTofu is installed.

@@ -33,11 +33,12 @@ type flow struct {
 	mu       sync.Mutex // guards what follows
 	sent     []time.Time
 	answered []time.Time // by sequence; zero: not yet
+	looked   time.Time   // when resumed was asked last
 }
 
 func flowCommand(s *story, ts *testscript.TestScript, neg bool, args []string) {
 	positive(ts, neg)
-	usage(ts, len(args) >= 2, "flow NAME start|unbroken|silent|cut|stop ...")
+	usage(ts, len(args) >= 2, "flow NAME start|unbroken|silent|cut|resumed|stop ...")
 	name, verb := args[0], args[1]
 	if verb == "start" {
 		usage(ts, len(args) == 4, "flow NAME start HOST ADDR")
@@ -59,11 +60,17 @@ func flowCommand(s *story, ts *testscript.TestScript, neg bool, args []string) {
 		if after := f.silent(ts, s.changed); after > limit {
 			ts.Fatalf("the last answer came %s after the change, want at most %s", after, limit)
 		}
+	case verb == "resumed" && len(args) == 3:
+		limit, err := time.ParseDuration(args[2])
+		ts.Check(err)
+		if pause := f.resumed(ts, s.changed); pause > limit {
+			ts.Fatalf("no answer came for %s, want at most %s", pause, limit)
+		}
 	case verb == "stop" && len(args) == 2:
 		f.stop()
 		delete(s.flows, name)
 	default:
-		ts.Fatalf("usage: flow NAME start HOST ADDR | unbroken | silent | cut 2s | stop")
+		ts.Fatalf("usage: flow NAME start HOST ADDR | unbroken | silent | cut 2s | resumed 1s | stop")
 	}
 }
 
@@ -204,6 +211,38 @@ func (f *flow) silent(ts *testscript.TestScript, since time.Time) time.Duration 
 	after := max(last.Sub(since), 0)
 	_, _ = fmt.Fprintf(ts.Stdout(), "last answer %d ms after the change\n", after.Milliseconds())
 	return after
+}
+
+// resumed waits until requests that were sent after since are answered, and
+// returns the longest time without an answer since the flow began or the last
+// call.
+func (f *flow) resumed(ts *testscript.TestScript, since time.Time) time.Duration {
+	const enough = 5 // answers: the first may be a straggler
+	f.await(ts, func() bool {
+		fresh := 0
+		for i, at := range f.answered {
+			if isSet(at) && f.sent[i].After(since) {
+				fresh++
+			}
+		}
+		return fresh >= enough
+	}, "an answer after the change")
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var times []time.Time
+	for _, at := range f.answered {
+		if isSet(at) && at.After(f.looked) {
+			times = append(times, at)
+		}
+	}
+	slices.SortFunc(times, time.Time.Compare)
+	f.looked = time.Now()
+	var longest time.Duration
+	for i := 1; i < len(times); i++ {
+		longest = max(longest, times[i].Sub(times[i-1]))
+	}
+	_, _ = fmt.Fprintf(ts.Stdout(), "no answer for %d ms\n", longest.Milliseconds())
+	return longest
 }
 
 // stop ends the flow; a second call does nothing.

@@ -359,6 +359,7 @@ func end(s *story, ts *testscript.TestScript, neg bool, args []string) {
 func crash(s *story, ts *testscript.TestScript, neg bool, args []string) {
 	positive(ts, neg)
 	ts.Check(s.named(ts, args).signal(syscall.SIGKILL))
+	s.changed = time.Now()
 }
 
 func restart(s *story, ts *testscript.TestScript, neg bool, args []string) {
@@ -368,6 +369,7 @@ func restart(s *story, ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("%s is running", args[0])
 	}
 	ts.Check(p.start())
+	s.changed = time.Now()
 	if args[0] == s.server {
 		s.ready(ts, p, func() error {
 			_, _, err := s.call(context.Background(), "GET", "/api/instance", nil)

@@ -55,6 +55,13 @@ type Config struct {
 	// Transports are the ways to a relay that may be used, as RelayStatus names
 	// them. Empty: all.
 	Transports []string
+
+	// Known is what a former process of this machine knew; empty: nothing.
+	Known []Known
+
+	// Learned is called, soon and from several goroutines, when what Known
+	// returns has changed. Nil: nobody wants to know. It must not call back.
+	Learned func()
 }
 
 // A Peer is another machine of the network map.

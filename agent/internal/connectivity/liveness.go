@@ -141,6 +141,7 @@ func (p *Pathfinder) repeat(ctx context.Context, pr *pair, now time.Time) {
 	switch {
 	case a == nil, a.joined == "":
 		p.sendHello(ctx, pr)
+		p.tryRemembered(ctx, pr)
 	case !a.done && now.Sub(a.began) > 2*attemptLimit:
 		a.done = true // joined, but the checks never ended
 	case a.done && pr.direct == nil && (pr.relay == nil || pr.relay.Unanswered() > relaySilence):

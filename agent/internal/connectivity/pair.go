@@ -61,6 +61,10 @@ type pair struct {
 	deciding bool // probes of doubt are under way
 	asking   bool // a probe of routine is under way
 
+	remembered netip.AddrPort // where the peer was reached directly last; zero: nowhere
+	announce   bool           // the peer shall hear that this process is new
+	echoed     time.Time      // last probe in answer to one of the peer
+
 	relayed netip.AddrPort // the peer's; zero: unknown
 	bound   time.Time      // last answer to ChannelBind
 
@@ -91,6 +95,7 @@ func (p *Pathfinder) wake(ctx context.Context, pr *pair) {
 	}
 	p.rouse(pr)
 	p.useRelay(ctx, pr) // by what is remembered; the hello may correct it
+	p.tryRemembered(ctx, pr)
 	p.startAttempt(pr)
 	p.sendHello(ctx, pr)
 	p.publish(pr)
@@ -143,12 +148,14 @@ func (p *Pathfinder) handleEvent(ctx context.Context, pr *pair, event tunnel.Eve
 		// proof; the answer to a probe is.
 		running := pr.attempt != nil && !pr.attempt.done
 		if pr.awake && !running && p.cfg.Force != PathRelayed {
-			p.tryDirect(ctx, pr, event.Addr)
+			p.tryDirect(ctx, pr, event.Addr, true)
 		}
 	}
 }
 
-func (p *Pathfinder) tryDirect(ctx context.Context, pr *pair, addr netip.AddrPort) {
+// tryDirect makes addr the peer's direct path if the peer answers from there;
+// in place of another one only with replace.
+func (p *Pathfinder) tryDirect(ctx context.Context, pr *pair, addr netip.AddrPort, replace bool) {
 	path := p.cfg.Bind.DirectPath(addr)
 	p.task(func() {
 		rtt, err := p.probe(ctx, pr.probe, path, probeLimit)
@@ -156,7 +163,7 @@ func (p *Pathfinder) tryDirect(ctx context.Context, pr *pair, addr netip.AddrPor
 			return
 		}
 		p.post(func(context.Context) {
-			if pr.awake {
+			if pr.awake && (replace || pr.direct == nil) {
 				p.takeDirect(pr, path, "", rtt)
 			}
 		})
@@ -170,6 +177,7 @@ func (p *Pathfinder) takeDirect(pr *pair, path *tunnel.Path, local string, rtt t
 		pr.direct = path
 	}
 	pr.direct.MarkReceived()
+	pr.remembered = path.Addr()
 	pr.suspect = false
 	pr.rtt = rtt
 	pr.localAddress, pr.remoteAddr = local, path.Addr().String()
@@ -226,6 +234,7 @@ func (p *Pathfinder) useRelay(ctx context.Context, pr *pair) {
 				if current() && !bound() {
 					pr.relay = path
 					p.route(pr)
+					p.announceRelayed(ctx, pr, path)
 				}
 			})
 		})

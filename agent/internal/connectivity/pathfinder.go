@@ -46,6 +46,7 @@ type Pathfinder struct {
 	mu       sync.Mutex // guards all below
 	status   map[string]published
 	tags     map[string]*prober // by the tag of the peer's probes
+	memory   memory
 	stunURLs []string
 }
 
@@ -69,6 +70,7 @@ func New(cfg Config) (*Pathfinder, error) {
 		byID:         make(map[string]*pair),
 		status:       make(map[string]published),
 		tags:         make(map[string]*prober),
+		memory:       newMemory(cfg.Known, cfg.Learned),
 	}
 	p.relays = &relays{
 		log: cfg.Logger, bind: cfg.Bind, transactions: p.transactions, mark: cfg.Mark, allowed: cfg.Transports,
@@ -112,6 +114,7 @@ func (p *Pathfinder) Run(ctx context.Context) error {
 		case <-ctx.Done():
 		}
 	}
+	p.memory.closed = true
 	for _, pr := range p.pairs {
 		p.sleep(pr)
 	}
@@ -199,6 +202,7 @@ func (p *Pathfinder) setPeers(ctx context.Context, peers []Peer) {
 	for _, peer := range peers {
 		wanted[peer.PublicKey] = true
 		pr := p.pairs[peer.PublicKey]
+		fresh := false
 		if pr != nil && pr.endpoint != p.cfg.Bind.Endpoint(peer.PublicKey) {
 			p.remove(pr) // the device has let the peer go and taken it again
 			pr = nil
@@ -213,7 +217,7 @@ func (p *Pathfinder) setPeers(ctx context.Context, peers []Peer) {
 			pr.probe = &prober{
 				key: seal.probeKey, own: seal.ownTag, process: seal.epoch, peer: peer.PublicKey, endpoint: pr.endpoint,
 			}
-			p.pairs[peer.PublicKey] = pr
+			p.pairs[peer.PublicKey], fresh = pr, true
 			p.mu.Lock()
 			p.tags[seal.peerTag] = pr.probe
 			p.mu.Unlock()
@@ -223,6 +227,9 @@ func (p *Pathfinder) setPeers(ctx context.Context, peers []Peer) {
 		}
 		pr.peer = peer
 		p.byID[peer.ID] = pr
+		if fresh {
+			p.recall(ctx, pr)
+		}
 		p.publish(pr)
 		if !pr.awake && pr.endpoint.Handshaking() {
 			p.wake(ctx, pr) // the device had the peer before we did and has called already

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/hmac"
 	"fmt"
+	"net/netip"
 	"time"
 
 	"github.com/pion/stun/v2"
@@ -41,8 +42,9 @@ func (pb *prober) software() stun.Software {
 	return stun.NewSoftware(fmt.Sprintf(probeSoftware, pb.process, way))
 }
 
-// heardProbe takes what an authentic probe or answer says.
-func (p *Pathfinder) heardProbe(pb *prober, m *stun.Message, relay *tunnel.Relay) {
+// heardProbe takes what an authentic probe or answer says. From is where a
+// probe came from; of an answer it is not asked.
+func (p *Pathfinder) heardProbe(pb *prober, m *stun.Message, from netip.AddrPort, relay *tunnel.Relay) {
 	var software stun.Software
 	var process uint64
 	var way string
@@ -55,12 +57,16 @@ func (p *Pathfinder) heardProbe(pb *prober, m *stun.Message, relay *tunnel.Relay
 	if relay == nil && Path(way) == PathDirect {
 		pb.endpoint.ComesDirect()
 	}
-	p.post(func(context.Context) {
+	p.post(func(ctx context.Context) {
 		pr := p.pairs[pb.peer]
-		if pr != nil && pr.probe == pb && pr.seal.follow(process) {
+		if pr == nil || pr.probe != pb {
+			return
+		}
+		if pr.seal.follow(process) {
 			p.peerRestarted(pr)
 			p.publish(pr)
 		}
+		p.echo(ctx, pr, from, relay)
 	})
 }
 
@@ -83,7 +89,7 @@ func (p *Pathfinder) probe(ctx context.Context, pb *prober, path *tunnel.Path, l
 		return 0, err
 	}
 	path.MarkReceived()
-	p.heardProbe(pb, answer, path.Relay())
+	p.heardProbe(pb, answer, netip.AddrPort{}, path.Relay())
 	return time.Since(start), nil
 }
 
@@ -108,7 +114,7 @@ func (p *Pathfinder) answerProbe(m *stun.Message, raw tunnel.STUNMessage) bool {
 	if err != nil {
 		return true
 	}
-	p.heardProbe(pb, m, raw.Relay)
+	p.heardProbe(pb, m, raw.Addr, raw.Relay)
 	// A lost answer is asked for again.
 	if raw.Relay != nil {
 		_ = raw.Relay.Path(raw.Addr, 0).WriteSTUN(answer.Raw)

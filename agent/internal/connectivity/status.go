@@ -57,6 +57,7 @@ func (p *Pathfinder) publish(pr *pair) {
 	if pr.signalErr != "" && s.LastError == "" {
 		s.LastError = pr.signalErr
 	}
+	p.remember(pr)
 	said := published{status: s, endpoint: pr.endpoint}
 	if pr.relay != nil {
 		said.relay = pr.relay.Relay().Server().String()
@@ -70,6 +71,7 @@ func (p *Pathfinder) unpublish(id string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delete(p.status, id)
+	p.forgetKnown(id)
 }
 
 // reason says why the pair is not direct.

@@ -158,11 +158,12 @@ func (e *Engine) connect(client *control.Client) error {
 			return err
 		}
 	}
-	machine, network, err := e.open(&mine, client)
+	memory := newPathMemory(e.log, e.config.Store, mine.PeerID, e.time())
+	machine, network, err := e.open(&mine, client, memory)
 	if err != nil {
 		return err
 	}
-	return e.start(&mine, client, machine, network)
+	return e.start(&mine, client, machine, network, memory)
 }
 
 // clientConfig is how this agent talks to the control plane as i.
@@ -171,7 +172,7 @@ func (e *Engine) clientConfig(i *identity.Identity) control.ClientConfig {
 }
 
 // open opens the parts on this host. Nothing is sent and nobody is let in.
-func (e *Engine) open(mine *identity.Identity, signal signaler) (*Machine, *overlay, error) {
+func (e *Engine) open(mine *identity.Identity, signal signaler, memory *pathMemory) (*Machine, *overlay, error) {
 	network := &overlay{}
 	name := e.config.Interface
 	if name == "" {
@@ -180,7 +181,7 @@ func (e *Engine) open(mine *identity.Identity, signal signaler) (*Machine, *over
 	wanted := MachineConfig{
 		Logger: e.log, Key: mine.WireGuardKey, Mode: e.config.Mode, Interface: name, ListenPort: e.config.ListenPort,
 		Firewall: e.config.Firewall, Signal: briefly(signal), Overlay: network.contains,
-		RelayTransports: e.config.RelayTransports,
+		RelayTransports: e.config.RelayTransports, Known: memory.known(), Learned: memory.learned,
 	}
 	if wanted.ListenPort != 0 || mine.ListenPort == 0 {
 		machine, err := e.config.Open(wanted)
@@ -217,9 +218,9 @@ func briefly(signal signaler) func(context.Context, string, []byte) error {
 var errPeerOffline = errors.New("the peer is not connected to the control plane")
 
 // start runs a link on an open machine. The caller holds commands.
-func (e *Engine) start(mine *identity.Identity, client *control.Client, machine *Machine, network *overlay) error {
+func (e *Engine) start(mine *identity.Identity, client *control.Client, machine *Machine, network *overlay, memory *pathMemory) error {
 	l, err := newLink(linkConfig{
-		logger: e.log, store: e.config.Store, machine: machine, client: client, overlay: network,
+		logger: e.log, store: e.config.Store, machine: machine, client: client, overlay: network, self: mine.PeerID, memory: memory,
 		facts: e.sight(machine, network).Facts, epoch: mine.Epoch, last: e.lastMap(mine), changed: e.broadcast,
 	})
 	if err != nil {
@@ -241,6 +242,14 @@ func (e *Engine) start(mine *identity.Identity, client *control.Client, machine 
 	})
 	e.broadcast()
 	return nil
+}
+
+// time is the time by the clock of this machine.
+func (e *Engine) time() time.Time {
+	if e.config.Now == nil {
+		return time.Now()
+	}
+	return e.config.Now()
 }
 
 // sight is how the agent looks at its machine.

@@ -29,12 +29,16 @@ type Fake struct {
 	names    dns.Config
 	peers    []connectivity.Peer
 	relays   []connectivity.Relay
+	known    []connectivity.Known
 	boxes    []string
 	closed   bool
 }
 
 // Open opens the fake in the place of a host.
-func (f *Fake) Open(MachineConfig) (*Machine, error) {
+func (f *Fake) Open(c MachineConfig) (*Machine, error) {
+	f.mu.Lock()
+	f.known = c.Known
+	f.mu.Unlock()
 	if err := f.note("open"); err != nil {
 		return nil, err
 	}
@@ -146,6 +150,12 @@ func (p fakePaths) Status(peerID string) (connectivity.Status, bool) {
 }
 
 func (p fakePaths) NetworkChanged() {}
+
+func (p fakePaths) Known() []connectivity.Known {
+	p.f.mu.Lock()
+	defer p.f.mu.Unlock()
+	return slices.Clone(p.f.known)
+}
 
 func (p fakePaths) RelayStatus() connectivity.RelayStatus { return connectivity.RelayStatus{} }
 

@@ -36,6 +36,7 @@ type Paths interface {
 	HandleSignal(from string, box []byte)
 	Status(peerID string) (connectivity.Status, bool)
 	RelayStatus() connectivity.RelayStatus
+	Known() []connectivity.Known
 	NetworkChanged()
 }
 
@@ -77,6 +78,11 @@ type MachineConfig struct {
 
 	// RelayTransports are the ways to a relay that may be used; empty: all.
 	RelayTransports []string
+
+	// Known is what a former process knew about paths; Learned is called when
+	// there is more to know. See connectivity.Config.
+	Known   []connectivity.Known
+	Learned func()
 
 	// Signal carries a sealed message to a peer.
 	Signal func(ctx context.Context, peerID string, box []byte) error
@@ -184,6 +190,7 @@ func open(c MachineConfig, mode tunnel.Mode, filter tunnel.Filter) (*Machine, er
 		Logger: c.Logger, PrivateKey: c.Key, Bind: device.Bind(), Signal: c.Signal, Rekey: device.Rekey, Transports: c.RelayTransports,
 		Interface: func(name string) bool { return name != own && !strings.HasPrefix(name, "wt") },
 		Address:   func(addr netip.Addr) bool { return !c.Overlay(addr) },
+		Known:     c.Known, Learned: c.Learned,
 	})
 	if err != nil {
 		return nil, errors.Join(err, device.Close())

@@ -40,6 +40,8 @@ type link struct {
 	client  *control.Client
 	session *control.Session
 	overlay *overlay
+	self    string // id of this machine
+	memory  *pathMemory
 	changed func() // tells the engine's waiters
 
 	newest chan *mapstate.Map // holds one, the newest
@@ -60,6 +62,8 @@ type linkConfig struct {
 	machine *Machine
 	client  *control.Client
 	overlay *overlay
+	self    string
+	memory  *pathMemory
 	facts   func(programs []string) (api.MachineFacts, error)
 	epoch   string
 	last    *mapstate.Map
@@ -69,7 +73,11 @@ type linkConfig struct {
 func newLink(c linkConfig) (*link, error) {
 	l := &link{
 		log: c.logger, store: c.store, machine: c.machine, client: c.client, overlay: c.overlay, changed: c.changed,
+		self: c.self, memory: c.memory,
 		newest: make(chan *mapstate.Map, 1), saves: make(chan *mapstate.Map, 1),
+	}
+	if relays := l.memory.former.Relays; len(relays) > 0 {
+		l.giveRelays(relays)
 	}
 	var mine *mapstate.Map
 	if c.last != nil {
@@ -121,6 +129,7 @@ func (l *link) run(ctx context.Context) error {
 	})
 	parts.Go(func() { l.applyNewest(ctx) })
 	parts.Go(func() { l.saveNewest(ctx) })
+	parts.Go(func() { l.savePaths(ctx) })
 	parts.Go(func() {
 		if err := l.machine.Watch(ctx, l.networkChanged); err != nil {
 			l.log.Warn("changes of the network not watched", "error", err)
@@ -147,6 +156,11 @@ func (l *link) networkChanged() {
 }
 
 func (l *link) setRelays(servers []api.RelayServer) {
+	l.memory.setRelays(servers)
+	l.giveRelays(servers)
+}
+
+func (l *link) giveRelays(servers []api.RelayServer) {
 	relays := make([]connectivity.Relay, 0, len(servers))
 	for _, server := range servers {
 		pin := ""

@@ -164,7 +164,8 @@ func (e *Engine) enrol(ctx context.Context, request local.UpRequest) error {
 		return local.Errorf(program.ExitUsage, "%v", err)
 	}
 	signals := &laterSignaler{}
-	machine, network, err := e.open(mine, signals)
+	memory := newPathMemory(e.log, e.config.Store, "", e.time())
+	machine, network, err := e.open(mine, signals, memory)
 	if err != nil {
 		return openError(err)
 	}
@@ -193,7 +194,7 @@ func (e *Engine) enrol(ctx context.Context, request local.UpRequest) error {
 	}
 	signals.client.Store(session)
 	e.setIdentity(mine)
-	return e.start(mine, session, machine, network)
+	return e.start(mine, session, machine, network, memory)
 }
 
 // candidate returns an identity that is not a peer yet, with keys that are on

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 
@@ -16,6 +17,7 @@ import (
 const (
 	identityFile = "identity.json"
 	mapFile      = "map.json"
+	pathsFile    = "paths.json"
 	lockFile     = "lock"
 
 	folderMode = 0o700
@@ -29,6 +31,7 @@ var ErrInUse = errors.New("another wattle daemon uses this state folder; stop it
 //
 //	identity.json   keys, peer id, control plane (this file is the peer)
 //	map.json        the last network map and its place in history
+//	paths.json      where peers were reached last, and the relays with their credentials
 //	lock            held while a daemon runs
 //
 // Every file is written beside its place, synced and renamed, so a reader sees
@@ -73,7 +76,9 @@ func (s *Store) sweep() error {
 		return fmt.Errorf("look for half-written files: %w; make %s readable for the daemon", err, s.dir)
 	}
 	for _, entry := range entries {
-		if !strings.HasPrefix(entry.Name(), temporary(identityFile)) && !strings.HasPrefix(entry.Name(), temporary(mapFile)) {
+		if !slices.ContainsFunc([]string{identityFile, mapFile, pathsFile}, func(name string) bool {
+			return strings.HasPrefix(entry.Name(), temporary(name))
+		}) {
 			continue
 		}
 		if err := os.Remove(filepath.Join(s.dir, entry.Name())); err != nil {
@@ -122,12 +127,12 @@ func (s *Store) Save(i *Identity) error {
 	return s.write(identityFile, append(raw, '\n'))
 }
 
-// Forget removes the identity and the map.
+// Forget removes the identity and all that was learned with it.
 func (s *Store) Forget() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	// The identity goes last: without a map the machine only asks for one.
-	for _, name := range []string{mapFile, identityFile} {
+	for _, name := range []string{mapFile, pathsFile, identityFile} {
 		if err := os.Remove(filepath.Join(s.dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("forget the identity: %w", err)
 		}
@@ -137,16 +142,38 @@ func (s *Store) Forget() error {
 
 // LoadMap returns the last map as SaveMap was given it, or nil when there is none.
 func (s *Store) LoadMap() ([]byte, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	raw, err := os.ReadFile(filepath.Join(s.dir, mapFile))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
+	raw, err := s.read(mapFile)
 	if err != nil {
 		return nil, fmt.Errorf("read the last network map: %w", err)
 	}
 	return raw, nil
+}
+
+// LoadPaths returns what SavePaths was given last, or nil when there is nothing.
+func (s *Store) LoadPaths() ([]byte, error) {
+	raw, err := s.read(pathsFile)
+	if err != nil {
+		return nil, fmt.Errorf("read where peers were reached last: %w", err)
+	}
+	return raw, nil
+}
+
+// SavePaths keeps where peers were reached for the next start.
+func (s *Store) SavePaths(raw []byte) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.write(pathsFile, raw)
+}
+
+// read returns the content of a file, nil when it is not there.
+func (s *Store) read(name string) ([]byte, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	raw, err := os.ReadFile(filepath.Join(s.dir, name)) //nolint:gosec // a fixed name in the state folder
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return raw, err
 }
 
 // SaveMap keeps the map for the next start.
@@ -156,13 +183,14 @@ func (s *Store) SaveMap(raw []byte) error {
 	return s.write(mapFile, raw)
 }
 
-// ForgetMap removes the last map.
+// ForgetMap removes the last map and where its peers were reached.
 func (s *Store) ForgetMap() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	err := os.Remove(filepath.Join(s.dir, mapFile))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("forget the last network map: %w", err)
+	for _, name := range []string{pathsFile, mapFile} {
+		if err := os.Remove(filepath.Join(s.dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("forget the last network map: %w", err)
+		}
 	}
 	return nil
 }

@@ -58,10 +58,10 @@ func TestModes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(s.Save(i), s.SaveMap([]byte("{}"))); err != nil {
+	if err := errors.Join(s.Save(i), s.SaveMap([]byte("{}")), s.SavePaths([]byte("{}"))); err != nil {
 		t.Fatal(err)
 	}
-	want := map[string]os.FileMode{".": 0o700 | os.ModeDir, identityFile: 0o600, mapFile: 0o600, lockFile: 0o600}
+	want := map[string]os.FileMode{".": 0o700 | os.ModeDir, identityFile: 0o600, mapFile: 0o600, pathsFile: 0o600, lockFile: 0o600}
 	for name, mode := range want {
 		entry, err := os.Stat(filepath.Join(dir, name))
 		if err != nil {

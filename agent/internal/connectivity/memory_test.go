@@ -1,0 +1,103 @@
+package connectivity
+
+import (
+	"context"
+	"testing"
+	"time"
+)
+
+// restarted replaces a machine by one that has its key, its port and what it knew.
+func (m *machine) restarted(t *testing.T, w *wire, opts machineOptions) *machine {
+	t.Helper()
+	opts.known = m.paths.Known()
+	return m.restart(t, w, opts)
+}
+
+// answers pings until an answer comes and returns how long that took.
+func (m *machine) answers(t *testing.T, to *machine) time.Duration {
+	t.Helper()
+	start := time.Now()
+	eventually(t, m.id+" reaches "+to.id, func() bool {
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		defer cancel()
+		_, err := m.device.Ping(ctx, to.addr)
+		return err == nil
+	})
+	return time.Since(start)
+}
+
+// With neither control plane nor relay a machine that starts again finds a peer
+// where it was, and the peer hears of the restart before it misses an answer.
+func TestRestartedMachineFindsItsPeersAlone(t *testing.T) {
+	w := newWire()
+	a := newMachine(t, w, "a", "10.77.0.1", machineOptions{})
+	b := newMachine(t, w, "b", "10.77.0.2", machineOptions{})
+	introduce(t, a, b)
+	a.ping(t, b)
+	a.onPath(t, b, PathDirect)
+	b.onPath(t, a, PathDirect)
+	w.setCut(true)
+
+	again := b.restarted(t, w, machineOptions{})
+	introduce(t, again, a)
+	eventually(t, "a has heard of the restart without sending anything", func() bool {
+		var heard bool
+		a.inLoop(func(context.Context) { heard = a.paths.byID["b"].seal.seenEpoch == uint64(again.paths.started.UnixNano()) })
+		return heard
+	})
+	if took := a.answers(t, again); took > time.Second {
+		t.Errorf("first answer after %v, want less than 1 s: only timers helped", took)
+	}
+	again.onPath(t, a, PathDirect)
+	if again.answers(t, a) > time.Second {
+		t.Error("the machine that has restarted does not reach its peer")
+	}
+}
+
+// What is idle is remembered too and costs nothing until there is a packet.
+func TestRememberedPeerIsNotWokenForNothing(t *testing.T) {
+	w := newWire()
+	a := newMachine(t, w, "a", "10.77.0.1", machineOptions{})
+	b := newMachine(t, w, "b", "10.77.0.2", machineOptions{})
+	introduce(t, a, b)
+	a.ping(t, b)
+	a.onPath(t, b, PathDirect)
+	for _, m := range []*machine{a, b} {
+		m.inLoop(func(context.Context) {
+			for _, pr := range m.paths.pairs {
+				m.paths.sleep(pr)
+			}
+		})
+	}
+	w.setCut(true)
+	again := b.restarted(t, w, machineOptions{})
+	introduce(t, again, a)
+	again.inLoop(func(context.Context) {
+		if again.paths.byID["a"].awake {
+			t.Error("an idle pair was woken by a restart")
+		}
+	})
+	t.Logf("first answer without signaling: %v", again.answers(t, a))
+	again.onPath(t, a, PathDirect)
+}
+
+// A relay that is still there carries the word of a restart as well: the peer
+// learns the new relayed address from it.
+func TestRestartedMachineIsHeardThroughTheRelay(t *testing.T) {
+	r := startRelay(t)
+	w := newWire()
+	a := newMachine(t, w, "a", "10.77.0.1", machineOptions{force: PathRelayed, relay: r.udp()})
+	b := newMachine(t, w, "b", "10.77.0.2", machineOptions{force: PathRelayed, relay: r.udp()})
+	introduce(t, a, b)
+	a.ping(t, b)
+	a.onPath(t, b, PathRelayed)
+	b.onPath(t, a, PathRelayed)
+	w.setCut(true)
+	again := b.restarted(t, w, machineOptions{force: PathRelayed, relay: r.udp()})
+	introduce(t, again, a)
+	if took := a.answers(t, again); took > 2*time.Second {
+		t.Errorf("first answer after %v, want less than 2 s", took)
+	} else {
+		t.Logf("first answer after %v", took)
+	}
+}
