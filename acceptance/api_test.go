@@ -54,7 +54,7 @@ func (s *story) call(ctx context.Context, method, path string, body []byte) (sta
 	}
 	dial := func(ctx context.Context, network, address string) (conn net.Conn, err error) {
 		err = h.Do(func() error {
-			conn, err = new(net.Dialer).DialContext(ctx, network, address)
+			conn, err = (&net.Dialer{FallbackDelay: -1}).DialContext(ctx, network, address) // on this thread
 			return err
 		})
 		return conn, err

@@ -4,8 +4,11 @@
 // A story uses what a user has: the command lines, Terraform, the API and
 // packets. Beside the commands of testscript it may say:
 //
-//	host NAME... [at NETWORK]       machines on the internet or behind a router
-//	router NAME KIND [at NETWORK]   a router with a LAN; KIND is a lab.NAT
+//	host NAME... [at NETWORK] [over STACK]
+//	                                machines on the internet or behind a router;
+//	                                STACK is ipv4, ipv6 or both (lab.Stack)
+//	router NAME KIND [at NETWORK] [over STACK]
+//	                                a router with a LAN; KIND is a lab.NAT
 //	block ROUTER tcp|udp            drop a protocol at a router; unblock ends it
 //	cut HOST HOST [udp]             drop what two hosts or routers on the
 //	                                internet send each other; mend ends it

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -149,14 +150,20 @@ func serve(s *story, ts *testscript.TestScript, neg bool, args []string) {
 	folder := filepath.Join(s.work, h.Name)
 	ts.Check(os.MkdirAll(folder, 0o700))
 	credentials := filepath.Join(folder, "credentials")
-	url := fmt.Sprintf("https://%s:8443", h.Addr)
-	p := s.background(ts, h.Name, h.Name, append([]string{
+	listen, name := h.Addr.String(), h.Addr.String()
+	if h.FQDN() != "" { // both versions of IP, one name
+		listen, name = "", h.FQDN()
+	}
+	flags := []string{
 		"wattle-server", "up",
 		"--data-dir", filepath.Join(folder, "data"),
-		"--listen", h.Addr.String() + ":8443", "--public-url", url,
-		"--credentials", credentials,
-		"--relay-listen", h.Addr.String() + ":3478", "--relay-address", h.Addr.String(),
-	}, args[1:]...))
+		"--listen", net.JoinHostPort(listen, "8443"), "--public-url", "https://" + net.JoinHostPort(name, "8443"),
+		"--credentials", credentials, "--relay-listen", net.JoinHostPort(listen, "3478"),
+	}
+	if h.Addr.Is4() && h.FQDN() == "" {
+		flags = append(flags, "--relay-address", h.Addr.String())
+	}
+	p := s.background(ts, h.Name, h.Name, append(flags, args[1:]...))
 	s.server = h.Name
 	s.ready(ts, p, func() error {
 		var err error

@@ -34,21 +34,33 @@ func (s *story) at(ts *testscript.TestScript, args []string) ([]string, lab.Netw
 	return args[:i], r
 }
 
+// over cuts "over STACK" off args and returns the stack, 0 when there is none.
+func over(ts *testscript.TestScript, args []string) ([]string, lab.Stack) {
+	i := slices.Index(args, "over")
+	if i < 0 {
+		return args, 0
+	}
+	usage(ts, i == len(args)-2 && lab.Stacks[args[i+1]] != 0, "... over ipv4|ipv6|both")
+	return args[:i], lab.Stacks[args[i+1]]
+}
+
 func host(s *story, ts *testscript.TestScript, neg bool, args []string) {
 	positive(ts, neg)
+	args, stack := over(ts, args)
 	names, network := s.at(ts, args)
-	usage(ts, len(names) > 0, "host NAME... [at NETWORK]")
+	usage(ts, len(names) > 0, "host NAME... [at NETWORK] [over STACK]")
 	for _, name := range names {
-		_, err := s.lab.Host(name, network)
+		_, err := s.lab.HostWith(name, network, stack)
 		ts.Check(err)
 	}
 }
 
 func router(s *story, ts *testscript.TestScript, neg bool, args []string) {
 	positive(ts, neg)
+	args, stack := over(ts, args)
 	args, network := s.at(ts, args)
-	usage(ts, len(args) == 2, "router NAME KIND [at NETWORK]")
-	_, err := s.lab.Router(args[0], lab.NAT(args[1]), network)
+	usage(ts, len(args) == 2, "router NAME KIND [at NETWORK] [over STACK]")
+	_, err := s.lab.RouterWith(args[0], lab.NAT(args[1]), network, stack)
 	ts.Check(err)
 }
 

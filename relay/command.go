@@ -45,7 +45,7 @@ func newCommand() *cobra.Command {
 	}
 	flags := command.Flags()
 	flags.StringSliceVar(&o.listen, "listen", []string{":3478"}, "addresses to listen on, each over UDP and TCP")
-	flags.StringSliceVar(&o.listenTLS, "listen-tls", nil, "addresses for TURN over TLS and over WebSocket, such as :443")
+	flags.StringSliceVar(&o.listenTLS, "listen-tls", nil, "addresses for TURN over TLS, over WebSocket and over UDP, such as :443")
 	flags.StringVar(&o.cert, "tls-cert", "", "certificate chain in PEM for --listen-tls")
 	flags.StringVar(&o.key, "tls-key", "", "key of --tls-cert in PEM")
 	flags.StringVar(&o.relayAddress, "relay-address", "", "IPv4 address at which allocations are reached; needed behind a one-to-one NAT (default: the address of the default route)")
@@ -89,6 +89,7 @@ func run(command *cobra.Command, o *options) error {
 func (o *options) config() (server.Config, error) {
 	config := server.Config{
 		Listen:             o.listen,
+		ListenUDP:          o.listenTLS,
 		ListenTLS:          o.listenTLS,
 		AllowPrivatePeers:  o.privatePeers,
 		Allocations:        o.allocations,

@@ -2,6 +2,7 @@ package lab
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -43,20 +44,23 @@ type Lab struct {
 
 // A Network is what hosts and routers are attached to: the Internet or a LAN.
 type Network interface {
-	// attach joins iface of h to the network, with the next free address.
-	attach(h *Host, iface string) error
+	// attach joins iface of h to the network, with the next free address of each
+	// version of IP in stack.
+	attach(h *Host, iface string, stack Stack) error
 }
 
 // A Host is a machine: a network namespace with one interface.
 type Host struct {
 	// Name is what the lab calls it, unique in the lab.
 	Name string
-	// Addr is its address on the network it is attached to.
+	// Addr is its address on the network it is attached to, the one of IPv6 if
+	// it has no other.
 	Addr netip.Addr
+	// Addr6 is its address under IPv6; the zero Addr when it has none.
+	Addr6 netip.Addr
 
 	lab       *Lab
 	namespace string
-	mounts    *os.File // its mount namespace, in which /etc/resolv.conf is its own
 }
 
 // New builds an empty internet, which disappears with the test. Where no lab
@@ -112,7 +116,7 @@ func (l *Lab) Close() error {
 		delete(l.wans, name)
 	}
 	for name, h := range l.hosts {
-		errs = append(errs, tool("", "ip", "netns", "delete", h.namespace), h.forgetName(), h.mounts.Close())
+		errs = append(errs, tool("", "ip", "netns", "delete", h.namespace), h.forgetName())
 		delete(l.hosts, name)
 	}
 	return errors.Join(errs...)
@@ -121,17 +125,23 @@ func (l *Lab) Close() error {
 // Internet returns the network that everything is reached through.
 func (l *Lab) Internet() Network { return internet{l} }
 
-// Host makes a machine on network. It returns an error when the name is taken.
+// Host makes a machine on network, with the network's versions of IP; IPv4
+// alone on the internet. It returns an error when the name is taken.
 func (l *Lab) Host(name string, network Network) (*Host, error) {
-	return l.machine(name, network, "eth0")
+	return l.HostWith(name, network, 0)
 }
 
-func (l *Lab) machine(name string, network Network, iface string) (*Host, error) {
+// HostWith makes a machine that has the versions of IP in stack.
+func (l *Lab) HostWith(name string, network Network, stack Stack) (*Host, error) {
+	return l.machine(name, network, "eth0", stack)
+}
+
+func (l *Lab) machine(name string, network Network, iface string, stack Stack) (*Host, error) {
 	h, err := l.namespace(name)
 	if err != nil {
 		return nil, err
 	}
-	if err := network.attach(h, iface); err != nil {
+	if err := network.attach(h, iface, stack); err != nil {
 		return nil, fmt.Errorf("lab: %s: %w", name, err)
 	}
 	return h, nil
@@ -161,11 +171,8 @@ func (l *Lab) namespace(name string) (*Host, error) {
 		return nil, fmt.Errorf("lab: the name %s is taken", name)
 	}
 	h := &Host{Name: name, lab: l, namespace: l.prefix + name}
-	if err := h.keepMounts(); err != nil {
-		return nil, err
-	}
 	if err := tool("", "ip", "netns", "add", h.namespace); err != nil {
-		return nil, errors.Join(err, h.mounts.Close())
+		return nil, err
 	}
 	l.hosts[name] = h
 	return h, errors.Join(h.keepName(), h.ip("link set lo up"))
@@ -187,7 +194,7 @@ func link(a *Host, aIface string, b *Host, bIface string) error {
 // internet is the Network of the core.
 type internet struct{ *Lab }
 
-func (i internet) attach(h *Host, iface string) error {
+func (i internet) attach(h *Host, iface string, stack Stack) error {
 	i.mu.Lock()
 	i.Lab.internet++
 	n := i.Lab.internet
@@ -195,20 +202,40 @@ func (i internet) attach(h *Host, iface string) error {
 	if n >= 254 {
 		return errors.New("the internet is full")
 	}
-	base := internetBase.As4()
-	base[3] = byte(n)
-	h.Addr = netip.AddrFrom4(base)
+	stack = cmp.Or(stack, IPv4)
 	port := fmt.Sprintf("port%d", n)
 	if err := link(i.core, port, h, iface); err != nil {
 		return err
 	}
+	var errs []error
+	if stack.six() {
+		h.Addr6 = internetAddr6(n)
+		h.Addr = h.Addr6
+		errs = append(errs, i.join(h, iface, port, h.Addr6, gateway6))
+	}
+	if stack.four() {
+		h.Addr = internetAddr(n)
+		errs = append(errs, i.join(h, iface, port, h.Addr, gateway))
+	}
+	return errors.Join(errs...)
+}
+
+// join gives a link of the internet its two addresses, which are no neighbours
+// of anybody else's.
+func (i internet) join(h *Host, iface, port string, addr, core netip.Addr) error {
+	nodad, failure := "", error(nil)
+	if addr.Is6() {
+		nodad = " nodad" // without it the address could not be used for a second
+		failure = i.core.solicits(port)
+	}
 	return errors.Join(
+		failure,
 		i.core.ip(
-			fmt.Sprintf("addr add %s/32 dev %s", gateway, port),
-			fmt.Sprintf("route add %s/32 dev %s", h.Addr, port)),
+			fmt.Sprintf("addr add %s/%d dev %s%s", core, core.BitLen(), port, nodad),
+			fmt.Sprintf("route add %s/%d dev %s", addr, addr.BitLen(), port)),
 		h.ip(
-			fmt.Sprintf("addr add %s/32 dev %s", h.Addr, iface),
-			fmt.Sprintf("route add default via %s dev %s onlink", gateway, iface)),
+			fmt.Sprintf("addr add %s/%d dev %s%s", addr, addr.BitLen(), iface, nodad),
+			fmt.Sprintf("route add default via %s dev %s onlink", core, iface)),
 	)
 }
 
@@ -227,6 +254,19 @@ table ip core {
 		meta l4proto udp ip saddr . ip daddr @cut_udp drop
 	}
 }
+table ip6 core {
+	set cut {
+		type ipv6_addr . ipv6_addr
+	}
+	set cut_udp {
+		type ipv6_addr . ipv6_addr
+	}
+	chain forward {
+		type filter hook forward priority 0; policy accept;
+		ip6 saddr . ip6 daddr @cut drop
+		meta l4proto udp ip6 saddr . ip6 daddr @cut_udp drop
+	}
+}
 `
 
 // Cut drops everything that two addresses of the internet send each other, or
@@ -241,59 +281,18 @@ func (l *Lab) setCut(verb string, a, b netip.Addr, udpOnly bool) error {
 	if udpOnly {
 		set = "cut_udp"
 	}
-	return l.core.nft(fmt.Sprintf("%s element ip core %s { %s . %s, %s . %s }\n", verb, set, a, b, b, a))
+	family := "ip"
+	if a.Is6() {
+		family = "ip6"
+	}
+	return l.core.nft(fmt.Sprintf("%s element %s core %s { %s . %s, %s . %s }\n", verb, family, set, a, b, b, a))
 }
 
-// Command makes a command that runs on the host, in the folder of the process.
-// The environment is that of the process unless the caller sets it.
+// Command makes a command that runs on the host. The environment and the
+// folder are those of the process unless the caller sets them.
 func (h *Host) Command(ctx context.Context, name string, args ...string) *exec.Cmd {
-	folder, err := os.Getwd()
-	if err != nil {
-		folder = "/"
-	}
-	return h.CommandIn(ctx, folder, name, args...)
+	return exec.CommandContext(ctx, "nsenter", append([]string{"--net=" + h.path(), "--uts=" + h.utsPath(), "--", name}, args...)...)
 }
-
-// CommandIn is Command in another folder. Setting Dir of the command would not
-// do: entering a mount namespace leads to its root.
-func (h *Host) CommandIn(ctx context.Context, folder, name string, args ...string) *exec.Cmd {
-	enter := []string{
-		"--net=" + h.path(), "--uts=" + h.utsPath(), "--mount=/proc/self/fd/3", "--",
-		"sh", "-c", `cd "$0" && exec "$@" 3<&-`, folder, name,
-	}
-	command := exec.CommandContext(ctx, "nsenter", append(enter, args...)...)
-	command.ExtraFiles = []*os.File{h.mounts}
-	return command
-}
-
-// keepMounts makes a mount namespace in which /etc/resolv.conf is empty and the
-// host's own: what an agent writes there reaches no other machine.
-func (h *Host) keepMounts() error {
-	folder := "/run/etc/" + h.namespace
-	if err := os.MkdirAll(folder, 0o755); err != nil { // as in /etc
-		return fmt.Errorf("lab: %w", err)
-	}
-	own := filepath.Join(folder, "resolv.conf")
-	if err := os.WriteFile(own, nil, 0o644); err != nil { //nolint:gosec // everybody reads it
-		return fmt.Errorf("lab: %w", err)
-	}
-	return alone(func() error {
-		err := unix.Unshare(unix.CLONE_NEWNS)
-		if err == nil {
-			err = unix.Mount(own, resolvConf, "", unix.MS_BIND, "")
-		}
-		if err == nil {
-			h.mounts, err = os.Open("/proc/thread-self/ns/mnt")
-		}
-		if err != nil {
-			return fmt.Errorf("lab: give the host %s a resolv.conf of its own: %w", h.Name, err)
-		}
-		return nil
-	})
-}
-
-// resolvConf is where a machine reads which name servers it asks (resolv.conf(5)).
-const resolvConf = "/etc/resolv.conf"
 
 func (h *Host) utsPath() string { return filepath.Join("/run/uts", h.namespace) }
 
@@ -365,10 +364,20 @@ func (h *Host) SetLink(iface string, up bool) error {
 	return h.ip("link set " + iface + " up")
 }
 
+// solicits lets a router find its neighbours on iface, for packets that are not
+// its own: it needs a link-local address for that (RFC 4861, section 7.2.2).
+// Other hosts have none.
+func (h *Host) solicits(iface string) error {
+	return h.ip("addr add fe80::1/64 dev " + iface + " nodad")
+}
+
 // forward makes the host a router.
 func (h *Host) forward() error {
 	return h.Do(func() error {
-		return os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0o600)
+		return errors.Join(
+			os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0o600),
+			os.WriteFile("/proc/sys/net/ipv6/conf/all/forwarding", []byte("1"), 0o600),
+		)
 	})
 }
 

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -12,22 +13,34 @@ import (
 //	network ── wan │ router │ lan (bridge) ── port10 … hosts
 type Router struct {
 	*Host
-	// LAN is the network behind the router, 192.168.n.0/24.
+	// LAN is the network behind the router, 192.168.n.0/24; the zero Prefix
+	// when it has IPv6 only.
 	LAN netip.Prefix
+	// LAN6 is its network under IPv6, 2001:db8:n::/64; the zero Prefix when it
+	// has none.
+	LAN6 netip.Prefix
 
 	ports int // addresses given out; guarded by lab.mu
 }
 
-// Router makes a router on network with an empty LAN behind it. A router on
-// the LAN of another one makes a double NAT.
+// Router makes a router on network with an empty LAN behind it, which has the
+// network's versions of IP. A router on the LAN of another one makes a double NAT.
 func (l *Lab) Router(name string, kind NAT, network Network) (*Router, error) {
-	h, err := l.machine(name, network, "wan")
+	return l.RouterWith(name, kind, network, 0)
+}
+
+// RouterWith makes a router whose LAN has the versions of IP in stack. IPv6 is
+// routed and never translated; but for the kind None only answers pass inwards,
+// as homes have it (RFC 6092).
+func (l *Lab) RouterWith(name string, kind NAT, network Network, stack Stack) (*Router, error) {
+	h, err := l.machine(name, network, "wan", stack)
 	if err != nil {
 		return nil, err
 	}
 	l.mu.Lock()
 	l.lans++
-	r := &Router{Host: h, LAN: netip.PrefixFrom(netip.AddrFrom4([4]byte{192, 168, byte(l.lans), 0}), 24), ports: 9}
+	n := l.lans
+	r := &Router{Host: h, ports: 9}
 	l.routers[name] = r
 	l.mu.Unlock()
 	rules, err := kind.rules()
@@ -35,28 +48,40 @@ func (l *Lab) Router(name string, kind NAT, network Network) (*Router, error) {
 		return nil, err
 	}
 	err = errors.Join(
-		h.ip("link add lan type bridge", "link set lan addrgenmode none", "link set lan up", fmt.Sprintf("addr add %s/24 dev lan", r.inside())),
+		h.ip("link add lan type bridge", "link set lan addrgenmode none", "link set lan up"),
 		h.forward(),
 		h.nft(filterRules+rules),
 	)
-	if kind == None {
-		err = errors.Join(err, r.announce(network))
+	if h.Addr.Is4() {
+		r.LAN = netip.PrefixFrom(netip.AddrFrom4([4]byte{192, 168, byte(n), 0}), 24)
+		err = errors.Join(err, h.ip(fmt.Sprintf("addr add %s/24 dev lan", inside(r.LAN))))
+	}
+	if h.Addr6.IsValid() {
+		r.LAN6 = lanPrefix6(n)
+		err = errors.Join(err, h.ip(fmt.Sprintf("addr add %s/64 dev lan nodad", inside(r.LAN6))),
+			h.solicits("lan"), h.ip("addr add fe80::2/64 dev wan nodad"), r.announce(network, r.LAN6, h.Addr6))
+		if kind != None {
+			err = errors.Join(err, h.nft(onlyAnswers))
+		}
+	}
+	if kind == None && r.LAN.IsValid() {
+		err = errors.Join(err, r.announce(network, r.LAN, h.Addr))
 	}
 	return r, err
 }
 
 // inside is the router's address in its LAN.
-func (r *Router) inside() netip.Addr { return r.LAN.Addr().Next() }
+func inside(lan netip.Prefix) netip.Addr { return lan.Addr().Next() }
 
-// announce makes a LAN without NAT reachable from the internet.
-func (r *Router) announce(network Network) error {
+// announce makes a LAN that is not translated reachable from the internet.
+func (r *Router) announce(network Network, lan netip.Prefix, via netip.Addr) error {
 	if _, ok := network.(internet); !ok {
-		return errors.New("lab: a router without NAT has to be on the internet")
+		return errors.New("lab: a router that does not translate has to be on the internet")
 	}
-	return r.lab.core.ip(fmt.Sprintf("route add %s via %s", r.LAN, r.Addr))
+	return r.lab.core.ip(fmt.Sprintf("route add %s via %s", lan, via))
 }
 
-func (r *Router) attach(h *Host, iface string) error {
+func (r *Router) attach(h *Host, iface string, stack Stack) error {
 	r.lab.mu.Lock()
 	r.ports++
 	n := r.ports
@@ -64,20 +89,44 @@ func (r *Router) attach(h *Host, iface string) error {
 	if n > 254 {
 		return fmt.Errorf("the LAN of %s is full", r.Name)
 	}
-	bytes := r.LAN.Addr().As4()
-	bytes[3] = byte(n)
-	h.Addr = netip.AddrFrom4(bytes)
 	port := fmt.Sprintf("port%d", n)
 	if err := link(r.Host, port, h, iface); err != nil {
 		return err
 	}
-	return errors.Join(
-		r.ip(fmt.Sprintf("link set %s master lan", port)),
-		h.ip(
+	errs := []error{r.ip(fmt.Sprintf("link set %s master lan", port))}
+	stack = cmp.Or(stack, Both)
+	if stack.six() && r.LAN6.IsValid() {
+		raw := r.LAN6.Addr().As16()
+		raw[15] = byte(n)
+		h.Addr6 = netip.AddrFrom16(raw)
+		h.Addr = h.Addr6
+		errs = append(errs, h.ip(
+			fmt.Sprintf("addr add %s/64 dev %s nodad", h.Addr6, iface),
+			fmt.Sprintf("route add default via %s", inside(r.LAN6))))
+	}
+	if stack.four() && r.LAN.IsValid() {
+		raw := r.LAN.Addr().As4()
+		raw[3] = byte(n)
+		h.Addr = netip.AddrFrom4(raw)
+		errs = append(errs, h.ip(
 			fmt.Sprintf("addr add %s/24 dev %s", h.Addr, iface),
-			fmt.Sprintf("route add default via %s", r.inside())),
-	)
+			fmt.Sprintf("route add default via %s", inside(r.LAN))))
+	}
+	if !h.Addr.IsValid() {
+		errs = append(errs, fmt.Errorf("the LAN of %s has no such version of IP", r.Name))
+	}
+	return errors.Join(errs...)
 }
+
+// onlyAnswers is the packet filter for IPv6 of a router that lets nobody in.
+const onlyAnswers = `
+table ip6 filter {
+	chain answers {
+		type filter hook forward priority 10; policy accept;
+		iifname "wan" ct state new drop
+	}
+}
+`
 
 // filterRules are the packet filter of every router. Unasked packets for the
 // router itself are dropped, silently: if it answered, connection tracking
@@ -97,6 +146,15 @@ table ip filter {
 		meta l4proto @blocked drop
 	}
 }
+table ip6 filter {
+	set blocked {
+		type inet_proto
+	}
+	chain forward {
+		type filter hook forward priority 0; policy accept;
+		meta l4proto @blocked drop
+	}
+}
 `
 
 // AllBut443 is what Block takes for a network that lets only HTTPS out: TCP to
@@ -109,19 +167,19 @@ func (r *Router) Block(protocol string) error {
 	if protocol == AllBut443 {
 		return r.nft(onlyHTTPS)
 	}
-	return r.nft(fmt.Sprintf("add element ip filter blocked { %s }\n", protocol))
+	return r.nft(fmt.Sprintf("add element ip filter blocked { %[1]s }\nadd element ip6 filter blocked { %[1]s }\n", protocol))
 }
 
 // Unblock ends Block.
 func (r *Router) Unblock(protocol string) error {
 	if protocol == AllBut443 {
-		return r.nft("delete table ip https\n")
+		return r.nft("delete table inet https\n")
 	}
-	return r.nft(fmt.Sprintf("delete element ip filter blocked { %s }\n", protocol))
+	return r.nft(fmt.Sprintf("delete element ip filter blocked { %[1]s }\ndelete element ip6 filter blocked { %[1]s }\n", protocol))
 }
 
 const onlyHTTPS = `
-table ip https {
+table inet https {
 	chain forward {
 		type filter hook forward priority 0; policy drop;
 		tcp dport 443 accept

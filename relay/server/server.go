@@ -51,6 +51,10 @@ type Config struct {
 	// Listen holds addresses such as ":3478", each served over UDP and TCP;
 	// required. Port 0 lets the system choose one that is free for both.
 	Listen []string
+	// ListenUDP holds addresses such as ":443", served over UDP only: a second
+	// port for networks that let few pass, and to learn from whether a NAT maps
+	// by destination.
+	ListenUDP []string
 	// ListenTLS holds addresses such as ":443", which speak TURN over TLS and
 	// over WebSocket. They need TLS.
 	ListenTLS []string
@@ -145,6 +149,11 @@ func New(config Config) (*Server, error) {
 			return nil, errors.Join(err, s.Close())
 		}
 	}
+	for _, address := range config.ListenUDP {
+		if err := s.listenUDP(address, queues); err != nil {
+			return nil, errors.Join(err, s.Close())
+		}
+	}
 	if err := s.placeAllocations(config); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
@@ -204,6 +213,19 @@ func (s *Server) listen(address string, queues int) error {
 		return s.addQueues(udp, queues)
 	}
 	return err
+}
+
+// listenUDP opens one address over UDP only.
+func (s *Server) listenUDP(address string, queues int) error {
+	at, err := net.ResolveUDPAddr("udp", address)
+	if err != nil {
+		return fmt.Errorf("relay: listening address %q: %w", address, err)
+	}
+	udp, err := net.ListenUDP("udp", at)
+	if err != nil {
+		return listenError("udp", &net.TCPAddr{IP: at.IP, Port: at.Port, Zone: at.Zone}, err)
+	}
+	return s.addQueues(udp, queues)
 }
 
 // addQueues reads udp from as many sockets as were asked for, where the

@@ -237,7 +237,7 @@ func via(p local.Peer) string {
 func reasonText(reason string) string {
 	switch reason {
 	case "udp_blocked":
-		return "UDP is blocked here"
+		return "UDP is blocked at one end"
 	case "hard_nat_both":
 		return "both NATs map by destination"
 	case "no_answer":

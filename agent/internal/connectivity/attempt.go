@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -46,7 +47,10 @@ type attempt struct {
 	ufrag    string
 	password string
 	began    time.Time
-	local    []string // candidates offered
+	addrs    []netip.AddrPort // of this machine
+	local    []string         // the same as candidates
+
+	remote []netip.AddrPort // candidates of the peer
 
 	joined string // the peer's session; empty until its hello has come
 	agent  *ice.Agent
@@ -64,7 +68,7 @@ func newSession() string {
 
 // newAttempt makes the agent and starts to gather.
 func newAttempt(c *checks, addrs []netip.AddrPort, loopback bool) (*attempt, error) {
-	a := &attempt{session: newSession(), ufrag: newSession()[:16], password: newSession(), began: time.Now()}
+	a := &attempt{session: newSession(), ufrag: newSession()[:16], password: newSession(), began: time.Now(), addrs: addrs}
 	for _, addr := range addrs {
 		line, err := hostCandidate(addr)
 		if err != nil {
@@ -137,6 +141,9 @@ func (a *attempt) add(lines []string, allow func(netip.Addr) bool) {
 		addr, err := netip.ParseAddr(candidate.Address())
 		if err != nil || !checkable(addr) || !allow(addr) {
 			continue
+		}
+		if at := netip.AddrPortFrom(addr.Unmap(), uint16(candidate.Port())); !slices.Contains(a.remote, at) && len(a.remote) < maximumCandidates {
+			a.remote = append(a.remote, at)
 		}
 		_ = a.agent.AddRemoteCandidate(candidate) // fails only once closed
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 )
 
 const (
@@ -39,6 +40,10 @@ type hello struct {
 
 	// Relayed is the sender's relayed address; the zero value: it has none yet.
 	Relayed netip.AddrPort `json:"relayed,omitzero"`
+
+	// Access of the sender, empty while it does not know: with its own the
+	// receiver can say why there is no direct path.
+	Access Access `json:"access,omitempty"`
 }
 
 func (h *hello) encode() ([]byte, error) { return json.Marshal(h) } //nolint:gosec // the password of an ICE agent is for the peer, and travels sealed
@@ -56,6 +61,9 @@ func decodeHello(raw []byte) (*hello, error) {
 		return nil, fmt.Errorf("%w: credential", errHello)
 	case len(h.Candidates) > maximumCandidates:
 		return nil, fmt.Errorf("%w: %d candidates, at most %d", errHello, len(h.Candidates), maximumCandidates)
+	}
+	if !slices.Contains(accesses, h.Access) {
+		h.Access = AccessUnknown // of a later release
 	}
 	return &h, nil
 }

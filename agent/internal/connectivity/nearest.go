@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"math"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -36,23 +37,30 @@ const (
 	doubtLimitStream = 1500 * time.Millisecond
 )
 
-// measure asks each relay that is reached over UDP for its round trip: a
-// binding request (RFC 8489, section 2). Relays that do not answer are not in
-// the result.
-func (r *relays) measure(ctx context.Context, urls []relayURL) map[string]time.Duration {
+// A distance is how far away a relay is, and at which of its addresses that was
+// measured.
+type distance struct {
+	rtt    time.Duration
+	server netip.AddrPort
+}
+
+// measure asks each relay that is reached over UDP for its round trip, at all of
+// its addresses: a binding request (RFC 8489, section 2). Relays that do not
+// answer are not in the result.
+func (r *relays) measure(ctx context.Context, urls []relayURL) map[string]distance {
 	ctx, cancel := context.WithTimeout(ctx, measureLimit)
 	defer cancel()
 	type answer struct {
 		host string
-		rtt  time.Duration
+		distance
 	}
-	hosts := udpHosts(urls)
-	answers := make(chan answer, len(hosts))
+	servers := slices.DeleteFunc(expanded(ctx, onePerHost(urls)), func(u relayURL) bool { return !u.server.IsValid() })
+	answers := make(chan answer, len(servers))
 	var asking sync.WaitGroup
-	for _, host := range hosts {
+	for _, u := range servers {
 		asking.Go(func() {
-			if rtt, err := r.roundTrip(ctx, host); err == nil {
-				answers <- answer{host, rtt}
+			if rtt, err := r.roundTrip(ctx, u.server); err == nil {
+				answers <- answer{u.host, distance{rtt, u.server}}
 			}
 		})
 	}
@@ -60,34 +68,34 @@ func (r *relays) measure(ctx context.Context, urls []relayURL) map[string]time.D
 		asking.Wait()
 		close(answers)
 	}()
-	rtts := make(map[string]time.Duration)
+	found := make(map[string]distance)
 	var enough *time.Timer
 	for a := range answers { // closed when all have answered, or ctx ends
-		if rtts[a.host] = a.rtt; enough == nil {
+		if _, faster := found[a.host]; !faster {
+			found[a.host] = a.distance
+		}
+		if enough == nil {
 			enough = time.AfterFunc(max(a.rtt, secondChance), cancel)
 		}
 	}
 	if enough != nil {
 		enough.Stop()
 	}
-	return rtts
+	return found
 }
 
-func udpHosts(urls []relayURL) []string {
-	var hosts []string
+// onePerHost returns one URL over UDP for each relay, at its first port.
+func onePerHost(urls []relayURL) []relayURL {
+	var some []relayURL
 	for _, u := range urls {
-		if !u.streaming() && !slices.Contains(hosts, u.host) {
-			hosts = append(hosts, u.host)
+		if !u.streaming() && !slices.ContainsFunc(some, func(other relayURL) bool { return other.name() == u.name() }) {
+			some = append(some, u)
 		}
 	}
-	return hosts
+	return some
 }
 
-func (r *relays) roundTrip(ctx context.Context, host string) (time.Duration, error) {
-	server, err := resolve(ctx, host)
-	if err != nil {
-		return 0, err
-	}
+func (r *relays) roundTrip(ctx context.Context, server netip.AddrPort) (time.Duration, error) {
 	request, err := stun.Build(stun.TransactionID, stun.BindingRequest)
 	if err != nil {
 		return 0, err
@@ -98,18 +106,24 @@ func (r *relays) roundTrip(ctx context.Context, host string) (time.Duration, err
 }
 
 // ranked returns urls in the order in which they are tried: UDP before
-// streams, the nearest relay first, one that did not answer last.
-func ranked(urls []relayURL, rtts map[string]time.Duration) []relayURL {
-	distance := func(u relayURL) time.Duration {
-		if rtt, ok := rtts[u.host]; ok {
-			return rtt
+// streams, the nearest relay first and at the address that answered, one that
+// did not answer last.
+func ranked(urls []relayURL, measured map[string]distance) []relayURL {
+	far := func(u relayURL) time.Duration {
+		if d, ok := measured[u.host]; ok {
+			return d.rtt
 		}
 		return math.MaxInt64
 	}
 	urls = slices.Clone(urls)
 	slices.SortStableFunc(urls, func(a, b relayURL) int {
-		return cmp.Or(cmp.Compare(a.transport, b.transport), cmp.Compare(distance(a), distance(b)))
+		return cmp.Or(cmp.Compare(a.transport, b.transport), cmp.Compare(far(a), far(b)))
 	})
+	for i := range urls {
+		if !urls[i].streaming() {
+			urls[i].server = measured[urls[i].host].server
+		}
+	}
 	return urls
 }
 
@@ -117,13 +131,14 @@ func ranked(urls []relayURL, rtts map[string]time.Duration) []relayURL {
 // move is worth it; nil when there is none.
 func (r *relays) closer(ctx context.Context, a *allocation) *allocation {
 	urls := r.wanted()
-	if a.url.streaming() || len(udpHosts(urls)) < 2 {
+	if a.url.streaming() || len(onePerHost(urls)) < 2 {
 		return nil
 	}
-	rtts := r.measure(ctx, urls)
-	nearest := ranked(urls, rtts)[0]
-	present, measured := rtts[a.url.host]
-	if !measured || nearest.host == a.url.host || rtts[nearest.host] > present*4/5 || present-rtts[nearest.host] < worthMoving {
+	measured := r.measure(ctx, urls)
+	nearest := ranked(urls, measured)[0]
+	present, known := measured[a.url.host]
+	next := measured[nearest.host]
+	if !known || nearest.name() == a.url.name() || next.rtt > present.rtt*4/5 || present.rtt-next.rtt < worthMoving {
 		return nil
 	}
 	return r.allocateElsewhere(ctx, nearest)
@@ -132,7 +147,7 @@ func (r *relays) closer(ctx context.Context, a *allocation) *allocation {
 // other allocates at another relay than that of a, which does not want to go
 // on; nil when none answers.
 func (r *relays) other(ctx context.Context, a *allocation) *allocation {
-	urls := slices.DeleteFunc(slices.Clone(r.wanted()), func(u relayURL) bool { return u.host == a.url.host })
+	urls := slices.DeleteFunc(slices.Clone(r.wanted()), func(u relayURL) bool { return u.name() == a.url.name() })
 	for _, url := range ranked(urls, r.measure(ctx, urls)) {
 		if next := r.allocateElsewhere(ctx, url); next != nil {
 			return next

@@ -10,7 +10,7 @@ func TestRanked(t *testing.T) {
 	urls := []relayURL{
 		{host: "far:1"}, {host: "silent:1"}, {host: "near:1"}, {host: "far:1", transport: overTCP}, {host: "near:1", transport: overTCP},
 	}
-	rtts := map[string]time.Duration{"far:1": 80 * time.Millisecond, "near:1": 8 * time.Millisecond}
+	rtts := map[string]distance{"far:1": {rtt: 80 * time.Millisecond}, "near:1": {rtt: 8 * time.Millisecond}}
 	var got []string
 	for _, u := range ranked(urls, rtts) {
 		got = append(got, u.transport.String()+" "+u.host)

@@ -3,6 +3,7 @@ package connectivity
 import (
 	"context"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/pion/ice/v3"
@@ -67,6 +68,9 @@ type pair struct {
 
 	relayed netip.AddrPort // the peer's; zero: unknown
 	bound   time.Time      // last answer to ChannelBind
+
+	access   Access // of the peer, by its own word
+	captured bool   // a route leads the peer's addresses into the tunnel
 
 	attempt     *attempt
 	lastJoined  string // the peer's session of the last attempt joined
@@ -292,11 +296,19 @@ func (p *Pathfinder) join(ctx context.Context, pr *pair, h *hello) {
 		return
 	}
 	a.add(h.Candidates, p.allowed)
+	pr.captured = false
 	leads := p.cfg.Bind.PublicKey().Less(pr.peer.PublicKey)
 	p.task(func() {
 		selected, err := a.check(ctx, leads, h.Ufrag, h.Password)
 		p.post(func(ctx context.Context) { p.attemptDone(ctx, pr, a, selected, err) })
 	})
+}
+
+// captured reports whether packets to addr would leave through the tunnel that
+// they are to carry.
+func (p *Pathfinder) captured(addr netip.AddrPort) bool {
+	source := sourceTo(addr, p.cfg.Mark)
+	return source.IsValid() && !p.allowed(source)
 }
 
 func (p *Pathfinder) allowed(addr netip.Addr) bool {
@@ -314,6 +326,7 @@ func (p *Pathfinder) attemptDone(ctx context.Context, pr *pair, a *attempt, sele
 	}
 	if err != nil {
 		pr.lastError = err.Error()
+		pr.captured = slices.ContainsFunc(a.remote, p.captured)
 		p.scheduleAttempt(pr)
 		p.task(a.close)
 		p.publish(pr)

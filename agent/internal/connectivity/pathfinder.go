@@ -2,7 +2,6 @@ package connectivity
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"net/netip"
 	"slices"
@@ -40,8 +39,8 @@ type Pathfinder struct {
 	pairs      map[tunnel.PublicKey]*pair
 	byID       map[string]*pair
 	held       []heldBox
-	allocation *allocation    // nil: no relay at the moment
-	mapped     netip.AddrPort // this machine as a server sees it; zero: unknown
+	allocation *allocation // nil: no relay at the moment
+	outside    outside     // this machine as servers see it
 
 	mu       sync.Mutex // guards all below
 	status   map[string]published
@@ -68,6 +67,7 @@ func New(cfg Config) (*Pathfinder, error) {
 		mailbox:      newMailbox(),
 		pairs:        make(map[tunnel.PublicKey]*pair),
 		byID:         make(map[string]*pair),
+		outside:      newOutside(),
 		status:       make(map[string]published),
 		tags:         make(map[string]*prober),
 		memory:       newMemory(cfg.Known, cfg.Learned),
@@ -165,6 +165,7 @@ func (p *Pathfinder) NetworkChanged() {
 	p.cfg.Bind.NetworkChanged()
 	p.relays.networkChanged()
 	p.post(func(ctx context.Context) {
+		p.outside.forget()
 		p.askMapped(ctx)
 		for _, pr := range p.pairs {
 			if pr.awake {
@@ -296,8 +297,8 @@ func (p *Pathfinder) tick(ctx context.Context, now time.Time) {
 
 func (p *Pathfinder) relayUp(ctx context.Context, a *allocation) {
 	p.allocation = a
-	if a.mapped.IsValid() && !a.relay.Streaming() {
-		p.mapped = a.mapped
+	if !a.relay.Streaming() {
+		p.outside.note(a.relay.Server(), a.mapped, p.localAddresses())
 	}
 	for _, pr := range p.pairs {
 		if !pr.awake {
@@ -319,58 +320,67 @@ func (p *Pathfinder) relayDown(a *allocation) {
 	}
 }
 
-// setMapped notes the machine's address as seen from outside; when it is news,
-// awake pairs hear of it.
-func (p *Pathfinder) setMapped(ctx context.Context, addr netip.AddrPort) {
-	if p.mapped == addr {
+// noteMapped takes what a server sees of this machine; when it is news, awake
+// pairs hear of it.
+func (p *Pathfinder) noteMapped(ctx context.Context, server, mapped netip.AddrPort) {
+	if !p.outside.note(server, mapped, p.localAddresses()) {
 		return
 	}
-	p.mapped = addr
 	for _, pr := range p.pairs {
-		if pr.awake && pr.direct == nil {
+		if pr.awake && pr.direct == nil && (pr.attempt == nil || !slices.Contains(pr.attempt.addrs, mapped)) {
 			p.sendHello(ctx, pr)
 		}
 	}
 }
 
-// askMapped asks the servers that do STUN alone.
+// localAddresses are those of this machine; none when the system does not tell.
+func (p *Pathfinder) localAddresses() []netip.AddrPort {
+	addrs, err := localAddresses(&p.cfg, p.cfg.Bind.Port())
+	if err != nil {
+		p.log.Debug("own addresses not known", "error", err.Error())
+	}
+	return addrs
+}
+
+// askMapped asks the servers that do STUN, over each version of IP.
 func (p *Pathfinder) askMapped(ctx context.Context) {
 	p.mu.Lock()
 	servers := p.stunURLs
 	p.mu.Unlock()
 	for _, server := range servers {
 		p.task(func() {
-			addr, err := p.bindingOf(ctx, server)
+			limited, cancel := context.WithTimeout(ctx, requestLimit)
+			defer cancel()
+			addrs, err := resolve(limited, server)
 			if err != nil {
-				p.log.Debug("STUN server does not answer", "server", server, "error", err.Error())
+				p.log.Debug("STUN server not found", "server", server, "error", err.Error())
 				return
 			}
-			p.post(func(ctx context.Context) { p.setMapped(ctx, addr) })
+			var asking sync.WaitGroup
+			for _, addr := range addrs {
+				asking.Go(func() { p.askServer(limited, addr) })
+			}
+			asking.Wait()
 		})
 	}
 }
 
-// bindingOf asks one server for the mapped address (RFC 8489, section 2).
-func (p *Pathfinder) bindingOf(ctx context.Context, server string) (netip.AddrPort, error) {
-	ctx, cancel := context.WithTimeout(ctx, requestLimit)
-	defer cancel()
-	addr, err := resolve(ctx, server)
-	if err != nil {
-		return addr, err
-	}
+// askServer asks one server for the mapped address (RFC 8489, section 2).
+func (p *Pathfinder) askServer(ctx context.Context, server netip.AddrPort) {
 	request, err := stun.Build(stun.TransactionID, stun.BindingRequest)
 	if err != nil {
-		return addr, err
+		return
 	}
-	answer, err := p.transactions.do(ctx, request, true, func(b []byte) error { return p.cfg.Bind.WriteSTUN(b, addr) })
-	if err != nil {
-		return addr, err
-	}
+	answer, err := p.transactions.do(ctx, request, true, func(b []byte) error { return p.cfg.Bind.WriteSTUN(b, server) })
 	var mapped stun.XORMappedAddress
-	if err := mapped.GetFrom(answer); err != nil {
-		return addr, fmt.Errorf("STUN server %s: %w", server, err)
+	if err == nil {
+		err = mapped.GetFrom(answer)
 	}
-	return addrPort(mapped.IP, mapped.Port), nil
+	if err != nil {
+		p.log.Debug("STUN server does not answer", "server", server.String(), "error", err.Error())
+		return
+	}
+	p.post(func(ctx context.Context) { p.noteMapped(ctx, server, addrPort(mapped.IP, mapped.Port)) })
 }
 
 // readEvents takes what the tunnel has seen to the loop.

@@ -191,10 +191,11 @@ func (r *relays) connect(ctx context.Context, urls []relayURL) (*allocation, err
 		allocation *allocation
 		err        error
 	}
+	urls = expanded(ctx, r.order(ctx, urls))
 	outcomes := make(chan outcome, len(urls))
 	var attempts sync.WaitGroup
 	attempts.Go(func() {
-		for _, url := range r.order(ctx, urls) {
+		for i, url := range urls {
 			heard, failed := make(chan struct{}, 1), make(chan struct{})
 			attempts.Go(func() {
 				a, err := r.allocateAt(ctx, url, heard)
@@ -204,8 +205,8 @@ func (r *relays) connect(ctx context.Context, urls []relayURL) (*allocation, err
 				outcomes <- outcome{url, a, err}
 			})
 			start := headStart
-			if url.streaming() {
-				start = streamHeadStart
+			if url.streaming() || i > 0 && url.name() == urls[i-1].name() && url.host != urls[i-1].host {
+				start = streamHeadStart // a second port is not worth a wait of its own
 			}
 			giveHeadStart(ctx, start, heard, failed)
 		}
@@ -259,9 +260,9 @@ func (r *relays) remember(url relayURL) {
 // order returns urls in the order in which they are tried. Several relays are
 // measured first; the last winner begins unless the measurement knows better.
 func (r *relays) order(ctx context.Context, urls []relayURL) []relayURL {
-	if len(udpHosts(urls)) > 1 {
-		if rtts := r.measure(ctx, urls); len(rtts) > 0 {
-			return ranked(urls, rtts)
+	if len(onePerHost(urls)) > 1 {
+		if measured := r.measure(ctx, urls); len(measured) > 0 {
+			return ranked(urls, measured)
 		}
 	}
 	return r.ordered(urls)
@@ -309,8 +310,14 @@ func (r *relays) allocateAt(ctx context.Context, url relayURL, heard chan<- stru
 // stream counts as an answer.
 func (r *relays) reach(ctx context.Context, url relayURL, heard chan<- struct{}) (net.Conn, netip.AddrPort, error) {
 	if !url.streaming() {
-		server, err := resolve(ctx, url.host)
-		return nil, server, err
+		if url.server.IsValid() {
+			return nil, url.server, nil
+		}
+		addrs, err := resolve(ctx, url.host)
+		if err != nil {
+			return nil, netip.AddrPort{}, err
+		}
+		return nil, addrs[0], nil
 	}
 	stream, server, err := url.dial(ctx, &net.Dialer{Control: markSocket(r.mark)})
 	if err == nil {
@@ -487,10 +494,7 @@ func (r *relays) upgrade(ctx context.Context, a *allocation) *allocation {
 	}
 	ctx, cancel := context.WithTimeout(ctx, allocateLimit)
 	defer cancel()
-	for _, url := range r.wanted() {
-		if url.streaming() {
-			continue
-		}
+	for _, url := range expanded(ctx, onePerHost(r.wanted())) {
 		if better, err := r.allocateAt(ctx, url, nil); err == nil {
 			return better
 		}
@@ -517,13 +521,6 @@ func parseRelays(list []Relay) ([]relayURL, error) {
 	return urls, errors.Join(failures...)
 }
 
-func boolRank(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
-}
-
 // stunServers returns host:port of every server that answers binding requests
 // over UDP.
 func stunServers(list []Relay) []string {
@@ -537,29 +534,4 @@ func stunServers(list []Relay) []string {
 		}
 	}
 	return hosts
-}
-
-// resolve returns the first address of host:port, IPv4 before IPv6: relayed
-// addresses are IPv4.
-func resolve(ctx context.Context, hostport string) (netip.AddrPort, error) {
-	if addr, err := netip.ParseAddrPort(hostport); err == nil {
-		return addr, nil
-	}
-	host, portText, err := net.SplitHostPort(hostport)
-	if err != nil {
-		return netip.AddrPort{}, fmt.Errorf("relay %s: %w", hostport, err)
-	}
-	port, err := net.DefaultResolver.LookupPort(ctx, "udp", portText)
-	if err != nil {
-		return netip.AddrPort{}, fmt.Errorf("relay %s: %w", hostport, err)
-	}
-	addrs, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
-	if err != nil {
-		return netip.AddrPort{}, fmt.Errorf("relay %s: resolve the name: %w", hostport, err)
-	}
-	for i := range addrs {
-		addrs[i] = addrs[i].Unmap()
-	}
-	slices.SortStableFunc(addrs, func(a, b netip.Addr) int { return cmp.Compare(boolRank(a.Is6()), boolRank(b.Is6())) })
-	return netip.AddrPortFrom(addrs[0], uint16(port)), nil
 }

@@ -104,7 +104,11 @@ func TestReflexiveAddressWithoutAllocation(t *testing.T) {
 	m := newMachine(t, newWire(), "a", "10.77.0.1", machineOptions{relay: stunOnly})
 	eventually(t, "the mapped address is known", func() bool {
 		var port uint16
-		m.inLoop(func(context.Context) { port = m.paths.mapped.Port() })
+		m.inLoop(func(context.Context) {
+			for _, mapped := range m.paths.outside.addresses() {
+				port = mapped.Port()
+			}
+		})
 		return port == m.device.Bind().Port()
 	})
 }

@@ -21,6 +21,9 @@ func (p *Pathfinder) handleHello(ctx context.Context, pr *pair, h *hello, restar
 		p.rouse(pr)
 	}
 	pr.wanted = time.Now()
+	if h.Access != AccessUnknown {
+		pr.access = h.Access
+	}
 	if h.Relayed != pr.relayed {
 		pr.relayed, pr.relay, pr.bound = h.Relayed, nil, time.Time{}
 		if !h.Relayed.IsValid() {
@@ -91,11 +94,14 @@ func (p *Pathfinder) sendHello(ctx context.Context, pr *pair) {
 		p.startAttempt(pr)
 	}
 	a := pr.attempt
-	h := &hello{Session: a.session, Answers: a.joined}
+	h := &hello{Session: a.session, Answers: a.joined, Access: p.access()}
 	if a.agent != nil {
 		h.Ufrag, h.Password, h.Candidates = a.ufrag, a.password, a.local
-		if p.mapped.IsValid() {
-			if line, err := reflexiveCandidate(p.mapped, p.cfg.Bind.Port()); err == nil {
+		for _, mapped := range p.outside.addresses() {
+			if slices.Contains(a.addrs, mapped) {
+				continue // offered already, as the machine's own
+			}
+			if line, err := reflexiveCandidate(mapped, p.cfg.Bind.Port()); err == nil {
 				h.Candidates = append(slices.Clip(h.Candidates), line)
 			}
 		}

@@ -1,6 +1,7 @@
 package connectivity
 
 import (
+	"cmp"
 	"time"
 
 	"github.com/wattlenet/wattle/agent/internal/tunnel"
@@ -89,9 +90,23 @@ func (p *Pathfinder) reason(pr *pair) Reason {
 		return ReasonChecking
 	case !a.done:
 		return ReasonChecking
-	case p.allocation != nil && p.allocation.relay.Streaming():
-		return ReasonUDPBlocked
-	default:
-		return ReasonNoAnswer
 	}
+	own, theirs := p.access(), pr.access
+	switch {
+	case own == AccessBlocked, theirs == AccessBlocked:
+		return ReasonUDPBlocked
+	case own == AccessHard && theirs == AccessHard:
+		return ReasonHardNAT
+	case pr.captured:
+		return ReasonCaptured
+	}
+	return ReasonNoAnswer
+}
+
+// access is how this machine's datagrams pass, over IPv4 if it has that.
+func (p *Pathfinder) access() Access {
+	if p.allocation != nil && p.allocation.relay.Streaming() && len(p.outside.seen) == 0 {
+		return AccessBlocked
+	}
+	return cmp.Or(p.outside.access(true), p.outside.access(false))
 }

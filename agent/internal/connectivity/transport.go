@@ -43,7 +43,8 @@ const (
 
 // A relayURL is one way to reach one relay.
 type relayURL struct {
-	host      string // host:port
+	host      string         // host:port
+	server    netip.AddrPort // the address of host that is meant; the zero value: any
 	transport transport
 	web       string                                 // the whole URL, of a WebSocket
 	tls       func(host string) (*tls.Config, error) // nil: the system's authorities
@@ -52,7 +53,17 @@ type relayURL struct {
 
 func (u relayURL) streaming() bool { return u.transport != overUDP }
 
-// same reports whether u leads to the same place as other, in the same way.
+// name is host without the port: what two ports of one relay share.
+func (u relayURL) name() string {
+	name, _, err := net.SplitHostPort(u.host)
+	if err != nil {
+		return u.host
+	}
+	return name
+}
+
+// same reports whether u leads to the same place as other, in the same way,
+// whatever the version of IP.
 func (u relayURL) same(other relayURL) bool {
 	return u.host == other.host && u.transport == other.transport
 }
@@ -114,11 +125,11 @@ func (u relayURL) dial(ctx context.Context, dialer *net.Dialer) (net.Conn, netip
 	if u.transport == overWebSocket {
 		return u.dialWeb(ctx, dialer)
 	}
-	server, err := resolve(ctx, u.host)
+	conn, err := dialer.DialContext(ctx, "tcp", u.host)
 	if err != nil {
-		return nil, server, err
+		return nil, netip.AddrPort{}, err
 	}
-	conn, err := dialer.DialContext(ctx, "tcp", server.String())
+	server, err := netip.ParseAddrPort(conn.RemoteAddr().String())
 	if err != nil || u.transport == overTCP {
 		return conn, server, err
 	}

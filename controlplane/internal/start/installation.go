@@ -98,7 +98,7 @@ func (i *Installation) openRelays(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("read the secret of the relay: %w", err)
 		}
-		server, offer, err := newEmbeddedRelay(i.config, i.public, secret)
+		server, offer, err := newEmbeddedRelay(i.config, i.public, i.listener.Addr().String(), secret)
 		if err != nil {
 			return err
 		}

@@ -31,14 +31,22 @@ type relayOffer struct {
 	pin    string // of the authority of its certificate; "": a public one
 }
 
-// newEmbeddedRelay opens the sockets of the relay of this process.
-func newEmbeddedRelay(config Config, public *url.URL, secret []byte) (*relay.Server, relayOffer, error) {
-	server, err := relay.New(relay.Config{
+// newEmbeddedRelay opens the sockets of the relay of this process. It takes UDP
+// at the port of the API too, unless something else has it.
+func newEmbeddedRelay(config Config, public *url.URL, api string, secret []byte) (*relay.Server, relayOffer, error) {
+	wanted := relay.Config{
 		Secret:       secret,
 		Listen:       []string{config.RelayListen},
+		ListenUDP:    []string{api},
 		RelayAddress: relayAddress(config.RelayAddress, public),
 		Logger:       config.Logger,
-	})
+	}
+	server, err := relay.New(wanted)
+	second := err == nil
+	if !second {
+		wanted.ListenUDP = nil
+		server, err = relay.New(wanted)
+	}
 	if err != nil {
 		return nil, relayOffer{}, fmt.Errorf("the embedded relay cannot start: %w; choose other addresses with --relay-listen and --relay-address, or leave it out with --relay=false", err)
 	}
@@ -46,7 +54,19 @@ func newEmbeddedRelay(config Config, public *url.URL, secret []byte) (*relay.Ser
 	if config.RelayAddress != "" || isLoopback(host) {
 		host = server.RelayAddress().String()
 	}
-	return server, relayOffer{id: "embedded", secret: secret, urls: relayURLs(host, fmt.Sprint(server.Addrs()[0].Port()))}, nil
+	offer := relayOffer{id: "embedded", secret: secret, urls: relayURLs(host, fmt.Sprint(server.Addrs()[0].Port()))}
+	if second {
+		offer.urls = append(offer.urls, secondUDP(host, cmp.Or(public.Port(), "443"))...)
+	}
+	return server, offer, nil
+}
+
+// secondUDP are the URIs of a second port over UDP. An agent that sees another
+// address of itself there than at the first port is behind a NAT that maps by
+// destination.
+func secondUDP(host, port string) []string {
+	at := net.JoinHostPort(host, port)
+	return []string{"turn:" + at + "?transport=udp", "stun:" + at}
 }
 
 // relayAddress returns the address of allocations: what was configured, or the
@@ -87,6 +107,7 @@ func separateRelays(config Config) ([]relayOffer, error) {
 		}
 		offer := relayOffer{id: at, secret: secret, urls: relayURLs(host, port)}
 		if secure != "" {
+			offer.urls = append(offer.urls, secondUDP(host, secure)...)
 			offer = offer.withHTTPS(&url.URL{Host: net.JoinHostPort(host, secure)}, "")
 		}
 		offers = append(offers, offer)
