@@ -29,6 +29,7 @@ type daemonFlags struct {
 	port     uint16
 	hostname string
 	relays   []string
+	forward  forwardFlags
 }
 
 func newDaemon(a *app) *cobra.Command {
@@ -49,6 +50,7 @@ func newDaemon(a *app) *cobra.Command {
 	flags.StringVar(&f.hostname, "hostname", "", "what the machine calls itself; its name in the network follows (default: the host name)")
 	flags.Uint16Var(&f.port, "listen-port", 0, "UDP port of the tunnel; 0 lets the system choose")
 	flags.StringSliceVar(&f.relays, "relay-transports", nil, "ways to a relay that may be used: udp, tcp, tls, websocket (default: the first of these that works)")
+	f.forward.add(flags)
 	f.log.Flags(flags)
 	return command
 }
@@ -97,6 +99,10 @@ func runDaemon(ctx context.Context, socket string, f daemonFlags) (err error) {
 			return program.Usage("--relay-transports %q is unknown; use %s", name, strings.Join(engine.RelayTransports, ", "))
 		}
 	}
+	carried, err := f.forward.config()
+	if err != nil {
+		return err
+	}
 	if f.stateDir == "" {
 		return program.Usage("--state-dir is empty; name a folder for keys and the last network map")
 	}
@@ -107,7 +113,7 @@ func runDaemon(ctx context.Context, socket string, f daemonFlags) (err error) {
 	defer func() { err = errors.Join(err, store.Close()) }()
 	agent, err := engine.New(engine.Config{
 		Logger: logger, Store: store, Version: program.Version(), Mode: mode, Firewall: enforcement, Interface: f.name, ListenPort: f.port,
-		Hostname: f.hostname, RelayTransports: f.relays,
+		Hostname: f.hostname, RelayTransports: f.relays, Forward: carried,
 	})
 	if err != nil {
 		return err

@@ -123,6 +123,7 @@ func hostRows(row func(name, format string, args ...any), status local.Status) {
 	default:
 		row("relay", "none%s", prefixed(": ", status.Relay.Error))
 	}
+	forwardRows(row, status.Forwards)
 }
 
 func prefixed(prefix, text string) string {

@@ -24,6 +24,7 @@ import (
 	"time"
 
 	"github.com/wattlenet/wattle/agent/internal/control"
+	"github.com/wattlenet/wattle/agent/internal/forward"
 	"github.com/wattlenet/wattle/agent/internal/identity"
 	"github.com/wattlenet/wattle/agent/internal/local"
 	"github.com/wattlenet/wattle/agent/internal/tunnel"
@@ -55,6 +56,9 @@ type Config struct {
 	Firewall   Enforcement // "" is auto
 	Interface  string      // "" is wt0
 	ListenPort uint16      // 0: the system chooses
+
+	// Forward is what is carried between programs of this host and the overlay; its addresses come with the map.
+	Forward forward.Config
 
 	// Open opens the parts on this host; nil is OpenHost.
 	Open func(MachineConfig) (*Machine, error)
@@ -220,7 +224,8 @@ var errPeerOffline = errors.New("the peer is not connected to the control plane"
 // start runs a link on an open machine. The caller holds commands.
 func (e *Engine) start(mine *identity.Identity, client *control.Client, machine *Machine, network *overlay, memory *pathMemory) error {
 	l, err := newLink(linkConfig{
-		logger: e.log, store: e.config.Store, machine: machine, client: client, overlay: network, self: mine.PeerID, memory: memory,
+		self: mine.PeerID, memory: memory,
+		logger: e.log, store: e.config.Store, machine: machine, client: client, overlay: network, carry: e.config.Forward,
 		facts: e.sight(machine, network).Facts, epoch: mine.Epoch, last: e.lastMap(mine), changed: e.broadcast,
 	})
 	if err != nil {

@@ -3,7 +3,9 @@ package engine
 import (
 	"context"
 	"errors"
+	"io"
 	"maps"
+	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -43,7 +45,7 @@ func (f *Fake) Open(c MachineConfig) (*Machine, error) {
 		return nil, err
 	}
 	return &Machine{
-		Device: fakeDevice{f}, Paths: fakePaths{f}, Firewall: fakeFirewall{f}, Resolver: fakeResolver{f},
+		Device: fakeDevice{f}, Paths: fakePaths{f}, Firewall: fakeFirewall{f}, Resolver: fakeResolver{f}, Network: fakeNetwork{f},
 		Mode: tunnel.ModeUserspace, Interface: "wt0", Port: func() uint16 { return 51820 },
 		Watch: func(ctx context.Context, _ func()) error { <-ctx.Done(); return nil },
 	}, nil
@@ -201,6 +203,35 @@ func (r fakeResolver) Lookup(name string) (dns.Host, bool) {
 func (r fakeResolver) Answer(question *wire.Msg) *wire.Msg { return new(wire.Msg).SetReply(question) }
 
 func (r fakeResolver) Close() error { return r.f.note("names closed") }
+
+// fakeNetwork is the loopback: what is dialled is noted and answers an echo.
+type fakeNetwork struct{ f *Fake }
+
+func (n fakeNetwork) Dial(_ context.Context, network string, to netip.AddrPort) (net.Conn, error) {
+	if err := n.f.note("dial " + network + " " + to.String()); err != nil {
+		return nil, err
+	}
+	near, far := net.Pipe()
+	go func() {
+		_, _ = io.Copy(far, far)
+		_ = far.Close()
+	}()
+	return near, nil
+}
+
+func (n fakeNetwork) Listen(_ context.Context, at netip.AddrPort) (net.Listener, error) {
+	if err := n.f.note("listen " + at.String()); err != nil {
+		return nil, err
+	}
+	return net.Listen("tcp", "127.0.0.1:0")
+}
+
+func (n fakeNetwork) ListenPacket(_ context.Context, at netip.AddrPort) (net.PacketConn, error) {
+	if err := n.f.note("listen udp " + at.String()); err != nil {
+		return nil, err
+	}
+	return net.ListenPacket("udp", "127.0.0.1:0")
+}
 
 // errInjected is a failure that a test asked for.
 var errInjected = errors.New("injected")

@@ -48,12 +48,23 @@ type Resolver interface {
 	Close() error
 }
 
+// A Network opens connections on the overlay.
+type Network interface {
+	// Dial connects to an address of another machine. Network is tcp or udp.
+	Dial(ctx context.Context, network string, to netip.AddrPort) (net.Conn, error)
+
+	// Listen and ListenPacket open an overlay address of this machine.
+	Listen(ctx context.Context, at netip.AddrPort) (net.Listener, error)
+	ListenPacket(ctx context.Context, at netip.AddrPort) (net.PacketConn, error)
+}
+
 // Machine is the parts of the agent on this host, opened together.
 type Machine struct {
 	Device   Device
 	Paths    Paths
 	Firewall firewall.Enforcer
 	Resolver Resolver
+	Network  Network
 
 	Mode       tunnel.Mode
 	ModeReason string // why not the mode that was wished first
@@ -191,19 +202,34 @@ func open(c MachineConfig, mode tunnel.Mode, filter tunnel.Filter) (*Machine, er
 	if err != nil {
 		return nil, errors.Join(err, device.Close())
 	}
-	var network dns.Network = dns.HostNetwork{}
+	machine.Network = hostNetwork{}
 	if machine.Mode == tunnel.ModeNetstack {
-		network = stackNetwork{device}
+		machine.Network = stackNetwork{device}
 	}
-	machine.Resolver, err = dns.New(dns.Options{Logger: c.Logger, Network: network})
+	machine.Resolver, err = dns.New(dns.Options{Logger: c.Logger, Network: machine.Network})
 	if err != nil {
 		return nil, errors.Join(err, device.Close())
 	}
 	return machine, nil
 }
 
-// stackNetwork opens the resolver's sockets on the tunnel's own stack.
+// hostNetwork reaches the overlay through the interface of the host.
+type hostNetwork struct{ dns.HostNetwork }
+
+func (hostNetwork) Dial(ctx context.Context, network string, to netip.AddrPort) (net.Conn, error) {
+	var dialer net.Dialer
+	return dialer.DialContext(ctx, network, to.String())
+}
+
+// stackNetwork reaches the overlay through the tunnel's own stack.
 type stackNetwork struct{ device *tunnel.Device }
+
+func (s stackNetwork) Dial(ctx context.Context, network string, to netip.AddrPort) (net.Conn, error) {
+	if network == "udp" {
+		return s.device.DialUDP(to)
+	}
+	return s.device.Dial(ctx, to)
+}
 
 func (s stackNetwork) ListenPacket(_ context.Context, addr netip.AddrPort) (net.PacketConn, error) {
 	return s.device.ListenPacket(addr)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/wattlenet/wattle/agent/internal/connectivity"
 	"github.com/wattlenet/wattle/agent/internal/control"
+	"github.com/wattlenet/wattle/agent/internal/forward"
 	"github.com/wattlenet/wattle/agent/internal/identity"
 	"github.com/wattlenet/wattle/generated/api"
 	"github.com/wattlenet/wattle/internal/mapstate"
@@ -37,6 +38,8 @@ type link struct {
 	log     *slog.Logger
 	store   *identity.Store
 	machine *Machine
+	forward *forward.Forwarder
+	carry   forward.Config // without addresses, which come with the map
 	client  *control.Client
 	session *control.Session
 	overlay *overlay
@@ -64,6 +67,7 @@ type linkConfig struct {
 	overlay *overlay
 	self    string
 	memory  *pathMemory
+	carry   forward.Config
 	facts   func(programs []string) (api.MachineFacts, error)
 	epoch   string
 	last    *mapstate.Map
@@ -72,9 +76,13 @@ type linkConfig struct {
 
 func newLink(c linkConfig) (*link, error) {
 	l := &link{
-		log: c.logger, store: c.store, machine: c.machine, client: c.client, overlay: c.overlay, changed: c.changed,
+		log: c.logger, store: c.store, machine: c.machine, carry: c.carry, client: c.client, overlay: c.overlay, changed: c.changed,
 		self: c.self, memory: c.memory,
 		newest: make(chan *mapstate.Map, 1), saves: make(chan *mapstate.Map, 1),
+	}
+	var err error
+	if l.forward, err = forward.New(forward.Options{Logger: c.logger, Overlay: l}); err != nil {
+		return nil, err
 	}
 	if relays := l.memory.former.Relays; len(relays) > 0 {
 		l.giveRelays(relays)
@@ -139,7 +147,7 @@ func (l *link) run(ctx context.Context) error {
 	cancel()
 	parts.Wait()
 	l.client.Close()
-	if closing := l.machine.close(); closing != nil {
+	if closing := errors.Join(l.forward.Close(), l.machine.close()); closing != nil {
 		l.log.Error("host not left as it was", "error", closing)
 	}
 	if errors.Is(err, control.ErrRemoved) {
@@ -225,6 +233,13 @@ func (l *link) apply(ctx context.Context, m *mapstate.Map) []string {
 	}
 	l.machine.Paths.SetPeers(wanted.paths)
 	if err := l.machine.Resolver.Set(ctx, wanted.dns); err != nil {
+		faults = append(faults, err)
+	}
+	carry := l.carry
+	for _, own := range wanted.tunnel.Addresses {
+		carry.Addresses = append(carry.Addresses, own.Addr())
+	}
+	if err := l.forward.Set(ctx, carry); err != nil {
 		faults = append(faults, err)
 	}
 	if len(faults) > 0 && ctx.Err() == nil {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/wattlenet/wattle/agent/internal/forward"
 	"github.com/wattlenet/wattle/agent/internal/identity"
 	"github.com/wattlenet/wattle/agent/internal/local"
 	"github.com/wattlenet/wattle/agent/internal/tunnel"
@@ -79,10 +80,15 @@ func newTestLink(t *testing.T) (*link, *Fake, *identity.Store) {
 		t.Fatal(err)
 	}
 	fake.Calls()
-	return &link{
+	l := &link{
 		log: slog.New(slog.DiscardHandler), store: store, machine: machine, overlay: &overlay{}, changed: func() {},
 		newest: make(chan *mapstate.Map, 1), saves: make(chan *mapstate.Map, 1),
-	}, fake, store
+	}
+	if l.forward, err = forward.New(forward.Options{Logger: l.log, Overlay: l}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.forward.Close() })
+	return l, fake, store
 }
 
 func TestFirewallGoesFirst(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/wattlenet/wattle/agent/internal/control"
+	"github.com/wattlenet/wattle/agent/internal/forward"
 	"github.com/wattlenet/wattle/agent/internal/identity"
 	"github.com/wattlenet/wattle/agent/internal/local"
 	"github.com/wattlenet/wattle/agent/internal/tunnel"
@@ -18,7 +19,7 @@ func (e *Engine) Status(context.Context) local.Status {
 	mine, running, notice := e.now()
 	s := local.Status{
 		Schema: local.StatusSchema, Version: e.config.Version, State: local.StateNotEnrolled,
-		Addresses: []string{}, Peers: []local.Peer{}, Warnings: []string{}, Routes: []local.Route{}, DNS: local.DNS{Addresses: []string{}},
+		Addresses: []string{}, Peers: []local.Peer{}, Warnings: []string{}, Routes: []local.Route{}, Forwards: []local.Forward{}, DNS: local.DNS{Addresses: []string{}},
 	}
 	if notice != "" {
 		s.Warnings = append(s.Warnings, notice)
@@ -59,6 +60,9 @@ func (l *link) describe(s *local.Status, mine *identity.Identity) {
 	s.Firewall = local.Firewall{Kind: enforced.Kind, Rules: enforced.Rules, Dropped: enforced.Dropped, Note: l.machine.Note}
 	relay := l.machine.Paths.RelayStatus()
 	s.Relay = local.Relay{Server: relay.Server, Transport: relay.Transport, Mapped: relay.Mapped, Error: relay.Error}
+	for _, f := range l.forward.Status() {
+		s.Forwards = append(s.Forwards, describeForward(f))
+	}
 	if wanted == nil {
 		return
 	}
@@ -157,3 +161,13 @@ func socket(candidate string) string {
 }
 
 func millis(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+
+func describeForward(f forward.Status) local.Forward {
+	described := local.Forward{
+		Kind: string(f.Kind), Network: f.Network, Listen: f.Listen.String(), Target: f.Target, Connections: f.Connections,
+	}
+	if f.Err != nil {
+		described.Error = f.Err.Error()
+	}
+	return described
+}

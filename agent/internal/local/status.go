@@ -39,6 +39,7 @@ type Status struct {
 	Relay      Relay      `json:"relay"`
 	Peers      []Peer     `json:"peers"`
 	Routes     []Route    `json:"routes"`
+	Forwards   []Forward  `json:"forwards"`
 
 	// Warnings are sentences for the user: what is wrong, and the next step.
 	Warnings []string `json:"warnings"`
@@ -131,6 +132,18 @@ type Route struct {
 
 	// Masquerade says that this machine hides the sources behind its own address.
 	Masquerade bool `json:"masquerade"`
+}
+
+// Forward is a listener that leads from this host into the overlay or back.
+type Forward struct {
+	// Kind is proxy, out (into the overlay) or in (to a service of this host).
+	Kind    string `json:"kind"`
+	Network string `json:"network"` // tcp or udp
+	Listen  string `json:"listen"`
+	Target  string `json:"target"` // empty for the proxy
+
+	Connections uint64 `json:"connections"` // carried since it was opened
+	Error       string `json:"error"`       // why it is not open
 }
 
 // UpRequest connects the machine.

@@ -192,6 +192,20 @@ func (d *Device) Dial(ctx context.Context, to netip.AddrPort) (net.Conn, error) 
 	return connection, nil
 }
 
+// DialUDP opens a UDP socket whose other end is an overlay address. In
+// ModeUserspace it returns ErrNoStack.
+func (d *Device) DialUDP(to netip.AddrPort) (net.Conn, error) {
+	if d.stack == nil {
+		return nil, ErrNoStack
+	}
+	full, protocol := fullAddress(to)
+	connection, err := gonet.DialUDP(d.stack.net, nil, &full, protocol)
+	if err != nil {
+		return nil, fmt.Errorf("connect to %s/udp over the overlay: %w", to, err)
+	}
+	return connection, nil
+}
+
 // Listen accepts TCP connections at an overlay address of this machine; port 0
 // lets the stack choose. In ModeUserspace it returns ErrNoStack.
 func (d *Device) Listen(at netip.AddrPort) (net.Listener, error) {
