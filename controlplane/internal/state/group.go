@@ -96,10 +96,10 @@ func (s *State) CreateGroup(ctx context.Context, p auth.Principal, req api.Group
 	}
 	var id string
 	err = s.write(ctx, p, api.PermissionGroupsCreate, func(w *write) error {
-		if err := w.freeGroupName(req.Name, ""); err != nil {
-			return err
-		}
 		o, err := w.insertGroup(req.Name)
+		if errors.Is(err, store.ErrExists) {
+			return problem.Conflict("group", "name", req.Name)
+		}
 		if err != nil {
 			return err
 		}

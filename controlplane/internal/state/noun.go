@@ -208,33 +208,31 @@ func (n *noun[B, A]) insert(w *write, name string, body B) (id string, err error
 		return "", err
 	}
 	o := store.Object{
-		ID: newID(), AccountID: w.account.ID, Kind: n.kind, Seq: w.seq(), Name: name, CreatedAt: w.now, Version: 1, Body: string(text),
-	}
-	if o.NameKey, err = n.free(w, "", name, body); err != nil {
-		return "", err
+		ID: newID(), AccountID: w.account.ID, Kind: n.kind, Seq: w.seq(), Name: name, NameKey: n.key(name, body), CreatedAt: w.now, Version: 1, Body: string(text),
 	}
 	w.change(change{Object: &o})
 	if err := store.Objects.Insert(w.ctx, w.tx, &o); err != nil {
-		return "", err
+		return "", n.taken(err, name, body)
 	}
 	return o.ID, n.setRefs(w, o.ID, body)
 }
 
-// free returns the key under which an object is unique, or the conflict with the
-// object that has it already.
-func (n *noun[B, A]) free(w *write, id, name string, body B) (*string, error) {
-	if n.unique == nil {
-		return nil, nil
+// taken turns the store's refusal of a value that another object has into a conflict.
+func (n *noun[B, A]) taken(err error, name string, body B) error {
+	if n.unique == nil || !errors.Is(err, store.ErrExists) {
+		return err
 	}
 	field, value := n.unique(name, body)
-	other, err := store.FindObjectByKey(w.ctx, w.tx, w.account.ID, n.kind, value)
-	switch {
-	case errors.Is(err, store.ErrNoRow), err == nil && other.ID == id:
-		return &value, nil
-	case err != nil:
-		return nil, err
+	return problem.Conflict(n.title, field, value)
+}
+
+// key is the value under which the store keeps an object unique; nil for none.
+func (n *noun[B, A]) key(name string, body B) *string {
+	if n.unique == nil {
+		return nil
 	}
-	return nil, problem.Conflict(n.title, field, value)
+	_, value := n.unique(name, body)
+	return &value
 }
 
 func (n *noun[B, A]) setRefs(w *write, id string, body B) error {
@@ -275,13 +273,10 @@ func (n *noun[B, A]) replace(w *write, row store.Object, name string, body B) er
 	if row.Name == name && row.Body == string(text) {
 		return errUnchanged
 	}
-	if row.NameKey, err = n.free(w, row.ID, name, body); err != nil {
-		return err
-	}
-	row.Name, row.Body, row.Version = name, string(text), row.Version+1
+	row.Name, row.NameKey, row.Body, row.Version = name, n.key(name, body), string(text), row.Version+1
 	w.change(change{Object: &row})
 	if err := store.Objects.Update(w.ctx, w.tx, &row); err != nil {
-		return err
+		return n.taken(err, name, body)
 	}
 	return n.setRefs(w, row.ID, body)
 }

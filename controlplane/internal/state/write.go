@@ -103,14 +103,14 @@ func (w *write) authorise(permission string) error {
 	if permission == "" || w.p.Kind != auth.KindUser && w.p.Kind != auth.KindServiceUser {
 		return nil
 	}
-	u, err := store.FindUser(w.ctx, w.tx, w.account.ID, w.p.ID)
-	if errors.Is(err, store.ErrNoRow) || err == nil && u.IsBlocked {
+	role, blocked, err := store.UserRole(w.ctx, w.tx, w.account.ID, w.p.ID)
+	if errors.Is(err, store.ErrNoRow) || err == nil && blocked {
 		return problem.Unauthenticated(problem.KindUnauthenticated, "the user of these credentials is blocked or was removed")
 	}
 	if err != nil {
 		return err
 	}
-	w.p.Role = u.Role
+	w.p.Role = role
 	if !w.p.Can(permission) {
 		return problem.Forbidden(permission)
 	}

@@ -65,6 +65,8 @@ func fatal(err error) bool {
 // classify joins one of the faults above to an error of the engine.
 func classify(err error) error {
 	switch {
+	case errors.Is(err, sql.ErrConnDone) && !errors.Is(err, ErrUnreachable):
+		return fmt.Errorf("%w: %w", ErrUnreachable, err)
 	case err == nil || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) || fatal(err) || errors.Is(err, ErrExists):
 		return err
 	case errors.Is(err, sql.ErrNoRows):

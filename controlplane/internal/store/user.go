@@ -39,6 +39,12 @@ func FindUser(ctx context.Context, tx *Tx, accountID, id string) (User, error) {
 	return Users.get(ctx, tx, "WHERE account_id = ? AND id = ?", accountID, id)
 }
 
+// UserRole returns what every write of a user asks; ErrNoRow when the account has no user with the id.
+func UserRole(ctx context.Context, tx *Tx, accountID, id string) (role string, blocked bool, err error) {
+	err = tx.one(ctx, `SELECT role, is_blocked FROM "user" WHERE account_id = ? AND id = ?`, []any{accountID, id}, &role, &blocked)
+	return role, blocked, err
+}
+
 // AccountUsers returns the users of an account.
 func AccountUsers(ctx context.Context, tx *Tx, accountID string) ([]User, error) {
 	return Users.list(ctx, tx, "WHERE account_id = ? ORDER BY seq", accountID)
