@@ -6,6 +6,7 @@ import (
 	"maps"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -179,8 +180,30 @@ func furnish() error {
 	if err := unix.Mount("/run/hosts", "/etc/hosts", "", unix.MS_BIND, ""); err != nil {
 		return fmt.Errorf("lab: a hosts file of its own cannot be mounted: %w", err)
 	}
+	if err := keepResolvConf(); err != nil {
+		return fmt.Errorf("lab: %w", err)
+	}
 	if out, err := exec.Command("ip", "link", "set", "lo", "up").CombinedOutput(); err != nil {
 		return fmt.Errorf("lab: loopback does not come up: %w: %s", err, out)
 	}
 	return nil
+}
+
+// keepResolvConf makes sure that there is a resolv.conf which hosts can have
+// their own in the place of: it may lead into the /run that was hidden.
+func keepResolvConf() error {
+	if _, err := os.Stat(resolvConf); err == nil {
+		return nil
+	}
+	target, err := os.Readlink(resolvConf)
+	if err != nil {
+		return fmt.Errorf("%s is missing: %w", resolvConf, err)
+	}
+	if !filepath.IsAbs(target) {
+		target = filepath.Join(filepath.Dir(resolvConf), target)
+	}
+	if err := os.MkdirAll(filepath.Dir(target), 0o755); err != nil { // as systemd-resolved makes it
+		return err
+	}
+	return os.WriteFile(target, nil, 0o644) //nolint:gosec // everybody reads it
 }

@@ -61,6 +61,7 @@ type Host struct {
 
 	lab       *Lab
 	namespace string
+	mounts    *os.File // its mount namespace, in which /etc/resolv.conf is its own
 }
 
 // New builds an empty internet, which disappears with the test. Where no lab
@@ -116,7 +117,7 @@ func (l *Lab) Close() error {
 		delete(l.wans, name)
 	}
 	for name, h := range l.hosts {
-		errs = append(errs, tool("", "ip", "netns", "delete", h.namespace), h.forgetName())
+		errs = append(errs, tool("", "ip", "netns", "delete", h.namespace), h.forgetName(), h.mounts.Close())
 		delete(l.hosts, name)
 	}
 	return errors.Join(errs...)
@@ -171,8 +172,11 @@ func (l *Lab) namespace(name string) (*Host, error) {
 		return nil, fmt.Errorf("lab: the name %s is taken", name)
 	}
 	h := &Host{Name: name, lab: l, namespace: l.prefix + name}
-	if err := tool("", "ip", "netns", "add", h.namespace); err != nil {
+	if err := h.keepMounts(); err != nil {
 		return nil, err
+	}
+	if err := tool("", "ip", "netns", "add", h.namespace); err != nil {
+		return nil, errors.Join(err, h.mounts.Close())
 	}
 	l.hosts[name] = h
 	return h, errors.Join(h.keepName(), h.ip("link set lo up"))
@@ -288,11 +292,56 @@ func (l *Lab) setCut(verb string, a, b netip.Addr, udpOnly bool) error {
 	return l.core.nft(fmt.Sprintf("%s element %s core %s { %s . %s, %s . %s }\n", verb, family, set, a, b, b, a))
 }
 
-// Command makes a command that runs on the host. The environment and the
-// folder are those of the process unless the caller sets them.
+// Command makes a command that runs on the host, in the folder of the process.
+// The environment is that of the process unless the caller sets it.
 func (h *Host) Command(ctx context.Context, name string, args ...string) *exec.Cmd {
-	return exec.CommandContext(ctx, "nsenter", append([]string{"--net=" + h.path(), "--uts=" + h.utsPath(), "--", name}, args...)...)
+	folder, err := os.Getwd()
+	if err != nil {
+		folder = "/"
+	}
+	return h.CommandIn(ctx, folder, name, args...)
 }
+
+// CommandIn is Command in another folder. Setting Dir of the command would not
+// do: entering a mount namespace leads to its root.
+func (h *Host) CommandIn(ctx context.Context, folder, name string, args ...string) *exec.Cmd {
+	enter := []string{
+		"--net=" + h.path(), "--uts=" + h.utsPath(), "--mount=/proc/self/fd/3", "--",
+		"sh", "-c", `cd "$0" && exec "$@" 3<&-`, folder, name,
+	}
+	command := exec.CommandContext(ctx, "nsenter", append(enter, args...)...)
+	command.ExtraFiles = []*os.File{h.mounts}
+	return command
+}
+
+// keepMounts makes a mount namespace in which /etc/resolv.conf is empty and the
+// host's own: what an agent writes there reaches no other machine.
+func (h *Host) keepMounts() error {
+	folder := "/run/etc/" + h.namespace
+	if err := os.MkdirAll(folder, 0o755); err != nil { // as in /etc
+		return fmt.Errorf("lab: %w", err)
+	}
+	own := filepath.Join(folder, "resolv.conf")
+	if err := os.WriteFile(own, nil, 0o644); err != nil { //nolint:gosec // everybody reads it
+		return fmt.Errorf("lab: %w", err)
+	}
+	return alone(func() error {
+		err := unix.Unshare(unix.CLONE_NEWNS)
+		if err == nil {
+			err = unix.Mount(own, resolvConf, "", unix.MS_BIND, "")
+		}
+		if err == nil {
+			h.mounts, err = os.Open("/proc/thread-self/ns/mnt")
+		}
+		if err != nil {
+			return fmt.Errorf("lab: give the host %s a resolv.conf of its own: %w", h.Name, err)
+		}
+		return nil
+	})
+}
+
+// resolvConf is where a machine reads which name servers it asks (resolv.conf(5)).
+const resolvConf = "/etc/resolv.conf"
 
 func (h *Host) utsPath() string { return filepath.Join("/run/uts", h.namespace) }
 
