@@ -63,17 +63,34 @@ type Host struct {
 	IPv6 netip.Addr
 }
 
-// Options are what a Resolver needs; all are required.
+// Options are what a Resolver needs.
 type Options struct {
-	Logger  *slog.Logger
-	Network Network
+	Logger  *slog.Logger // required
+	Network Network      // required
+
+	// Answered is called with every answer that holds addresses, before it
+	// leaves; the answer waits for it. Many answers may leave at once. nil: nobody
+	// wants to know.
+	Answered func(ctx context.Context, a Answered)
+}
+
+// Answered is what a name turned out to be.
+type Answered struct {
+	// Name is the name that was asked for, in lower case without the final dot;
+	// the answer may have got from there to Addrs by CNAMEs.
+	Name  string
+	Addrs []netip.Addr
+
+	// TTL is for how long who asked may use the addresses.
+	TTL time.Duration
 }
 
 // A Resolver answers questions about peers and zones and refuses all others.
 type Resolver struct {
-	logger  *slog.Logger
-	network Network
-	zone    atomic.Pointer[zone]
+	logger   *slog.Logger
+	network  Network
+	answered func(ctx context.Context, a Answered)
+	zone     atomic.Pointer[zone]
 
 	mu      sync.Mutex // guards servers
 	servers []*server
@@ -84,7 +101,7 @@ func New(o Options) (*Resolver, error) {
 	if o.Logger == nil || o.Network == nil {
 		return nil, errors.New("dns: logger and network are required")
 	}
-	r := &Resolver{logger: o.Logger, network: o.Network}
+	r := &Resolver{logger: o.Logger, network: o.Network, answered: o.Answered}
 	r.zone.Store(newZone(Config{}))
 	return r, nil
 }
@@ -139,7 +156,38 @@ func (r *Resolver) Lookup(name string) (Host, bool) {
 }
 
 // Answer answers a question as on the wire, whatever its size.
-func (r *Resolver) Answer(question *dns.Msg) *dns.Msg { return r.zone.Load().answer(question) }
+func (r *Resolver) Answer(ctx context.Context, question *dns.Msg) *dns.Msg {
+	answer := r.zone.Load().answer(question)
+	r.tell(ctx, answer)
+	return answer
+}
+
+// tell calls Answered if the answer holds addresses.
+func (r *Resolver) tell(ctx context.Context, answer *dns.Msg) {
+	if r.answered == nil || len(answer.Question) != 1 {
+		return
+	}
+	told := Answered{Name: canonical(answer.Question[0].Name)}
+	for _, record := range answer.Answer {
+		ttl := time.Duration(record.Header().Ttl) * time.Second
+		if told.TTL == 0 || ttl < told.TTL {
+			told.TTL = ttl
+		}
+		var raw net.IP
+		switch record := record.(type) {
+		case *dns.A:
+			raw = record.A
+		case *dns.AAAA:
+			raw = record.AAAA
+		}
+		if addr, ok := netip.AddrFromSlice(raw); ok {
+			told.Addrs = append(told.Addrs, addr.Unmap())
+		}
+	}
+	if len(told.Addrs) > 0 {
+		r.answered(ctx, told)
+	}
+}
 
 // server is the resolver at one address.
 type server struct {
@@ -191,7 +239,7 @@ func (s *server) close() {
 }
 
 func (r *Resolver) handle(w dns.ResponseWriter, question *dns.Msg) {
-	answer := r.Answer(question)
+	answer := r.Answer(context.Background(), question)
 	if _, tcp := w.RemoteAddr().(*net.TCPAddr); !tcp {
 		size := dns.MinMsgSize
 		if opt := question.IsEdns0(); opt != nil {

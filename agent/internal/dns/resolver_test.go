@@ -10,6 +10,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/miekg/dns"
 )
 
@@ -119,5 +120,29 @@ func TestBusyPortIsToldAndNamesStillKnown(t *testing.T) {
 	}
 	if err := r.Close(); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestAnsweredIsCalledBeforeTheAnswer(t *testing.T) {
+	var told []Answered
+	r, err := New(Options{
+		Logger: slog.New(slog.DiscardHandler), Network: newLoopback(),
+		Answered: func(_ context.Context, a Answered) { told = append(told, a) },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Set(t.Context(), home); err != nil {
+		t.Fatal(err)
+	}
+	for _, question := range []struct {
+		name string
+		kind uint16
+	}{{"WEB-1.mesh.example.", dns.TypeAAAA}, {"old.mesh.example.", dns.TypeAAAA}, {"1.0.64.100.in-addr.arpa.", dns.TypePTR}} {
+		r.Answer(t.Context(), new(dns.Msg).SetQuestion(question.name, question.kind))
+	}
+	want := []Answered{{Name: "web-1.mesh.example", Addrs: []netip.Addr{netip.MustParseAddr("fd00:1::1")}, TTL: TTL}}
+	if diff := cmp.Diff(want, told, cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
+		t.Error(diff)
 	}
 }

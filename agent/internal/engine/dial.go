@@ -58,7 +58,7 @@ func (e *Engine) running() (*link, error) {
 
 // Dial connects to host:port over the overlay.
 func (l *link) Dial(ctx context.Context, network, address string) (net.Conn, error) {
-	to, err := l.destination(network, address)
+	to, err := l.destination(ctx, network, address)
 	if err != nil {
 		return nil, fmt.Errorf("connect to %s over the overlay: %w", address, err)
 	}
@@ -77,7 +77,7 @@ func (l *link) ListenPacket(ctx context.Context, at netip.AddrPort) (net.PacketC
 
 // destination is the address of the network that a text stands for, if a
 // connection there may begin.
-func (l *link) destination(network, address string) (netip.AddrPort, error) {
+func (l *link) destination(ctx context.Context, network, address string) (netip.AddrPort, error) {
 	protocol := uint8(verdict.NumberTCP)
 	switch network {
 	case "tcp":
@@ -94,7 +94,7 @@ func (l *link) destination(network, address string) (netip.AddrPort, error) {
 	if err != nil {
 		return netip.AddrPort{}, fmt.Errorf("%q is not a port", number)
 	}
-	addr, err := l.address(host)
+	addr, err := l.address(ctx, host)
 	if err != nil {
 		return netip.AddrPort{}, err
 	}
@@ -108,7 +108,7 @@ func (l *link) destination(network, address string) (netip.AddrPort, error) {
 }
 
 // address asks the resolver of this machine: peers first, then its zones.
-func (l *link) address(host string) (netip.Addr, error) {
+func (l *link) address(ctx context.Context, host string) (netip.Addr, error) {
 	if addr, err := netip.ParseAddr(host); err == nil {
 		return addr.Unmap(), nil
 	}
@@ -119,7 +119,7 @@ func (l *link) address(host string) (netip.Addr, error) {
 		return known.IPv6, nil
 	}
 	for _, kind := range []uint16{wire.TypeA, wire.TypeAAAA} {
-		answer := l.machine.Resolver.Answer(new(wire.Msg).SetQuestion(wire.Fqdn(host), kind))
+		answer := l.machine.Resolver.Answer(ctx, new(wire.Msg).SetQuestion(wire.Fqdn(host), kind))
 		for _, record := range answer.Answer {
 			switch r := record.(type) {
 			case *wire.A:

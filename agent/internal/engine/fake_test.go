@@ -200,7 +200,9 @@ func (r fakeResolver) Lookup(name string) (dns.Host, bool) {
 	return hosts[label], true
 }
 
-func (r fakeResolver) Answer(question *wire.Msg) *wire.Msg { return new(wire.Msg).SetReply(question) }
+func (r fakeResolver) Answer(_ context.Context, question *wire.Msg) *wire.Msg {
+	return new(wire.Msg).SetReply(question)
+}
 
 func (r fakeResolver) Close() error { return r.f.note("names closed") }
 

@@ -44,7 +44,7 @@ type Paths interface {
 type Resolver interface {
 	Set(ctx context.Context, c dns.Config) error
 	Lookup(name string) (dns.Host, bool)
-	Answer(question *wire.Msg) *wire.Msg
+	Answer(ctx context.Context, question *wire.Msg) *wire.Msg
 	Close() error
 }
 
@@ -97,6 +97,10 @@ type MachineConfig struct {
 
 	// Signal carries a sealed message to a peer.
 	Signal func(ctx context.Context, peerID string, box []byte) error
+
+	// Answered is called with the addresses that a name turned out to have, before
+	// who asked learns them; nil: nobody wants to know.
+	Answered func(ctx context.Context, a dns.Answered)
 
 	// Overlay reports whether an address belongs to the network: such an address
 	// is no candidate.
@@ -206,7 +210,7 @@ func open(c MachineConfig, mode tunnel.Mode, filter tunnel.Filter) (*Machine, er
 	if machine.Mode == tunnel.ModeNetstack {
 		machine.Network = stackNetwork{device}
 	}
-	machine.Resolver, err = dns.New(dns.Options{Logger: c.Logger, Network: machine.Network})
+	machine.Resolver, err = dns.New(dns.Options{Logger: c.Logger, Network: machine.Network, Answered: c.Answered})
 	if err != nil {
 		return nil, errors.Join(err, device.Close())
 	}

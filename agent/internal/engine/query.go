@@ -14,7 +14,7 @@ import (
 
 // Query asks the resolver of this machine, past its sockets, so that it answers
 // without an interface too.
-func (e *Engine) Query(_ context.Context, request local.QueryRequest) (local.QueryAnswer, error) {
+func (e *Engine) Query(ctx context.Context, request local.QueryRequest) (local.QueryAnswer, error) {
 	_, running, notice := e.now()
 	if running == nil {
 		return local.QueryAnswer{}, local.Errorf(program.ExitNotEnrolled, "%s", cmp.Or(notice, "this machine is not connected; run `wattle up`"))
@@ -27,7 +27,7 @@ func (e *Engine) Query(_ context.Context, request local.QueryRequest) (local.Que
 	if err != nil {
 		return local.QueryAnswer{}, err
 	}
-	answer := running.machine.Resolver.Answer(new(wire.Msg).SetQuestion(name, kind))
+	answer := running.machine.Resolver.Answer(ctx, new(wire.Msg).SetQuestion(name, kind))
 	said := local.QueryAnswer{
 		Schema: local.QuerySchema, Name: name, Type: wire.TypeToString[kind], Code: wire.RcodeToString[answer.Rcode],
 		Authoritative: answer.Authoritative, Records: []string{},
