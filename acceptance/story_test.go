@@ -38,6 +38,7 @@ func runStories(t *testing.T, dir string) {
 			"on": with(on), "start": with(start), "end": with(end), "crash": with(crash), "restart": with(restart),
 			"exits": with(exits), "eventually": with(eventually),
 			"api": with(api), "field": with(field), "flow": with(flowCommand),
+			"nameserver": with(nameserverCommand), "asked": with(asked),
 		},
 	})
 }
@@ -52,6 +53,7 @@ type story struct {
 	sockets   string                 // a folder with a short name: socket paths are limited
 	processes map[string]*process
 	flows     map[string]*flow
+	names     map[string]*nameserver // by host
 	profile   profile
 	server    string    // the host that serves
 	changed   time.Time // when the last command that could change something ended
@@ -92,6 +94,7 @@ func setup(env *testscript.Env) error {
 		work:      env.WorkDir,
 		processes: make(map[string]*process),
 		flows:     make(map[string]*flow),
+		names:     make(map[string]*nameserver),
 	}
 	var err error
 	if s.sockets, err = os.MkdirTemp("/run", "s"); err != nil {
@@ -140,6 +143,9 @@ func (s *story) environment(env *testscript.Env) error {
 func (s *story) end(t testing.TB) {
 	for _, f := range s.flows {
 		f.stop()
+	}
+	for _, n := range s.names {
+		n.stop(t)
 	}
 	for name, p := range s.processes {
 		p.end()

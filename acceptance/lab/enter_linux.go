@@ -205,5 +205,5 @@ func keepResolvConf() error {
 	if err := os.MkdirAll(filepath.Dir(target), 0o755); err != nil { // as systemd-resolved makes it
 		return err
 	}
-	return os.WriteFile(target, nil, 0o644) //nolint:gosec // everybody reads it
+	return os.WriteFile(target, nil, 0o644)
 }

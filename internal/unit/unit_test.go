@@ -21,7 +21,7 @@ func systemd(t *testing.T, arguments ...string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	text := strings.Replace(Agent, "/usr/local/bin/wattle", self, 1)
+	text := strings.ReplaceAll(Agent, "/usr/local/bin/wattle", self)
 	text = regexp.MustCompile(`(?m)^(User|Group)=wattle$`).ReplaceAllString(text, "$1=daemon")
 	file := filepath.Join(t.TempDir(), "wattle.service")
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {

@@ -42,7 +42,7 @@ func New() *cobra.Command {
 	root.SuggestionsMinimumDistance = 2
 	root.PersistentFlags().StringVar(&a.socket, "socket", defaultSocket(), "socket of the daemon")
 	root.AddCommand(
-		newDaemon(a), newUp(a), newDown(a), newLogout(a), newStatus(a), newPing(a), newDNS(a), newWait(a), newVersion(),
+		newDaemon(a), newUp(a), newDown(a), newLogout(a), newStatus(a), newPing(a), newDNS(a), newWait(a), newCleanup(), newVersion(),
 	)
 	return root
 }

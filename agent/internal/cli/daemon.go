@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/wattlenet/wattle/agent/internal/dns/system"
 	"github.com/wattlenet/wattle/agent/internal/engine"
 	"github.com/wattlenet/wattle/agent/internal/identity"
 	"github.com/wattlenet/wattle/agent/internal/local"
@@ -30,6 +31,7 @@ type daemonFlags struct {
 	hostname string
 	relays   []string
 	forward  forwardFlags
+	dns      string
 }
 
 func newDaemon(a *app) *cobra.Command {
@@ -51,6 +53,7 @@ func newDaemon(a *app) *cobra.Command {
 	flags.Uint16Var(&f.port, "listen-port", 0, "UDP port of the tunnel; 0 lets the system choose")
 	flags.StringSliceVar(&f.relays, "relay-transports", nil, "ways to a relay that may be used: udp, tcp, tls, websocket (default: the first of these that works)")
 	f.forward.add(flags)
+	flags.StringVar(&f.dns, "dns", "auto", "who is told which name servers this machine asks: auto, systemd-resolved, networkmanager, resolvconf, file (/etc/resolv.conf), or off (nobody)")
 	f.log.Flags(flags)
 	return command
 }
@@ -88,6 +91,9 @@ func runDaemon(ctx context.Context, socket string, f daemonFlags) (err error) {
 	default:
 		return program.Usage("firewall %q is unknown; use auto, nftables or userspace", f.firewall)
 	}
+	if !slices.Contains(system.Kinds, system.Kind(f.dns)) {
+		return program.Usage("--dns %q is unknown; use one of %v", f.dns, system.Kinds)
+	}
 	if err := tunnelName(f.name); err != nil {
 		return err
 	}
@@ -111,9 +117,13 @@ func runDaemon(ctx context.Context, socket string, f daemonFlags) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
+	// Also when the machine shall not be connected: one that was killed may have left something.
+	if err := cleanup(ctx, logger, store); err != nil {
+		logger.Error("host not put back", "error", err)
+	}
 	agent, err := engine.New(engine.Config{
 		Logger: logger, Store: store, Version: program.Version(), Mode: mode, Firewall: enforcement, Interface: f.name, ListenPort: f.port,
-		Hostname: f.hostname, RelayTransports: f.relays, Forward: carried,
+		Hostname: f.hostname, RelayTransports: f.relays, Forward: carried, DNS: system.Kind(f.dns),
 	})
 	if err != nil {
 		return err

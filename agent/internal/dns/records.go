@@ -29,16 +29,6 @@ type Record struct {
 	TTL uint32
 }
 
-// Nameservers are servers that the machine asks for some names.
-type Nameservers struct {
-	// Servers are asked in their order.
-	Servers []netip.AddrPort
-	// Domains are those whose names they are asked for; none means every name.
-	Domains []string
-	// Search says whether the domains are search domains of the machine.
-	Search bool
-}
-
 // chaseLimit bounds how many CNAMEs one answer follows. Chains of people have two or three; a loop has no end.
 const chaseLimit = 8
 
@@ -131,45 +121,47 @@ func (g *ground) find(name string) (records []Record, exists bool) {
 	return nil, false
 }
 
-// answerRecords answers a question about a name of a zone. It follows CNAMEs through the zones and to the names of peers;
-// where a chain leaves them the answer ends, and who asked goes on (RFC 1034, section 3.6.2). A chain that has no end is
-// a failure.
-func (z *zone) answerRecords(m *dns.Msg, q dns.Question) {
+// answerRecords answers a question about a name of a zone. It follows CNAMEs through the zones and to the names of peers,
+// and returns the name at which a chain leaves them (RFC 1034, section 3.6.2); empty when it does not. A chain that has no
+// end is a failure.
+func (z *zone) answerRecords(m *dns.Msg, q dns.Question) (rest string) {
 	m.Authoritative = true
 	owner := q.Name
 	for range chaseLimit {
 		name := canonical(owner)
 		if !z.inGround(name) {
-			z.answerEnd(m, q, owner, name)
-			return
+			return z.answerEnd(m, q, owner, name)
 		}
 		g := z.groundOf(name)
 		records, exists := g.find(name)
 		if !exists {
 			m.Rcode = dns.RcodeNameError
 			m.Ns = append(m.Ns, soa(g.domain))
-			return
+			return ""
 		}
 		next := g.tell(m, q, owner, records)
 		if next == "" {
-			return
+			return ""
 		}
 		owner = dns.Fqdn(next)
 	}
 	m.Answer, m.Authoritative, m.Rcode = nil, false, dns.RcodeServerFailure
+	return ""
 }
 
-// answerEnd answers for the end of a chain that is in no zone: a name below the domain of the peers, or one elsewhere, of
-// which nothing is known here.
-func (z *zone) answerEnd(m *dns.Msg, q dns.Question, owner, name string) {
+// answerEnd answers for the end of a chain that is in no zone: a name below the domain of the peers. One elsewhere, of
+// which nothing is known here, it returns.
+func (z *zone) answerEnd(m *dns.Msg, q dns.Question, owner, name string) (rest string) {
 	q.Name = owner
 	switch {
 	case z.domain == "" || !within(name, z.domain):
+		return owner
 	case name == z.domain:
 		z.answerApex(m, q)
 	default:
 		z.answerHost(m, q, strings.TrimSuffix(name, "."+z.domain), z.domain)
 	}
+	return ""
 }
 
 // tell adds the records of one name to the answer and returns the name to go on with; empty when the answer is whole.

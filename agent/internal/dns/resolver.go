@@ -3,6 +3,7 @@ package dns
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+	"golang.org/x/net/netutil"
 )
 
 // Port is the port of DNS (RFC 1035, section 4.2).
@@ -23,6 +25,10 @@ const Port = 53
 // TTL is the life of every answer. Short, so that a machine that changed its
 // address is found again within half a minute.
 const TTL = 30 * time.Second
+
+// maxConns is how many TCP connections are served at once, for each address. The
+// next one waits until one of them has been idle for the server's 8 seconds.
+const maxConns = 64
 
 // A Network opens the sockets of the resolver: the host's, or the ones of the
 // tunnel's own stack.
@@ -45,8 +51,13 @@ type Config struct {
 	// Zones are the domains whose names are answered besides those of peers. A peer wins over a zone for its name.
 	Zones []Zone
 
-	// Nameservers are asked for the names of others, which this resolver refuses until it forwards.
+	// Nameservers are asked for the names of others: those of the longest domain that holds the name. A name of which
+	// none has a domain is asked of the servers that the machine had before.
 	Nameservers []Nameservers
+
+	// Shared are domains for whose names peers may ask as well, because this machine leads to them. All other names of
+	// others are answered to this machine only.
+	Shared []string
 
 	// Hosts are this machine and the peers that the map shows to it.
 	Hosts []Host
@@ -68,6 +79,22 @@ type Options struct {
 	Logger  *slog.Logger // required
 	Network Network      // required
 
+	// Inside reaches the servers of nameserver groups as the programs of this
+	// machine do: such a server may be a peer, or lie behind one. nil: nothing is
+	// asked of them.
+	Inside Dial
+
+	// Outside reaches the servers that the machine had before, and no route of the
+	// network leads there. nil: nothing is asked of them.
+	Outside Dial
+
+	// Former returns the servers that the machine had before; nil: none.
+	Former func() []Server
+
+	// TLS is how certificates of servers are checked; nil: by the authorities of
+	// the system.
+	TLS *tls.Config
+
 	// Answered is called with every answer that holds addresses, before it
 	// leaves; the answer waits for it. Many answers may leave at once. nil: nobody
 	// wants to know.
@@ -85,15 +112,20 @@ type Answered struct {
 	TTL time.Duration
 }
 
-// A Resolver answers questions about peers and zones and refuses all others.
+// A Resolver answers questions about peers and zones itself, and asks others for
+// the rest.
 type Resolver struct {
 	logger   *slog.Logger
 	network  Network
 	answered func(ctx context.Context, a Answered)
+	former   func() []Server
+	inside   *forwarder
+	outside  *forwarder
 	zone     atomic.Pointer[zone]
 
-	mu      sync.Mutex // guards servers
+	mu      sync.Mutex // guards all below
 	servers []*server
+	groups  []Nameservers // of the last Set
 }
 
 // New makes a resolver that knows nothing until Set.
@@ -101,7 +133,13 @@ func New(o Options) (*Resolver, error) {
 	if o.Logger == nil || o.Network == nil {
 		return nil, errors.New("dns: logger and network are required")
 	}
-	r := &Resolver{logger: o.Logger, network: o.Network, answered: o.Answered}
+	r := &Resolver{
+		logger: o.Logger, network: o.Network, answered: o.Answered, former: o.Former,
+		inside: newForwarder(newExchanger(o.Inside, o.TLS)), outside: newForwarder(newExchanger(o.Outside, o.TLS)),
+	}
+	if r.former == nil {
+		r.former = func() []Server { return nil }
+	}
 	r.zone.Store(newZone(Config{}))
 	return r, nil
 }
@@ -113,6 +151,10 @@ func (r *Resolver) Set(ctx context.Context, c Config) error {
 	r.zone.Store(newZone(c))
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if !slices.EqualFunc(r.groups, c.Nameservers, sameNameservers) {
+		r.groups = c.Nameservers
+		r.inside.forget()
+	}
 
 	var faults []error
 	kept := r.servers[:0:0]
@@ -138,8 +180,22 @@ func (r *Resolver) Set(ctx context.Context, c Config) error {
 	return errors.Join(faults...)
 }
 
+func sameNameservers(a, b Nameservers) bool {
+	return slices.Equal(a.Servers, b.Servers) && slices.Equal(a.Domains, b.Domains)
+}
+
+// NetworkChanged forgets what other servers said and which of them failed: they
+// may be others now, or say something else.
+func (r *Resolver) NetworkChanged() {
+	r.inside.forget()
+	r.outside.forget()
+}
+
 // Close stops answering and returns when nothing of the resolver runs any more.
+// It may be called once.
 func (r *Resolver) Close() error {
+	r.inside.close()
+	r.outside.close()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, s := range r.servers {
@@ -155,11 +211,59 @@ func (r *Resolver) Lookup(name string) (Host, bool) {
 	return r.zone.Load().find(strings.ToLower(strings.TrimSuffix(name, ".")))
 }
 
-// Answer answers a question as on the wire, whatever its size.
+// Answer answers a question of this machine as on the wire, whatever its size.
 func (r *Resolver) Answer(ctx context.Context, question *dns.Msg) *dns.Msg {
-	answer := r.zone.Load().answer(question)
-	r.tell(ctx, answer)
-	return answer
+	return r.answer(ctx, question, netip.IPv6Loopback())
+}
+
+// answer answers a question that comes from an address.
+func (r *Resolver) answer(ctx context.Context, question *dns.Msg, from netip.Addr) *dns.Msg {
+	z := r.zone.Load()
+	m, rest := z.answer(question)
+	if rest != "" && z.serves(from, rest) {
+		r.complete(ctx, z, m, rest, question)
+	}
+	r.tell(ctx, m)
+	return m
+}
+
+// complete asks others for the name with which an answer has to go on.
+func (r *Resolver) complete(ctx context.Context, z *zone, m *dns.Msg, rest string, question *dns.Msg) {
+	asked := new(dns.Msg).SetQuestion(rest, question.Question[0].Qtype)
+	opt := question.IsEdns0()
+	asked.SetEdns0(udpSize, opt != nil && opt.Do())
+	asked.CheckingDisabled = question.CheckingDisabled
+	found, err := r.ask(ctx, z, asked)
+	if errors.Is(err, errNobody) {
+		return
+	}
+	m.RecursionAvailable = true
+	if err != nil {
+		r.logger.Debug("no name server answers", "error", err)
+		m.Rcode, m.Answer, m.Ns, m.Authoritative = dns.RcodeServerFailure, nil, nil, false
+		return
+	}
+	m.Rcode, m.AuthenticatedData = found.Rcode, found.AuthenticatedData
+	for _, record := range found.Answer {
+		if head := record.Header(); strings.EqualFold(head.Name, rest) {
+			head.Name = rest // as it was asked for, not as another one did
+		}
+	}
+	m.Answer, m.Ns = append(m.Answer, found.Answer...), append(m.Ns, found.Ns...)
+}
+
+// ask asks the servers that are for the name.
+func (r *Resolver) ask(ctx context.Context, z *zone, question *dns.Msg) (*dns.Msg, error) {
+	if servers, found := z.guide.find(canonical(question.Question[0].Name)); found {
+		if len(servers) == 0 || r.inside.exchanger.dial == nil {
+			return nil, errors.New("the name servers for this name are this machine itself")
+		}
+		return r.inside.find(ctx, servers, question)
+	}
+	if r.outside.exchanger.dial == nil {
+		return nil, errNobody
+	}
+	return r.outside.find(ctx, z.guide.without(r.former()), question)
 }
 
 // tell calls Answered if the answer holds addresses.
@@ -205,6 +309,7 @@ func (r *Resolver) serve(ctx context.Context, addr netip.AddrPort) (*server, err
 	if err != nil {
 		return nil, errors.Join(bindError(addr, err), packets.Close())
 	}
+	streams = netutil.LimitListener(streams, maxConns)
 	handler := dns.HandlerFunc(r.handle)
 	s := &server{addr: addr, parts: []*dns.Server{
 		{PacketConn: packets, Handler: handler},
@@ -239,7 +344,11 @@ func (s *server) close() {
 }
 
 func (r *Resolver) handle(w dns.ResponseWriter, question *dns.Msg) {
-	answer := r.Answer(context.Background(), question)
+	var from netip.Addr
+	if addr, err := netip.ParseAddrPort(w.RemoteAddr().String()); err == nil {
+		from = addr.Addr().Unmap()
+	}
+	answer := r.answer(context.Background(), question, from)
 	if _, tcp := w.RemoteAddr().(*net.TCPAddr); !tcp {
 		size := dns.MinMsgSize
 		if opt := question.IsEdns0(); opt != nil {

@@ -19,6 +19,9 @@ type zone struct {
 	hosts    map[string]Host     // by label
 	names    map[netip.Addr]Host // by address
 	grounds  map[string]*ground  // by domain
+	guide    *guide
+	shared   []string // domains, canonical
+	own      map[netip.Addr]bool
 }
 
 func newZone(c Config) *zone {
@@ -28,6 +31,14 @@ func newZone(c Config) *zone {
 		hosts:    make(map[string]Host, len(c.Hosts)),
 		names:    make(map[netip.Addr]Host, 2*len(c.Hosts)),
 		grounds:  make(map[string]*ground, len(c.Zones)),
+		guide:    newGuide(c.Nameservers, c.Addresses),
+		own:      make(map[netip.Addr]bool, len(c.Addresses)),
+	}
+	for _, addr := range c.Addresses {
+		z.own[addr] = true
+	}
+	for _, domain := range c.Shared {
+		z.shared = append(z.shared, canonical(domain))
 	}
 	for _, custom := range c.Zones {
 		g := newGround(custom)
@@ -46,6 +57,13 @@ func newZone(c Config) *zone {
 	return z
 }
 
+// serves reports whether whoever asks from an address may have a name of others
+// answered: this machine itself may, peers may for the shared domains.
+func (z *zone) serves(from netip.Addr, name string) bool {
+	return from.IsLoopback() || z.own[from] ||
+		slices.ContainsFunc(z.shared, func(domain string) bool { return within(canonical(name), domain) })
+}
+
 // find looks a lower-case name up: a label, or a label below the domain.
 func (z *zone) find(name string) (Host, bool) {
 	if z.domain != "" {
@@ -56,25 +74,26 @@ func (z *zone) find(name string) (Host, bool) {
 }
 
 // answer makes the response (RFC 1035, section 4.1; RFC 2308 for what is not
-// there). Names of others are refused: this resolver forwards nothing.
-func (z *zone) answer(question *dns.Msg) *dns.Msg {
-	m := new(dns.Msg)
+// there) and returns the name that has to be asked of others to complete it;
+// empty for none. A question about a name of others is refused so far.
+func (z *zone) answer(question *dns.Msg) (m *dns.Msg, rest string) {
+	m = new(dns.Msg)
 	m.SetReply(question)
 	m.RecursionAvailable = false
 	if opt := question.IsEdns0(); opt != nil {
-		m.SetEdns0(udpSize, false)
+		m.SetEdns0(udpSize, opt.Do())
 		if opt.Version() != 0 {
 			m.Rcode = dns.RcodeBadVers
-			return m
+			return m, ""
 		}
 	}
 	if question.Opcode != dns.OpcodeQuery {
 		m.Rcode = dns.RcodeNotImplemented
-		return m
+		return m, ""
 	}
 	if len(question.Question) != 1 {
 		m.Rcode = dns.RcodeFormatError
-		return m
+		return m, ""
 	}
 	q := question.Question[0]
 	name := canonical(q.Name)
@@ -82,21 +101,21 @@ func (z *zone) answer(question *dns.Msg) *dns.Msg {
 	case q.Qclass != dns.ClassINET:
 		m.Rcode = dns.RcodeRefused
 	case z.inGround(name):
-		z.answerRecords(m, q)
+		rest = z.answerRecords(m, q)
 	case z.domain != "" && name == z.domain:
 		z.answerApex(m, q)
 	case z.domain != "" && strings.HasSuffix(name, "."+z.domain):
 		z.answerHost(m, q, strings.TrimSuffix(name, "."+z.domain), z.domain)
 	case strings.HasSuffix(name, ".in-addr.arpa"), strings.HasSuffix(name, ".ip6.arpa"):
-		z.answerReverse(m, q, name)
+		rest = z.answerReverse(m, q, name)
 	default:
 		if _, ok := z.hosts[name]; !ok {
-			m.Rcode = dns.RcodeRefused
+			m.Rcode, rest = dns.RcodeRefused, q.Name
 			break
 		}
 		z.answerHost(m, q, name, name)
 	}
-	return m
+	return m, rest
 }
 
 func (z *zone) answerApex(m *dns.Msg, q dns.Question) {
@@ -127,11 +146,11 @@ func (z *zone) answerHost(m *dns.Msg, q dns.Question, label, apex string) {
 	}
 }
 
-func (z *zone) answerReverse(m *dns.Msg, q dns.Question, name string) {
+func (z *zone) answerReverse(m *dns.Msg, q dns.Question, name string) (rest string) {
 	addr, ok := reverseAddr(name)
 	if !ok || !slices.ContainsFunc(z.networks, func(p netip.Prefix) bool { return p.Contains(addr) }) {
 		m.Rcode = dns.RcodeRefused
-		return
+		return q.Name
 	}
 	m.Authoritative = true
 	host, ok := z.names[addr]
@@ -148,6 +167,7 @@ func (z *zone) answerReverse(m *dns.Msg, q dns.Question, name string) {
 	default:
 		m.Ns = append(m.Ns, soa(name))
 	}
+	return ""
 }
 
 // reverseAddr reads a whole reverse name: four decimal labels below

@@ -49,7 +49,7 @@ func TestAnswers(t *testing.T) {
 		t.Run(test.name+dns.TypeToString[test.kind], func(t *testing.T) {
 			question := new(dns.Msg)
 			question.SetQuestion(test.name, test.kind)
-			answer := newZone(home).answer(question)
+			answer, _ := newZone(home).answer(question)
 			if answer.Rcode != test.code {
 				t.Errorf("code %s, want %s", dns.RcodeToString[answer.Rcode], dns.RcodeToString[test.code])
 			}
@@ -89,8 +89,8 @@ func TestOddQuestions(t *testing.T) {
 		"EDNS 1":        {newer, dns.RcodeBadVers},
 		"chaos":         {chaos, dns.RcodeRefused},
 	} {
-		if got := newZone(home).answer(test.question).Rcode; got != test.code {
-			t.Errorf("%s: %s, want %s", name, dns.RcodeToString[got], dns.RcodeToString[test.code])
+		if got, rest := newZone(home).answer(test.question); got.Rcode != test.code || rest != "" {
+			t.Errorf("%s: %s, want %s", name, dns.RcodeToString[got.Rcode], dns.RcodeToString[test.code])
 		}
 	}
 }
@@ -112,8 +112,37 @@ func FuzzAnswer(f *testing.F) {
 		if question.Unpack(raw) != nil {
 			return
 		}
-		if answer := z.answer(question); !answer.Response {
+		if answer, _ := z.answer(question); !answer.Response {
 			t.Error("not a response")
 		}
 	})
+}
+
+func TestReverseDomains(t *testing.T) {
+	for network, want := range map[string][]string{
+		"100.64.0.0/16":        {"64.100.in-addr.arpa"},
+		"100.64.8.0/22":        {"8.64.100.in-addr.arpa", "9.64.100.in-addr.arpa", "10.64.100.in-addr.arpa", "11.64.100.in-addr.arpa"},
+		"100.64.255.0/24":      {"255.64.100.in-addr.arpa"},
+		"255.255.254.0/23":     {"254.255.255.in-addr.arpa", "255.255.255.in-addr.arpa"},
+		"fd00:1::/32":          {"1.0.0.0.0.0.d.f.ip6.arpa"},
+		"fd00:1:2:3::/63":      {"2.0.0.0.2.0.0.0.1.0.0.0.0.0.d.f.ip6.arpa", "3.0.0.0.2.0.0.0.1.0.0.0.0.0.d.f.ip6.arpa"},
+		"fd00:1:2:3:4::/126":   nil,
+		"fd0f:ffff:ff00::/39":  nil,
+		"fd12:3456:789a::/48":  {"a.9.8.7.6.5.4.3.2.1.d.f.ip6.arpa"},
+		"fd00:1:2:fff8::/61":   nil,
+		"fd00:ffff:ffff::/128": nil,
+	} {
+		got := ReverseDomains(netip.MustParsePrefix(network))
+		if want == nil { // each domain holds the reverse names of its part of the range
+			prefix := netip.MustParsePrefix(network).Masked()
+			name, err := dns.ReverseAddr(prefix.Addr().String())
+			if err != nil || !within(canonical(name), got[0]) {
+				t.Errorf("%s: %s is not below %s", network, name, got[0])
+			}
+			continue
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s: %s", network, diff)
+		}
+	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/wattlenet/wattle/agent/internal/connectivity"
 	"github.com/wattlenet/wattle/agent/internal/dns"
+	"github.com/wattlenet/wattle/agent/internal/dns/system"
 	"github.com/wattlenet/wattle/agent/internal/firewall"
 	"github.com/wattlenet/wattle/agent/internal/tunnel"
 	"github.com/wattlenet/wattle/generated/api"
@@ -23,6 +24,7 @@ type desired struct {
 	paths    []connectivity.Peer
 	firewall firewall.Config
 	dns      dns.Config
+	names    system.Config // zero: the machine asks as before
 	peers    []peer        // by name
 	routes   []destination // by name
 }
@@ -67,6 +69,7 @@ func plan(m *mapstate.Map, name string) (*desired, error) {
 	d.planTunnel()
 	d.planFirewall(m, name)
 	d.planDNS(m.Names)
+	d.planNames(name)
 	d.planRoutes(m)
 	return d, nil
 }
@@ -162,57 +165,6 @@ func (d *desired) networks() []netip.Prefix {
 		}
 	}
 	return networks
-}
-
-func (d *desired) planDNS(names mapstate.Names) {
-	d.dns = dns.Config{Domain: d.self.view.DnsDomain, Networks: d.networks()}
-	d.dns.Hosts = append(d.dns.Hosts, dns.Host{Name: d.self.view.Name, Aliases: d.self.view.Aliases, IPv4: d.self.ipv4.Addr(), IPv6: d.self.ipv6.Addr()})
-	for _, p := range d.peers {
-		d.dns.Hosts = append(d.dns.Hosts, dns.Host{Name: p.entry.Name, Aliases: p.entry.Aliases, IPv4: p.ipv4, IPv6: p.ipv6})
-	}
-	if d.self.view.KeepsDns {
-		return // names are known to ping; nobody on this machine is told to ask
-	}
-	for _, address := range d.tunnel.Addresses {
-		d.dns.Addresses = append(d.dns.Addresses, address.Addr())
-	}
-	d.dns.Zones, d.dns.Nameservers = zones(names), nameservers(names)
-}
-
-// zones are the DNS zones of the map with their records, in the order of their ids.
-func zones(names mapstate.Names) (list []dns.Zone) {
-	at := map[string]int{}
-	for _, id := range slices.Sorted(maps.Keys(names.Zones)) {
-		at[id] = len(list)
-		list = append(list, dns.Zone{Domain: names.Zones[id].Domain, Search: names.Zones[id].Search})
-	}
-	for _, id := range slices.Sorted(maps.Keys(names.Records)) {
-		r := names.Records[id]
-		record := dns.Record{Name: r.Name, TTL: r.Ttl}
-		if addr, err := netip.ParseAddr(r.Content); err == nil {
-			record.Addr = addr
-		} else {
-			record.Target = r.Content // what the map holds was checked when it came in
-		}
-		zone := &list[at[r.Zone]]
-		zone.Records = append(zone.Records, record)
-	}
-	return list
-}
-
-// nameservers are the nameserver groups of the map in the order of their ids.
-func nameservers(names mapstate.Names) (list []dns.Nameservers) {
-	for _, id := range slices.Sorted(maps.Keys(names.Nameservers)) {
-		group := names.Nameservers[id]
-		out := dns.Nameservers{Domains: group.Domains, Search: group.Search}
-		for _, server := range group.Servers {
-			if addr, err := netip.ParseAddr(server.Ip); err == nil { // checked too
-				out.Servers = append(out.Servers, netip.AddrPortFrom(addr, uint16(server.Port)))
-			}
-		}
-		list = append(list, out)
-	}
-	return list
 }
 
 // addresses lists the overlay addresses as text.

@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -24,6 +25,7 @@ import (
 	"time"
 
 	"github.com/wattlenet/wattle/agent/internal/control"
+	"github.com/wattlenet/wattle/agent/internal/dns/system"
 	"github.com/wattlenet/wattle/agent/internal/forward"
 	"github.com/wattlenet/wattle/agent/internal/identity"
 	"github.com/wattlenet/wattle/agent/internal/local"
@@ -56,6 +58,7 @@ type Config struct {
 	Firewall   Enforcement // "" is auto
 	Interface  string      // "" is wt0
 	ListenPort uint16      // 0: the system chooses
+	DNS        system.Kind // "" is auto
 
 	// Forward is what is carried between programs of this host and the overlay; its addresses come with the map.
 	Forward forward.Config
@@ -186,6 +189,7 @@ func (e *Engine) open(mine *identity.Identity, signal signaler, memory *pathMemo
 		Logger: e.log, Key: mine.WireGuardKey, Mode: e.config.Mode, Interface: name, ListenPort: e.config.ListenPort,
 		Firewall: e.config.Firewall, Signal: briefly(signal), Overlay: network.contains,
 		RelayTransports: e.config.RelayTransports, Known: memory.known(), Learned: memory.learned,
+		DNS: e.config.DNS, DNSJournal: filepath.Join(e.config.Store.Dir(), system.JournalFile),
 	}
 	if wanted.ListenPort != 0 || mine.ListenPort == 0 {
 		machine, err := e.config.Open(wanted)

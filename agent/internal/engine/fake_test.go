@@ -16,6 +16,7 @@ import (
 
 	"github.com/wattlenet/wattle/agent/internal/connectivity"
 	"github.com/wattlenet/wattle/agent/internal/dns"
+	"github.com/wattlenet/wattle/agent/internal/dns/system"
 	"github.com/wattlenet/wattle/agent/internal/firewall"
 	"github.com/wattlenet/wattle/agent/internal/tunnel"
 )
@@ -29,6 +30,7 @@ type Fake struct {
 	tunnel   tunnel.Settings
 	firewall firewall.Config
 	names    dns.Config
+	system   system.Fake
 	peers    []connectivity.Peer
 	relays   []connectivity.Relay
 	known    []connectivity.Known
@@ -45,7 +47,7 @@ func (f *Fake) Open(c MachineConfig) (*Machine, error) {
 		return nil, err
 	}
 	return &Machine{
-		Device: fakeDevice{f}, Paths: fakePaths{f}, Firewall: fakeFirewall{f}, Resolver: fakeResolver{f}, Network: fakeNetwork{f},
+		Device: fakeDevice{f}, Paths: fakePaths{f}, Firewall: fakeFirewall{f}, Resolver: fakeResolver{f}, Network: fakeNetwork{f}, Names: &f.system,
 		Mode: tunnel.ModeUserspace, Interface: "wt0", Port: func() uint16 { return 51820 },
 		Watch: func(ctx context.Context, _ func()) error { <-ctx.Done(); return nil },
 	}, nil
@@ -199,6 +201,8 @@ func (r fakeResolver) Lookup(name string) (dns.Host, bool) {
 	}
 	return hosts[label], true
 }
+
+func (r fakeResolver) NetworkChanged() {}
 
 func (r fakeResolver) Answer(_ context.Context, question *wire.Msg) *wire.Msg {
 	return new(wire.Msg).SetReply(question)

@@ -15,6 +15,7 @@ import (
 
 	"github.com/wattlenet/wattle/agent/internal/connectivity"
 	"github.com/wattlenet/wattle/agent/internal/dns"
+	"github.com/wattlenet/wattle/agent/internal/dns/system"
 	"github.com/wattlenet/wattle/agent/internal/firewall"
 	"github.com/wattlenet/wattle/agent/internal/route"
 	"github.com/wattlenet/wattle/agent/internal/tunnel"
@@ -45,6 +46,7 @@ type Resolver interface {
 	Set(ctx context.Context, c dns.Config) error
 	Lookup(name string) (dns.Host, bool)
 	Answer(ctx context.Context, question *wire.Msg) *wire.Msg
+	NetworkChanged()
 	Close() error
 }
 
@@ -65,6 +67,7 @@ type Machine struct {
 	Firewall firewall.Enforcer
 	Resolver Resolver
 	Network  Network
+	Names    system.Setter // who asks the resolver
 
 	Mode       tunnel.Mode
 	ModeReason string // why not the mode that was wished first
@@ -94,6 +97,11 @@ type MachineConfig struct {
 	// there is more to know. See connectivity.Config.
 	Known   []connectivity.Known
 	Learned func()
+
+	// DNS is who decides which name servers the machine asks, and DNSJournal the
+	// file that remembers what to put back.
+	DNS        system.Kind
+	DNSJournal string
 
 	// Signal carries a sealed message to a peer.
 	Signal func(ctx context.Context, peerID string, box []byte) error
@@ -206,23 +214,48 @@ func open(c MachineConfig, mode tunnel.Mode, filter tunnel.Filter) (*Machine, er
 	if err != nil {
 		return nil, errors.Join(err, device.Close())
 	}
-	machine.Network = hostNetwork{}
-	if machine.Mode == tunnel.ModeNetstack {
-		machine.Network = stackNetwork{device}
-	}
-	machine.Resolver, err = dns.New(dns.Options{Logger: c.Logger, Network: machine.Network, Answered: c.Answered})
-	if err != nil {
+	if err := openNames(c, machine, device); err != nil {
 		return nil, errors.Join(err, device.Close())
 	}
 	return machine, nil
 }
 
-// hostNetwork reaches the overlay through the interface of the host.
-type hostNetwork struct{ dns.HostNetwork }
-
-func (hostNetwork) Dial(ctx context.Context, network string, to netip.AddrPort) (net.Conn, error) {
-	var dialer net.Dialer
-	return dialer.DialContext(ctx, network, to.String())
+// openNames opens the way into the overlay, the resolver, and what makes this
+// machine ask it. Without an interface nothing on the machine reaches the
+// resolver, so nothing is told to.
+func openNames(c MachineConfig, machine *Machine, device *tunnel.Device) (err error) {
+	host := dns.HostNetwork{}
+	machine.Network = host
+	options := dns.Options{Logger: c.Logger, Inside: host.Dial, Outside: host.Dial, Answered: c.Answered}
+	kind := c.DNS
+	if machine.Mode == tunnel.ModeNetstack {
+		stack := stackNetwork{device}
+		machine.Network, kind = stack, system.Off
+		options.Inside = func(ctx context.Context, network string, to netip.AddrPort) (net.Conn, error) {
+			if c.Overlay(to.Addr()) {
+				return stack.Dial(ctx, network, to)
+			}
+			return host.Dial(ctx, network, to)
+		}
+	}
+	options.Network = machine.Network
+	machine.Names, err = system.Open(context.Background(), system.Options{Logger: c.Logger, Kind: kind, Journal: c.DNSJournal})
+	if err != nil {
+		// Peers are reached by address, and by name in our own commands.
+		c.Logger.Warn("name servers of this machine not set", "error", err)
+		machine.Names = system.Unable(err)
+	}
+	options.Former = func() []dns.Server {
+		var servers []dns.Server
+		for _, addr := range machine.Names.Former().Servers {
+			servers = append(servers, dns.Server{Addr: addr})
+		}
+		return servers
+	}
+	if machine.Resolver, err = dns.New(options); err != nil {
+		return errors.Join(err, machine.Names.Close())
+	}
+	return nil
 }
 
 // stackNetwork reaches the overlay through the tunnel's own stack.
@@ -243,8 +276,9 @@ func (s stackNetwork) Listen(_ context.Context, addr netip.AddrPort) (net.Listen
 	return s.device.Listen(addr)
 }
 
-// close undoes what opening did, in the order that leaves no gap: names first,
+// close undoes what opening did, in the order that leaves no gap: names first, and
+// of these who asks before who answers;
 // then the interface, the packet filter last.
 func (m *Machine) close() error {
-	return errors.Join(m.Resolver.Close(), m.Device.Close(), m.Firewall.Close())
+	return errors.Join(m.Names.Close(), m.Resolver.Close(), m.Device.Close(), m.Firewall.Close())
 }

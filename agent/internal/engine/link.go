@@ -10,6 +10,7 @@ import (
 
 	"github.com/wattlenet/wattle/agent/internal/connectivity"
 	"github.com/wattlenet/wattle/agent/internal/control"
+	"github.com/wattlenet/wattle/agent/internal/dns/system"
 	"github.com/wattlenet/wattle/agent/internal/forward"
 	"github.com/wattlenet/wattle/agent/internal/identity"
 	"github.com/wattlenet/wattle/generated/api"
@@ -143,6 +144,11 @@ func (l *link) run(ctx context.Context) error {
 			l.log.Warn("changes of the network not watched", "error", err)
 		}
 	})
+	parts.Go(func() {
+		if err := l.machine.Names.Watch(ctx, l.machine.Resolver.NetworkChanged); err != nil {
+			l.log.Warn("name servers of this machine not watched", "error", err)
+		}
+	})
 	err := l.session.Run(ctx)
 	cancel()
 	parts.Wait()
@@ -160,6 +166,7 @@ func (l *link) run(ctx context.Context) error {
 func (l *link) networkChanged() {
 	l.log.Debug("network changed")
 	l.machine.Paths.NetworkChanged()
+	l.machine.Resolver.NetworkChanged()
 	l.session.Wake()
 }
 
@@ -232,7 +239,7 @@ func (l *link) apply(ctx context.Context, m *mapstate.Map) []string {
 		faults = append(faults, err)
 	}
 	l.machine.Paths.SetPeers(wanted.paths)
-	if err := l.machine.Resolver.Set(ctx, wanted.dns); err != nil {
+	if err := l.applyNames(ctx, wanted); err != nil {
 		faults = append(faults, err)
 	}
 	carry := l.carry
@@ -247,6 +254,15 @@ func (l *link) apply(ctx context.Context, m *mapstate.Map) []string {
 	}
 	replace(l.saves, m)
 	return l.note(wanted, m, faults)
+}
+
+// applyNames sets what the resolver knows, and then who asks it: a machine must
+// not be told to ask where nobody answers.
+func (l *link) applyNames(ctx context.Context, wanted *desired) error {
+	if err := l.machine.Resolver.Set(ctx, wanted.dns); err != nil {
+		return errors.Join(err, l.machine.Names.Set(ctx, system.Config{}))
+	}
+	return l.machine.Names.Set(ctx, wanted.names)
 }
 
 // note publishes the outcome. A nil wanted keeps the one in force.

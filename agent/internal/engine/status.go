@@ -19,7 +19,7 @@ func (e *Engine) Status(context.Context) local.Status {
 	mine, running, notice := e.now()
 	s := local.Status{
 		Schema: local.StatusSchema, Version: e.config.Version, State: local.StateNotEnrolled,
-		Addresses: []string{}, Peers: []local.Peer{}, Warnings: []string{}, Routes: []local.Route{}, Forwards: []local.Forward{}, DNS: local.DNS{Addresses: []string{}},
+		Addresses: []string{}, Peers: []local.Peer{}, Warnings: []string{}, Routes: []local.Route{}, Forwards: []local.Forward{}, DNS: noDNS(),
 	}
 	if notice != "" {
 		s.Warnings = append(s.Warnings, notice)
@@ -74,7 +74,10 @@ func (l *link) describe(s *local.Status, mine *identity.Identity) {
 		s.FQDN += "." + wanted.self.view.DnsDomain
 	}
 	s.Addresses = addresses(wanted.self.ipv4.Addr(), wanted.self.ipv6.Addr())
-	s.DNS = local.DNS{Domain: wanted.self.view.DnsDomain, Addresses: addresses(wanted.dns.Addresses...)}
+	s.DNS = l.describeDNS(wanted)
+	if s.DNS.Error != "" {
+		s.Warnings = append(s.Warnings, s.DNS.Error)
+	}
 	if !wanted.self.view.Approved {
 		s.Warnings = append(s.Warnings, "this machine waits for approval: an administrator must approve it before it sees others")
 	}

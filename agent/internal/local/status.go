@@ -81,11 +81,41 @@ type Firewall struct {
 	Note    string `json:"note"`
 }
 
-// DNS is the resolver.
+// DNS is the resolver, and who asks it.
 type DNS struct {
-	Domain    string   `json:"domain"`
+	Domain string `json:"domain"`
+
+	// Addresses are those at which the resolver answers.
 	Addresses []string `json:"addresses"`
-	Error     string   `json:"error"`
+
+	// Kind is who decides which name servers this machine asks: systemd-resolved,
+	// networkmanager, resolvconf, file, or off when nothing is set.
+	Kind string `json:"kind"`
+
+	// Set says that this machine asks the resolver; AllNames, that it does for
+	// every name and not only for Domains.
+	Set      bool     `json:"set"`
+	AllNames bool     `json:"all_names"`
+	Domains  []string `json:"domains"`
+	Search   []string `json:"search"`
+
+	// Groups are the name servers of the network.
+	Groups []NameserverGroup `json:"groups"`
+
+	// FormerServers are the name servers that the machine had before, which are
+	// asked for everything else.
+	FormerServers []string `json:"former_servers"`
+
+	// Error says what is not as it should be; empty when all is well.
+	Error string `json:"error"`
+}
+
+// NameserverGroup is a group of name servers that some names are asked of.
+type NameserverGroup struct {
+	Servers []string `json:"servers"`
+
+	// Domains are those whose names are asked; none means every name.
+	Domains []string `json:"domains"`
 }
 
 // Relay is this machine's allocation at a relay.

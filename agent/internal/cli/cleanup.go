@@ -1,0 +1,54 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/wattlenet/wattle/agent/internal/dns/system"
+	"github.com/wattlenet/wattle/agent/internal/identity"
+	"github.com/wattlenet/wattle/internal/program"
+)
+
+func newCleanup() *cobra.Command {
+	var stateDir string
+	var log program.Log
+	command := &cobra.Command{
+		Use:   "cleanup",
+		Short: "Put back what a daemon that was killed has left on this machine",
+		Long: "Put back what a daemon that was killed has left on this machine: the name servers. The\n" +
+			"rules of the packet filter stay, so that nobody gets in meanwhile. A daemon does the same\n" +
+			"when it starts; systemd runs this command when the daemon has ended.",
+		Args: noArguments,
+		RunE: func(command *cobra.Command, _ []string) (err error) {
+			logger, err := log.Logger(os.Stderr)
+			if err != nil {
+				return err
+			}
+			if stateDir == "" {
+				return program.Usage("--state-dir is empty; name the folder of the daemon")
+			}
+			store, err := identity.Open(stateDir)
+			if errors.Is(err, identity.ErrInUse) {
+				return program.Exit(program.ExitFailed, "a daemon runs; stop it, and it puts everything back itself")
+			}
+			if err != nil {
+				return err
+			}
+			defer func() { err = errors.Join(err, store.Close()) }()
+			return cleanup(command.Context(), logger, store)
+		},
+	}
+	command.Flags().StringVar(&stateDir, "state-dir", defaultStateDir(), "folder of the daemon")
+	log.Flags(command.Flags())
+	return command
+}
+
+// cleanup puts back what an agent with this state folder has left.
+func cleanup(ctx context.Context, logger *slog.Logger, store *identity.Store) error {
+	return system.Undo(ctx, system.Options{Logger: logger, Journal: filepath.Join(store.Dir(), system.JournalFile)})
+}

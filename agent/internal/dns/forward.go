@@ -1,0 +1,239 @@
+package dns
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/miekg/dns"
+	"golang.org/x/sync/singleflight"
+)
+
+// Choices of ours.
+const (
+	// queryTimeout bounds the search for one answer: what a program that asks is
+	// usually ready to wait (resolv.conf(5)).
+	queryTimeout = 5 * time.Second
+
+	// headStart is how long a server is given before the next one is asked too.
+	headStart = 250 * time.Millisecond
+
+	// grudge is how long a server that failed is asked only after the others.
+	grudge = 30 * time.Second
+
+	// maxInFlight bounds the questions that wait for servers.
+	maxInFlight = 256
+)
+
+// Why there is no answer.
+var (
+	errBusy   = errors.New("too many questions wait for name servers")
+	errNobody = errors.New("there is no name server to ask")
+	errClosed = errors.New("the resolver is closed")
+)
+
+// A forwarder asks servers for the names of others and remembers the answers.
+type forwarder struct {
+	exchanger *exchanger
+	slots     chan struct{}
+	closing   chan struct{} // closed by close
+	cache     *cache
+	flights   singleflight.Group
+
+	mu     sync.Mutex           // guards failed
+	failed map[Server]time.Time // when a server failed last
+}
+
+func newForwarder(x *exchanger) *forwarder {
+	return &forwarder{
+		exchanger: x, slots: make(chan struct{}, maxInFlight), closing: make(chan struct{}),
+		cache: newCache(), failed: map[Server]time.Time{},
+	}
+}
+
+// close ends all waiting; it may be called once.
+func (f *forwarder) close() {
+	close(f.closing)
+	f.exchanger.close()
+}
+
+// forget forgets answers, failures and connections: the network is another one,
+// or other servers are asked.
+func (f *forwarder) forget() {
+	f.cache.clear()
+	f.mu.Lock()
+	clear(f.failed)
+	f.mu.Unlock()
+	f.exchanger.forget()
+}
+
+// find answers a question from memory or by asking the servers. Questions that
+// are the same are asked once. The error wraps the failure of every server; an
+// answer may be one that a server gave for its own failure.
+func (f *forwarder) find(ctx context.Context, servers []Server, question *dns.Msg) (*dns.Msg, error) {
+	if len(servers) == 0 {
+		return nil, errNobody
+	}
+	key := keyOf(question)
+	if answer := f.cache.get(key, time.Now()); answer != nil {
+		return answer, nil
+	}
+	found, err, _ := f.flights.Do(flightOf(key, servers), func() (any, error) {
+		select {
+		case f.slots <- struct{}{}:
+			defer func() { <-f.slots }()
+		default:
+			return nil, errBusy
+		}
+		// Whoever asked first may go away while others wait.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), queryTimeout)
+		defer cancel()
+		r := &race{f: f, waiting: f.order(servers, time.Now()), question: question}
+		answer, err := r.run(ctx)
+		if err != nil {
+			return nil, err
+		}
+		f.cache.put(key, answer, time.Now())
+		return answer, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return found.(*dns.Msg).Copy(), nil
+}
+
+func keyOf(question *dns.Msg) cacheKey {
+	q := question.Question[0]
+	opt := question.IsEdns0()
+	return cacheKey{canonical(q.Name), q.Qtype, opt != nil && opt.Do(), question.CheckingDisabled}
+}
+
+func flightOf(key cacheKey, servers []Server) string {
+	return fmt.Sprint(key, servers)
+}
+
+// order puts servers that failed lately behind the others.
+func (f *forwarder) order(servers []Server, now time.Time) []Server {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	ordered := slices.Clone(servers)
+	slices.SortStableFunc(ordered, func(a, b Server) int { return f.blame(a, now) - f.blame(b, now) })
+	return ordered
+}
+
+// blame is 1 for a server that failed lately. The caller holds mu.
+func (f *forwarder) blame(s Server, now time.Time) int {
+	if when, failed := f.failed[s]; failed && now.Sub(when) < grudge {
+		return 1
+	}
+	return 0
+}
+
+// note remembers whether a server failed.
+func (f *forwarder) note(s Server, failed bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if failed {
+		f.failed[s] = time.Now()
+	} else {
+		delete(f.failed, s)
+	}
+}
+
+// A race is one question to several servers. The first is asked, and the next
+// one whenever a server has failed or its head start is over.
+type race struct {
+	f        *forwarder
+	question *dns.Msg
+	waiting  []Server // not asked yet
+	asked    []Server // and silent so far
+	outcomes chan outcome
+	asking   sync.WaitGroup
+	failure  *dns.Msg // what a server said of its own failure
+	faults   []error
+}
+
+// outcome is what became of asking one server.
+type outcome struct {
+	server Server
+	answer *dns.Msg
+	err    error
+}
+
+// run returns the first answer about the name.
+func (r *race) run(ctx context.Context) (*dns.Msg, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer r.asking.Wait()
+	defer cancel()
+	r.outcomes = make(chan outcome, len(r.waiting))
+	r.ask(ctx)
+	next := time.NewTimer(headStart)
+	defer next.Stop()
+	for len(r.asked) > 0 {
+		select {
+		case <-r.f.closing:
+			return nil, errClosed
+		case <-next.C:
+			r.ask(ctx)
+		case done := <-r.outcomes:
+			if r.judge(done) {
+				return done.answer, nil
+			}
+			if ctx.Err() == nil {
+				r.ask(ctx)
+			}
+		}
+		next.Reset(headStart)
+	}
+	if r.failure != nil {
+		return r.failure, nil
+	}
+	return nil, errors.Join(r.faults...)
+}
+
+// ask asks the next server if there is one.
+func (r *race) ask(ctx context.Context) {
+	if len(r.waiting) == 0 {
+		return
+	}
+	server := r.waiting[0]
+	r.waiting, r.asked = r.waiting[1:], append(r.asked, server)
+	r.asking.Go(func() {
+		answer, err := r.f.exchanger.ask(ctx, server, r.question)
+		if err == nil && answer.Rcode == dns.RcodeFormatError && r.question.IsEdns0() != nil {
+			// A server that knows no EDNS (RFC 6891, section 7).
+			answer, err = r.f.exchanger.ask(ctx, server, plain(r.question))
+		}
+		r.outcomes <- outcome{server, answer, err}
+	})
+}
+
+// judge reports whether an outcome ends the race.
+func (r *race) judge(done outcome) bool {
+	at := slices.Index(r.asked, done.server)
+	r.asked = slices.Delete(r.asked, at, at+1)
+	if done.err == nil && (done.answer.Rcode == dns.RcodeSuccess || done.answer.Rcode == dns.RcodeNameError) {
+		r.f.note(done.server, false)
+		for _, earlier := range r.asked[:at] {
+			r.f.note(earlier, true) // overtaken in spite of its head start
+		}
+		return true
+	}
+	r.f.note(done.server, true)
+	if done.err != nil {
+		r.faults = append(r.faults, done.err)
+	} else {
+		r.failure = done.answer
+	}
+	return false
+}
+
+// plain is a question without EDNS.
+func plain(question *dns.Msg) *dns.Msg {
+	bare := question.Copy()
+	bare.Extra = nil
+	return bare
+}

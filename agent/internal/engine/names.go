@@ -1,0 +1,127 @@
+package engine
+
+import (
+	"maps"
+	"net/netip"
+	"slices"
+
+	"github.com/wattlenet/wattle/agent/internal/dns"
+	"github.com/wattlenet/wattle/agent/internal/dns/system"
+	"github.com/wattlenet/wattle/agent/internal/local"
+	"github.com/wattlenet/wattle/internal/mapstate"
+)
+
+func (d *desired) planDNS(names mapstate.Names) {
+	d.dns = dns.Config{Domain: d.self.view.DnsDomain, Networks: d.networks()}
+	d.dns.Hosts = append(d.dns.Hosts, dns.Host{Name: d.self.view.Name, Aliases: d.self.view.Aliases, IPv4: d.self.ipv4.Addr(), IPv6: d.self.ipv6.Addr()})
+	for _, p := range d.peers {
+		d.dns.Hosts = append(d.dns.Hosts, dns.Host{Name: p.entry.Name, Aliases: p.entry.Aliases, IPv4: p.ipv4, IPv6: p.ipv6})
+	}
+	if d.self.view.KeepsDns {
+		return // names are known to ping; nobody on this machine is told to ask
+	}
+	for _, address := range d.tunnel.Addresses {
+		d.dns.Addresses = append(d.dns.Addresses, address.Addr())
+	}
+	d.dns.Zones, d.dns.Nameservers = zones(names), nameservers(names)
+}
+
+// zones are the DNS zones of the map with their records, in the order of their ids.
+func zones(names mapstate.Names) (list []dns.Zone) {
+	at := map[string]int{}
+	for _, id := range slices.Sorted(maps.Keys(names.Zones)) {
+		at[id] = len(list)
+		list = append(list, dns.Zone{Domain: names.Zones[id].Domain, Search: names.Zones[id].Search})
+	}
+	for _, id := range slices.Sorted(maps.Keys(names.Records)) {
+		r := names.Records[id]
+		record := dns.Record{Name: r.Name, TTL: r.Ttl}
+		if addr, err := netip.ParseAddr(r.Content); err == nil {
+			record.Addr = addr
+		} else {
+			record.Target = r.Content // what the map holds was checked when it came in
+		}
+		zone := &list[at[r.Zone]]
+		zone.Records = append(zone.Records, record)
+	}
+	return list
+}
+
+// nameservers are the nameserver groups of the map in the order of their ids.
+func nameservers(names mapstate.Names) (list []dns.Nameservers) {
+	for _, id := range slices.Sorted(maps.Keys(names.Nameservers)) {
+		group := names.Nameservers[id]
+		out := dns.Nameservers{Domains: group.Domains, Search: group.Search}
+		for _, server := range group.Servers {
+			if addr, err := netip.ParseAddr(server.Ip); err == nil { // checked too
+				out.Servers = append(out.Servers, dns.Server{Addr: netip.AddrPortFrom(addr, uint16(server.Port)), Over: dns.Transport(server.NsType)})
+			}
+		}
+		list = append(list, out)
+	}
+	return list
+}
+
+// planNames decides what the programs of this machine ask the resolver for. The
+// domain of the peers comes first, then zones and groups in the order of the map.
+func (d *desired) planNames(name string) {
+	if len(d.dns.Addresses) == 0 || name == "" {
+		return
+	}
+	c := system.Config{Interface: name}
+	for _, addr := range d.dns.Addresses {
+		c.Servers = append(c.Servers, netip.AddrPortFrom(addr, dns.Port))
+	}
+	add := func(domain string, search bool) {
+		if domain == "" {
+			return
+		}
+		if !slices.Contains(c.Match, domain) {
+			c.Match = append(c.Match, domain)
+		}
+		if search && !slices.Contains(c.Search, domain) {
+			c.Search = append(c.Search, domain)
+		}
+	}
+	add(d.dns.Domain, true)
+	for _, zone := range d.dns.Zones {
+		add(zone.Domain, zone.Search)
+	}
+	for _, group := range d.dns.Nameservers {
+		for _, domain := range group.Domains {
+			add(domain, group.Search)
+		}
+		c.All = c.All || len(group.Domains) == 0
+	}
+	for _, network := range d.dns.Networks {
+		for _, domain := range dns.ReverseDomains(network) {
+			add(domain, false)
+		}
+	}
+	d.names = c
+}
+
+// noDNS is the DNS of a machine that is not connected.
+func noDNS() local.DNS {
+	return local.DNS{Addresses: []string{}, Domains: []string{}, Search: []string{}, Groups: []local.NameserverGroup{}, FormerServers: []string{}}
+}
+
+// describeDNS tells what the resolver knows and who asks it.
+func (l *link) describeDNS(wanted *desired) local.DNS {
+	status := l.machine.Names.Status()
+	d := noDNS()
+	d.Domain, d.Addresses = wanted.self.view.DnsDomain, addresses(wanted.dns.Addresses...)
+	d.Kind, d.Set, d.AllNames, d.Error = string(status.Kind), len(status.Set.Servers) > 0, status.Set.All, status.Note
+	d.Domains, d.Search = append(d.Domains, status.Set.Match...), append(d.Search, status.Set.Search...)
+	for _, server := range status.Former.Servers {
+		d.FormerServers = append(d.FormerServers, server.String())
+	}
+	for _, group := range wanted.dns.Nameservers {
+		described := local.NameserverGroup{Servers: []string{}, Domains: append([]string{}, group.Domains...)}
+		for _, server := range group.Servers {
+			described.Servers = append(described.Servers, server.String())
+		}
+		d.Groups = append(d.Groups, described)
+	}
+	return d
+}
