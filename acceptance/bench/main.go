@@ -40,6 +40,9 @@ var benchmarks = []struct {
 	{"net/direct_tcp", directTCP},
 	{"net/relay_tcp", relayTCP},
 	{"net/failover_relay", failoverRelay},
+	{"net/failover_to_relay", failoverToRelay},
+	{"net/roam", roam},
+	{"net/upgrade", upgrade},
 	{"net/nat_matrix", natMatrix},
 }
 

@@ -46,9 +46,11 @@ func (p *Pathfinder) unused(pr *pair, now time.Time) bool {
 
 // watchDirect doubts a silent path and keeps a quiet one open.
 func (p *Pathfinder) watchDirect(ctx context.Context, pr *pair) {
-	switch silent := pr.direct.Unanswered() > silence; {
-	case silent:
+	switch unanswered := pr.direct.Unanswered(); {
+	case pr.suspect && unanswered > silence:
 		p.doubt(ctx, pr)
+	case !pr.suspect && unanswered > pr.patience():
+		p.question(ctx, pr)
 	case pr.suspect && !pr.deciding: // answered meanwhile
 		pr.suspect = false
 		p.route(pr)
@@ -57,6 +59,41 @@ func (p *Pathfinder) watchDirect(ctx context.Context, pr *pair) {
 			p.ask(ctx, pr)
 		}
 	}
+}
+
+// patience is how long the direct path may say nothing to what is sent before
+// it is asked: short where answers came until now, long where the last thing
+// that came was the answer to such a question.
+func (pr *pair) patience() time.Duration {
+	age, ever := pr.direct.Received()
+	if !ever || !pr.calmed.IsZero() && age >= time.Since(pr.calmed)-answerSlack {
+		return silence
+	}
+	return max(hush, roundTrips*pr.rtt)
+}
+
+// question asks a path that has fallen silent for a sign of life. Nothing is
+// sent twice yet: most silence is that of a peer with nothing to say.
+func (p *Pathfinder) question(ctx context.Context, pr *pair) {
+	if pr.hushed {
+		return
+	}
+	pr.hushed = true
+	path := pr.direct
+	limit := max(hush, roundTrips*pr.rtt)
+	p.task(func() {
+		rtt, err := p.probe(ctx, pr.probe, path, limit)
+		p.post(func(ctx context.Context) {
+			pr.hushed = false
+			switch {
+			case pr.direct != path || ctx.Err() != nil:
+			case err == nil:
+				pr.rtt, pr.calmed = rtt, time.Now()
+			case path.Unanswered() > limit:
+				p.doubt(ctx, pr)
+			}
+		})
+	})
 }
 
 // ask probes the direct path: for the round trip, and to keep it open. No

@@ -42,7 +42,9 @@ func TestRestartedMachineFindsItsPeersAlone(t *testing.T) {
 	introduce(t, again, a)
 	eventually(t, "a has heard of the restart without sending anything", func() bool {
 		var heard bool
-		a.inLoop(func(context.Context) { heard = a.paths.byID["b"].seal.seenEpoch == uint64(again.paths.started.UnixNano()) })
+		a.inLoop(func(context.Context) {
+			heard = a.paths.byID["b"].seal.seenEpoch == uint64(again.paths.started.UnixNano())
+		})
 		return heard
 	})
 	if took := a.answers(t, again); took > time.Second {

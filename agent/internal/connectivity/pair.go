@@ -16,10 +16,13 @@ const (
 	idleAfter = 5 * time.Minute  // without a packet sent
 	deadAfter = 90 * time.Second // without any path; WireGuard gives up then too
 
-	silence      = time.Second            // sent, nothing received: the path is in doubt
-	probeLimit   = 900 * time.Millisecond // three probes; then the path is dead
-	freshReceipt = 300 * time.Millisecond // no doubt about a path that received since
+	hush         = 150 * time.Millisecond // answers have ceased for that, and for roundTrips: a question
+	roundTrips   = 3                      //
+	silence      = time.Second            // the same where answers are not usual
+	probeLimit   = 900 * time.Millisecond // four probes; then the path is dead
+	freshReceipt = 150 * time.Millisecond // no doubt about a path that received since
 	askLimit     = 3 * time.Second        // a probe of routine
+	answerSlack  = 20 * time.Millisecond  // between the arrival of an answer and its notice
 	keepaliveAge = 20 * time.Second       // below the 30 s after which many NATs forget
 
 	firstHello   = time.Second // until a hello is repeated; doubles
@@ -42,8 +45,12 @@ var retryAttempts = []time.Duration{30 * time.Second, 2 * time.Minute, 10 * time
 //	 | 5 min without a packet              v                           v
 //	 +--------------------------------- relayed --ICE nominates--> direct
 //	                                       ^                          |
-//	                                       +--- silent for 1 s and ---+
-//	                                            three probes unanswered
+//	                                       +-- four probes -----------+
+//	                                           unanswered
+//
+// A direct path that falls silent is asked after 150 ms, carries its packets
+// through the relay as well after as long again without an answer, and is given
+// up 900 ms later.
 type pair struct {
 	peer     Peer
 	endpoint *tunnel.Endpoint
@@ -58,9 +65,11 @@ type pair struct {
 	primary *tunnel.Path // what the endpoint was told
 	also    *tunnel.Path
 
-	suspect  bool // direct is in doubt: the relay carries copies
-	deciding bool // probes of doubt are under way
-	asking   bool // a probe of routine is under way
+	suspect  bool      // direct is in doubt: the relay carries copies
+	hushed   bool      // a question about the silence is under way
+	calmed   time.Time // last answer to such a question
+	deciding bool      // probes of doubt are under way
+	asking   bool      // a probe of routine is under way
 
 	remembered netip.AddrPort // where the peer was reached directly last; zero: nowhere
 	announce   bool           // the peer shall hear that this process is new

@@ -3,6 +3,7 @@ package tunnel
 import (
 	"errors"
 	"net/netip"
+	"slices"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -107,17 +108,43 @@ func (p *Path) transmit(bufs [][]byte) error {
 	if p.relay != nil {
 		return p.relay.send(bufs, p)
 	}
-	return p.bind.sendTrain(bufs, p.inner.Load(), p)
+	return p.bind.sendTrain(bufs, &p.inner, p)
+}
+
+// write hands a batch to the standard bind, from the local address that the
+// path was last used from if that is still there.
+func (b *Bind) write(bufs [][]byte, at *atomic.Pointer[conn.StdNetEndpoint]) error {
+	inner := at.Load()
+	err := b.std.Send(bufs, inner)
+	if err == nil || !inner.SrcIP().IsValid() || !lostSource(err) {
+		return err
+	}
+	// The address is gone, or its routes: what the machine has now may do,
+	// before anybody tells of the change.
+	fresh := &conn.StdNetEndpoint{AddrPort: inner.AddrPort}
+	if again := b.std.Send(bufs, fresh); again != nil {
+		return err
+	}
+	at.CompareAndSwap(inner, fresh)
+	return nil
+}
+
+// lostSource reports an error of a socket whose packets were to leave from an
+// address or an interface that the machine does not have any more.
+func lostSource(err error) bool {
+	return slices.ContainsFunc([]syscall.Errno{syscall.EINVAL, syscall.EADDRNOTAVAIL, syscall.ENETUNREACH, syscall.ENODEV}, func(errno syscall.Errno) bool {
+		return errors.Is(err, errno)
+	})
 }
 
 // sendTrain hands a batch to the standard bind, which coalesces it. When the
 // kernel refuses the train, the packets go one by one: it would refuse the
 // same train for ever.
-func (b *Bind) sendTrain(bufs [][]byte, to *conn.StdNetEndpoint, p *Path) error {
+func (b *Bind) sendTrain(bufs [][]byte, to *atomic.Pointer[conn.StdNetEndpoint], p *Path) error {
 	if p.single.Load() || len(bufs) == 1 {
 		return b.sendSingly(bufs, to)
 	}
-	err := b.std.Send(bufs, to)
+	err := b.write(bufs, to)
 	if !errors.Is(err, syscall.EMSGSIZE) && !errors.Is(err, syscall.EINVAL) {
 		return err
 	}
@@ -128,10 +155,10 @@ func (b *Bind) sendTrain(bufs [][]byte, to *conn.StdNetEndpoint, p *Path) error 
 	return b.sendSingly(bufs, to)
 }
 
-func (b *Bind) sendSingly(bufs [][]byte, to *conn.StdNetEndpoint) error {
+func (b *Bind) sendSingly(bufs [][]byte, to *atomic.Pointer[conn.StdNetEndpoint]) error {
 	var failure error
 	for i := range bufs {
-		err := b.std.Send(bufs[i:i+1], to)
+		err := b.write(bufs[i:i+1], to)
 		switch {
 		case err == nil:
 		case errors.Is(err, syscall.EMSGSIZE):

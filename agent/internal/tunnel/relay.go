@@ -74,7 +74,7 @@ func (r *Relay) Write(message []byte) error {
 	if !r.bind.open.Load() {
 		return errNotOpen
 	}
-	return r.bind.std.Send([][]byte{message}, r.inner.Load())
+	return r.bind.write([][]byte{message}, &r.inner)
 }
 
 // Path makes the path to the peer at a relayed address. Channel is the number
@@ -163,7 +163,7 @@ func (r *Relay) write(train [][]byte, p *Path) error {
 	if !r.bind.open.Load() {
 		return errNotOpen
 	}
-	return r.bind.sendTrain(train, r.inner.Load(), p)
+	return r.bind.sendTrain(train, &r.inner, p)
 }
 
 func (r *Relay) takeSlab() []byte {

@@ -1,0 +1,208 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/wattlenet/wattle/acceptance/fleet"
+	"github.com/wattlenet/wattle/acceptance/lab"
+)
+
+// failoverToRelay prints how long no answer comes between two machines when their direct path is cut under traffic.
+func failoverToRelay(ctx context.Context, c config) error {
+	return onLine(ctx, c, internet, func(n *network, one *contestant) error {
+		var gaps []float64
+		for range c.rounds {
+			gap, err := pause(ctx, one, func() error { return n.lab.Cut(n.a.Addr, n.b.Addr, true) })
+			if err != nil {
+				return err
+			}
+			gaps = append(gaps, float64(gap.Milliseconds()))
+			if err := errors.Join(n.lab.Mend(n.a.Addr, n.b.Addr, true), stir(ctx, n.a), direct(ctx, one)); err != nil {
+				return err
+			}
+		}
+		figure("failover_to_relay_ms", median(gaps), "ms")
+		figure("failover_to_relay_worst_ms", slices.Max(gaps), "ms")
+		return nil
+	})
+}
+
+// roam prints how long no answer comes when a machine behind a NAT gets another address.
+func roam(ctx context.Context, c config) error {
+	return onLine(ctx, c, behind(lab.PortRestricted), func(n *network, one *contestant) error {
+		var gaps []float64
+		for round := range c.rounds {
+			gap, err := pause(ctx, one, func() error { return readdress(ctx, n.a, 50+round) })
+			if err != nil {
+				return fmt.Errorf("round %d: %w", round, err)
+			}
+			gaps = append(gaps, float64(gap.Milliseconds()))
+			if err := direct(ctx, one); err != nil {
+				return err
+			}
+		}
+		figure("roam_ms", median(gaps), "ms")
+		figure("roam_worst_ms", slices.Max(gaps), "ms")
+		return nil
+	})
+}
+
+// upgrade prints how many packets are lost when a pair moves from the relay to a direct path, with one packet every 5 ms from
+// each side.
+func upgrade(ctx context.Context, c config) error {
+	return onLine(ctx, c, internet, func(n *network, one *contestant) error {
+		back, _, err := overlay(ctx, n.a)
+		if err != nil {
+			return err
+		}
+		var lost, sent int
+		for range c.rounds {
+			if err := errors.Join(n.lab.Cut(n.a.Addr, n.b.Addr, true), relayed(ctx, one)); err != nil {
+				return err
+			}
+			forth := flood(ctx, n.a, one.to.Addr().String())
+			other := flood(ctx, n.b, back.String())
+			err := errors.Join(n.lab.Mend(n.a.Addr, n.b.Addr, true), stir(ctx, n.a), direct(ctx, one))
+			for _, f := range []*flooding{forth, other} {
+				s, l, failure := f.end()
+				sent, lost, err = sent+s, lost+l, errors.Join(err, failure)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		figure("upgrade_sent_packets", float64(sent), "packets")
+		figure("upgrade_lost_packets", float64(lost), "packets")
+		return nil
+	})
+}
+
+// internet puts both machines straight on it.
+func internet(l *lab.Lab) (a, b lab.Network, err error) { return l.Internet(), l.Internet(), nil }
+
+// onLine gives two machines with a direct path to measure.
+func onLine(ctx context.Context, c config, shape func(*lab.Lab) (a, b lab.Network, err error), measure func(*network, *contestant) error) (err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	n, err := newNetwork(ctx, c, shape)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, n.Close()) }()
+	one := &contestant{a: n.a, b: n.b}
+	var machines []*fleet.Machine
+	for _, host := range []*lab.Host{n.b, n.a} {
+		m, err := n.machine(ctx, host, host.Name)
+		if err != nil {
+			return err
+		}
+		if err := m.Up(ctx, n.server, n.server.SetupKeyFile); err != nil {
+			return err
+		}
+		machines = append(machines, m)
+	}
+	one.first = machines[1]
+	if err := direct(ctx, one); err != nil {
+		return err
+	}
+	address, _, err := overlay(ctx, n.b)
+	if err != nil {
+		return err
+	}
+	one.to = netip.AddrPortFrom(address, 5201)
+	return measure(n, one)
+}
+
+// direct waits until packets go directly, both ways.
+func direct(ctx context.Context, one *contestant) error {
+	out, err := one.first.Wattle(ctx, "ping", one.b.Name, "--until-direct", "--interval", "20ms", "-n", "1500")
+	if err == nil && !strings.Contains(out, "direct") {
+		err = errors.New("still relayed")
+	}
+	if err != nil {
+		return fmt.Errorf("no direct path: %w\n%s", err, out[max(0, len(out)-500):])
+	}
+	return nil
+}
+
+// relayed waits until packets go through the relay.
+func relayed(ctx context.Context, one *contestant) error {
+	for range 500 {
+		out, err := one.first.Wattle(ctx, "ping", one.b.Name, "-n", "1")
+		if err == nil && strings.Contains(out, "relay") {
+			return nil
+		}
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	return errors.New("the path did not move to the relay")
+}
+
+// stir changes something about the network of a host that does not matter, which makes an agent look for better paths at once.
+func stir(ctx context.Context, host *lab.Host) error {
+	for _, verb := range []string{"add", "del"} {
+		if out, err := host.Command(ctx, "ip", "addr", verb, "192.0.2.250/32", "dev", "lo").CombinedOutput(); err != nil {
+			return fmt.Errorf("%s an address: %w\n%s", verb, err, out)
+		}
+	}
+	return nil
+}
+
+// readdress gives a host of a LAN another address with the given last number, as another lease would.
+func readdress(ctx context.Context, host *lab.Host, last int) error {
+	octets := host.Addr.As4()
+	gateway := octets
+	gateway[3], octets[3] = 1, byte(last)
+	at := func(b [4]byte) string { return fmt.Sprintf("%d.%d.%d.%d", b[0], b[1], b[2], b[3]) }
+	for _, args := range [][]string{
+		{"addr", "flush", "dev", "eth0"},
+		{"addr", "add", at(octets) + "/24", "dev", "eth0"},
+		{"route", "replace", "default", "via", at(gateway), "dev", "eth0"},
+	} {
+		if out, err := host.Command(ctx, "ip", args...).CombinedOutput(); err != nil {
+			return fmt.Errorf("ip %s: %w\n%s", strings.Join(args, " "), err, out)
+		}
+	}
+	return nil
+}
+
+// countLine is how `ping` counts.
+var countLine = regexp.MustCompile(`(\d+) packets transmitted, (\d+) received`)
+
+// A flooding is a `ping` with a packet every 5 ms.
+type flooding struct {
+	done chan struct{}
+	out  []byte
+	err  error
+}
+
+// flood sends for four seconds.
+func flood(ctx context.Context, from fleet.Place, to string) *flooding {
+	f := &flooding{done: make(chan struct{})}
+	go func() {
+		defer close(f.done)
+		f.out, f.err = from.Command(ctx, "ping", "-n", "-q", "-i", "0.005", "-c", strconv.Itoa(int(4*time.Second/(5*time.Millisecond))), "-W", "2", to).CombinedOutput()
+	}()
+	return f
+}
+
+// end waits for the last packet and returns how many were sent and how many of them had no answer.
+func (f *flooding) end() (sent, lost int, err error) {
+	<-f.done
+	match := countLine.FindSubmatch(f.out)
+	if match == nil {
+		return 0, 0, fmt.Errorf("ping: %w\n%s", f.err, f.out)
+	}
+	sent, err = strconv.Atoi(string(match[1]))
+	received, failure := strconv.Atoi(string(match[2]))
+	return sent, sent - received, errors.Join(err, failure)
+}

@@ -1,0 +1,83 @@
+package connectivity
+
+import (
+	"context"
+	"net"
+	"testing"
+	"time"
+)
+
+// blackhole swallows what is sent to it.
+func blackhole(t *testing.T) *net.UDPConn {
+	t.Helper()
+	hole, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = hole.Close() })
+	return hole
+}
+
+// What one side sends without ever getting an answer is asked about once a
+// second, not at each look, and never goes out twice.
+func TestOneWayTrafficIsNotDoubted(t *testing.T) {
+	r := startRelay(t)
+	w := newWire()
+	a := newMachine(t, w, "a", "10.77.0.1", machineOptions{relay: r.udp()})
+	b := newMachine(t, w, "b", "10.77.0.2", machineOptions{relay: r.udp()})
+	introduce(t, a, b)
+	a.ping(t, b)
+	a.onPath(t, b, PathDirect)
+	f := startFlow(t, a, b, 7000)
+	defer f.stop()
+	eventually(t, "packets flow", func() bool { return f.received.Load() > 100 })
+	doubts, questions := 0, 0
+	var hushed bool
+	begin := time.Now()
+	looks := time.NewTicker(time.Millisecond)
+	defer looks.Stop()
+	for sent := f.sent.Load(); f.sent.Load() < sent+1500; <-looks.C {
+		a.inLoop(func(context.Context) {
+			pr := a.paths.byID["b"]
+			if pr.suspect {
+				doubts++
+			}
+			if pr.hushed && !hushed {
+				questions++
+			}
+			hushed = pr.hushed
+		})
+	}
+	if limit := 2 + int(time.Since(begin)/time.Second); doubts > 0 || questions > limit {
+		t.Errorf("doubted at %d looks, asked %d times in %v; want never and at most %d", doubts, questions, time.Since(begin), limit)
+	}
+}
+
+// Where answers came until now their absence is noticed long before a second
+// is over, and packets go through the relay as well.
+func TestSilenceUnderTrafficIsNoticedSoon(t *testing.T) {
+	r := startRelay(t)
+	w := newWire()
+	a := newMachine(t, w, "a", "10.77.0.1", machineOptions{relay: r.udp()})
+	b := newMachine(t, w, "b", "10.77.0.2", machineOptions{relay: r.udp()})
+	introduce(t, a, b)
+	a.ping(t, b)
+	a.onPath(t, b, PathDirect)
+	eventually(t, "the relay is at hand", func() bool {
+		var ready bool
+		a.inLoop(func(context.Context) { ready = a.paths.byID["b"].relay != nil })
+		return ready
+	})
+	a.inLoop(func(context.Context) {
+		pr := a.paths.byID["b"]
+		pr.direct = a.device.Bind().DirectPath(blackhole(t).LocalAddr().(*net.UDPAddr).AddrPort())
+		pr.direct.MarkReceived() // as if the last answer had just come
+		a.paths.route(pr)
+	})
+	start := time.Now()
+	took := a.answers(t, b)
+	t.Logf("first answer after %v (%v with what came before)", took, time.Since(start))
+	if took > 900*time.Millisecond {
+		t.Errorf("first answer after %v: the silence was noticed by the second", took)
+	}
+}
