@@ -118,7 +118,7 @@ func New(cfg Config) (*Device, error) {
 	if err != nil {
 		return nil, err
 	}
-	d.wg = device.NewDevice(withFilter(inner, cfg.Filter), bind, quiet(cfg.Logger))
+	d.wg = device.NewDevice(Filtered(inner, cfg.Filter), bind, quiet(cfg.Logger))
 	settings := newUAPI().set("private_key", cfg.PrivateKey.hex()).set("listen_port", fmt.Sprint(cfg.ListenPort))
 	if cfg.Mark != 0 {
 		settings.set("fwmark", fmt.Sprint(cfg.Mark))

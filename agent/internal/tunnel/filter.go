@@ -23,8 +23,9 @@ type filtered struct {
 	filter Filter
 }
 
-// withFilter returns device itself when filter is nil.
-func withFilter(device tun.Device, filter Filter) tun.Device {
+// Filtered puts filter between an interface and the device. It returns device
+// itself when filter is nil.
+func Filtered(device tun.Device, filter Filter) tun.Device {
 	if filter == nil {
 		return device
 	}

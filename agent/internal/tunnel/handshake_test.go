@@ -231,7 +231,7 @@ func TestFilterStandsBetween(t *testing.T) {
 
 func TestFilteredWriteDropsOnlyWhatIsRefused(t *testing.T) {
 	inner := &recorder{}
-	f := withFilter(inner, refuse("b"))
+	f := Filtered(inner, refuse("b"))
 	packets := [][]byte{[]byte("-a"), []byte("-b"), []byte("-c"), []byte("-b"), []byte("-d")}
 	n, err := f.Write(packets, 1)
 	if err != nil || n != len(packets) {

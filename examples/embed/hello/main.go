@@ -23,7 +23,7 @@ import (
 func main() {
 	url := flag.String("management-url", os.Getenv("WATTLE_MANAGEMENT_URL"), "address of the control plane")
 	pin := flag.String("ca-pin", os.Getenv("WATTLE_CA_PIN"), "pin of its certificate authority")
-	keyFile := flag.String("setup-key-file", os.Getenv("WATTLE_SETUP_KEY_FILE"), "file that holds a setup key")
+	keyFile := flag.String("setup-key-file", "setup-key", "file that holds a setup key")
 	name := flag.String("name", "hello", "name in the network")
 	ask := flag.String("ask", "", "name of the peer to ask; empty serves")
 	flag.Parse()
@@ -55,8 +55,8 @@ func serve(ctx context.Context, peer *embed.Peer) error {
 	if err != nil {
 		return err
 	}
-	server := &http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		_, _ = fmt.Fprintf(w, "hello %s, this is %s\n", r.URL.Query().Get("name"), peer.Name())
+	server := &http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = fmt.Fprintln(w, "hello from", peer.Name())
 	})}
 	context.AfterFunc(ctx, func() { _ = server.Close() })
 	fmt.Println("serving as", peer.Name())
@@ -69,7 +69,7 @@ func serve(ctx context.Context, peer *embed.Peer) error {
 func greet(ctx context.Context, peer *embed.Peer, name string) error {
 	client := &http.Client{Transport: &http.Transport{DialContext: peer.Dial}}
 	defer client.CloseIdleConnections()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+name+"/?name="+peer.Name(), nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+name+"/", nil)
 	if err != nil {
 		return err
 	}
