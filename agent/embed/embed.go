@@ -29,6 +29,7 @@ import (
 	"github.com/wattlenet/wattle/agent/internal/forward"
 	"github.com/wattlenet/wattle/agent/internal/identity"
 	"github.com/wattlenet/wattle/agent/internal/local"
+	"github.com/wattlenet/wattle/agent/internal/settings"
 	"github.com/wattlenet/wattle/agent/internal/tunnel"
 	"github.com/wattlenet/wattle/internal/program"
 )
@@ -129,12 +130,17 @@ func Join(ctx context.Context, c Config) (*Peer, error) {
 }
 
 func (p *Peer) open(c Config) (err error) {
+	book, err := settings.Open("", settings.Given{
+		"hostname": c.Name, "tunnel": string(tunnel.ModeNetstack), "listen_port": strconv.Itoa(int(c.ListenPort)),
+	}, nil)
+	if err != nil {
+		return fmt.Errorf("embed: %w", err)
+	}
 	if p.store, err = identity.Open(p.state); err != nil {
 		return fmt.Errorf("embed: %w", err)
 	}
 	p.engine, err = engine.New(engine.Config{
-		Logger: c.Logger, Store: p.store, Version: program.Version(), Hostname: c.Name,
-		Mode: tunnel.ModeNetstack, ListenPort: c.ListenPort,
+		Logger: c.Logger, Store: p.store, Version: program.Version(), Settings: book,
 	})
 	if err != nil {
 		return errors.Join(fmt.Errorf("embed: %w", err), p.store.Close())

@@ -16,6 +16,7 @@ const (
 	ExitTimedOut                = 5
 	ExitDenied                  = 6
 	ExitControlPlaneUnreachable = 7
+	ExitDifferent               = 10
 )
 
 // An ExitError ends a program with a code of its own.

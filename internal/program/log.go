@@ -44,24 +44,43 @@ type Log struct {
 // also be given as WATTLE_LOG_LEVEL and WATTLE_LOG_FORMAT.
 func (l *Log) Flags(flags *pflag.FlagSet) {
 	flags.StringVar(&l.Level, "log-level", "info", "least level that is logged: debug, info, warn or error")
+	l.FormatFlag(flags)
+}
+
+// FormatFlag adds --log-format alone, for a program whose level is set in
+// another way.
+func (l *Log) FormatFlag(flags *pflag.FlagSet) {
 	flags.StringVar(&l.Format, "log-format", "text", "form of the log lines: text or json")
+}
+
+// ParseLevel reads the name of a level; empty means info.
+func ParseLevel(name string) (slog.Level, error) {
+	switch strings.ToLower(name) {
+	case "", "info":
+		return slog.LevelInfo, nil
+	case "debug":
+		return slog.LevelDebug, nil
+	case "warn", "warning":
+		return slog.LevelWarn, nil
+	case "error":
+		return slog.LevelError, nil
+	}
+	return 0, Usage("log level %q is unknown; use debug, info, warn or error", name)
 }
 
 // Logger returns the logger that writes to w. An unknown level or format is a
 // usage error.
 func (l *Log) Logger(w io.Writer) (*slog.Logger, error) {
-	level := slog.LevelInfo
-	switch strings.ToLower(l.Level) {
-	case "", "info":
-	case "debug":
-		level = slog.LevelDebug
-	case "warn", "warning":
-		level = slog.LevelWarn
-	case "error":
-		level = slog.LevelError
-	default:
-		return nil, Usage("log level %q is unknown; use debug, info, warn or error", l.Level)
+	level, err := ParseLevel(l.Level)
+	if err != nil {
+		return nil, err
 	}
+	return l.Leveled(w, level)
+}
+
+// Leveled returns a logger whose level is asked for with each record. An
+// unknown format is a usage error.
+func (l *Log) Leveled(w io.Writer, level slog.Leveler) (*slog.Logger, error) {
 	options := &slog.HandlerOptions{Level: level}
 	switch strings.ToLower(l.Format) {
 	case "", "text":

@@ -48,6 +48,9 @@ func Run(ctx context.Context, root *cobra.Command, args []string, stdout, stderr
 		if err := flagsFromEnvironment(command.Flags()); err != nil {
 			return err
 		}
+		if err := errors.Join(command.ValidateRequiredFlags(), command.ValidateFlagGroups()); err != nil {
+			return err
+		}
 		started = true
 		return nil
 	}
@@ -80,7 +83,18 @@ func flagsFromEnvironment(flags *pflag.FlagSet) error {
 		}
 		if err := flags.Set(flag.Name, value); err != nil {
 			faults = append(faults, fmt.Errorf("%s: %w", EnvironmentName(flag.Name), err))
+			return
 		}
+		if flag.Annotations == nil {
+			flag.Annotations = map[string][]string{}
+		}
+		flag.Annotations[environmentMark] = []string{value}
 	})
 	return errors.Join(faults...)
 }
+
+// environmentMark stands on flags that a variable has set.
+const environmentMark = "wattle_environment"
+
+// FromEnvironment reports whether a variable has set the flag.
+func FromEnvironment(flag *pflag.Flag) bool { return flag.Annotations[environmentMark] != nil }

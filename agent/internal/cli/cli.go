@@ -3,7 +3,6 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -42,7 +41,8 @@ func New() *cobra.Command {
 	root.SuggestionsMinimumDistance = 2
 	root.PersistentFlags().StringVar(&a.socket, "socket", defaultSocket(), "socket of the daemon")
 	root.AddCommand(
-		newDaemon(a), newUp(a), newDown(a), newLogout(a), newStatus(a), newPing(a), newDNS(a), newWait(a), newCleanup(), newVersion(),
+		newDaemon(a), newUp(a), newDown(a), newLogout(a), newStatus(a), newWait(a), newPing(a), newDNS(a),
+		newSet(a), newGet(a), newConfig(a), newDebug(a), newCleanup(), newVersion(),
 	)
 	return root
 }
@@ -73,6 +73,13 @@ func defaultSocket() string {
 	return "/run/wattle/agent.sock"
 }
 
+func defaultSettings() string {
+	if runtime.GOOS == "windows" {
+		return filepath.Join(os.Getenv("ProgramData"), "Wattle", "agent.json")
+	}
+	return "/etc/wattle/agent.json"
+}
+
 func defaultStateDir() string {
 	if runtime.GOOS == "windows" {
 		return filepath.Join(os.Getenv("ProgramData"), "Wattle", "state")
@@ -96,27 +103,27 @@ func exit(err error) error {
 	return err
 }
 
-func printJSON(w io.Writer, value any) error {
-	encoder := json.NewEncoder(w)
-	encoder.SetIndent("", "  ")
-	return encoder.Encode(value)
+// version is what `wattle version --json` prints.
+type version struct {
+	Schema  string `json:"schema"`
+	Version string `json:"version"`
+	Go      string `json:"go"`
+	OS      string `json:"os"`
+	Arch    string `json:"arch"`
 }
 
 func newVersion() *cobra.Command {
-	var asJSON bool
+	var out *output
 	command := &cobra.Command{
 		Use: "version", Short: "Print the version", Args: noArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
-			if asJSON {
-				return printJSON(command.OutOrStdout(), map[string]string{
-					"schema": "wattle.version/v1", "version": program.Version(),
-					"go": runtime.Version(), "os": runtime.GOOS, "arch": runtime.GOARCH,
-				})
-			}
-			_, err := fmt.Fprintln(command.OutOrStdout(), "wattle", program.Version())
-			return err
+			mine := version{"wattle.version/v1", program.Version(), runtime.Version(), runtime.GOOS, runtime.GOARCH}
+			return out.print(command.OutOrStdout(), mine, func(w io.Writer) error {
+				_, err := fmt.Fprintln(w, "wattle", mine.Version)
+				return err
+			})
 		},
 	}
-	command.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	out = outputFlags(command)
 	return command
 }

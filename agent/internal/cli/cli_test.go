@@ -32,6 +32,7 @@ func daemon(t *testing.T) (socket string) {
 	go func() {
 		done <- program.Run(ctx, New(), []string{
 			"daemon", "--socket", socket, "--state-dir", filepath.Join(dir, "state"), "--tunnel", "netstack", "--log-level", "error",
+			"--settings", filepath.Join(dir, "agent.json"),
 		}, &out, &errs)
 	}()
 	t.Cleanup(func() {
@@ -53,14 +54,21 @@ func daemon(t *testing.T) (socket string) {
 func TestExitCodesWithoutADaemon(t *testing.T) {
 	socket := filepath.Join(t.TempDir(), "no.sock")
 	for _, args := range [][]string{
-		{"status"}, {"status", "--json"}, {"up"}, {"down"}, {"logout"}, {"ping", "x"}, {"wait"},
+		{"status"}, {"status", "--json"}, {"status", "--check", "live"}, {"status", "-w"},
+		{"up"}, {"down"}, {"logout"}, {"ping", "x"}, {"wait"},
+		{"set", "dns=off"}, {"get"}, {"config", "show"}, {"config", "reload"}, {"debug", "log", "level", "debug"}, {"dns", "query", "x"},
 	} {
 		code, stdout, stderr := run(t, append(args, "--socket", socket)...)
 		if code != program.ExitDaemonUnreachable || stdout != "" || !strings.Contains(stderr, "wattle daemon") {
 			t.Errorf("%v: exit %d, %q, %q", args, code, stdout, stderr)
 		}
 	}
-	for _, args := range [][]string{{}, {"nonsense"}, {"ping"}, {"status", "--nonsense"}, {"daemon", "--tunnel", "carrier-pigeon"}} {
+	for _, args := range [][]string{
+		{}, {"nonsense"}, {"ping"}, {"status", "--nonsense"}, {"daemon", "--tunnel", "carrier-pigeon"},
+		{"dns"}, {"dns", "nonsense"}, {"config", "nonsense"}, {"debug", "log", "level", "loud"}, {"status", "--check", "rain"},
+		{"set"}, {"set", "dns"}, {"set", "nonsense=1"}, {"set", "dns=maybe"}, {"set", "dns=auto", "dns=off"}, {"version", "--format", "{{"},
+		{"version", "--format", "{{.nonsense}}"}, {"version", "--json", "--format", "x"}, {"version", "x"},
+	} {
 		if code, _, stderr := run(t, append(args, "--socket", socket)...); code != program.ExitUsage {
 			t.Errorf("%v: exit %d, %q", args, code, stderr)
 		}
@@ -95,6 +103,12 @@ func TestBeforeEnrolment(t *testing.T) {
 		{program.ExitNotEnrolled, "wattle up", []string{"ping", "web-1"}},
 		{program.ExitTimedOut, "ready", []string{"wait", "--timeout", "20ms"}},
 		{program.ExitUsage, "peer:NAME", []string{"wait", "--for", "rain"}},
+		{program.ExitTimedOut, "dns:web-1", []string{"wait", "--for", "dns:web-1", "--timeout", "20ms"}},
+		{program.ExitDone, "", []string{"status", "--check", "live"}},
+		{program.ExitNotEnrolled, "wattle up", []string{"status", "--check", "ready"}},
+		{program.ExitNotEnrolled, "wattle up", []string{"status", "--check", "connected"}},
+		{program.ExitFailed, "no peer", []string{"status", "--peer", "web-1"}},
+		{program.ExitUsage, "there is no setting", []string{"get", "nonsense"}},
 		{program.ExitDone, "", []string{"down"}},
 		{program.ExitDone, "", []string{"logout", "--delete"}},
 	} {
@@ -103,6 +117,72 @@ func TestBeforeEnrolment(t *testing.T) {
 			t.Errorf("%v: exit %d, want %d; %q, want %q in it", test.args, code, test.code, stderr, test.hint)
 		}
 	}
+}
+
+func TestSettings(t *testing.T) {
+	socket := daemon(t)
+	wattle := func(args ...string) (stdout, stderr string) {
+		t.Helper()
+		code, stdout, stderr := run(t, append(args, "--socket", socket)...)
+		if code != 0 {
+			t.Fatalf("%v: exit %d, %s", args, code, stderr)
+		}
+		return stdout, stderr
+	}
+	if out, _ := wattle("set", "hostname=web-1", "mtu=1400"); out != "" {
+		t.Errorf("set prints %q", out)
+	}
+	if _, warned := wattle("set", "log_level=debug"); !strings.Contains(warned, "--log-level") {
+		t.Errorf("no warning about the flag: %q", warned)
+	}
+	if out, _ := wattle("get", "hostname"); out != "web-1\n" {
+		t.Errorf("get prints %q", out)
+	}
+	if out, _ := wattle("get", "mtu", "log-level"); out != "mtu=1400\nlog_level=error\n" {
+		t.Errorf("get prints %q", out)
+	}
+	if out, _ := wattle("config", "show", "--effective", "--origin"); !strings.Contains(out, "mtu               1400      file "+filepath.Dir(socket)) {
+		t.Errorf("config show prints\n%s", out)
+	}
+	if out, _ := wattle("config", "show"); strings.Contains(out, "listen_port") || !strings.Contains(out, "hostname") {
+		t.Errorf("config show prints\n%s", out)
+	}
+	if out, _ := wattle("config", "show", "--effective", "--format", `{{range .settings}}{{if eq .name "mtu"}}{{.value}}{{end}}{{end}}`); out != "1400\n" {
+		t.Errorf("the template prints %q", out)
+	}
+	wattle("set", "mtu=")
+	if out, _ := wattle("get", "mtu"); out != "0\n" {
+		t.Errorf("get prints %q", out)
+	}
+	wattle("debug", "log", "level", "warn")
+	wattle("config", "reload")
+}
+
+func TestStatusThatIsFollowed(t *testing.T) {
+	socket := daemon(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var lines firstLine
+	lines.enough = cancel
+	var errs bytes.Buffer
+	if code := program.Run(ctx, New(), []string{"status", "-w", "--json", "--socket", socket}, &lines, &errs); code != 0 {
+		t.Fatalf("exit %d: %s", code, errs.String())
+	}
+	var status map[string]any
+	if err := json.Unmarshal(lines.Bytes(), &status); err != nil || status["schema"] != "wattle.status/v1" {
+		t.Errorf("%v: %s", err, lines.String())
+	}
+}
+
+// firstLine calls enough once it holds a line.
+type firstLine struct {
+	bytes.Buffer
+	enough func()
+}
+
+func (f *firstLine) Write(p []byte) (int, error) {
+	defer f.enough()
+	return f.Buffer.Write(p)
 }
 
 func TestSetupKey(t *testing.T) {

@@ -4,34 +4,27 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
-	"slices"
-	"strings"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/wattlenet/wattle/agent/internal/dns/system"
 	"github.com/wattlenet/wattle/agent/internal/engine"
 	"github.com/wattlenet/wattle/agent/internal/identity"
 	"github.com/wattlenet/wattle/agent/internal/local"
 	"github.com/wattlenet/wattle/agent/internal/service"
-	"github.com/wattlenet/wattle/agent/internal/tunnel"
+	"github.com/wattlenet/wattle/agent/internal/settings"
 	"github.com/wattlenet/wattle/internal/program"
 )
 
-// daemonFlags are the flags of the daemon.
+// daemonFlags are the flags of the daemon that are no settings.
 type daemonFlags struct {
 	log      program.Log
 	stateDir string
-	tunnel   string
-	firewall string
-	name     string
-	port     uint16
-	hostname string
-	relays   []string
+	settings string
+	given    func() (given, variables settings.Given)
 	forward  forwardFlags
-	dns      string
 }
 
 func newDaemon(a *app) *cobra.Command {
@@ -39,71 +32,28 @@ func newDaemon(a *app) *cobra.Command {
 	command := &cobra.Command{
 		Use:   "daemon",
 		Short: "Hold the tunnel; the other commands talk to it",
-		Args:  noArguments,
+		Long: "Hold the tunnel; the other commands talk to it. Most flags are settings, which can\n" +
+			"also stand in the settings file and be changed while the daemon runs with `wattle set`;\n" +
+			"the flag is the stronger source.",
+		Args: noArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
 			return runDaemon(command.Context(), a.socket, f)
 		},
 	}
 	flags := command.Flags()
 	flags.StringVar(&f.stateDir, "state-dir", defaultStateDir(), "folder for keys and the last network map")
-	flags.StringVar(&f.tunnel, "tunnel", "auto", "kind of tunnel: auto, userspace (an interface) or netstack (no root)")
-	flags.StringVar(&f.firewall, "firewall", "auto", "who enforces the rules on an interface: auto, nftables, or userspace (the daemon)")
-	flags.StringVar(&f.name, "interface", tunnel.DefaultInterface, "name of the interface")
-	flags.StringVar(&f.hostname, "hostname", "", "what the machine calls itself; its name in the network follows (default: the host name)")
-	flags.Uint16Var(&f.port, "listen-port", 0, "UDP port of the tunnel; 0 lets the system choose")
-	flags.StringSliceVar(&f.relays, "relay-transports", nil, "ways to a relay that may be used: udp, tcp, tls, websocket (default: the first of these that works)")
+	flags.StringVar(&f.settings, "settings", defaultSettings(), "file of the settings, JSON")
+	f.given = settings.Flags(flags)
+	f.log.FormatFlag(flags)
 	f.forward.add(flags)
-	flags.StringVar(&f.dns, "dns", "auto", "who is told which name servers this machine asks: auto, systemd-resolved, networkmanager, resolvconf, file (/etc/resolv.conf), or off (nobody)")
-	f.log.Flags(flags)
 	return command
 }
 
-// longestName is the longest name of an interface on Linux (IFNAMSIZ, less its
-// last byte); the others allow no less.
-const longestName = 15
-
-// longestHostname is the longest name that the contract takes (RFC 1035, section 2.3.4).
-const longestHostname = 255
-
-func tunnelName(name string) error {
-	if name == "" || len(name) > longestName || name == "." || name == ".." || strings.ContainsFunc(name, func(r rune) bool {
-		return r <= ' ' || r > '~' || strings.ContainsRune("/:%", r)
-	}) {
-		return program.Usage("--interface %q cannot be the name of an interface; use at most %d letters and digits, such as wt0", name, longestName)
-	}
-	return nil
-}
-
 func runDaemon(ctx context.Context, socket string, f daemonFlags) (err error) {
-	logger, err := f.log.Logger(os.Stderr)
+	var level slog.LevelVar
+	logger, err := f.log.Leveled(os.Stderr, &level)
 	if err != nil {
 		return err
-	}
-	mode := tunnel.Mode(f.tunnel)
-	switch mode {
-	case tunnel.ModeAuto, tunnel.ModeUserspace, tunnel.ModeNetstack:
-	default:
-		return program.Usage("tunnel %q is unknown; use auto, userspace or netstack", f.tunnel)
-	}
-	enforcement := engine.Enforcement(f.firewall)
-	switch enforcement {
-	case engine.EnforceAuto, engine.EnforceNftables, engine.EnforceUserspace:
-	default:
-		return program.Usage("firewall %q is unknown; use auto, nftables or userspace", f.firewall)
-	}
-	if !slices.Contains(system.Kinds, system.Kind(f.dns)) {
-		return program.Usage("--dns %q is unknown; use one of %v", f.dns, system.Kinds)
-	}
-	if err := tunnelName(f.name); err != nil {
-		return err
-	}
-	if len(f.hostname) > longestHostname {
-		return program.Usage("--hostname has %d characters; a host name has at most %d", len(f.hostname), longestHostname)
-	}
-	for _, name := range f.relays {
-		if !slices.Contains(engine.RelayTransports, name) {
-			return program.Usage("--relay-transports %q is unknown; use %s", name, strings.Join(engine.RelayTransports, ", "))
-		}
 	}
 	carried, err := f.forward.config()
 	if err != nil {
@@ -111,6 +61,10 @@ func runDaemon(ctx context.Context, socket string, f daemonFlags) (err error) {
 	}
 	if f.stateDir == "" {
 		return program.Usage("--state-dir is empty; name a folder for keys and the last network map")
+	}
+	book, err := openSettings(f, &level)
+	if err != nil {
+		return err
 	}
 	store, err := identity.Open(f.stateDir)
 	if err != nil {
@@ -122,8 +76,7 @@ func runDaemon(ctx context.Context, socket string, f daemonFlags) (err error) {
 		logger.Error("host not put back", "error", err)
 	}
 	agent, err := engine.New(engine.Config{
-		Logger: logger, Store: store, Version: program.Version(), Mode: mode, Firewall: enforcement, Interface: f.name, ListenPort: f.port,
-		Hostname: f.hostname, RelayTransports: f.relays, Forward: carried, DNS: system.Kind(f.dns),
+		Logger: logger, Store: store, Version: program.Version(), Settings: book, Level: &level, Forward: carried,
 	})
 	if err != nil {
 		return err
@@ -150,4 +103,19 @@ func runDaemon(ctx context.Context, socket string, f daemonFlags) (err error) {
 	}
 	logger.Info("daemon stopped")
 	return nil
+}
+
+// openSettings reads the settings and takes the level of the log from them.
+func openSettings(f daemonFlags, level *slog.LevelVar) (*settings.Book, error) {
+	given, variables := f.given()
+	book, err := settings.Open(f.settings, given, variables)
+	if err != nil {
+		return nil, program.Usage("%w", err)
+	}
+	first, err := program.ParseLevel(book.Values(nil).LogLevel)
+	if err != nil {
+		return nil, err
+	}
+	level.Set(first)
+	return book, nil
 }

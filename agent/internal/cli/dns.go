@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"io"
 
 	"github.com/spf13/cobra"
 
@@ -10,19 +11,13 @@ import (
 )
 
 func newDNS(a *app) *cobra.Command {
-	command := &cobra.Command{
-		Use: "dns", Short: "Look at the names of the network", Args: unknownCommand,
-		RunE: func(command *cobra.Command, _ []string) error {
-			_ = command.Help() // writes to stdout, whose failure cobra does not tell either
-			return program.Usage("a command is missing")
-		},
-	}
+	command := group("dns", "Look at the names of the network")
 	command.AddCommand(newDNSQuery(a))
 	return command
 }
 
 func newDNSQuery(a *app) *cobra.Command {
-	var asJSON bool
+	var form *output
 	command := &cobra.Command{
 		Use:   "query NAME [TYPE]",
 		Short: "Ask the resolver of the network for a name",
@@ -39,22 +34,21 @@ func newDNSQuery(a *app) *cobra.Command {
 			if err != nil {
 				return exit(err)
 			}
-			out := command.OutOrStdout()
-			if asJSON {
-				if err := printJSON(out, answer); err != nil {
-					return err
-				}
-			} else {
+			err = form.print(command.OutOrStdout(), answer, func(w io.Writer) error {
 				for _, record := range answer.Records {
-					if _, err := fmt.Fprintln(out, record); err != nil {
+					if _, err := fmt.Fprintln(w, record); err != nil {
 						return err
 					}
 				}
+				return nil
+			})
+			if err != nil {
+				return err
 			}
 			return missing(answer)
 		},
 	}
-	command.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	form = outputFlags(command)
 	return command
 }
 

@@ -18,8 +18,9 @@ const manyPeers = 30
 
 // screen prints a status for people.
 type screen struct {
-	now    time.Time
-	detail bool
+	now     time.Time
+	detail  bool
+	colours palette
 }
 
 func (s screen) print(w io.Writer, status local.Status) error {
@@ -35,7 +36,7 @@ func (s screen) printMachine(w io.Writer, status local.Status) error {
 	row := func(name, format string, args ...any) {
 		_, _ = fmt.Fprintf(table, "%s\t%s\n", name, fmt.Sprintf(format, args...)) // Flush tells
 	}
-	row("state", "%s", stateText(status.State))
+	row("state", "%s", s.colours.paint(stateColour(status.State), stateText(status.State)))
 	if name := cmp.Or(status.FQDN, status.Name); name != "" {
 		row("name", "%s", name)
 	}
@@ -49,7 +50,7 @@ func (s screen) printMachine(w io.Writer, status local.Status) error {
 		detailRows(row, status)
 	}
 	for _, warning := range status.Warnings {
-		row("warning", "%s", warning)
+		row("warning", "%s", s.colours.paint(yellow, warning))
 	}
 	if status.State == local.StateNotEnrolled {
 		row("next", "wattle up --management-url https://HOST:8443 --ca-pin PIN --setup-key-file FILE")
@@ -67,6 +68,16 @@ func stateText(state string) string {
 		return "offline: working with the last network map"
 	}
 	return strings.ReplaceAll(state, "_", " ")
+}
+
+func stateColour(state string) string {
+	switch state {
+	case local.StateReady:
+		return green
+	case local.StateNotEnrolled, local.StateDown:
+		return red
+	}
+	return yellow
 }
 
 func (s screen) managementRows(row func(name, format string, args ...any), status local.Status) {

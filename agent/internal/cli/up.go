@@ -133,23 +133,3 @@ func newLogout(a *app) *cobra.Command {
 	command.Flags().BoolVar(&remove, "delete", false, "delete the peer on the control plane too")
 	return command
 }
-
-func newWait(a *app) *cobra.Command {
-	var condition string
-	var timeout time.Duration
-	command := &cobra.Command{
-		Use: "wait", Short: "Wait until the machine is ready, or a peer is connected", Args: noArguments,
-		RunE: func(command *cobra.Command, _ []string) error {
-			ctx, cancel := withTimeout(command.Context(), timeout)
-			defer cancel()
-			err := a.client().Wait(ctx, local.WaitRequest{For: condition})
-			if ctx.Err() != nil && command.Context().Err() == nil {
-				return program.Exit(program.ExitTimedOut, "%s does not hold after %s; `wattle status` tells the state", condition, timeout)
-			}
-			return exit(err)
-		},
-	}
-	command.Flags().StringVar(&condition, "for", "ready", "ready, or peer:NAME")
-	command.Flags().DurationVar(&timeout, "timeout", 60*time.Second, "how long to wait; 0 waits for ever")
-	return command
-}

@@ -167,6 +167,9 @@ func (s *Session) Wake() {
 	ring(s.probe)
 }
 
+// Report tells the control plane of this machine as it is now.
+func (s *Session) Report() { ring(s.report) }
+
 // Run keeps a stream open until ctx ends. It returns ErrRemoved when the peer
 // was deleted, else the error of ctx.
 func (s *Session) Run(ctx context.Context) error {

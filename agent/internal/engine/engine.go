@@ -9,7 +9,6 @@
 package engine
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -18,7 +17,6 @@ import (
 	"net/netip"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -29,10 +27,11 @@ import (
 	"github.com/wattlenet/wattle/agent/internal/forward"
 	"github.com/wattlenet/wattle/agent/internal/identity"
 	"github.com/wattlenet/wattle/agent/internal/local"
+	"github.com/wattlenet/wattle/agent/internal/settings"
 	"github.com/wattlenet/wattle/agent/internal/tunnel"
+	"github.com/wattlenet/wattle/generated/api"
 	"github.com/wattlenet/wattle/generated/sdk"
 	"github.com/wattlenet/wattle/internal/mapstate"
-	"github.com/wattlenet/wattle/internal/program"
 )
 
 // withdrawTimeout bounds the deletion of the peer at logout.
@@ -48,17 +47,12 @@ type Config struct {
 	Store   *identity.Store // required
 	Version string          // required: of the agent
 
-	// Hostname is what the machine calls itself in the network; "" is the host name of the operating system.
-	Hostname string
+	// Settings are what this machine's users have set; nil for the defaults alone.
+	Settings *settings.Book
 
-	// RelayTransports are the ways to a relay that may be used, of the list of the same name; empty: all.
-	RelayTransports []string
-
-	Mode       tunnel.Mode // "" is auto
-	Firewall   Enforcement // "" is auto
-	Interface  string      // "" is wt0
-	ListenPort uint16      // 0: the system chooses
-	DNS        system.Kind // "" is auto
+	// Level is the least level that Logger logs, for the setting of that name;
+	// nil leaves it alone.
+	Level *slog.LevelVar
 
 	// Forward is what is carried between programs of this host and the overlay; its addresses come with the map.
 	Forward forward.Config
@@ -99,6 +93,9 @@ func New(c Config) (*Engine, error) {
 	}
 	if c.Open == nil {
 		c.Open = OpenHost
+	}
+	if c.Settings == nil {
+		c.Settings = &settings.Book{}
 	}
 	found, err := c.Store.Load()
 	if err != nil {
@@ -180,16 +177,13 @@ func (e *Engine) clientConfig(i *identity.Identity) control.ClientConfig {
 
 // open opens the parts on this host. Nothing is sent and nobody is let in.
 func (e *Engine) open(mine *identity.Identity, signal signaler, memory *pathMemory) (*Machine, *overlay, error) {
-	network := &overlay{}
-	name := e.config.Interface
-	if name == "" {
-		name = tunnel.DefaultInterface
-	}
+	network, v := &overlay{}, e.values()
 	wanted := MachineConfig{
-		Logger: e.log, Key: mine.WireGuardKey, Mode: e.config.Mode, Interface: name, ListenPort: e.config.ListenPort,
-		Firewall: e.config.Firewall, Signal: briefly(signal), Overlay: network.contains,
-		RelayTransports: e.config.RelayTransports, Known: memory.known(), Learned: memory.learned,
-		DNS: e.config.DNS, DNSJournal: filepath.Join(e.config.Store.Dir(), system.JournalFile),
+		Logger: e.log, Key: mine.WireGuardKey, Mode: tunnel.Mode(v.Tunnel), Interface: v.Interface, ListenPort: uint16(v.ListenPort), MTU: v.MTU,
+		Firewall: Enforcement(v.Firewall), Signal: briefly(signal), Overlay: network.contains,
+		RelayTransports: v.RelayTransports, Force: force(v.PathMode),
+		Known: memory.known(), Learned: memory.learned,
+		DNS: system.Kind(v.DNS), DNSJournal: filepath.Join(e.config.Store.Dir(), system.JournalFile),
 	}
 	if wanted.ListenPort != 0 || mine.ListenPort == 0 {
 		machine, err := e.config.Open(wanted)
@@ -228,9 +222,9 @@ var errPeerOffline = errors.New("the peer is not connected to the control plane"
 // start runs a link on an open machine. The caller holds commands.
 func (e *Engine) start(mine *identity.Identity, client *control.Client, machine *Machine, network *overlay, memory *pathMemory) error {
 	l, err := newLink(linkConfig{
-		self: mine.PeerID, memory: memory,
-		logger: e.log, store: e.config.Store, machine: machine, client: client, overlay: network, carry: e.config.Forward,
-		facts: e.sight(machine, network).Facts, epoch: mine.Epoch, last: e.lastMap(mine), changed: e.broadcast,
+		self: mine.PeerID, memory: memory, carry: e.config.Forward,
+		logger: e.log, store: e.config.Store, machine: machine, client: client, overlay: network,
+		facts: func(programs []string) (api.MachineFacts, error) { return e.sight(machine, network).Facts(programs) }, epoch: mine.Epoch, last: e.lastMap(mine), changed: e.broadcast,
 	})
 	if err != nil {
 		return errors.Join(err, machine.close())
@@ -264,7 +258,7 @@ func (e *Engine) time() time.Time {
 // sight is how the agent looks at its machine.
 func (e *Engine) sight(machine *Machine, network *overlay) control.Machine {
 	return control.Machine{
-		AgentVersion: e.config.Version, Hostname: e.config.Hostname, Interface: machine.Interface, Overlay: network.contains,
+		AgentVersion: e.config.Version, Hostname: e.values().Hostname, Interface: machine.Interface, Overlay: network.contains,
 	}
 }
 
@@ -396,52 +390,8 @@ func (e *Engine) Logout(ctx context.Context, request local.LogoutRequest) error 
 	return e.forget()
 }
 
-// Wait blocks until a condition holds: ready, or peer:NAME, which holds once
-// the path to the peer is not idle.
-func (e *Engine) Wait(ctx context.Context, request local.WaitRequest) error {
-	name, peer := strings.CutPrefix(request.For, "peer:")
-	if !peer && request.For != "ready" && request.For != "" {
-		return local.Errorf(program.ExitUsage, "%q is nothing to wait for; use ready or peer:NAME", request.For)
-	}
-	for {
-		change := e.watch()
-		status := e.Status(ctx)
-		holds := status.State == local.StateReady
-		if peer {
-			holds = slices.ContainsFunc(status.Peers, func(p local.Peer) bool {
-				return (p.Name == name || slices.Contains(p.Addresses, name)) && p.Path != "idle"
-			})
-		}
-		if holds {
-			return nil
-		}
-		if err := waitChange(ctx, change, peer); err != nil {
-			return local.Errorf(program.ExitTimedOut, "the time is over and %s does not hold; state: %s", cmp.Or(request.For, "ready"), status.State)
-		}
-	}
-}
-
-// pathInterval is how often a path is looked at: its changes are not announced.
-const pathInterval = 100 * time.Millisecond
-
-func waitChange(ctx context.Context, change <-chan struct{}, poll bool) error {
-	var tick <-chan time.Time
-	if poll {
-		timer := time.NewTimer(pathInterval)
-		defer timer.Stop()
-		tick = timer.C
-	}
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-change:
-	case <-tick:
-	}
-	return nil
-}
-
-// watch returns a channel that is closed at the next change.
-func (e *Engine) watch() <-chan struct{} {
+// Watch returns a channel that is closed at the next change.
+func (e *Engine) Watch() <-chan struct{} {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.changed

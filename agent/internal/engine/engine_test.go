@@ -32,12 +32,20 @@ func boot(t *testing.T, dir string) *machine { return bootAt(t, dir, nil, &Fake{
 // bootAt boots with a clock of its own, and a fake that may fail.
 func bootAt(t *testing.T, dir string, now func() time.Time, fake *Fake) *machine {
 	t.Helper()
+	return bootWith(t, dir, func(c *Config) { c.Now = now }, fake)
+}
+
+// bootWith boots with a config that change has changed.
+func bootWith(t *testing.T, dir string, change func(*Config), fake *Fake) *machine {
+	t.Helper()
 	store, err := identity.Open(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
 	m := &machine{Fake: fake, t: t, dir: dir}
-	m.Engine, err = New(Config{Logger: slog.New(slog.DiscardHandler), Store: store, Version: "test", Open: m.Fake.Open, Now: now})
+	config := Config{Logger: slog.New(slog.DiscardHandler), Store: store, Version: "test", Open: m.Fake.Open}
+	change(&config)
+	m.Engine, err = New(config)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,7 +81,7 @@ func (m *machine) until(what string, holds func(local.Status) bool) local.Status
 	m.t.Helper()
 	limit := time.After(10 * time.Second)
 	for {
-		change := m.watch()
+		change := m.Watch()
 		status := m.Engine.Status(m.t.Context())
 		if holds(status) {
 			return status

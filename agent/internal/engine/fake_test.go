@@ -36,12 +36,20 @@ type Fake struct {
 	known    []connectivity.Known
 	boxes    []string
 	closed   bool
+	opened   MachineConfig // the last
+}
+
+// Opened returns what the last opening was given.
+func (f *Fake) Opened() MachineConfig {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.opened
 }
 
 // Open opens the fake in the place of a host.
 func (f *Fake) Open(c MachineConfig) (*Machine, error) {
 	f.mu.Lock()
-	f.known = c.Known
+	f.known, f.opened = c.Known, c
 	f.mu.Unlock()
 	if err := f.note("open"); err != nil {
 		return nil, err

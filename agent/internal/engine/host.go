@@ -89,6 +89,10 @@ type MachineConfig struct {
 	Firewall   Enforcement
 	Interface  string
 	ListenPort uint16
+	MTU        int // bytes; 0: what every path carries
+
+	// Force restricts the kinds of path; "" uses what works.
+	Force connectivity.Path
 
 	// RelayTransports are the ways to a relay that may be used; empty: all.
 	RelayTransports []string
@@ -114,9 +118,6 @@ type MachineConfig struct {
 	// is no candidate.
 	Overlay func(netip.Addr) bool
 }
-
-// RelayTransports are the names of all ways to a relay.
-var RelayTransports = connectivity.Transports
 
 // Enforcement says who enforces the rules on an interface.
 type Enforcement string
@@ -197,7 +198,7 @@ func openStack(c MachineConfig) (*Machine, error) {
 
 func open(c MachineConfig, mode tunnel.Mode, filter tunnel.Filter) (*Machine, error) {
 	device, err := tunnel.New(tunnel.Config{
-		Logger: c.Logger, PrivateKey: c.Key, Mode: mode, Interface: c.Interface, ListenPort: c.ListenPort, Filter: filter,
+		Logger: c.Logger, PrivateKey: c.Key, Mode: mode, Interface: c.Interface, ListenPort: c.ListenPort, MTU: c.MTU, Filter: filter,
 	})
 	if err != nil {
 		return nil, err
@@ -206,7 +207,7 @@ func open(c MachineConfig, mode tunnel.Mode, filter tunnel.Filter) (*Machine, er
 	own := device.Interface()
 	machine.Watch = func(ctx context.Context, changed func()) error { return route.Watch(ctx, own, changed) }
 	machine.Paths, err = connectivity.New(connectivity.Config{
-		Logger: c.Logger, PrivateKey: c.Key, Bind: device.Bind(), Signal: c.Signal, Rekey: device.Rekey, Transports: c.RelayTransports,
+		Logger: c.Logger, PrivateKey: c.Key, Bind: device.Bind(), Signal: c.Signal, Rekey: device.Rekey, Transports: c.RelayTransports, Force: c.Force,
 		Interface: func(name string) bool { return name != own && !strings.HasPrefix(name, "wt") },
 		Address:   func(addr netip.Addr) bool { return !c.Overlay(addr) },
 		Known:     c.Known, Learned: c.Learned,

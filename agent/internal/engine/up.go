@@ -230,7 +230,7 @@ func (e *Engine) waitUsable(ctx context.Context) error {
 	patient := time.NewTimer(patience)
 	defer patient.Stop()
 	for impatient := false; ; {
-		change := e.watch()
+		change := e.Watch()
 		mine, running, notice := e.now()
 		if running == nil {
 			return local.Errorf(program.ExitNotEnrolled, "%s", cmp.Or(notice, "the machine was disconnected meanwhile"))

@@ -34,6 +34,34 @@ func (c *Client) Status(ctx context.Context) (Status, error) {
 	return status, c.call(ctx, http.MethodGet, "/v1/status", nil, &status)
 }
 
+// WatchStatus calls each with the status of now and of every change, until ctx
+// ends or each fails.
+func (c *Client) WatchStatus(ctx context.Context, each func(Status) error) error {
+	return lines(ctx, c, http.MethodGet, "/v1/status/watch", nil, each)
+}
+
+// Settings asks for every setting and where its value comes from.
+func (c *Client) Settings(ctx context.Context) (Settings, error) {
+	var settings Settings
+	return settings, c.call(ctx, http.MethodGet, "/v1/settings", nil, &settings)
+}
+
+// Set keeps settings.
+func (c *Client) Set(ctx context.Context, request SetRequest) (SetAnswer, error) {
+	var answer SetAnswer
+	return answer, c.call(ctx, http.MethodPost, "/v1/settings", request, &answer)
+}
+
+// Reload makes the daemon read its settings file again.
+func (c *Client) Reload(ctx context.Context) error {
+	return c.call(ctx, http.MethodPost, "/v1/settings/reload", struct{}{}, nil)
+}
+
+// SetLevel changes what the daemon logs.
+func (c *Client) SetLevel(ctx context.Context, request LevelRequest) error {
+	return c.call(ctx, http.MethodPost, "/v1/log-level", request, nil)
+}
+
 // Up connects the machine and waits until it is usable.
 func (c *Client) Up(ctx context.Context, request UpRequest) error {
 	return c.call(ctx, http.MethodPost, "/v1/up", request, nil)
@@ -61,28 +89,39 @@ func (c *Client) Query(ctx context.Context, request QueryRequest) (QueryAnswer, 
 }
 
 // Ping calls reply for each echo request.
-func (c *Client) Ping(ctx context.Context, request PingRequest, reply func(PingReply) error) (err error) {
-	answer, err := c.send(ctx, http.MethodPost, "/v1/ping", request)
+func (c *Client) Ping(ctx context.Context, request PingRequest, reply func(PingReply) error) error {
+	return lines(ctx, c, http.MethodPost, "/v1/ping", request, func(line pingLine) error {
+		switch {
+		case line.Error != nil:
+			return line.Error
+		case line.Reply != nil:
+			return reply(*line.Reply)
+		}
+		return nil
+	})
+}
+
+// lines calls each for every line of an answer.
+func lines[T any](ctx context.Context, c *Client, method, path string, body any, each func(T) error) error {
+	answer, err := c.send(ctx, method, path, body)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = answer.Body.Close() }() // only read
-	lines := json.NewDecoder(answer.Body)
+	decoder := json.NewDecoder(answer.Body)
 	for {
-		var line pingLine
-		switch err := lines.Decode(&line); {
+		var line T
+		err := decoder.Decode(&line)
+		switch {
 		case errors.Is(err, io.EOF):
 			return nil
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case err != nil:
 			return fmt.Errorf("%w any more: %w", ErrUnreachable, err)
-		case line.Error != nil:
-			return line.Error
-		case line.Reply != nil:
-			if err := reply(*line.Reply); err != nil {
-				return err
-			}
+		}
+		if err := each(line); err != nil {
+			return err
 		}
 	}
 }

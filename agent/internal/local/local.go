@@ -1,8 +1,10 @@
 // Package local is the API of the daemon on its own machine: JSON over HTTP on a Unix socket.
 //
 //	GET  /v1/status           anybody who may open the socket
+//	GET  /v1/settings         the same
 //	POST /v1/wait, /v1/ping, /v1/dns/query   the same
-//	POST /v1/up, /v1/down, /v1/logout   root, or the user of the daemon
+//	POST /v1/up, /v1/down, /v1/logout        root, the user of the daemon, or the operator
+//	POST /v1/settings, /v1/settings/reload, /v1/log-level   the same
 //
 // Linux and macOS tell who calls. On Windows the folder of the socket is closed
 // to everybody but administrators and the daemon's user, and every caller counts
@@ -17,12 +19,41 @@ import (
 
 // A Daemon is what the API is about.
 type Daemon interface {
+	Connection
+	Keeper
+	Looker
+}
+
+// A Connection is how the machine stands, and what changes that.
+type Connection interface {
 	Status(ctx context.Context) Status
+
+	// Watch returns a channel that is closed at the next change of the status.
+	Watch() <-chan struct{}
+
 	Up(ctx context.Context, request UpRequest) error
 	Down(ctx context.Context) error
 	Logout(ctx context.Context, request LogoutRequest) error
 	Wait(ctx context.Context, request WaitRequest) error
+}
 
+// A Keeper keeps settings.
+type Keeper interface {
+	Settings(ctx context.Context) Settings
+	Set(ctx context.Context, request SetRequest) (SetAnswer, error)
+
+	// Reload reads the settings file again.
+	Reload(ctx context.Context) error
+
+	// SetLevel changes what is logged until the daemon ends.
+	SetLevel(ctx context.Context, request LevelRequest) error
+
+	// Operator is the name of a user who may change the connection; empty for none.
+	Operator() string
+}
+
+// A Looker answers questions and changes nothing.
+type Looker interface {
 	// Query asks the resolver of the network.
 	Query(ctx context.Context, request QueryRequest) (QueryAnswer, error)
 

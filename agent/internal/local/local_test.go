@@ -7,7 +7,10 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"os/user"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -20,10 +23,37 @@ type fakeDaemon struct {
 	err    error
 	pings  []PingReply
 	downed bool
+
+	changed  chan struct{}
+	state    string
+	operator string
+	set      SetRequest
 }
 
+func (d *fakeDaemon) stateNow() string {
+	if d.state == "" {
+		return StateReady
+	}
+	return d.state
+}
+
+func (d *fakeDaemon) Watch() <-chan struct{} { return d.changed }
+
+func (d *fakeDaemon) Settings(context.Context) Settings {
+	return Settings{Schema: SettingsSchema, File: "/f", Settings: []Setting{{Name: "dns", Value: true, Text: "true", Origin: "file", Choices: []string{}}}}
+}
+
+func (d *fakeDaemon) Set(_ context.Context, request SetRequest) (SetAnswer, error) {
+	d.set = request
+	return SetAnswer{Schema: SetSchema, Hidden: []Hidden{{Name: "dns", Origin: "flag"}}}, d.err
+}
+
+func (d *fakeDaemon) Reload(context.Context) error                 { return d.err }
+func (d *fakeDaemon) SetLevel(context.Context, LevelRequest) error { return d.err }
+func (d *fakeDaemon) Operator() string                             { return d.operator }
+
 func (d *fakeDaemon) Status(context.Context) Status {
-	return Status{Schema: StatusSchema, State: StateReady, Peers: []Peer{{Name: "web-1", Path: "direct"}}}
+	return Status{Schema: StatusSchema, State: d.stateNow(), Peers: []Peer{{Name: "web-1", Path: "direct"}}}
 }
 
 func (d *fakeDaemon) Up(_ context.Context, request UpRequest) error {
@@ -183,7 +213,63 @@ func TestCallerIsKnown(t *testing.T) {
 	if _, err := callerID(server); err == nil {
 		t.Error("the caller on a pipe is known")
 	}
-	if err := mayChange(context.WithValue(t.Context(), connKey{}, server)); err == nil {
+	if err := mayChange(context.WithValue(t.Context(), connKey{}, server), ""); err == nil {
 		t.Error("a caller that nobody knows may change things")
+	}
+}
+
+func TestSettingsReachTheDaemon(t *testing.T) {
+	d := &fakeDaemon{}
+	client, _ := serve(t, d)
+	got, err := client.Settings(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(d.Settings(t.Context()), got); diff != "" {
+		t.Error(diff)
+	}
+	want := SetRequest{Settings: map[string]string{"dns": "off"}}
+	answer, err := client.Set(t.Context(), want)
+	if err != nil || len(answer.Hidden) != 1 {
+		t.Errorf("%+v, %v", answer, err)
+	}
+	if diff := cmp.Diff(want, d.set); diff != "" {
+		t.Error(diff)
+	}
+	if err := errors.Join(client.Reload(t.Context()), client.SetLevel(t.Context(), LevelRequest{Level: "debug"})); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestStatusIsWatched(t *testing.T) {
+	d := &fakeDaemon{changed: make(chan struct{}), state: StateConnecting}
+	client, _ := serve(t, d)
+	enough := errors.New("enough")
+	var states []string
+	err := client.WatchStatus(t.Context(), func(s Status) error {
+		states = append(states, s.State)
+		if len(states) == 2 {
+			return enough
+		}
+		d.state = StateOffline
+		close(d.changed)
+		return nil
+	})
+	if !errors.Is(err, enough) || !slices.Equal(states, []string{StateConnecting, StateOffline}) {
+		t.Errorf("%v, %v", states, err)
+	}
+}
+
+func TestOperator(t *testing.T) {
+	me, err := user.Current()
+	if err != nil {
+		t.Skipf("SKIPPED: no user database here: %v", err)
+	}
+	uid, err := strconv.Atoi(me.Uid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !isUser(me.Username, uid) || isUser(me.Username, uid+1) || isUser("", uid) || isUser("no-such-user", uid) {
+		t.Error("the operator is not recognised by name and number")
 	}
 }

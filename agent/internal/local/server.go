@@ -10,7 +10,9 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/user"
 	"path/filepath"
+	"strconv"
 	"time"
 )
 
@@ -96,12 +98,19 @@ type connKey struct{}
 func (s *Server) Serve(ctx context.Context) error {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/status", s.status)
+	mux.HandleFunc("GET /v1/status/watch", s.watchStatus)
 	mux.HandleFunc("POST /v1/up", changing(s, s.config.Daemon.Up))
 	mux.HandleFunc("POST /v1/down", changing(s, func(ctx context.Context, _ struct{}) error { return s.config.Daemon.Down(ctx) }))
 	mux.HandleFunc("POST /v1/logout", changing(s, s.config.Daemon.Logout))
 	mux.HandleFunc("POST /v1/wait", calling(s, s.config.Daemon.Wait))
 	mux.HandleFunc("POST /v1/ping", s.ping)
-	mux.HandleFunc("POST /v1/dns/query", s.query)
+	mux.HandleFunc("POST /v1/dns/query", answering(s, s.config.Daemon.Query))
+	mux.HandleFunc("GET /v1/settings", func(w http.ResponseWriter, r *http.Request) {
+		s.write(w, http.StatusOK, s.config.Daemon.Settings(r.Context()))
+	})
+	mux.HandleFunc("POST /v1/settings", s.restricted(s.set))
+	mux.HandleFunc("POST /v1/settings/reload", changing(s, func(ctx context.Context, _ struct{}) error { return s.config.Daemon.Reload(ctx) }))
+	mux.HandleFunc("POST /v1/log-level", changing(s, s.config.Daemon.SetLevel))
 	base, cancel := context.WithCancel(ctx)
 	defer cancel()
 	server := &http.Server{
@@ -144,11 +153,15 @@ func (s *Server) write(w http.ResponseWriter, code int, body any) {
 // tells them apart.
 func (s *Server) fail(w http.ResponseWriter, status int, err error) { s.write(w, status, asError(err)) }
 
-// changing wraps a call that needs root or the daemon's own user.
+// changing wraps a call that needs root, the daemon's own user or the operator.
 func changing[T any](s *Server, do func(context.Context, T) error) http.HandlerFunc {
-	call := calling(s, do)
+	return s.restricted(calling(s, do))
+}
+
+// restricted lets only those in who may change the connection.
+func (s *Server) restricted(call http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		if err := mayChange(r.Context()); err != nil {
+		if err := mayChange(r.Context(), s.config.Daemon.Operator()); err != nil {
 			s.fail(w, http.StatusForbidden, err)
 			return
 		}
@@ -156,34 +169,71 @@ func changing[T any](s *Server, do func(context.Context, T) error) http.HandlerF
 	}
 }
 
-func mayChange(ctx context.Context) error {
+// mayChange lets root, the daemon's own user and the operator in.
+func mayChange(ctx context.Context, operator string) error {
+	uid, err := callerOf(ctx)
+	if err != nil {
+		return err
+	}
+	if uid == 0 || uid == os.Getuid() || isUser(operator, uid) {
+		return nil
+	}
+	return Errorf(6, "changing the connection needs root; run the command with sudo, or let root name you with `wattle set operator=USER`")
+}
+
+// callerOf is the user who calls.
+func callerOf(ctx context.Context) (int, error) {
 	conn, ok := ctx.Value(connKey{}).(net.Conn)
 	if !ok {
-		return Errorf(6, "the caller is not known")
+		return 0, Errorf(6, "the caller is not known")
 	}
 	uid, err := callerID(conn)
 	if err != nil {
-		return Errorf(6, "the caller is not known: %v", err)
+		return 0, Errorf(6, "the caller is not known: %v", err)
 	}
-	if uid != 0 && uid != os.Getuid() {
-		return Errorf(6, "changing the connection needs root; run the command with sudo")
+	return uid, nil
+}
+
+// isUser reports whether uid belongs to the user of a name.
+func isUser(name string, uid int) bool {
+	if name == "" {
+		return false
 	}
-	return nil
+	found, err := user.Lookup(name)
+	return err == nil && found.Uid == strconv.Itoa(uid)
+}
+
+// set keeps settings. The operator does not choose the operator.
+func (s *Server) set(w http.ResponseWriter, r *http.Request) {
+	answering(s, func(ctx context.Context, request SetRequest) (SetAnswer, error) {
+		if _, chosen := request.Settings["operator"]; chosen {
+			if err := mayChange(ctx, ""); err != nil {
+				return SetAnswer{}, Errorf(6, "only root may choose the operator; run the command with sudo")
+			}
+		}
+		return s.config.Daemon.Set(ctx, request)
+	})(w, r)
 }
 
 // calling wraps a call with a JSON body and no answer but success.
 func calling[T any](s *Server, do func(context.Context, T) error) http.HandlerFunc {
+	return answering(s, func(ctx context.Context, request T) (struct{}, error) { return struct{}{}, do(ctx, request) })
+}
+
+// answering wraps a call with a JSON body and a JSON answer.
+func answering[T, A any](s *Server, do func(context.Context, T) (A, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		request, err := read[T](w, r)
 		if err != nil {
 			s.fail(w, http.StatusBadRequest, err)
 			return
 		}
-		if err := do(r.Context(), request); err != nil {
+		answer, err := do(r.Context(), request)
+		if err != nil {
 			s.fail(w, http.StatusInternalServerError, err)
 			return
 		}
-		s.write(w, http.StatusOK, struct{}{})
+		s.write(w, http.StatusOK, answer)
 	}
 }
 
@@ -194,20 +244,6 @@ func read[T any](w http.ResponseWriter, r *http.Request) (request T, err error) 
 		return request, Errorf(2, "the request is not understood: %v; is the daemon as old as the command?", err)
 	}
 	return request, nil
-}
-
-func (s *Server) query(w http.ResponseWriter, r *http.Request) {
-	request, err := read[QueryRequest](w, r)
-	if err != nil {
-		s.fail(w, http.StatusBadRequest, err)
-		return
-	}
-	answer, err := s.config.Daemon.Query(r.Context(), request)
-	if err != nil {
-		s.fail(w, http.StatusInternalServerError, err)
-		return
-	}
-	s.write(w, http.StatusOK, answer)
 }
 
 // ping answers with one line for each reply, and a last one with the error if

@@ -1,6 +1,10 @@
 package local
 
-import "time"
+import (
+	"slices"
+	"strings"
+	"time"
+)
 
 // StatusSchema names the form of Status.
 const StatusSchema = "wattle.status/v1"
@@ -44,6 +48,10 @@ type Status struct {
 	// Warnings are sentences for the user: what is wrong, and the next step.
 	Warnings []string `json:"warnings"`
 }
+
+// Ready reports whether the overlay works: with the newest map, or with the last
+// one while the control plane is away.
+func (s Status) Ready() bool { return s.State == StateReady || s.State == StateOffline }
 
 // Management is the session with the control plane.
 type Management struct {
@@ -145,6 +153,11 @@ type Peer struct {
 	LastError     string     `json:"last_error"`
 }
 
+// Is reports whether name is the name or an overlay address of the peer.
+func (p Peer) Is(name string) bool {
+	return strings.EqualFold(p.Name, name) || slices.Contains(p.Addresses, name)
+}
+
 // Route is a destination outside of the overlay.
 type Route struct {
 	Name string `json:"name"`
@@ -213,7 +226,8 @@ type PingReply struct {
 	Denied    bool    `json:"denied"`
 }
 
-// WaitRequest blocks until a condition holds: ready, or peer:NAME.
+// WaitRequest blocks until a condition holds: ready, connected, peer:NAME or
+// dns:NAME.
 type WaitRequest struct {
 	For string `json:"for"`
 }

@@ -1,0 +1,133 @@
+package engine
+
+import (
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/wattlenet/wattle/agent/internal/local"
+	"github.com/wattlenet/wattle/agent/internal/settings"
+	"github.com/wattlenet/wattle/controlplane/controlplanetest"
+	"github.com/wattlenet/wattle/internal/program"
+)
+
+// joinWith joins a machine with a settings file of its own.
+func joinWith(t *testing.T, plane *controlplanetest.Server) (m *machine, file string, level *slog.LevelVar) {
+	t.Helper()
+	file = filepath.Join(t.TempDir(), "agent.json")
+	book, err := settings.Open(file, nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	level = &slog.LevelVar{}
+	m = bootWith(t, t.TempDir(), func(c *Config) { c.Settings, c.Level = book, level }, &Fake{})
+	if err := m.Up(t.Context(), local.UpRequest{ManagementURL: plane.URL, SetupKey: plane.SetupKey}); err != nil {
+		t.Fatal(err)
+	}
+	return m, file, level
+}
+
+func set(t *testing.T, m *machine, changes map[string]string) {
+	t.Helper()
+	if _, err := m.Set(t.Context(), local.SetRequest{Settings: changes}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestSettingsActOnTheRunningMachine(t *testing.T) {
+	plane := controlplanetest.New(t)
+	m, _, level := joinWith(t, plane)
+	m.Fake.Calls()
+
+	set(t, m, map[string]string{"log_level": "debug"})
+	if calls := m.Fake.Calls(); level.Level() != slog.LevelDebug || len(calls) != 0 {
+		t.Errorf("level %v, calls %v", level.Level(), calls)
+	}
+
+	set(t, m, map[string]string{"hostname": "renamed-by-setting"})
+	for limit := time.Now().Add(10 * time.Second); ; {
+		peers, err := plane.Client.ListPeers(t.Context(), noFilter)
+		if err != nil || time.Now().After(limit) {
+			t.Fatalf("the control plane was not told: %+v, %v", peers, err)
+		}
+		if peers[0].Hostname == "renamed-by-setting" {
+			break
+		}
+	}
+
+	m.Fake.Calls()
+	set(t, m, map[string]string{"mtu": "1400", "listen_port": "51821", "path_mode": "relay", "relay_transports": "tcp", "dns": "off"})
+	m.until("ready", func(s local.Status) bool { return s.State == local.StateReady })
+	if calls := m.Fake.Calls(); !slices.Contains(calls, "tunnel closed") || !slices.Contains(calls, "open") {
+		t.Errorf("the tunnel was not opened anew: %v", calls)
+	}
+	opened := m.Fake.Opened()
+	if opened.MTU != 1400 || opened.ListenPort != 51821 || opened.Force != "relayed" || opened.DNS != "off" || !slices.Equal(opened.RelayTransports, []string{"tcp"}) {
+		t.Errorf("opened with %+v", opened)
+	}
+}
+
+// TestSettingThatCannotWorkIsTakenBack: the machine goes on as it was.
+func TestSettingThatCannotWorkIsTakenBack(t *testing.T) {
+	plane := controlplanetest.New(t)
+	m, file, _ := joinWith(t, plane)
+	m.FailNext("open", errInjected)
+	_, err := m.Set(t.Context(), local.SetRequest{Settings: map[string]string{"listen_port": "1"}})
+	if err == nil || !strings.Contains(err.Error(), "injected") || !strings.Contains(err.Error(), "not taken") {
+		t.Errorf("error %v", err)
+	}
+	m.until("ready", func(s local.Status) bool { return s.State == local.StateReady })
+	if opened := m.Fake.Opened(); opened.ListenPort != 51820 {
+		t.Errorf("opened with port %d", opened.ListenPort)
+	}
+	if raw, err := os.ReadFile(file); err != nil || strings.Contains(string(raw), "listen_port") {
+		t.Errorf("the file holds %s, %v", raw, err)
+	}
+}
+
+func TestSettingsFileIsReadAgain(t *testing.T) {
+	plane := controlplanetest.New(t)
+	m, file, level := joinWith(t, plane)
+	if err := os.WriteFile(file, []byte(`{"log_level": "warn", "dns": "off"}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Reload(t.Context()); err != nil || level.Level() != slog.LevelWarn {
+		t.Errorf("level %v, %v", level.Level(), err)
+	}
+	m.until("ready", func(s local.Status) bool { return s.State == local.StateReady })
+	if opened := m.Fake.Opened(); opened.DNS != "off" {
+		t.Errorf("opened with %q", opened.DNS)
+	}
+	if err := os.WriteFile(file, []byte(`{"log_level": `), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Reload(t.Context()); err == nil || level.Level() != slog.LevelWarn {
+		t.Errorf("half a file was taken: %v", err)
+	}
+	said := m.Settings(t.Context())
+	at := slices.IndexFunc(said.Settings, func(s local.Setting) bool { return s.Name == "dns" })
+	if said.Settings[at].Value != "off" || said.Settings[at].Origin != "file" || said.File != file {
+		t.Errorf("settings %+v", said)
+	}
+}
+
+func TestSetRefuses(t *testing.T) {
+	m := boot(t, t.TempDir()) // without a file
+	for _, test := range []struct {
+		key, value string
+		code       int
+	}{{"nonsense", "1", program.ExitUsage}, {"dns", "off", program.ExitFailed}} {
+		_, err := m.Set(t.Context(), local.SetRequest{Settings: map[string]string{test.key: test.value}})
+		if own, ok := errors.AsType[*local.Error](err); !ok || own.Code != test.code {
+			t.Errorf("%s: %v", test.key, err)
+		}
+	}
+	if err := m.SetLevel(t.Context(), local.LevelRequest{Level: "loud"}); err == nil {
+		t.Error("an unknown level was taken")
+	}
+}
