@@ -11,6 +11,7 @@ import (
 
 	"github.com/wattlenet/wattle/agent/internal/dns/system"
 	"github.com/wattlenet/wattle/agent/internal/identity"
+	"github.com/wattlenet/wattle/agent/internal/route"
 	"github.com/wattlenet/wattle/internal/program"
 )
 
@@ -20,9 +21,9 @@ func newCleanup() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "cleanup",
 		Short: "Put back what a daemon that was killed has left on this machine",
-		Long: "Put back what a daemon that was killed has left on this machine: the name servers. The\n" +
-			"rules of the packet filter stay, so that nobody gets in meanwhile. A daemon does the same\n" +
-			"when it starts; systemd runs this command when the daemon has ended.",
+		Long: "Put back what a daemon that was killed has left on this machine: the name servers,\n" +
+			"routes and forwarding. The rules of the packet filter stay, so that nobody gets in meanwhile. A\n" +
+			"daemon does the same when it starts; systemd runs this command when the daemon has ended.",
 		Args: noArguments,
 		RunE: func(command *cobra.Command, _ []string) (err error) {
 			logger, err := log.Logger(os.Stderr)
@@ -50,5 +51,8 @@ func newCleanup() *cobra.Command {
 
 // cleanup puts back what an agent with this state folder has left.
 func cleanup(ctx context.Context, logger *slog.Logger, store *identity.Store) error {
-	return system.Undo(ctx, system.Options{Logger: logger, Journal: filepath.Join(store.Dir(), system.JournalFile)})
+	return errors.Join(
+		system.Undo(ctx, system.Options{Logger: logger, Journal: filepath.Join(store.Dir(), system.JournalFile)}),
+		route.Undo(route.Options{Logger: logger, Journal: filepath.Join(store.Dir(), route.JournalFile)}),
+	)
 }

@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/wattlenet/wattle/agent/internal/mark"
 	"github.com/wattlenet/wattle/generated/sdk"
 )
 
@@ -48,7 +49,7 @@ func newTransport(address, pin string, c *clock) (*transport, error) {
 	if err != nil {
 		return nil, fmt.Errorf("management URL: %w", err)
 	}
-	open := newConnections((&net.Dialer{Timeout: dialTimeout}).DialContext)
+	open := newConnections((&net.Dialer{Timeout: dialTimeout, Control: mark.Socket}).DialContext)
 	t := &http.Transport{
 		Proxy:                 http.ProxyFromEnvironment,
 		DialContext:           open.DialContext,

@@ -11,6 +11,7 @@ import (
 	"github.com/wattlenet/wattle/agent/internal/dns"
 	"github.com/wattlenet/wattle/agent/internal/dns/system"
 	"github.com/wattlenet/wattle/agent/internal/firewall"
+	"github.com/wattlenet/wattle/agent/internal/route"
 	"github.com/wattlenet/wattle/agent/internal/tunnel"
 	"github.com/wattlenet/wattle/generated/api"
 	"github.com/wattlenet/wattle/internal/mapstate"
@@ -25,8 +26,10 @@ type desired struct {
 	firewall firewall.Config
 	dns      dns.Config
 	names    system.Config // zero: the machine asks as before
-	peers    []peer        // by name
-	routes   []destination // by name
+	routing  route.Config
+	peers    []peer // by name
+
+	destinations []*destination // by name
 }
 
 // self is this machine in the map.
@@ -136,25 +139,16 @@ func (d *desired) planFirewall(m *mapstate.Map, name string) {
 		Peers:     map[uint32]firewall.Addresses{m.Self.N: {IPv4: d.self.ipv4.Addr(), IPv6: d.self.ipv6.Addr()}},
 		Networks:  d.networks(),
 		Sets:      m.Sets,
-		Rules:     peerRules(m),
+		Rules:     rulesOf(m),
 	}
 	for _, p := range d.peers {
 		d.firewall.Peers[p.entry.N] = firewall.Addresses{IPv4: p.ipv4, IPv6: p.ipv6}
 	}
 }
 
-// peerRules returns the rules between peers. Those about the traffic of routes
-// stand in the map only: what they would permit is denied until a host carries
-// that traffic.
-func peerRules(m *mapstate.Map) []api.CompiledRule {
-	rules := make([]api.CompiledRule, 0, len(m.Rules))
-	for _, rule := range m.Rules {
-		if rule.Route == nil {
-			rules = append(rules, rule)
-		}
-	}
-	slices.SortFunc(rules, func(a, b api.CompiledRule) int { return cmp.Compare(a.Id, b.Id) })
-	return rules
+// rulesOf returns the rules of the map in the order of their ids.
+func rulesOf(m *mapstate.Map) []api.CompiledRule {
+	return slices.SortedFunc(maps.Values(m.Rules), func(a, b api.CompiledRule) int { return cmp.Compare(a.Id, b.Id) })
 }
 
 func (d *desired) networks() []netip.Prefix {

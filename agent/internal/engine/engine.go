@@ -27,6 +27,7 @@ import (
 	"github.com/wattlenet/wattle/agent/internal/forward"
 	"github.com/wattlenet/wattle/agent/internal/identity"
 	"github.com/wattlenet/wattle/agent/internal/local"
+	"github.com/wattlenet/wattle/agent/internal/route"
 	"github.com/wattlenet/wattle/agent/internal/settings"
 	"github.com/wattlenet/wattle/agent/internal/tunnel"
 	"github.com/wattlenet/wattle/generated/api"
@@ -184,6 +185,7 @@ func (e *Engine) open(mine *identity.Identity, signal signaler, memory *pathMemo
 		RelayTransports: v.RelayTransports, Force: force(v.PathMode),
 		Known: memory.known(), Learned: memory.learned,
 		DNS: system.Kind(v.DNS), DNSJournal: filepath.Join(e.config.Store.Dir(), system.JournalFile),
+		Journal: filepath.Join(e.config.Store.Dir(), route.JournalFile),
 	}
 	if wanted.ListenPort != 0 || mine.ListenPort == 0 {
 		machine, err := e.config.Open(wanted)

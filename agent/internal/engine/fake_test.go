@@ -18,6 +18,7 @@ import (
 	"github.com/wattlenet/wattle/agent/internal/dns"
 	"github.com/wattlenet/wattle/agent/internal/dns/system"
 	"github.com/wattlenet/wattle/agent/internal/firewall"
+	"github.com/wattlenet/wattle/agent/internal/route"
 	"github.com/wattlenet/wattle/agent/internal/tunnel"
 )
 
@@ -31,6 +32,7 @@ type Fake struct {
 	firewall firewall.Config
 	names    dns.Config
 	system   system.Fake
+	routes   route.Fake
 	peers    []connectivity.Peer
 	relays   []connectivity.Relay
 	known    []connectivity.Known
@@ -56,7 +58,8 @@ func (f *Fake) Open(c MachineConfig) (*Machine, error) {
 	}
 	return &Machine{
 		Device: fakeDevice{f}, Paths: fakePaths{f}, Firewall: fakeFirewall{f}, Resolver: fakeResolver{f}, Network: fakeNetwork{f}, Names: &f.system,
-		Mode: tunnel.ModeUserspace, Interface: "wt0", Port: func() uint16 { return 51820 },
+		Routes: &f.routes,
+		Mode:   tunnel.ModeUserspace, Interface: "wt0", Port: func() uint16 { return 51820 },
 		Watch: func(ctx context.Context, _ func()) error { <-ctx.Done(); return nil },
 	}, nil
 }
@@ -182,6 +185,8 @@ func (w fakeFirewall) Set(_ context.Context, c firewall.Config) error {
 	}
 	return err
 }
+
+func (w fakeFirewall) Learn(string, []netip.Addr, time.Duration) error { return w.f.note("learn") }
 
 func (w fakeFirewall) Status() firewall.Status { return firewall.Status{Kind: "fake"} }
 func (w fakeFirewall) Close() error            { return w.f.note("firewall closed") }

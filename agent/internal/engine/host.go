@@ -17,6 +17,7 @@ import (
 	"github.com/wattlenet/wattle/agent/internal/dns"
 	"github.com/wattlenet/wattle/agent/internal/dns/system"
 	"github.com/wattlenet/wattle/agent/internal/firewall"
+	"github.com/wattlenet/wattle/agent/internal/mark"
 	"github.com/wattlenet/wattle/agent/internal/route"
 	"github.com/wattlenet/wattle/agent/internal/tunnel"
 )
@@ -60,6 +61,13 @@ type Network interface {
 	ListenPacket(ctx context.Context, at netip.AddrPort) (net.PacketConn, error)
 }
 
+// Routes is the routing of the host, as the engine uses it.
+type Routes interface {
+	Set(ctx context.Context, c route.Config) error
+	Status() route.Status
+	Close() error
+}
+
 // Machine is the parts of the agent on this host, opened together.
 type Machine struct {
 	Device   Device
@@ -68,6 +76,7 @@ type Machine struct {
 	Resolver Resolver
 	Network  Network
 	Names    system.Setter // who asks the resolver
+	Routes   Routes
 
 	Mode       tunnel.Mode
 	ModeReason string // why not the mode that was wished first
@@ -93,6 +102,9 @@ type MachineConfig struct {
 
 	// Force restricts the kinds of path; "" uses what works.
 	Force connectivity.Path
+
+	// Journal is the file that keeps the settings of the host as they were.
+	Journal string
 
 	// RelayTransports are the ways to a relay that may be used; empty: all.
 	RelayTransports []string
@@ -183,6 +195,11 @@ func openInterface(c MachineConfig) (*Machine, error) {
 		return nil, errors.Join(err, enforcer.Close())
 	}
 	machine.Firewall, machine.Note = enforcer, note
+	machine.Routes, err = route.Open(route.Options{Logger: c.Logger, Interface: machine.Interface, Journal: c.Journal})
+	if err != nil {
+		c.Logger.Warn("routes of the host cannot be set", "error", err)
+		machine.Routes = route.Refused(err)
+	}
 	return machine, nil
 }
 
@@ -192,23 +209,29 @@ func openStack(c MachineConfig) (*Machine, error) {
 	if err != nil {
 		return nil, err
 	}
-	machine.Firewall = filter
+	machine.Firewall, machine.Routes = filter, route.Stack()
 	return machine, nil
 }
 
 func open(c MachineConfig, mode tunnel.Mode, filter tunnel.Filter) (*Machine, error) {
+	// A stack of its own has no routes of the host to stay out of.
+	own := mark.Value
+	if mode == tunnel.ModeNetstack {
+		own = 0
+	}
 	device, err := tunnel.New(tunnel.Config{
-		Logger: c.Logger, PrivateKey: c.Key, Mode: mode, Interface: c.Interface, ListenPort: c.ListenPort, MTU: c.MTU, Filter: filter,
+		Logger: c.Logger, PrivateKey: c.Key, Mode: mode, Interface: c.Interface, ListenPort: c.ListenPort, MTU: c.MTU, Filter: filter, Mark: own,
 	})
 	if err != nil {
 		return nil, err
 	}
 	machine := &Machine{Device: device, Mode: device.Mode(), Interface: device.Interface(), Port: device.Bind().Port}
-	own := device.Interface()
-	machine.Watch = func(ctx context.Context, changed func()) error { return route.Watch(ctx, own, changed) }
+	name := device.Interface()
+	machine.Watch = func(ctx context.Context, changed func()) error { return route.Watch(ctx, name, changed) }
 	machine.Paths, err = connectivity.New(connectivity.Config{
-		Logger: c.Logger, PrivateKey: c.Key, Bind: device.Bind(), Signal: c.Signal, Rekey: device.Rekey, Transports: c.RelayTransports, Force: c.Force,
-		Interface: func(name string) bool { return name != own && !strings.HasPrefix(name, "wt") },
+		Logger: c.Logger, PrivateKey: c.Key, Bind: device.Bind(), Signal: c.Signal, Rekey: device.Rekey, Transports: c.RelayTransports,
+		Force: c.Force, Mark: own,
+		Interface: func(other string) bool { return other != name && !strings.HasPrefix(other, "wt") },
 		Address:   func(addr netip.Addr) bool { return !c.Overlay(addr) },
 		Known:     c.Known, Learned: c.Learned,
 	})
@@ -227,7 +250,7 @@ func open(c MachineConfig, mode tunnel.Mode, filter tunnel.Filter) (*Machine, er
 func openNames(c MachineConfig, machine *Machine, device *tunnel.Device) (err error) {
 	host := dns.HostNetwork{}
 	machine.Network = host
-	options := dns.Options{Logger: c.Logger, Inside: host.Dial, Outside: host.Dial, Answered: c.Answered}
+	options := dns.Options{Logger: c.Logger, Inside: host.Dial, Outside: dns.HostNetwork{Control: mark.Socket}.Dial, Answered: c.Answered}
 	kind := c.DNS
 	if machine.Mode == tunnel.ModeNetstack {
 		stack := stackNetwork{device}
@@ -279,7 +302,7 @@ func (s stackNetwork) Listen(_ context.Context, addr netip.AddrPort) (net.Listen
 
 // close undoes what opening did, in the order that leaves no gap: names first, and
 // of these who asks before who answers;
-// then the interface, the packet filter last.
+// then routes and interface, the packet filter last.
 func (m *Machine) close() error {
-	return errors.Join(m.Names.Close(), m.Resolver.Close(), m.Device.Close(), m.Firewall.Close())
+	return errors.Join(m.Names.Close(), m.Resolver.Close(), m.Routes.Close(), m.Device.Close(), m.Firewall.Close())
 }

@@ -29,7 +29,7 @@ const (
 // A link is one time between up and down: the parts of the agent and the
 // session that feeds them.
 //
-//	session --OnMap--> newest --> loop: plan, firewall, tunnel, paths, resolver --> saver
+//	session --OnMap--> newest --> loop: plan, firewall, tunnel, routes, paths, resolver --> saver
 //	        --OnRelays, OnSignal--> paths
 //
 // Whoever loses access is cut by the firewall before anything else changes; who
@@ -50,6 +50,9 @@ type link struct {
 
 	newest chan *mapstate.Map // holds one, the newest
 	saves  chan *mapstate.Map // the same
+	again  chan struct{}      // holds one: apply the same map again
+
+	routers router // owned by the loop
 
 	mu      sync.Mutex // guards all below
 	state   control.State
@@ -79,7 +82,7 @@ func newLink(c linkConfig) (*link, error) {
 	l := &link{
 		log: c.logger, store: c.store, machine: c.machine, carry: c.carry, client: c.client, overlay: c.overlay, changed: c.changed,
 		self: c.self, memory: c.memory,
-		newest: make(chan *mapstate.Map, 1), saves: make(chan *mapstate.Map, 1),
+		newest: make(chan *mapstate.Map, 1), saves: make(chan *mapstate.Map, 1), again: make(chan struct{}, 1),
 	}
 	var err error
 	if l.forward, err = forward.New(forward.Options{Logger: c.logger, Overlay: l}); err != nil {
@@ -163,8 +166,13 @@ func (l *link) run(ctx context.Context) error {
 }
 
 // networkChanged looks for better paths, and for the control plane if it is away.
+// Routes of the host may have gone with an interface, or now overlap ours.
 func (l *link) networkChanged() {
 	l.log.Debug("network changed")
+	select {
+	case l.again <- struct{}{}:
+	default:
+	}
 	l.machine.Paths.NetworkChanged()
 	l.machine.Resolver.NetworkChanged()
 	l.session.Wake()
@@ -210,6 +218,10 @@ func (l *link) applyNewest(ctx context.Context) {
 			return
 		case current = <-l.newest:
 		case <-retry.C:
+		case <-l.again:
+		}
+		if current == nil {
+			continue
 		}
 		faults := l.apply(ctx, current)
 		retry.Stop()
@@ -229,6 +241,7 @@ func (l *link) apply(ctx context.Context, m *mapstate.Map) []string {
 		l.log.Error("network map not applied", "error", err)
 		return l.note(nil, nil, []error{err})
 	}
+	wanted.lead(l.routers.choose)
 	var faults []error
 	l.overlay.set(wanted.networks())
 	if err := l.machine.Firewall.Set(ctx, wanted.firewall); err != nil {
@@ -236,6 +249,9 @@ func (l *link) apply(ctx context.Context, m *mapstate.Map) []string {
 		return l.note(nil, nil, []error{err})
 	}
 	if err := l.machine.Device.Set(ctx, wanted.tunnel); err != nil {
+		faults = append(faults, err)
+	}
+	if err := l.machine.Routes.Set(ctx, wanted.routing); err != nil {
 		faults = append(faults, err)
 	}
 	l.machine.Paths.SetPeers(wanted.paths)

@@ -2,44 +2,198 @@ package engine
 
 import (
 	"cmp"
+	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 
+	"github.com/wattlenet/wattle/agent/internal/firewall"
 	"github.com/wattlenet/wattle/agent/internal/local"
+	"github.com/wattlenet/wattle/agent/internal/route"
 	"github.com/wattlenet/wattle/generated/api"
 	"github.com/wattlenet/wattle/internal/mapstate"
 )
 
 // destination is a range or a name outside of the overlay that the map shows.
+// Routes of one network to one range are one destination: they stand in for
+// each other.
 type destination struct {
-	view    api.CompiledRoute
-	routers []string // names, the preferred first
+	views      []api.CompiledRoute
+	prefix     netip.Prefix // not valid when names tell
+	candidates []route.Candidate
+	routers    []string // names, the preferred first
+	refusal    string   // why the machine does not go there; empty when it does
+
+	router string // the id of the peer that carries the traffic; empty: nobody
 }
 
-func (d *desired) planRoutes(m *mapstate.Map) {
-	for _, view := range slices.SortedFunc(maps.Values(m.Routes), byName) {
-		planned := destination{view: view}
-		for _, candidate := range m.Candidates(view) {
-			planned.routers = append(planned.routers, m.Peers[candidate.Ordinal].Name)
-		}
-		d.routes = append(d.routes, planned)
+// key names the destination for the choice of its router.
+func (d *destination) key() string {
+	return d.views[0].Network + "\x00" + deref(d.views[0].Prefix) + fmt.Sprint(d.domains())
+}
+
+func (d *destination) domains() []string {
+	if domains := d.views[0].Domains; domains != nil {
+		return *domains
 	}
+	return nil
+}
+
+func (d *destination) serves() bool { return d.views[0].Role == api.CompiledRouteRoleServe }
+
+func deref[T any](p *T) (value T) {
+	if p != nil {
+		value = *p
+	}
+	return value
+}
+
+// planRoutes reads the routes of the map. What no machine can follow is refused
+// with the reason; the rest of the map is in force all the same.
+func (d *desired) planRoutes(m *mapstate.Map) {
+	d.firewall.Routes = map[string]firewall.Destination{}
+	byKey := map[string]*destination{}
+	for _, view := range slices.SortedFunc(maps.Values(m.Routes), byName) {
+		planned := &destination{views: []api.CompiledRoute{view}}
+		if view.Prefix != nil {
+			planned.prefix, _ = netip.ParsePrefix(*view.Prefix) // checked when it came in
+		}
+		d.firewall.Routes[view.Id] = firewall.Destination{Prefix: planned.prefix, Masquerade: deref(view.Masquerade)}
+		if planned.serves() {
+			d.destinations = append(d.destinations, planned)
+			continue
+		}
+		if known := byKey[planned.key()]; known != nil {
+			known.views = append(known.views, view)
+			continue
+		}
+		planned.refusal = d.refusal(planned.prefix)
+		byKey[planned.key()] = planned
+		d.destinations = append(d.destinations, planned)
+	}
+	for _, planned := range byKey {
+		planned.findRouters(m)
+	}
+	d.settleOverlaps()
 }
 
 func byName(a, b api.CompiledRoute) int {
 	return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Id, b.Id))
 }
 
-func (r destination) describe() local.Route {
+// refusal says why no traffic may be led to a range; empty when it may.
+func (d *desired) refusal(prefix netip.Prefix) string {
+	switch addr := prefix.Addr(); {
+	case !prefix.IsValid():
+		return ""
+	case prefix.Bits() == 0:
+		return "exit nodes are not used yet"
+	case addr.IsLoopback(), addr.IsMulticast(), addr.IsLinkLocalUnicast():
+		return "addresses of this range never leave a machine or its link"
+	}
+	for _, network := range d.networks() {
+		if network.Overlaps(prefix) && network.Bits() <= prefix.Bits() {
+			return fmt.Sprintf("the range lies inside of the network's own %s", network)
+		}
+	}
+	return ""
+}
+
+// findRouters lists who leads to the destination, the preferred first.
+func (d *destination) findRouters(m *mapstate.Map) {
+	var all []mapstate.Candidate
+	for _, view := range d.views {
+		all = append(all, m.Candidates(view)...)
+	}
+	slices.SortStableFunc(all, func(a, b mapstate.Candidate) int {
+		return cmp.Or(a.Metric-b.Metric, cmp.Compare(a.Ordinal, b.Ordinal))
+	})
+	for _, c := range all {
+		peer, known := m.Peers[c.Ordinal]
+		met := slices.ContainsFunc(d.candidates, func(x route.Candidate) bool { return x.Peer == peer.Id })
+		if !known || met || c.Ordinal == m.Self.N {
+			continue
+		}
+		d.candidates = append(d.candidates, route.Candidate{Peer: peer.Id, Metric: c.Metric})
+		d.routers = append(d.routers, peer.Name)
+	}
+}
+
+// settleOverlaps lets one destination have each range: two networks may hold
+// the same, and this machine what others lead to.
+func (d *desired) settleOverlaps() {
+	owner := map[netip.Prefix]*destination{}
+	for _, x := range d.destinations {
+		if x.serves() && x.prefix.IsValid() && x.prefix.Bits() > 0 {
+			owner[x.prefix] = x
+		}
+	}
+	for _, x := range d.destinations {
+		if x.serves() || x.refusal != "" || !x.prefix.IsValid() || len(x.candidates) == 0 {
+			continue
+		}
+		other := owner[x.prefix]
+		switch {
+		case other == nil:
+			owner[x.prefix] = x
+		case other.serves():
+			x.refusal = "this machine leads there itself"
+		case x.candidates[0].Metric < other.candidates[0].Metric:
+			other.refusal = overlapping(x)
+			owner[x.prefix] = x
+		default:
+			x.refusal = overlapping(other)
+		}
+	}
+}
+
+func overlapping(winner *destination) string {
+	return fmt.Sprintf("the route %s leads to the same range and has the lower metric, or the first name", winner.views[0].Name)
+}
+
+// lead decides which way each destination goes, and completes what tunnel and
+// host are told.
+func (d *desired) lead(choose func(*destination) string) {
+	allowed := map[string][]netip.Prefix{} // by peer
+	d.routing = route.Config{Networks: d.networks()}
+	for _, x := range d.destinations {
+		if x.serves() {
+			d.routing.Carried = append(d.routing.Carried, d.carried(x)...)
+			continue
+		}
+		if x.refusal != "" {
+			continue
+		}
+		if x.router = choose(x); x.router == "" || !x.prefix.IsValid() {
+			continue
+		}
+		allowed[x.router] = append(allowed[x.router], x.prefix)
+		d.routing.Destinations = append(d.routing.Destinations, x.prefix)
+	}
+	d.firewall.KeepPaths = len(d.routing.Destinations) > 0
+	for i, p := range d.peers {
+		d.tunnel.Peers[i].AllowedIPs = append(d.tunnel.Peers[i].AllowedIPs, allowed[p.entry.Id]...)
+	}
+}
+
+// carried is what the host must be able to forward to for a destination; names
+// may lead anywhere.
+func (d *desired) carried(x *destination) []netip.Prefix {
+	if x.prefix.IsValid() {
+		return []netip.Prefix{x.prefix}
+	}
+	return []netip.Prefix{netip.PrefixFrom(netip.IPv4Unspecified(), 0)}
+}
+
+func (d *destination) describe(names map[string]string, waiting string) local.Route {
+	view := d.views[0]
 	described := local.Route{
-		Name: r.view.Name, Role: string(r.view.Role), Domains: []string{}, Routers: append([]string{}, r.routers...),
-		Masquerade: r.view.Masquerade != nil && *r.view.Masquerade,
+		Name: view.Name, Role: string(view.Role), Prefix: deref(view.Prefix), Domains: append([]string{}, d.domains()...),
+		Routers: append([]string{}, d.routers...), Masquerade: deref(view.Masquerade),
+		Router: names[d.router], Next: names[waiting], Note: d.refusal,
 	}
-	if r.view.Prefix != nil {
-		described.Prefix = *r.view.Prefix
-	}
-	if r.view.Domains != nil {
-		described.Domains = append(described.Domains, *r.view.Domains...)
+	if !d.serves() && described.Note == "" && d.router == "" {
+		described.Note = "no machine leads there at the moment"
 	}
 	return described
 }

@@ -91,8 +91,26 @@ func (l *link) describe(s *local.Status, mine *identity.Identity) {
 	for _, p := range wanted.peers {
 		s.Peers = append(s.Peers, l.describePeer(p, stats[p.key]))
 	}
-	for _, r := range wanted.routes {
-		s.Routes = append(s.Routes, r.describe())
+	l.describeRoutes(s, wanted)
+}
+
+// describeRoutes tells where destinations outside of the network are led, and
+// warns of those that are not.
+func (l *link) describeRoutes(s *local.Status, wanted *desired) {
+	names := map[string]string{}
+	for _, p := range wanted.peers {
+		names[p.entry.Id] = p.entry.Name
+	}
+	host := l.machine.Routes.Status()
+	s.Warnings = append(s.Warnings, host.Notes...)
+	for _, overlap := range host.Local {
+		s.Warnings = append(s.Warnings, fmt.Sprintf("the route to %s overlaps the local subnet %s at %s, which stays local; renumber one of them", overlap.Destination, overlap.Subnet, overlap.Interface))
+	}
+	for _, d := range wanted.destinations {
+		if d.refusal != "" {
+			s.Warnings = append(s.Warnings, fmt.Sprintf("the route %s to %s is not used: %s", d.views[0].Name, d.prefix, d.refusal))
+		}
+		s.Routes = append(s.Routes, d.describe(names, ""))
 	}
 }
 

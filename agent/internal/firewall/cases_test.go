@@ -156,7 +156,7 @@ func TestDiffLeadsFromOneLayoutToTheOther(t *testing.T) {
 				t.Errorf("%s: %d rules after the change, want %d", c.Name, rules, len(to.rules))
 			}
 			for name, set := range to.sets {
-				if got := len(from.sets[name].members) + len(step.add[name]) - len(step.remove[name]); got != len(set.members) {
+				if got := len(from.sets[name].members) + len(step.add[name].members) - len(step.remove[name].members); got != len(set.members) {
 					t.Errorf("%s: %s has %d members, want %d", c.Name, name, got, len(set.members))
 				}
 			}

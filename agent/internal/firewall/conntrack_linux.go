@@ -37,18 +37,25 @@ type forbidden struct {
 	rules *ruleset
 }
 
-// MatchConntrackFlow reports whether a flow must go.
+// MatchConntrackFlow reports whether a flow must go. A flow of the tunnel has a
+// peer or this machine at one end at least.
 func (m forbidden) MatchConntrackFlow(flow *netlink.ConntrackFlow) bool {
 	src, ok1 := unmapped(flow.Forward.SrcIP)
 	dst, ok2 := unmapped(flow.Forward.DstIP)
-	if !ok1 || !ok2 || src == dst || !m.inNetwork(src) || !m.inNetwork(dst) {
+	if !ok1 || !ok2 || src == dst {
 		return false
 	}
-	switch m.self {
-	case dst:
-		return !m.rules.allows(true, src, dst, flow.Forward.Protocol, flow.Forward.DstPort)
-	case src:
-		return !m.rules.allows(false, src, dst, flow.Forward.Protocol, flow.Forward.DstPort)
+	allows := func(inbound bool) bool {
+		return m.rules.allows(inbound, src, dst, flow.Forward.Protocol, flow.Forward.DstPort)
+	}
+	from, to := m.inNetwork(src), m.inNetwork(dst)
+	switch {
+	case !from && !to:
+		return false
+	case dst == m.self, src != m.self && from && !to:
+		return !allows(true) // to this machine, or carried
+	case src == m.self, to && !from:
+		return !allows(false) // from this machine, or opened
 	}
 	return false
 }

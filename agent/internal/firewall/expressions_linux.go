@@ -29,8 +29,10 @@ func frameRules(f frame) []frameRule {
 	rules := []frameRule{
 		{chainInput, join(onInterface(expr.MetaKeyIIFNAME, f.name), jump(chainIn))},
 		{chainOutput, join(onInterface(expr.MetaKeyOIFNAME, f.name), jump(chainOut))},
-		{chainForward, join(onInterface(expr.MetaKeyIIFNAME, f.name), drop())},
-		{chainForward, join(onInterface(expr.MetaKeyOIFNAME, f.name), drop())},
+		{chainForward, join(onInterface(expr.MetaKeyIIFNAME, f.name), onInterface(expr.MetaKeyOIFNAME, f.name), drop())},
+		{chainForward, join(onInterface(expr.MetaKeyIIFNAME, f.name), clamp())},
+		{chainForward, join(onInterface(expr.MetaKeyOIFNAME, f.name), clamp())},
+		{chainForward, join(onInterface(expr.MetaKeyIIFNAME, f.name), jump(chainCarried))},
 	}
 	for _, network := range f.networks {
 		if !network.IsValid() {
@@ -40,21 +42,20 @@ func frameRules(f frame) []frameRule {
 		forged := join(notInterface(expr.MetaKeyIIFNAME, "lo"), sourceIn(network), drop())
 		rules = append(rules, frameRule{chainInput, forged}, frameRule{chainForward, forged})
 	}
+	rules = append(rules, frameRule{chainForward, join(onInterface(expr.MetaKeyOIFNAME, f.name), jump(chainOpened))})
 	for _, self := range []netip.Addr{f.self.IPv4, f.self.IPv6} {
 		if self.IsValid() {
 			rules = append(rules, frameRule{chainIn, join(destinationNot(self), drop())})
 		}
 	}
-	for chain, parts := range map[string][2]string{
-		chainIn: {chainInDrops, chainInAccepts}, chainOut: {chainOutDrops, chainOutAccepts},
-	} {
+	for _, chain := range judging {
 		rules = append(rules,
 			frameRule{chain, join(state(expr.CtStateBitESTABLISHED), replyDirection(), accept())},
 			frameRule{chain, join(state(expr.CtStateBitRELATED), protocol(unix.IPPROTO_ICMP), accept())},
 			frameRule{chain, join(state(expr.CtStateBitRELATED), protocol(unix.IPPROTO_ICMPV6), accept())},
 			frameRule{chain, join(state(withoutFlow), protocol(unix.IPPROTO_TCP), notOpening(), drop())},
-			frameRule{chain, jump(parts[0])},
-			frameRule{chain, jump(parts[1])},
+			frameRule{chain, jump(chain + drops)},
+			frameRule{chain, jump(chain + accepts)},
 			frameRule{chain, join(counted(), drop())},
 		)
 	}
@@ -63,12 +64,16 @@ func frameRules(f frame) []frameRule {
 
 // matchRule writes one rule of the map.
 func (k *Kernel) matchRule(h hostRule) ([]expr.Any, error) {
-	offset := uint32(0) // of the source address, to the start of the address fields
-	if h.chain == chainOutDrops || h.chain == chainOutAccepts {
-		offset = 1
+	exprs := family(h.ipv6)
+	if h.from.IsValid() {
+		exprs = append(exprs, sourceIn(h.from)...)
 	}
-	exprs := join(family(h.ipv6), address(h.ipv6, offset),
-		[]expr.Any{&expr.Lookup{SourceRegister: 1, SetName: h.set, SetID: k.sets[h.set].ID}})
+	for which, set := range [...]string{h.source, h.destination} {
+		if set != "" {
+			exprs = join(exprs, address(h.ipv6, uint32(which)),
+				[]expr.Any{&expr.Lookup{SourceRegister: 1, SetName: set, SetID: k.sets[set].ID}})
+		}
+	}
 	switch h.protocol {
 	case api.CompiledRuleProtocol("tcp"):
 		exprs = append(exprs, protocol(unix.IPPROTO_TCP)...)
@@ -89,8 +94,11 @@ func (k *Kernel) matchRule(h hostRule) ([]expr.Any, error) {
 		exprs = append(exprs, ports...)
 	}
 	exprs = append(exprs, counted()...)
-	if h.accept {
+	switch h.action {
+	case acceptIt:
 		return append(exprs, accept()...), nil
+	case masqueradeIt:
+		return join(exprs, notInterface(expr.MetaKeyOIFNAME, k.inForce.frame.name), []expr.Any{&expr.Masq{}}), nil
 	}
 	return append(exprs, drop()...), nil
 }
@@ -228,4 +236,22 @@ func notOpening() []expr.Any {
 		},
 		&expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: []byte{flagSYN}},
 	}
+}
+
+// clamp lowers the segment size that a TCP connection asks for to what its way
+// carries (RFC 9293, section 3.7.1): the tunnel's packets are smaller than those
+// of most networks, and errors that tell so are often lost.
+func clamp() []expr.Any {
+	const (
+		optionMSS    = 2 // IANA, TCP option kind numbers
+		offset, size = 2, 2
+	)
+	return join(protocol(unix.IPPROTO_TCP), []expr.Any{
+		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: 13, Len: 1},
+		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 1, Mask: []byte{flagSYN | flagRST}, Xor: []byte{0}},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{flagSYN}},
+		&expr.Rt{Register: 1, Key: expr.RtTCPMSS},
+		&expr.Byteorder{SourceRegister: 1, DestRegister: 1, Op: expr.ByteorderHton, Len: 2, Size: 2},
+		&expr.Exthdr{SourceRegister: 1, Type: optionMSS, Offset: offset, Len: size, Op: expr.ExthdrOpTcpopt},
+	})
 }

@@ -2,6 +2,8 @@ package firewall
 
 import (
 	"context"
+	"fmt"
+	"net/netip"
 	"sync/atomic"
 	"time"
 )
@@ -22,6 +24,7 @@ const adoption = time.Minute
 type Filter struct {
 	rules atomic.Pointer[generation]
 	flows *flowTable
+	names *learned
 	now   func() int64 // nanoseconds; replaced in tests
 	drops atomic.Uint64
 }
@@ -36,23 +39,33 @@ type generation struct {
 // NewFilter makes a filter that drops everything.
 func NewFilter() *Filter {
 	start := time.Now()
-	f := &Filter{flows: newFlowTable(), now: func() int64 { return int64(time.Since(start)) }}
+	f := &Filter{flows: newFlowTable(), names: newLearned(), now: func() int64 { return int64(time.Since(start)) }}
 	f.rules.Store(&generation{rules: &ruleset{}})
 	return f
 }
 
 // Set judges by c from now on.
 func (f *Filter) Set(_ context.Context, c Config) error {
-	rules, err := compile(c)
+	rules, err := compile(c, f.names)
 	if err != nil {
 		return err
 	}
+	f.names.keep(c.Routes)
 	former := f.rules.Load()
 	next := &generation{number: former.number + 1, first: former.first, rules: rules}
 	if former.number == 0 {
 		next.first = f.now()
 	}
 	f.rules.Store(next)
+	return nil
+}
+
+// Learn says what names of a route mean.
+func (f *Filter) Learn(route string, addrs []netip.Addr, life time.Duration) error {
+	if !f.rules.Load().rules.routes.has(route) {
+		return fmt.Errorf("the route %s is not known", route)
+	}
+	f.names.add(route, addrs, life)
 	return nil
 }
 

@@ -241,7 +241,7 @@ func FuzzFilter(f *testing.F) {
 		Self: 1, Peers: map[uint32]Addresses{1: here, 2: there},
 		Sets:  map[string]*roaring.Bitmap{"me": roaring.BitmapOf(1), "them": roaring.BitmapOf(2)},
 		Rules: []api.CompiledRule{in("tcp", 80)},
-	})
+	}, newLearned())
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -4,6 +4,7 @@ package firewall
 import (
 	"context"
 	"net/netip"
+	"time"
 
 	"github.com/RoaringBitmap/roaring"
 
@@ -32,6 +33,13 @@ type Config struct {
 	// must not change them afterwards.
 	Sets map[string]*roaring.Bitmap
 
+	// Routes are the destinations outside of the overlay that rules name, by id.
+	Routes map[string]Destination
+
+	// KeepPaths answers connections that came in by another interface than the
+	// tunnel's there, whatever routes lead into the tunnel. Kernel only.
+	KeepPaths bool
+
 	// Rules are the compiled rules of the map.
 	Rules []api.CompiledRule
 }
@@ -45,6 +53,12 @@ type Addresses struct {
 // another Config at any time. After Close nothing of the firewall is left on the host.
 type Enforcer interface {
 	Set(ctx context.Context, c Config) error
+
+	// Learn says that names of a route mean these addresses for at least that
+	// long. The next packet is judged by it. A route that is not of the Config is
+	// an error.
+	Learn(route string, addrs []netip.Addr, life time.Duration) error
+
 	Status() Status
 	Close() error
 }

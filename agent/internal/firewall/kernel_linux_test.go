@@ -19,7 +19,6 @@ import (
 	"golang.org/x/sys/unix"
 	"golang.zx2c4.com/wireguard/tun"
 
-	"github.com/wattlenet/wattle/generated/api"
 	"github.com/wattlenet/wattle/internal/verdict/verdicttest"
 )
 
@@ -96,6 +95,7 @@ func testKernel(t *testing.T) {
 	t.Run("deltas", b.deltas)
 	t.Run("ten thousand members", b.manyMembers)
 	t.Run("forged addresses", b.forged)
+	t.Run("routed traffic", b.routed)
 	t.Run("close leaves nothing", b.leavesNothing)
 }
 
@@ -144,18 +144,22 @@ func (b *bench) arrive(raw []byte) bool {
 	return b.refused() == before
 }
 
-// refused sums the counters of everything in inbound that drops.
-func (b *bench) refused() (n uint64) {
+// refused sums the counters of everything that drops what comes from the tunnel.
+func (b *bench) refused() uint64 { return b.refusedBy(chainIn, chainCarried) }
+
+func (b *bench) refusedBy(chains ...string) (n uint64) {
 	b.t.Helper()
-	for _, chain := range []string{chainIn, chainInDrops} {
-		rules, err := b.kernel.conn.GetRules(b.kernel.table, b.kernel.chains[chain])
-		if err != nil {
-			b.t.Fatal(err)
-		}
-		for _, rule := range rules {
-			for _, e := range rule.Exprs {
-				if counter, ok := e.(*expr.Counter); ok {
-					n += counter.Packets
+	for _, chain := range chains {
+		for _, part := range []string{"", drops} {
+			rules, err := b.kernel.conn.GetRules(b.kernel.table, b.kernel.chains[chain+part])
+			if err != nil {
+				b.t.Fatal(err)
+			}
+			for _, rule := range rules {
+				for _, e := range rule.Exprs {
+					if counter, ok := e.(*expr.Counter); ok {
+						n += counter.Packets
+					}
 				}
 			}
 		}
@@ -214,15 +218,6 @@ func (b *bench) recordedVerdicts(t *testing.T) {
 				}
 			}
 		}
-	}
-}
-
-func twoPeers(rules ...api.CompiledRule) Config {
-	return Config{
-		Interface: "wt0", Self: 1, Peers: map[uint32]Addresses{1: here, 2: there},
-		Networks: []netip.Prefix{netip.MustParsePrefix("100.64.0.0/16"), netip.MustParsePrefix("fd00:64::/64")},
-		Sets:     map[string]*roaring.Bitmap{"me": roaring.BitmapOf(1), "them": roaring.BitmapOf(2)},
-		Rules:    rules,
 	}
 }
 
@@ -401,6 +396,114 @@ func (b *bench) arriveQuietly(raw []byte, socket net.PacketConn) bool {
 		b.t.Fatal(err)
 	}
 	return string(buf[:n]) != "fence"
+}
+
+// lan is an interface of the machine behind which destinations are.
+func (b *bench) lan(routes ...string) tun.Device {
+	b.t.Helper()
+	lan, err := tun.CreateTUN("lan0", 1500)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.t.Cleanup(func() { _ = lan.Close() })
+	link, err := netlink.LinkByName("lan0")
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	local := &net.IPNet{IP: net.IPv4(192, 0, 2, 77).To4(), Mask: net.CIDRMask(32, 32)}
+	if err := errors.Join(netlink.LinkSetUp(link), netlink.AddrAdd(link, &netlink.Addr{IPNet: local})); err != nil {
+		b.t.Fatal(err)
+	}
+	for _, text := range routes {
+		_, prefix, err := net.ParseCIDR(text)
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		if err := netlink.RouteReplace(&netlink.Route{Dst: prefix, LinkIndex: link.Attrs().Index}); err != nil {
+			b.t.Fatal(err)
+		}
+	}
+	for _, name := range []string{"ipv4/conf/all/forwarding", "ipv6/conf/all/forwarding"} {
+		if err := os.WriteFile("/proc/sys/net/"+name, []byte("1"), 0o600); err != nil {
+			b.t.Fatal(err)
+		}
+	}
+	return lan
+}
+
+func (b *bench) routed(t *testing.T) {
+	b.t = t
+	b.be(1)
+	lan := b.lan("10.1.0.0/16", "10.3.0.0/16", "198.51.100.0/24", "fd12:1::/48")
+	for _, text := range []string{"10.2.0.0/16", "10.4.0.0/16", "fd12:2::/48"} {
+		_, prefix, err := net.ParseCIDR(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := netlink.RouteReplace(&netlink.Route{Dst: prefix, LinkIndex: b.link.Attrs().Index}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.set(routedConfig())
+	if err := b.kernel.Learn("nothing", learnedAddress, time.Minute); err == nil {
+		t.Error("addresses of an unknown route are taken")
+	}
+	for range 2 { // the second time prolongs
+		if err := b.kernel.Learn("named", learnedAddress, time.Minute); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, c := range routedCases {
+		b.port++
+		raw := c.packet(b.port)
+		before := b.refusedBy(judging[:]...)
+		switch {
+		case c.inbound:
+			b.arrive(raw)
+		case c.src == here.IPv4.String(), c.src == here.IPv6.String():
+			b.leave(raw)
+		default:
+			if _, err := lan.Write([][]byte{append(make([]byte, 10), raw...)}, 10); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := b.refusedBy(judging[:]...) == before; got != c.allowed {
+			t.Errorf("%+v: %v", c, got)
+		}
+	}
+	b.masquerades(lan)
+	// Nothing of it is left with the rules: no tracking of every connection.
+	b.set(twoPeers())
+	if b.kernel.chains[chainMasquerade] != nil {
+		t.Error("the chain of masquerading is still there")
+	}
+	b.port++
+	if b.arrive(build(there.IPv4, netip.MustParseAddr("10.1.0.5"), protoTCP, b.port, 80)) {
+		t.Error("traffic is carried without a rule")
+	}
+}
+
+// masquerades looks for a carried packet behind the machine: it has the
+// machine's own address, and asks for no larger segments than the tunnel takes.
+func (b *bench) masquerades(lan tun.Device) {
+	b.t.Helper()
+	b.port++
+	if !b.arrive(build(there.IPv4, netip.MustParseAddr("10.1.77.1"), protoTCP, b.port, 80)) {
+		b.t.Fatal("a carried packet is dropped")
+	}
+	buf, sizes := [][]byte{make([]byte, 2000)}, []int{0}
+	for {
+		if _, err := lan.Read(buf, sizes, 0); err != nil {
+			b.t.Fatal(err)
+		}
+		var p, inner packet
+		if parse(buf[0][:sizes[0]], &p, &inner) && p.dst == netip.MustParseAddr("10.1.77.1") {
+			if p.src != netip.MustParseAddr("192.0.2.77") {
+				b.t.Errorf("a carried packet comes from %s", p.src)
+			}
+			return
+		}
+	}
 }
 
 func (b *bench) leavesNothing(t *testing.T) {

@@ -27,35 +27,66 @@ type frame struct {
 	networks [2]netip.Prefix // IPv4, IPv6
 }
 
-// memberSet is one set id in one family: the addresses of its members.
+// memberSet is one set id in one family: the addresses of its members. Sets of
+// destinations outside of the overlay hold ranges, or what names were learned to
+// mean.
 type memberSet struct {
 	ipv6    bool
-	members []netip.Addr // rising
+	members []netip.Addr   // rising
+	ranges  []netip.Prefix // rising, apart from each other
+	kind    setKind
 }
 
-// hostRule is one compiled rule in one direction and family.
+type setKind uint8
+
+// The kinds of sets.
+const (
+	ofMembers setKind = iota
+	ofRanges
+	ofLearned // filled beside the map, with timeouts
+)
+
+// hostRule is one compiled rule in one direction and family, or several that
+// differ in their destination outside of the overlay only.
 type hostRule struct {
-	chain    string
-	set      string
-	ipv6     bool
-	protocol api.CompiledRuleProtocol
-	ports    []api.PortRange // rising, apart from each other; empty for any
-	accept   bool
+	chain       string
+	source      string       // set; empty for any
+	destination string       // the same
+	from        netip.Prefix // the source when it is a range; not valid for any
+	ipv6        bool
+	protocol    api.CompiledRuleProtocol
+	ports       []api.PortRange // rising, apart from each other; empty for any
+	action      action
 }
+
+type action uint8
+
+// What rules do.
+const (
+	dropIt action = iota
+	acceptIt
+	masqueradeIt
+)
 
 // Chains of the table. Drops stand before accepts by standing in a chain of
 // their own.
 const (
-	chainInput      = "input"
-	chainForward    = "forward"
-	chainOutput     = "output"
-	chainIn         = "inbound"
-	chainOut        = "outbound"
-	chainInDrops    = "inbound_drops"
-	chainInAccepts  = "inbound_accepts"
-	chainOutDrops   = "outbound_drops"
-	chainOutAccepts = "outbound_accepts"
+	chainInput   = "input"
+	chainForward = "forward"
+	chainOutput  = "output"
+	chainIn      = "inbound"
+	chainOut     = "outbound"
+	chainCarried = "carried" // from peers to a destination that this machine leads to
+	chainOpened  = "opened"  // from such a destination to peers
+
+	drops   = "_drops"
+	accepts = "_accepts"
+
+	chainMasquerade = "masquerade" // exists only while it has rules
 )
+
+// judging are the chains in which rules of the map stand.
+var judging = [...]string{chainIn, chainOut, chainCarried, chainOpened}
 
 func newLayout(c Config) layout {
 	self := c.Peers[c.Self]
@@ -72,12 +103,21 @@ func newLayout(c Config) layout {
 		}
 	}
 	for _, rule := range c.Rules {
+		if rule.Route != nil {
+			l.addRouted(c, rule)
+			continue
+		}
 		if inward(rule) {
-			l.add(c, rule, rule.Source, "in", chainInDrops, chainInAccepts)
+			l.add(c, rule, rule.Source, "in", chainIn)
 		}
 		if outward(rule) {
-			l.add(c, rule, rule.Destination, "out", chainOutDrops, chainOutAccepts)
+			l.add(c, rule, rule.Destination, "out", chainOut)
 		}
+	}
+	l.addMasquerade(c)
+	for name, set := range l.sets {
+		set.ranges = mergeRanges(set.ranges)
+		l.sets[name] = set
 	}
 	return l
 }
@@ -86,13 +126,36 @@ func inward(r api.CompiledRule) bool  { return r.Direction == "in" || r.Directio
 func outward(r api.CompiledRule) bool { return r.Direction == "out" || r.Direction == "both" }
 
 // add puts one direction of a rule into both families.
-func (l *layout) add(c Config, rule api.CompiledRule, set, direction, drops, accepts string) {
+func (l *layout) add(c Config, rule api.CompiledRule, set, direction, chain string) {
 	if c.Sets[set] == nil {
 		return // a rule without its set matches nobody
 	}
-	chain := accepts
+	for _, h := range forms(rule, chain) {
+		name := l.members(c, set, h.ipv6)
+		if chain == chainIn {
+			h.source = name
+		} else {
+			h.destination = name
+		}
+		l.rules[h.key(rule.Id, direction)] = h
+	}
+}
+
+// members returns the name of a set of the map in one family, which it adds to
+// the layout.
+func (l *layout) members(c Config, set string, ipv6 bool) string {
+	name := setName(set, ipv6)
+	if _, done := l.sets[name]; !done {
+		l.sets[name] = memberSet{ipv6: ipv6, members: membersOf(c, set, ipv6)}
+	}
+	return name
+}
+
+// forms lists what a rule is in both families, without its ends.
+func forms(rule api.CompiledRule, chain string) (list []hostRule) {
+	part, act := accepts, acceptIt
 	if rule.Action == "drop" {
-		chain = drops
+		part, act = drops, dropIt
 	}
 	protocols := []api.CompiledRuleProtocol{rule.Protocol}
 	ports := mergePorts(rule.Ports)
@@ -100,33 +163,33 @@ func (l *layout) add(c Config, rule api.CompiledRule, set, direction, drops, acc
 		// A rule with ports is about packets that have ports.
 		switch {
 		case len(ports) == 0 || rule.Protocol == "icmp":
-			return
+			return nil
 		case rule.Protocol == "all":
 			protocols = []api.CompiledRuleProtocol{"tcp", "udp"}
 		}
 	}
 	for _, ipv6 := range []bool{false, true} {
-		name := setName(set, ipv6)
-		if _, done := l.sets[name]; !done {
-			l.sets[name] = memberSet{ipv6: ipv6, members: membersOf(c, set, ipv6)}
-		}
 		for _, protocol := range protocols {
-			h := hostRule{chain: chain, set: name, ipv6: ipv6, protocol: protocol, ports: ports, accept: rule.Action == "accept"}
-			l.rules[h.key(rule.Id, direction)] = h
+			list = append(list, hostRule{chain: chain + part, ipv6: ipv6, protocol: protocol, ports: ports, action: act})
 		}
 	}
+	return list
 }
 
 // key names a rule together with its content, so that a rule whose content
 // changed is another rule. It also is the comment of the rule in the kernel.
 func (h hostRule) key(id, direction string) string {
-	content := fnv.New64a()
-	_, _ = fmt.Fprint(content, h) // a hash takes everything
 	family := "v4"
 	if h.ipv6 {
 		family = "v6"
 	}
-	return fmt.Sprintf("%.64s %s %s %016x", id, direction, family, content.Sum64())
+	return fmt.Sprintf("%.64s %s %s %s", id, direction, family, h.hash())
+}
+
+func (h hostRule) hash() string {
+	content := fnv.New64a()
+	_, _ = fmt.Fprint(content, h) // a hash takes everything
+	return fmt.Sprintf("%016x", content.Sum64())
 }
 
 func setName(id string, ipv6 bool) string {
@@ -177,11 +240,19 @@ func mergePorts(given *[]api.PortRange) []api.PortRange {
 type change struct {
 	newSets  []string
 	goneSets []string
-	add      map[string][]netip.Addr // elements by set, new sets included
-	remove   map[string][]netip.Addr
+	add      map[string]elements // by set, new sets included
+	remove   map[string]elements
 	newRules []string
 	gone     []string // rules
 }
+
+// elements are members or ranges of a set.
+type elements struct {
+	members []netip.Addr
+	ranges  []netip.Prefix
+}
+
+func (e elements) empty() bool { return len(e.members)+len(e.ranges) == 0 }
 
 func (c change) empty() bool {
 	return len(c.newSets)+len(c.goneSets)+len(c.add)+len(c.remove)+len(c.newRules)+len(c.gone) == 0
@@ -194,7 +265,8 @@ func (c change) narrows(to layout) bool {
 		return true
 	}
 	for key, rule := range to.rules {
-		if !rule.accept && (len(c.add[rule.set]) > 0 || slices.Contains(c.newRules, key)) {
+		grows := !c.add[rule.source].empty() || !c.add[rule.destination].empty()
+		if rule.action == dropIt && (grows || slices.Contains(c.newRules, key)) {
 			return true
 		}
 	}
@@ -203,17 +275,19 @@ func (c change) narrows(to layout) bool {
 
 // diff lists the steps from one layout to another of the same frame.
 func diff(from, to layout) change {
-	c := change{add: map[string][]netip.Addr{}, remove: map[string][]netip.Addr{}}
+	c := change{add: map[string]elements{}, remove: map[string]elements{}}
 	for _, name := range slices.Sorted(maps.Keys(to.sets)) {
 		former, known := from.sets[name]
 		if !known {
 			c.newSets = append(c.newSets, name)
 		}
-		add, remove := diffMembers(former.members, to.sets[name].members)
-		if len(add) > 0 {
+		var add, remove elements
+		add.members, remove.members = diffRising(former.members, to.sets[name].members, netip.Addr.Compare)
+		add.ranges, remove.ranges = diffRising(former.ranges, to.sets[name].ranges, compareRanges)
+		if !add.empty() {
 			c.add[name] = add
 		}
-		if len(remove) > 0 {
+		if !remove.empty() {
 			c.remove[name] = remove
 		}
 	}
@@ -235,8 +309,8 @@ func diff(from, to layout) change {
 	return c
 }
 
-// diffMembers walks two rising lists.
-func diffMembers(from, to []netip.Addr) (add, remove []netip.Addr) {
+// diffRising walks two rising lists.
+func diffRising[E any](from, to []E, compare func(a, b E) int) (add, remove []E) {
 	for len(from) > 0 || len(to) > 0 {
 		switch {
 		case len(from) == 0:
@@ -244,7 +318,7 @@ func diffMembers(from, to []netip.Addr) (add, remove []netip.Addr) {
 		case len(to) == 0:
 			return add, append(remove, from...)
 		}
-		switch from[0].Compare(to[0]) {
+		switch compare(from[0], to[0]) {
 		case 0:
 			from, to = from[1:], to[1:]
 		case -1:

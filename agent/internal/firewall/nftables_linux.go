@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -27,7 +26,11 @@ const maxElements = 1000
 //	                                    --> inbound_drops --> inbound_accepts --> drop
 //	        --> from the network's range, not by the interface: drop
 //	output  --> interface? --> outbound: the same with outbound_*
-//	forward --> to or from the interface: drop
+//	forward --> from the interface to itself: drop
+//	        --> from the interface? --> carried: as inbound, with carried_*
+//	        --> from the network's range, not by the interface: drop
+//	        --> to the interface? --> opened: the same with opened_*
+//	masquerade (only if asked for) --> from peers to such destinations: masquerade
 //
 // Two machines of one network cannot share a network namespace: what one sends
 // to the other comes from the network's range by an interface that is not the
@@ -47,6 +50,8 @@ type Kernel struct {
 	handles  map[string]*nftables.Rule // by key
 	inForce  layout
 	standing bool
+	names    *learned
+	keeps    bool  // the chains of KeepPaths stand
 	rules    int   // compiled rules in force
 	fault    error // of the last attempt to cut flows; nil when it succeeded
 }
@@ -59,7 +64,7 @@ func NewKernel(logger *slog.Logger, name string) (*Kernel, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open nftables: %w", err)
 	}
-	k := &Kernel{logger: logger, conn: conn}
+	k := &Kernel{logger: logger, conn: conn, names: newLearned()}
 	if err := k.build(frame{name: name}); err != nil {
 		return nil, err
 	}
@@ -90,14 +95,19 @@ func (k *Kernel) Set(_ context.Context, c Config) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	// An unknown rule is refused before anything changes.
-	if _, err := compile(c); err != nil {
+	rules, err := compile(c, k.names)
+	if err != nil {
 		return err
 	}
+	k.names.keep(c.Routes)
 	wanted := newLayout(c)
 	if !k.standing || k.inForce.frame != wanted.frame {
 		if err := k.build(wanted.frame); err != nil {
 			return err
 		}
+	}
+	if err := k.keepPaths(c.KeepPaths); err != nil {
+		return err
 	}
 	step := diff(k.inForce, wanted)
 	if step.empty() {
@@ -112,10 +122,6 @@ func (k *Kernel) Set(_ context.Context, c Config) error {
 	k.inForce, k.rules = wanted, len(c.Rules)
 	if !step.narrows(wanted) && k.fault == nil {
 		return nil
-	}
-	rules, err := compile(c)
-	if err != nil {
-		return err
 	}
 	// New packets are judged already. A flow that could not be cut lives on only
 	// in its reply direction: a reason to warn, none to stop here.
@@ -191,7 +197,7 @@ func (k *Kernel) build(f frame) error {
 	k.chains = map[string]*nftables.Chain{}
 	k.sets = map[string]*nftables.Set{}
 	k.handles = map[string]*nftables.Rule{}
-	k.inForce = layout{frame: f}
+	k.inForce, k.keeps = layout{frame: f}, false
 
 	for name, hook := range map[string]*nftables.ChainHook{
 		chainInput: nftables.ChainHookInput, chainForward: nftables.ChainHookForward, chainOutput: nftables.ChainHookOutput,
@@ -202,8 +208,10 @@ func (k *Kernel) build(f frame) error {
 			Hooknum: hook, Priority: nftables.ChainPriorityFilter, Policy: &accept,
 		})
 	}
-	for _, name := range []string{chainIn, chainOut, chainInDrops, chainInAccepts, chainOutDrops, chainOutAccepts} {
-		k.chains[name] = k.conn.AddChain(&nftables.Chain{Name: name, Table: k.table})
+	for _, name := range judging {
+		for _, part := range []string{"", drops, accepts} {
+			k.chains[name+part] = k.conn.AddChain(&nftables.Chain{Name: name + part, Table: k.table})
+		}
 	}
 	for _, rule := range frameRules(f) {
 		k.conn.AddRule(&nftables.Rule{Table: k.table, Chain: k.chains[rule.chain], Exprs: rule.exprs})
@@ -229,21 +237,22 @@ func (k *Kernel) apply(step change, wanted layout) error {
 		}
 	}
 	pending := 0
-	for name, members := range step.remove {
-		if err := k.elements(name, members, k.conn.SetDeleteElements, &pending); err != nil {
+	for name, gone := range step.remove {
+		if err := k.elements(name, gone, k.conn.SetDeleteElements, &pending); err != nil {
 			return err
 		}
 	}
 	for _, name := range step.newSets {
-		if err := k.addSet(name, wanted.sets[name].ipv6); err != nil {
+		if err := k.addSet(name, wanted.sets[name]); err != nil {
 			return err
 		}
 	}
-	for name, members := range step.add {
-		if err := k.elements(name, members, k.conn.SetAddElements, &pending); err != nil {
+	for name, added := range step.add {
+		if err := k.elements(name, added, k.conn.SetAddElements, &pending); err != nil {
 			return err
 		}
 	}
+	k.masquerading(wanted)
 	for _, key := range step.newRules {
 		if err := k.addRule(key, wanted.rules[key]); err != nil {
 			return err
@@ -262,13 +271,39 @@ func (k *Kernel) apply(step change, wanted layout) error {
 	return k.readHandles()
 }
 
-func (k *Kernel) addSet(name string, ipv6 bool) error {
+// masquerading makes the chain of masquerading when there are rules for it, and
+// removes it when there are none any more: it makes the kernel track every
+// connection of the host.
+func (k *Kernel) masquerading(wanted layout) {
+	needed := false
+	for _, rule := range wanted.rules {
+		needed = needed || rule.chain == chainMasquerade
+	}
+	switch chain := k.chains[chainMasquerade]; {
+	case needed && chain == nil:
+		k.chains[chainMasquerade] = k.conn.AddChain(&nftables.Chain{
+			Name: chainMasquerade, Table: k.table, Type: nftables.ChainTypeNAT,
+			Hooknum: nftables.ChainHookPostrouting, Priority: nftables.ChainPriorityNATSource,
+		})
+	case !needed && chain != nil:
+		k.conn.DelChain(chain)
+		delete(k.chains, chainMasquerade)
+	}
+}
+
+func (k *Kernel) addSet(name string, wanted memberSet) error {
 	kind := nftables.TypeIPAddr
-	if ipv6 {
+	if wanted.ipv6 {
 		kind = nftables.TypeIP6Addr
 	}
-	set := &nftables.Set{Table: k.table, Name: name, KeyType: kind}
-	if err := k.conn.AddSet(set, nil); err != nil {
+	set := &nftables.Set{Table: k.table, Name: name, KeyType: kind, Interval: wanted.kind == ofRanges, HasTimeout: wanted.kind == ofLearned}
+	var known []nftables.SetElement
+	if wanted.kind == ofLearned {
+		for addr, left := range k.names.remaining(routeOf(name), wanted.ipv6) {
+			known = append(known, nftables.SetElement{Key: addr.AsSlice(), Timeout: left})
+		}
+	}
+	if err := k.conn.AddSet(set, known); err != nil {
 		return fmt.Errorf("make the set %s: %w", name, err)
 	}
 	k.sets[name] = set
@@ -276,19 +311,26 @@ func (k *Kernel) addSet(name string, ipv6 bool) error {
 }
 
 // elements puts a list through edit in chunks.
-func (k *Kernel) elements(name string, members []netip.Addr, edit func(*nftables.Set, []nftables.SetElement) error, pending *int) error {
-	for chunk := range slices.Chunk(members, maxElements) {
+func (k *Kernel) elements(name string, list elements, edit func(*nftables.Set, []nftables.SetElement) error, pending *int) error {
+	raw := make([]nftables.SetElement, 0, len(list.members)+2*len(list.ranges))
+	for _, member := range list.members {
+		raw = append(raw, nftables.SetElement{Key: member.AsSlice()})
+	}
+	for _, r := range list.ranges {
+		raw = append(raw, nftables.SetElement{Key: r.Addr().AsSlice()})
+		if after := lastOf(r).Next(); after.IsValid() { // an interval without an end reaches to the last address
+			raw = append(raw, nftables.SetElement{Key: after.AsSlice(), IntervalEnd: true})
+		}
+	}
+	// maxElements is even: a range keeps its end.
+	for chunk := range slices.Chunk(raw, maxElements) {
 		if *pending += len(chunk); *pending > maxElements {
 			if err := k.conn.Flush(); err != nil {
 				return fmt.Errorf("change the set %s: %w", name, err)
 			}
 			*pending = len(chunk)
 		}
-		list := make([]nftables.SetElement, len(chunk))
-		for i, member := range chunk {
-			list[i].Key = member.AsSlice()
-		}
-		if err := edit(k.sets[name], list); err != nil {
+		if err := edit(k.sets[name], chunk); err != nil {
 			return fmt.Errorf("change the set %s: %w", name, err)
 		}
 	}
@@ -309,14 +351,22 @@ func (k *Kernel) addRule(key string, h hostRule) error {
 
 // readHandles learns by which number the kernel calls each rule.
 func (k *Kernel) readHandles() error {
-	for _, chain := range []string{chainInDrops, chainInAccepts, chainOutDrops, chainOutAccepts} {
-		rules, err := k.conn.GetRules(k.table, k.chains[chain])
+	names := []string{chainMasquerade}
+	for _, chain := range judging {
+		names = append(names, chain+drops, chain+accepts)
+	}
+	for _, name := range names {
+		chain := k.chains[name]
+		if chain == nil {
+			continue
+		}
+		rules, err := k.conn.GetRules(k.table, chain)
 		if err != nil {
-			return fmt.Errorf("read the rules of %s: %w", chain, err)
+			return fmt.Errorf("read the rules of %s: %w", name, err)
 		}
 		for _, rule := range rules {
 			if key, ok := userdata.GetString(rule.UserData, userdata.TypeComment); ok {
-				k.handles[key] = &nftables.Rule{Table: k.table, Chain: k.chains[chain], Handle: rule.Handle}
+				k.handles[key] = &nftables.Rule{Table: k.table, Chain: chain, Handle: rule.Handle}
 			}
 		}
 	}

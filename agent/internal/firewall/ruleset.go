@@ -14,12 +14,13 @@ type ruleset struct {
 	self     Addresses
 	ordinals map[netip.Addr]uint32
 	in, out  verdict.Rules
+	routes   routes
 	count    int
 }
 
 // compile makes the rules of c ready. An action or protocol that is not known
 // is an error: a rule half understood is not a rule.
-func compile(c Config) (*ruleset, error) {
+func compile(c Config, names *learned) (*ruleset, error) {
 	r := &ruleset{self: c.Peers[c.Self], ordinals: make(map[netip.Addr]uint32, 2*len(c.Peers)), count: len(c.Rules)}
 	for ordinal, peer := range c.Peers {
 		for _, addr := range []netip.Addr{peer.IPv4, peer.IPv6} {
@@ -29,10 +30,15 @@ func compile(c Config) (*ruleset, error) {
 		}
 	}
 	var in, out []verdict.Rule
+	var routed []api.CompiledRule
 	for _, rule := range c.Rules {
 		compiled, err := compileRule(rule)
 		if err != nil {
 			return nil, err
+		}
+		if rule.Route != nil {
+			routed = append(routed, rule)
+			continue
 		}
 		// A rule whose set is not there matches nobody.
 		if source := c.Sets[rule.Source]; inward(rule) && source != nil {
@@ -45,6 +51,7 @@ func compile(c Config) (*ruleset, error) {
 		}
 	}
 	r.in, r.out = verdict.New(in), verdict.New(out)
+	r.routes = compileRoutes(c, routed, names)
 	return r, nil
 }
 
@@ -63,32 +70,54 @@ func compileRule(rule api.CompiledRule) (verdict.Rule, error) {
 	return compiled, nil
 }
 
-// allows judges the original direction of a flow.
+// allows judges the original direction of a flow, which came from the tunnel
+// (inbound) or goes into it.
+//
+//	own end (this side of the tunnel)   other end   rules
+//	this machine                        a peer      between peers
+//	this machine                        a route     of the traffic that this machine opens, or that a route opens to it
+//	a route that this machine serves    a peer      of the traffic that it carries
 func (r *ruleset) allows(inbound bool, src, dst netip.Addr, protocol uint8, port uint16) bool {
-	source, known := r.ordinals[src]
-	if !known {
-		return false
-	}
-	destination, known := r.ordinals[dst]
-	if !known {
-		return false
-	}
-	packet := verdict.Packet{Source: source, Destination: destination, Protocol: protocol, Port: port}
+	own, other := src, dst
 	if inbound {
-		return r.in.Evaluate(packet).Allowed
+		own, other = dst, src
 	}
-	return r.out.Evaluate(packet).Allowed
+	ordinal, peer := r.ordinals[other]
+	mine := r.mine(own)
+	switch {
+	case mine && peer:
+		packet := verdict.Packet{Source: r.ordinals[src], Destination: r.ordinals[dst], Protocol: protocol, Port: port}
+		if inbound {
+			return r.in.Evaluate(packet).Allowed
+		}
+		return r.out.Evaluate(packet).Allowed
+	case mine:
+		return r.routes.allow(other, use, inbound, verdict.Packet{Protocol: protocol, Port: port})
+	case peer:
+		return r.routes.allow(own, serve, inbound, verdict.Packet{Source: ordinal, Protocol: protocol, Port: port})
+	}
+	return false
 }
 
-// addressed reports whether a packet runs between this machine and a peer.
+func (r *ruleset) mine(addr netip.Addr) bool {
+	return addr.IsValid() && (addr == r.self.IPv4 || addr == r.self.IPv6)
+}
+
+// addressed reports whether a packet runs between this machine and a peer, or
+// is traffic of a route.
 func (r *ruleset) addressed(p *packet, inbound bool) bool {
 	own, other := p.src, p.dst
 	if inbound {
 		own, other = p.dst, p.src
 	}
-	if own != r.self.IPv4 && own != r.self.IPv6 {
-		return false
+	_, peer := r.ordinals[other]
+	switch mine := r.mine(own); {
+	case mine && peer:
+		return own != other
+	case mine:
+		return r.routes.hold(other)
+	case peer:
+		return r.routes.hold(own)
 	}
-	_, known := r.ordinals[other]
-	return known && own != other
+	return false
 }

@@ -173,6 +173,16 @@ type Route struct {
 	// empty for the role serve.
 	Routers []string `json:"routers"`
 
+	// Router is the one of Routers that carries the traffic; empty: nobody.
+	Router string `json:"router"`
+
+	// Next is a better router that waits until it has been better for long
+	// enough and no flows run through the present one; usually empty.
+	Next string `json:"next"`
+
+	// Note says why the route is not used; empty when it is.
+	Note string `json:"note"`
+
 	// Masquerade says that this machine hides the sources behind its own address.
 	Masquerade bool `json:"masquerade"`
 }

@@ -1,4 +1,3 @@
-// Package route watches the addresses and routes of the machine.
 package route
 
 import "time"

@@ -1,0 +1,128 @@
+package firewall
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+
+	"github.com/wattlenet/wattle/generated/api"
+)
+
+// A Destination is a part of the world outside of the overlay that rules name:
+// a range, or what names were learned to mean.
+type Destination struct {
+	// Prefix is the range; not valid when names tell.
+	Prefix netip.Prefix
+
+	// Masquerade hides the sources of what this machine carries there behind its
+	// own address.
+	Masquerade bool
+}
+
+// routedEnds returns the route and the set of a rule about routed traffic, and
+// whether the route is what is reached.
+func routedEnds(r api.CompiledRule) (route, set string, toward bool) {
+	if *r.Route == api.CompiledRuleRouteSource {
+		return r.Source, r.Destination, false
+	}
+	return r.Destination, r.Source, true
+}
+
+// addRouted puts a rule about routed traffic into the families of its route.
+// Rules that differ in the route only become one, so that their number does not
+// grow with the number of routes.
+func (l *layout) addRouted(c Config, rule api.CompiledRule) {
+	route, set, toward := routedEnds(rule)
+	to, known := c.Routes[route]
+	if !known {
+		return
+	}
+	chain := chainOut
+	switch {
+	case rule.Direction == "forward" && c.Sets[set] == nil:
+		return
+	case rule.Direction == "forward" && toward:
+		chain = chainCarried
+	case rule.Direction == "forward":
+		chain = chainOpened
+	case !toward:
+		chain = chainIn
+	}
+	for _, h := range forms(rule, chain) {
+		if to.Prefix.IsValid() && to.Prefix.Addr().Is6() != h.ipv6 {
+			continue
+		}
+		ends := [2]*string{&h.source, &h.destination}
+		if !toward {
+			slices.Reverse(ends[:])
+		}
+		if rule.Direction == "forward" {
+			*ends[0] = l.members(c, set, h.ipv6)
+		}
+		*ends[1] = l.far(h, route, to)
+		l.rules[h.key("routed", chain)] = h
+	}
+}
+
+// far returns the set of the destinations of a rule that has all but that, with
+// this one in it.
+func (l *layout) far(h hostRule, route string, to Destination) string {
+	if !to.Prefix.IsValid() {
+		name := setName(route, h.ipv6)
+		l.sets[name] = memberSet{ipv6: h.ipv6, kind: ofLearned}
+		return name
+	}
+	name := "far_" + h.hash()
+	set := l.sets[name]
+	set.ipv6, set.kind, set.ranges = h.ipv6, ofRanges, append(set.ranges, to.Prefix.Masked())
+	l.sets[name] = set
+	return name
+}
+
+// routeOf returns the route of a set of learned addresses.
+func routeOf(set string) string { return set[:len(set)-len("_v4")] }
+
+// addMasquerade hides what peers send to the destinations that ask for it.
+func (l *layout) addMasquerade(c Config) {
+	for route, to := range c.Routes {
+		if !to.Masquerade {
+			continue
+		}
+		for i, network := range l.frame.networks {
+			h := hostRule{chain: chainMasquerade, from: network, ipv6: i == 1, protocol: "all", action: masqueradeIt}
+			if !network.IsValid() || to.Prefix.IsValid() && to.Prefix.Addr().Is6() != h.ipv6 {
+				continue
+			}
+			h.destination = l.far(h, route, to)
+			l.rules[h.key("routed", chainMasquerade)] = h
+		}
+	}
+}
+
+// mergeRanges sorts ranges and leaves out those inside of others, since the
+// kernel refuses intervals that overlap.
+func mergeRanges(ranges []netip.Prefix) []netip.Prefix {
+	slices.SortFunc(ranges, compareRanges)
+	merged := ranges[:0]
+	for _, r := range ranges {
+		if n := len(merged); n == 0 || !merged[n-1].Overlaps(r) {
+			merged = append(merged, r)
+		}
+	}
+	return merged
+}
+
+// compareRanges orders ranges by their first address, the wider first.
+func compareRanges(a, b netip.Prefix) int {
+	return cmp.Or(a.Addr().Compare(b.Addr()), cmp.Compare(a.Bits(), b.Bits()))
+}
+
+// lastOf returns the last address of a range.
+func lastOf(p netip.Prefix) netip.Addr {
+	raw := p.Addr().AsSlice()
+	for bit := p.Bits(); bit < 8*len(raw); bit++ {
+		raw[bit/8] |= 0x80 >> (bit % 8)
+	}
+	last, _ := netip.AddrFromSlice(raw)
+	return last
+}

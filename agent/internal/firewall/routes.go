@@ -1,0 +1,125 @@
+package firewall
+
+import (
+	"net/netip"
+	"slices"
+
+	"github.com/wattlenet/wattle/generated/api"
+	"github.com/wattlenet/wattle/internal/verdict"
+)
+
+// routes judges traffic that has an end outside of the overlay. The zero value
+// permits nothing.
+type routes struct {
+	ranges  map[netip.Prefix][]*routed
+	lengths []int // of the ranges, of both families
+	named   []*routed
+	names   *learned
+}
+
+// routed holds the rules of one destination.
+type routed struct {
+	id    string
+	rules [2][2]verdict.Rules // by role, and whether the traffic comes from the tunnel
+}
+
+// The roles of this machine in the traffic of a route.
+const (
+	use   = iota // it stands at the other end
+	serve        // it carries the traffic of others
+)
+
+// compileRoutes makes the rules of routed traffic ready. At the end of a route
+// all rules hold peer 0, and at this machine's end too.
+func compileRoutes(c Config, rules []api.CompiledRule, names *learned) routes {
+	type place struct {
+		route   string
+		role    int
+		inbound bool
+	}
+	lists := map[place][]verdict.Rule{}
+	for _, rule := range rules {
+		compiled, err := compileRule(rule)
+		if err != nil {
+			continue // refused by compile
+		}
+		route, set, toward := routedEnds(rule)
+		at := place{route: route, role: use, inbound: !toward}
+		compiled.Source, compiled.Destination = verdict.Only(0), verdict.Only(0)
+		if rule.Direction == "forward" {
+			// The packet tells the peer as its source, whichever end it is.
+			at.role, at.inbound = serve, toward
+			if c.Sets[set] == nil {
+				continue
+			}
+			compiled.Source = c.Sets[set]
+		}
+		lists[at] = append(lists[at], compiled)
+	}
+	r := routes{ranges: map[netip.Prefix][]*routed{}, names: names}
+	for id, to := range c.Routes {
+		compiled := &routed{id: id}
+		for role := range compiled.rules {
+			compiled.rules[role][0] = verdict.New(lists[place{id, role, false}])
+			compiled.rules[role][1] = verdict.New(lists[place{id, role, true}])
+		}
+		if !to.Prefix.IsValid() {
+			r.named = append(r.named, compiled)
+			continue
+		}
+		prefix := to.Prefix.Masked()
+		r.ranges[prefix] = append(r.ranges[prefix], compiled)
+		if !slices.Contains(r.lengths, prefix.Bits()) {
+			r.lengths = append(r.lengths, prefix.Bits())
+		}
+	}
+	return r
+}
+
+// of calls yield for each route that an address belongs to, until it says no.
+func (r *routes) of(addr netip.Addr, yield func(*routed) bool) {
+	for _, bits := range r.lengths {
+		prefix, err := addr.Prefix(bits)
+		if err != nil {
+			continue // longer than addresses of this family
+		}
+		for _, found := range r.ranges[prefix] {
+			if !yield(found) {
+				return
+			}
+		}
+	}
+	for _, found := range r.named {
+		if r.names.holds(found.id, addr) && !yield(found) {
+			return
+		}
+	}
+}
+
+func (r *routes) has(id string) bool {
+	return slices.ContainsFunc(r.named, func(known *routed) bool { return known.id == id })
+}
+
+func (r *routes) hold(addr netip.Addr) (held bool) {
+	r.of(addr, func(*routed) bool { held = true; return false })
+	return held
+}
+
+// allow judges a packet by the rules of all routes that its far end belongs to:
+// a drop of one wins over the accepts of all.
+func (r *routes) allow(far netip.Addr, role int, inbound bool, p verdict.Packet) (allowed bool) {
+	direction := 0
+	if inbound {
+		direction = 1
+	}
+	r.of(far, func(found *routed) bool {
+		v := found.rules[role][direction].Evaluate(p)
+		if !v.Allowed && v.Rule != "" {
+			allowed = false
+			return false
+		}
+		allowed = allowed || v.Allowed
+		return true
+	})
+	return allowed
+}

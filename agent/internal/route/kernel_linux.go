@@ -1,0 +1,306 @@
+package route
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net/netip"
+	"slices"
+	"sync"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// A Kernel is the Host on Linux, by rtnetlink and the settings below /proc/sys/net.
+type Kernel struct {
+	log         *slog.Logger
+	name        string
+	slot, table int
+	handle      *netlink.Handle
+	settings    *settings
+
+	mu     sync.Mutex // guards all below and the order of changes
+	status Status
+	closed bool
+}
+
+var families = [...]int{unix.AF_INET, unix.AF_INET6}
+
+// NewKernel opens rtnetlink, and removes what an agent that was killed has left. The error says why the kernel cannot
+// be told.
+func NewKernel(o Options) (*Kernel, error) {
+	if o.Logger == nil || o.Interface == "" || o.Journal == "" {
+		return nil, errors.New("route: logger, interface and journal are required")
+	}
+	handle, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return nil, fmt.Errorf("open rtnetlink: %w", err)
+	}
+	at := slot(o.Interface)
+	k := &Kernel{
+		log: o.Logger, name: o.Interface, slot: at, table: table + at, handle: handle, settings: &settings{journal: journal{path: o.Journal}},
+	}
+	if err := errors.Join(k.clear(), k.settings.recover()); err != nil {
+		handle.Close()
+		return nil, fmt.Errorf("remove the routes that a former agent has left: %w", err)
+	}
+	return k, nil
+}
+
+// Undo puts back what an agent that was killed has left, without knowing its
+// interface. Agents that run beside it on this host are not touched.
+func Undo(o Options) error {
+	handle, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return fmt.Errorf("open rtnetlink: %w", err)
+	}
+	defer handle.Close()
+	var faults []error
+	for at := range slots {
+		k := &Kernel{slot: at, table: table + at, handle: handle}
+		alive, err := k.alive()
+		if err == nil && !alive {
+			err = k.clear()
+		}
+		faults = append(faults, err)
+	}
+	return errors.Join(append(faults, (&settings{journal: journal{path: o.Journal}}).recover())...)
+}
+
+// alive reports whether routes of the table lead into an interface: it ends with
+// its agent, and they with it.
+func (k *Kernel) alive() (bool, error) {
+	for _, family := range families {
+		present, err := k.present(family)
+		if err != nil {
+			return false, err
+		}
+		for e := range present {
+			if !e.refused {
+				return true, nil
+			}
+		}
+	}
+	return false, nil
+}
+
+// Set makes the host what c says. What is there already stays untouched. After an error the next call tries again.
+func (k *Kernel) Set(_ context.Context, c Config) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.closed {
+		return errors.New("route: the host is closed")
+	}
+	wanted := entries(c)
+	link := 0
+	if len(wanted) > 0 || len(c.Carried) > 0 {
+		found, err := k.handle.LinkByName(k.name)
+		if err != nil {
+			return fmt.Errorf("interface %s: %w", k.name, err)
+		}
+		link = found.Attrs().Index
+	}
+	k.status = Status{}
+	var faults []error
+	for _, family := range families {
+		if err := k.setFamily(c, wanted, family, link); err != nil {
+			faults = append(faults, err)
+		}
+	}
+	if err := k.carry(c, link); err != nil {
+		faults = append(faults, err)
+	}
+	return errors.Join(faults...)
+}
+
+// setFamily brings rules and routes of one family up to date: routes are there before a rule leads to them, and go
+// after it.
+func (k *Kernel) setFamily(c Config, wanted []entry, family, link int) error {
+	wanted = slices.DeleteFunc(slices.Clone(wanted), func(e entry) bool { return familyOf(e.prefix.Addr()) != family })
+	rules := k.rules(c, family)
+	if len(rules) == 0 {
+		wanted = nil
+	}
+	present, err := k.present(family)
+	if err != nil {
+		return err
+	}
+	have, err := k.ours(family)
+	if err != nil {
+		return err
+	}
+	for _, e := range wanted {
+		if _, known := present[e]; known {
+			delete(present, e)
+			continue
+		}
+		r := k.route(e, link)
+		if err := k.handle.RouteReplace(&r); err != nil {
+			return fmt.Errorf("add the route to %s: %w", e.prefix, err)
+		}
+	}
+	for _, r := range rules {
+		if _, known := have[name(r)]; known {
+			delete(have, name(r))
+			continue
+		}
+		if err := k.handle.RuleAdd(&r); err != nil && !errors.Is(err, unix.EEXIST) {
+			return fmt.Errorf("add the routing rule %d: %w", r.Priority, err)
+		}
+	}
+	if err := k.remove(have, present); err != nil {
+		return err
+	}
+	if len(rules) == 0 {
+		return nil
+	}
+	return k.look(c, family, link)
+}
+
+func (k *Kernel) remove(rules map[string]netlink.Rule, routes map[entry]netlink.Route) error {
+	for _, id := range slices.Sorted(maps.Keys(rules)) {
+		r := rules[id]
+		if err := k.handle.RuleDel(&r); err != nil && !errors.Is(err, unix.ENOENT) {
+			return fmt.Errorf("remove the routing rule %d: %w", r.Priority, err)
+		}
+	}
+	for e, r := range routes {
+		if err := k.handle.RouteDel(&r); err != nil && !errors.Is(err, unix.ESRCH) {
+			return fmt.Errorf("remove the route to %s: %w", e.prefix, err)
+		}
+	}
+	return nil
+}
+
+// present reads the routes of our table.
+func (k *Kernel) present(family int) (map[entry]netlink.Route, error) {
+	list, err := k.handle.RouteListFiltered(family, &netlink.Route{Table: k.table}, netlink.RT_FILTER_TABLE)
+	if err != nil {
+		return nil, fmt.Errorf("read the routes of table %d: %w", k.table, err)
+	}
+	present := map[entry]netlink.Route{}
+	for _, r := range list {
+		if r.Protocol != protocol {
+			continue // of somebody else, who has to know
+		}
+		r.Family = family
+		if e, ok := entryOf(r); ok {
+			present[e] = r
+		}
+	}
+	return present, nil
+}
+
+// ours reads our rules.
+func (k *Kernel) ours(family int) (map[string]netlink.Rule, error) {
+	list, err := k.handle.RuleList(family)
+	if errors.Is(err, unix.EAFNOSUPPORT) || errors.Is(err, unix.EOPNOTSUPP) {
+		return nil, nil // a kernel without IPv6
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the routing rules: %w", err)
+	}
+	have := map[string]netlink.Rule{}
+	for _, r := range list {
+		r.Family = family
+		at := r.Priority - k.slot
+		if r.Protocol == protocol && (at == priorityNetwork || at == priorityMain || at == priorityTunnel) {
+			have[name(r)] = r
+		}
+	}
+	return have, nil
+}
+
+// clear removes everything of ours.
+func (k *Kernel) clear() error {
+	for _, family := range families {
+		rules, err := k.ours(family)
+		if err != nil {
+			return err
+		}
+		routes, err := k.present(family)
+		if err != nil {
+			return err
+		}
+		if err := k.remove(rules, routes); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// look finds the local subnets that destinations overlap.
+func (k *Kernel) look(c Config, family, link int) error {
+	list, err := k.handle.RouteListFiltered(family, &netlink.Route{Table: unix.RT_TABLE_MAIN}, netlink.RT_FILTER_TABLE)
+	if err != nil {
+		return fmt.Errorf("read the routes of the host: %w", err)
+	}
+	for _, r := range list {
+		subnet, ok := prefixOf(r.Dst, family)
+		if !ok || whole(subnet) || r.LinkIndex == link || subnet.Addr().IsLinkLocalUnicast() || c.LocalToo {
+			continue
+		}
+		for _, destination := range c.Destinations {
+			if !whole(destination) && destination.Overlaps(subnet) {
+				k.status.Local = append(k.status.Local, Local{Destination: destination, Subnet: subnet, Interface: k.nameOf(r.LinkIndex)})
+			}
+		}
+	}
+	return nil
+}
+
+func (k *Kernel) nameOf(index int) string {
+	link, err := k.handle.LinkByIndex(index)
+	if err != nil {
+		return ""
+	}
+	return link.Attrs().Name
+}
+
+// Status says what holds after the last Set.
+func (k *Kernel) Status() Status {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return Status{Local: slices.Clone(k.status.Local), Notes: slices.Clone(k.status.Notes)}
+}
+
+// Close leaves the host as it was.
+func (k *Kernel) Close() error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.closed {
+		return nil
+	}
+	err := errors.Join(k.clear(), k.settings.restore())
+	if err == nil {
+		k.closed = true
+		k.handle.Close()
+	}
+	return err
+}
+
+// towards returns the interface by which the host itself reaches a destination.
+func (k *Kernel) towards(destination netip.Prefix) (string, error) {
+	list, err := k.handle.RouteListFiltered(familyOf(destination.Addr()), &netlink.Route{Table: unix.RT_TABLE_MAIN}, netlink.RT_FILTER_TABLE)
+	if err != nil {
+		return "", fmt.Errorf("read the routes of the host: %w", err)
+	}
+	best, index := -1, 0
+	for _, r := range list {
+		at := r.LinkIndex
+		if at == 0 && len(r.MultiPath) > 0 {
+			at = r.MultiPath[0].LinkIndex
+		}
+		subnet, ok := prefixOf(r.Dst, familyOf(destination.Addr()))
+		if ok && at != 0 && subnet.Bits() > best && subnet.Bits() <= destination.Bits() && subnet.Contains(destination.Addr()) {
+			best, index = subnet.Bits(), at
+		}
+	}
+	if index == 0 {
+		return "", fmt.Errorf("no way to %s", destination)
+	}
+	return k.nameOf(index), nil
+}

@@ -1,0 +1,276 @@
+package route
+
+import (
+	"errors"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/wattlenet/wattle/agent/internal/mark"
+)
+
+const inside = "WATTLE_ROUTE_TEST_INSIDE"
+
+// TestKernel starts this test again in a user and network namespace of its own, where it may hold routes without root.
+func TestKernel(t *testing.T) {
+	if os.Getenv(inside) != "" {
+		runtime.LockOSThread() // settings below /proc are those of the thread
+		testKernel(t)
+		return
+	}
+	again := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestKernel$", "-test.v")
+	again.Env = append(os.Environ(), inside+"=1")
+	again.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNET,
+		UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}},
+		GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}},
+	}
+	output, err := again.CombinedOutput()
+	if _, failed := errors.AsType[*exec.ExitError](err); failed {
+		t.Fatalf("inside: %v\n%s", err, output)
+	}
+	if err != nil {
+		t.Skipf("SKIPPED: no user and network namespaces here: %v", err)
+	}
+	t.Logf("inside:\n%s", output)
+}
+
+func testKernel(t *testing.T) {
+	eth, wt := interfaceWith(t, "eth0", "192.168.7.2/24", "fd00:7::2/64"), interfaceWith(t, "wt0", "100.88.0.1/16", "fd00:88::1/64")
+	for _, gateway := range []string{"192.168.7.1", "fd00:7::1"} {
+		if err := netlink.RouteAdd(&netlink.Route{Gw: net.ParseIP(gateway), LinkIndex: eth}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	way := func(to netip.Addr, marked bool) Way { return wayOf(t, to, marked, wt) }
+	t.Run("conforms", func(t *testing.T) { conforms(t, open(t, filepath.Join(t.TempDir(), "settings")), way) })
+	t.Run("a killed agent leaves nothing for the next", func(t *testing.T) { killed(t, way) })
+	t.Run("nor for the cleanup", func(t *testing.T) { interfaceGone(t, way) })
+	t.Run("routes that others removed come back", func(t *testing.T) { repaired(t, way) })
+	t.Run("forwarding is switched on and back", carried)
+	t.Run("what somebody else has set since stays", overtaken)
+	t.Run("what cannot be carried is told", func(t *testing.T) { unreachable(t, eth) })
+}
+
+func open(t *testing.T, journal string) *Kernel {
+	t.Helper()
+	k, err := NewKernel(Options{Logger: slog.New(slog.DiscardHandler), Interface: "wt0", Journal: journal})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
+}
+
+// interfaceWith makes an interface with addresses and returns its index.
+func interfaceWith(t *testing.T, name string, addresses ...string) int {
+	t.Helper()
+	// The far end of the pair keeps the near one up.
+	link := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: name}, PeerName: "far-" + name}
+	if err := netlink.LinkAdd(link); err != nil {
+		t.Skipf("SKIPPED: no pairs of interfaces here: %v", err)
+	}
+	far, err := netlink.LinkByName(link.PeerName)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := netlink.LinkSetUp(far); err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range addresses {
+		addr, err := netlink.ParseAddr(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if addr.IP.To4() == nil {
+			addr.Flags = unix.IFA_F_NODAD
+		}
+		if err := netlink.AddrAdd(link, addr); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := netlink.LinkSetUp(link); err != nil {
+		t.Fatal(err)
+	}
+	return link.Index
+}
+
+func wayOf(t *testing.T, to netip.Addr, marked bool, tunnel int) Way {
+	t.Helper()
+	options := &netlink.RouteGetOptions{}
+	if marked {
+		options.Mark = mark.Value
+	}
+	routes, err := netlink.RouteGetWithOptions(to.AsSlice(), options)
+	switch {
+	case errors.Is(err, unix.EHOSTUNREACH) || errors.Is(err, unix.ENETUNREACH):
+		return WayRefused
+	case err != nil:
+		t.Fatalf("way to %s: %v", to, err)
+	case routes[0].LinkIndex == tunnel:
+		return WayTunnel
+	}
+	return WayHost
+}
+
+func killed(t *testing.T, way func(netip.Addr, bool) Way) {
+	journal := filepath.Join(t.TempDir(), "settings")
+	former := open(t, journal)
+	config := Config{
+		Networks: prefixes("100.88.0.0/16"), Destinations: prefixes("10.1.0.0/16"), Refused: prefixes("0.0.0.0/0"),
+		Carried: prefixes("192.168.7.0/24"),
+	}
+	if err := former.Set(t.Context(), config); err != nil {
+		t.Fatal(err)
+	}
+	if got := read(t, "ipv4/conf/eth0/forwarding"); got != "1" {
+		t.Errorf("forwarding of eth0 is %s", got)
+	}
+	if err := Undo(Options{Journal: journal + " of another agent"}); err != nil {
+		t.Fatal(err)
+	}
+	if got := way(netip.MustParseAddr("10.1.0.1"), false); got != WayTunnel {
+		t.Errorf("while its interface is there, Undo touched the routes of an agent: %s", got)
+	}
+	next := open(t, journal) // the former one was not closed
+	if got := way(netip.MustParseAddr("10.1.0.1"), false); got != WayHost {
+		t.Errorf("a packet goes to %s", got)
+	}
+	if got := read(t, "ipv4/conf/eth0/forwarding"); got != "0" {
+		t.Errorf("forwarding of eth0 is still %s", got)
+	}
+	if err := next.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(journal); err == nil {
+		t.Error("the journal is still there")
+	}
+}
+
+// interfaceGone is how a killed agent leaves the host: its interface is gone.
+func interfaceGone(t *testing.T, way func(netip.Addr, bool) Way) {
+	journal := filepath.Join(t.TempDir(), "settings")
+	k := open(t, journal)
+	if err := k.Set(t.Context(), Config{Refused: prefixes("0.0.0.0/0", "::/0"), Carried: prefixes("192.168.7.0/24")}); err != nil {
+		t.Fatal(err)
+	}
+	if got := way(netip.MustParseAddr("198.51.100.1"), false); got != WayRefused {
+		t.Errorf("a packet goes to %s", got)
+	}
+	if err := Undo(Options{Journal: journal}); err != nil {
+		t.Fatal(err)
+	}
+	if got := way(netip.MustParseAddr("198.51.100.1"), false); got != WayHost {
+		t.Errorf("after Undo a packet goes to %s", got)
+	}
+	if got := read(t, "ipv4/conf/eth0/forwarding"); got != "0" {
+		t.Errorf("forwarding of eth0 is still %s", got)
+	}
+}
+
+func repaired(t *testing.T, way func(netip.Addr, bool) Way) {
+	k := open(t, filepath.Join(t.TempDir(), "settings"))
+	config := Config{Networks: prefixes("100.88.0.0/16"), Destinations: prefixes("10.1.0.0/16")}
+	if err := k.Set(t.Context(), config); err != nil {
+		t.Fatal(err)
+	}
+	if err := k.clear(); err != nil {
+		t.Fatal(err)
+	}
+	if err := k.Set(t.Context(), config); err != nil {
+		t.Fatal(err)
+	}
+	if got := way(netip.MustParseAddr("10.1.0.1"), false); got != WayTunnel {
+		t.Errorf("a packet goes to %s", got)
+	}
+	if err := k.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func read(t *testing.T, name string) string {
+	t.Helper()
+	value, err := readSetting(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return value
+}
+
+func carried(t *testing.T) {
+	k := open(t, filepath.Join(t.TempDir(), "settings"))
+	names := []string{
+		"ipv4/conf/eth0/forwarding", "ipv4/conf/wt0/forwarding", "ipv6/conf/all/forwarding", "ipv6/conf/eth0/forwarding", "ipv6/conf/eth0/accept_ra",
+	}
+	values := func() string {
+		var list []string
+		for _, name := range names {
+			list = append(list, read(t, name))
+		}
+		return strings.Join(list, " ")
+	}
+	before := values()
+	for _, step := range []struct {
+		carried []netip.Prefix
+		want    string
+	}{
+		{prefixes("192.168.7.0/24"), "1 1 0 0 1"},
+		{prefixes("0.0.0.0/0", "::/0"), "1 1 1 1 2"},
+		{prefixes("fd00:7::/64"), "0 0 1 1 2"},
+		{nil, before},
+	} {
+		if err := k.Set(t.Context(), Config{Carried: step.carried}); err != nil {
+			t.Fatal(err)
+		}
+		if got := values(); got != step.want {
+			t.Errorf("carrying %v: %s, want %s", step.carried, got, step.want)
+		}
+	}
+	if before != "0 0 0 0 1" {
+		t.Errorf("the test began with %s", before)
+	}
+	if err := k.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func overtaken(t *testing.T) {
+	k := open(t, filepath.Join(t.TempDir(), "settings"))
+	if err := k.Set(t.Context(), Config{Carried: prefixes("fd00:7::/64")}); err != nil {
+		t.Fatal(err)
+	}
+	if err := writeSetting("ipv6/conf/eth0/accept_ra", "0"); err != nil {
+		t.Fatal(err)
+	}
+	if err := k.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if got := read(t, "ipv6/conf/eth0/accept_ra"); got != "0" {
+		t.Errorf("accept_ra is %s, want what was set by hand", got)
+	}
+}
+
+func unreachable(t *testing.T, eth int) {
+	if err := netlink.RouteDel(&netlink.Route{Gw: net.ParseIP("192.168.7.1"), LinkIndex: eth}); err != nil {
+		t.Fatal(err)
+	}
+	k := open(t, filepath.Join(t.TempDir(), "settings"))
+	if err := k.Set(t.Context(), Config{Carried: prefixes("10.9.0.0/16")}); err != nil {
+		t.Fatal(err)
+	}
+	if notes := k.Status().Notes; len(notes) != 1 || !strings.Contains(notes[0], "no way to 10.9.0.0/16") {
+		t.Errorf("notes %q", notes)
+	}
+	if err := k.Close(); err != nil {
+		t.Fatal(err)
+	}
+}

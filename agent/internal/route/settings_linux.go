@@ -1,0 +1,199 @@
+package route
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// settingsRoot is where the kernel's network settings are. They are those of the network namespace of the thread.
+const settingsRoot = "/proc/sys/net"
+
+// settings changes settings of the kernel and puts them back.
+type settings struct {
+	journal journal
+	changed []setting // in the order of the changes
+}
+
+// setting is one that was changed.
+type setting struct {
+	Name   string `json:"name"` // below settingsRoot
+	Before string `json:"before"`
+	Set    string `json:"set"`
+}
+
+// want makes these settings what they say and puts back all others that were changed.
+func (s *settings) want(list []setting) error {
+	var gone []setting
+	for _, c := range slices.Backward(s.changed) {
+		if !slices.ContainsFunc(list, func(w setting) bool { return w.Name == c.Name && w.Set == c.Set }) {
+			gone = append(gone, c)
+		}
+	}
+	faults := []error{s.putBack(gone)}
+	for _, wanted := range list {
+		if err := s.change(wanted); err != nil {
+			faults = append(faults, err)
+		}
+	}
+	return errors.Join(faults...)
+}
+
+// change notes what was there before anything changes.
+func (s *settings) change(wanted setting) error {
+	now, err := readSetting(wanted.Name)
+	if err != nil {
+		return err
+	}
+	if now == wanted.Set {
+		return nil
+	}
+	if known := slices.IndexFunc(s.changed, func(c setting) bool { return c.Name == wanted.Name }); known < 0 {
+		wanted.Before = now
+		next := append(slices.Clone(s.changed), wanted)
+		if err := s.journal.write(next); err != nil {
+			return err
+		}
+		s.changed = next
+	}
+	return writeSetting(wanted.Name, wanted.Set)
+}
+
+// putBack restores settings that still are what they were set to; what somebody else has changed since is theirs.
+func (s *settings) putBack(list []setting) error {
+	if len(list) == 0 {
+		return nil
+	}
+	var faults []error
+	for _, c := range list {
+		now, err := readSetting(c.Name)
+		if err == nil && now == c.Set {
+			err = writeSetting(c.Name, c.Before)
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) { // gone with its interface
+			faults = append(faults, err)
+			continue
+		}
+		s.changed = slices.DeleteFunc(s.changed, func(o setting) bool { return o.Name == c.Name })
+	}
+	return errors.Join(append(faults, s.journal.write(s.changed))...)
+}
+
+// restore puts everything back.
+func (s *settings) restore() error {
+	list := slices.Clone(s.changed)
+	slices.Reverse(list)
+	return s.putBack(list)
+}
+
+// recover puts back what an agent that was killed has changed.
+func (s *settings) recover() error {
+	list, err := s.journal.read()
+	if err != nil {
+		return err
+	}
+	s.changed = list
+	return s.restore()
+}
+
+func readSetting(name string) (string, error) {
+	raw, err := os.ReadFile(filepath.Join(settingsRoot, name)) //nolint:gosec // a name of ours, or of our journal
+	if err != nil {
+		return "", fmt.Errorf("read the kernel's setting %s: %w", dotted(name), err)
+	}
+	return strings.TrimSpace(string(raw)), nil
+}
+
+func writeSetting(name, value string) error {
+	if err := os.WriteFile(filepath.Join(settingsRoot, name), []byte(value), 0o600); err != nil {
+		return fmt.Errorf("change the kernel's setting %s to %s: %w", dotted(name), value, err)
+	}
+	return nil
+}
+
+// dotted is how sysctl(8) writes the name of a setting.
+func dotted(name string) string {
+	return "net." + strings.ReplaceAll(name, "/", ".")
+}
+
+// carry switches forwarding on where traffic of others comes in or goes out, and lets marked packets pass the check of
+// their way back.
+func (k *Kernel) carry(c Config, link int) error {
+	var list []setting
+	add := func(name, value string) {
+		if !slices.ContainsFunc(list, func(s setting) bool { return s.Name == name }) {
+			list = append(list, setting{Name: name, Set: value})
+		}
+	}
+	if len(c.Destinations) > 0 {
+		add("ipv4/conf/all/src_valid_mark", "1")
+	}
+	ipv6 := false
+	for _, destination := range c.Carried {
+		name, err := k.towards(destination)
+		if err != nil {
+			k.status.Notes = append(k.status.Notes, fmt.Sprintf("traffic to %s cannot be carried: this machine knows %v; give it a route there", destination, err))
+			continue
+		}
+		if destination.Addr().Is4() {
+			add("ipv4/conf/"+k.name+"/forwarding", "1")
+			add("ipv4/conf/"+name+"/forwarding", "1")
+			continue
+		}
+		ipv6 = true
+	}
+	if ipv6 {
+		// IPv6 forwards for all interfaces or for none, and a router takes no router advertisements (RFC 4861, section
+		// 6.2.2) unless it is told to.
+		for _, name := range k.advertised() {
+			add("ipv6/conf/"+name+"/accept_ra", "2")
+		}
+		add("ipv6/conf/all/forwarding", "1")
+	}
+	err := k.settings.want(list)
+	if errors.Is(err, fs.ErrPermission) || errors.Is(err, errReadOnly) {
+		k.status.Notes = append(k.status.Notes, fmt.Sprintf("%v; set it before the agent starts, or let the agent write below %s", err, settingsRoot))
+		return nil
+	}
+	if link != 0 {
+		k.noteStrict(c)
+	}
+	return err
+}
+
+// advertised lists the interfaces that take router advertisements as long as they do not forward.
+func (k *Kernel) advertised() (names []string) {
+	links, err := k.handle.LinkList()
+	if err != nil {
+		return nil
+	}
+	for _, link := range links {
+		name := link.Attrs().Name
+		if value, err := readSetting("ipv6/conf/" + name + "/accept_ra"); err == nil && (value == "1" || k.settings.has("ipv6/conf/"+name+"/accept_ra")) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+func (s *settings) has(name string) bool {
+	return slices.ContainsFunc(s.changed, func(c setting) bool { return c.Name == name })
+}
+
+// noteStrict tells when the kernel drops what comes back by another interface than it would leave by (RFC 3704,
+// section 2.2): answers from an exit node to a machine whose default route is elsewhere.
+func (k *Kernel) noteStrict(c Config) {
+	if !slices.ContainsFunc(c.Destinations, func(p netip.Prefix) bool { return p.Addr().Is4() && whole(p) }) {
+		return
+	}
+	if value, err := readSetting("ipv4/conf/" + k.name + "/rp_filter"); err == nil && value == "1" {
+		if valid, err := readSetting("ipv4/conf/all/src_valid_mark"); err != nil || valid != "1" {
+			k.status.Notes = append(k.status.Notes, "rp_filter is strict and src_valid_mark is off: packets of the exit node may be dropped; set net.ipv4.conf.all.src_valid_mark=1")
+		}
+	}
+}
