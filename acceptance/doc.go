@@ -9,6 +9,8 @@
 //	                                STACK is ipv4, ipv6 or both (lab.Stack)
 //	router NAME KIND [at NETWORK] [over STACK]
 //	                                a router with a LAN; KIND is a lab.NAT
+//	gateway ROUTER PROTOCOL         the router forwards ports to who asks for it in
+//	                                pcp, nat-pmp or upnp
 //	block ROUTER tcp|udp            drop a protocol at a router; unblock ends it
 //	cut HOST HOST [udp]             drop what two hosts or routers on the
 //	                                internet send each other; mend ends it

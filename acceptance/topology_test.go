@@ -64,6 +64,14 @@ func router(s *story, ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 }
 
+// gateway makes a router forward ports, or shows what it forwards.
+func gateway(s *story, ts *testscript.TestScript, neg bool, args []string) {
+	positive(ts, neg)
+	usage(ts, len(args) == 2, "gateway ROUTER pcp|nat-pmp|upnp")
+	_, err := s.filtered(ts, args).Gateway(args[1])
+	ts.Check(err)
+}
+
 // access puts the routers of a kind of access on the internet.
 func access(s *story, ts *testscript.TestScript, neg bool, args []string) {
 	positive(ts, neg)

@@ -40,6 +40,7 @@ type Lab struct {
 	hosts    map[string]*Host
 	routers  map[string]*Router
 	wans     map[string]*WAN
+	ending   []func() // of gateways
 }
 
 // A Network is what hosts and routers are attached to: the Internet or a LAN.
@@ -112,6 +113,10 @@ func (l *Lab) Close() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var errs []error
+	for _, end := range l.ending {
+		end()
+	}
+	l.ending = nil
 	for name, w := range l.wans {
 		errs = append(errs, w.close())
 		delete(l.wans, name)

@@ -126,6 +126,7 @@ func hostRows(row func(name, format string, args ...any), status local.Status) {
 	}
 	row("firewall", "%s", enforced)
 	row("names", "%s at %s", status.DNS.Domain, cmp.Or(strings.Join(status.DNS.Addresses, ", "), "no address"))
+	networkRows(row, status.Network)
 	switch {
 	case status.Relay.Server != "" && status.Relay.Mapped != "":
 		row("relay", "%s over %s, sees this machine as %s", status.Relay.Server, status.Relay.Transport, status.Relay.Mapped)
@@ -135,6 +136,31 @@ func hostRows(row func(name, format string, args ...any), status local.Status) {
 		row("relay", "none%s", prefixed(": ", status.Relay.Error))
 	}
 	forwardRows(row, status.Forwards)
+}
+
+// networkRows say how datagrams leave the network of this machine.
+func networkRows(row func(name, format string, args ...any), network local.Network) {
+	if network.Access != "" {
+		row("network", "%s%s", accessText(network.Access), prefixed("; seen as ", strings.Join(network.Mapped, " and ")))
+	}
+	if g := network.Gateway; g.Protocol != "" {
+		row("gateway", "%s leads to this machine: %s forwards it (%s)", g.External, g.Address, g.Protocol)
+	}
+}
+
+// accessText says in a sentence what a NAT does to a direct path.
+func accessText(access string) string {
+	switch access {
+	case "open":
+		return "no NAT"
+	case "easy":
+		return "behind a NAT with one mapping for all destinations"
+	case "hard":
+		return "behind a NAT that maps by destination"
+	case "blocked":
+		return "no UDP passes"
+	}
+	return access
 }
 
 func prefixed(prefix, text string) string {

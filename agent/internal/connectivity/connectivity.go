@@ -49,6 +49,9 @@ type Config struct {
 	// Mark is put on the streams to relays (Linux, privileged). 0: none.
 	Mark uint32
 
+	// MapPort has the gateway of the network forward the tunnel's port.
+	MapPort bool
+
 	// Force restricts the kinds of path: "" uses what works.
 	Force Path
 
@@ -140,6 +143,21 @@ type RelayStatus struct {
 	Relayed   string // the address peers reach this machine at
 	Mapped    string // this machine's address as the server sees it; UDP only
 	Error     string // of the last attempt to allocate; empty: it succeeded
+}
+
+// A GatewayStatus is what the gateway of the network does for this machine.
+type GatewayStatus struct {
+	Protocol string // pcp, nat-pmp or upnp; empty: it forwards nothing
+	Address  string // of the gateway
+	External string // address and port that it forwards
+	Error    string // why it forwards nothing
+}
+
+// A NetworkStatus is how this machine's datagrams reach the world.
+type NetworkStatus struct {
+	Access  Access
+	Mapped  []string // addresses that servers see, at most one for each version of IP
+	Gateway GatewayStatus
 }
 
 var errConfig = errors.New("connectivity: logger, private key, bind and signal are required")

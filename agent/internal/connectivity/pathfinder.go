@@ -10,6 +10,7 @@ import (
 
 	"github.com/pion/stun/v2"
 
+	"github.com/wattlenet/wattle/agent/internal/portmap"
 	"github.com/wattlenet/wattle/agent/internal/tunnel"
 )
 
@@ -32,6 +33,7 @@ type Pathfinder struct {
 	checks       *checks
 	relays       *relays
 	mailbox      mailbox
+	mapper       *portmap.Mapper // nil: no port is mapped
 	tasks        sync.WaitGroup
 	started      time.Time
 
@@ -39,14 +41,17 @@ type Pathfinder struct {
 	pairs      map[tunnel.PublicKey]*pair
 	byID       map[string]*pair
 	held       []heldBox
-	allocation *allocation // nil: no relay at the moment
-	outside    outside     // this machine as servers see it
+	allocation *allocation     // nil: no relay at the moment
+	outside    outside         // this machine as servers see it
+	mapping    portmap.Mapping // the zero value: no gateway forwards to us
 
 	mu       sync.Mutex // guards all below
 	status   map[string]published
 	tags     map[string]*prober // by the tag of the peer's probes
 	memory   memory
 	stunURLs []string
+	gateway  GatewayStatus
+	network  NetworkStatus // but for its gateway
 }
 
 type heldBox struct {
@@ -78,6 +83,13 @@ func New(cfg Config) (*Pathfinder, error) {
 		up:   func(a *allocation) { p.post(func(ctx context.Context) { p.relayUp(ctx, a) }) },
 		down: func(a *allocation) { p.post(func(context.Context) { p.relayDown(a) }) },
 	}
+	if cfg.MapPort {
+		var err error
+		p.mapper, err = portmap.New(portmap.Config{Logger: cfg.Logger, Port: cfg.Bind.Port, Changed: p.mapped})
+		if err != nil {
+			return nil, err
+		}
+	}
 	return p, nil
 }
 
@@ -93,6 +105,9 @@ func (p *Pathfinder) Run(ctx context.Context) error {
 	})
 	p.tasks.Go(func() { p.readSTUN(reading) })
 	p.tasks.Go(func() { p.readEvents(ctx) })
+	if p.mapper != nil {
+		p.tasks.Go(func() { _ = p.mapper.Run(ctx) }) // always nil
+	}
 	ticker := time.NewTicker(tickInterval)
 	ticker.Stop()
 	ticking := false
@@ -164,8 +179,12 @@ func (p *Pathfinder) Wake(peerID string) {
 func (p *Pathfinder) NetworkChanged() {
 	p.cfg.Bind.NetworkChanged()
 	p.relays.networkChanged()
+	if p.mapper != nil {
+		p.mapper.NetworkChanged()
+	}
 	p.post(func(ctx context.Context) {
 		p.outside.forget()
+		p.publishNetwork()
 		p.askMapped(ctx)
 		for _, pr := range p.pairs {
 			if pr.awake {
@@ -300,6 +319,7 @@ func (p *Pathfinder) relayUp(ctx context.Context, a *allocation) {
 	if !a.relay.Streaming() {
 		p.outside.note(a.relay.Server(), a.mapped, p.localAddresses())
 	}
+	p.publishNetwork()
 	for _, pr := range p.pairs {
 		if !pr.awake {
 			continue
@@ -320,10 +340,34 @@ func (p *Pathfinder) relayDown(a *allocation) {
 	}
 }
 
+// mapped takes what the gateway of the network forwards; awake pairs hear of it.
+func (p *Pathfinder) mapped(mapping portmap.Mapping, err error) {
+	p.mu.Lock()
+	p.gateway = GatewayStatus{Protocol: mapping.Protocol}
+	if mapping.External.IsValid() {
+		p.gateway.Address, p.gateway.External = mapping.Gateway.String(), mapping.External.String()
+	}
+	if err != nil {
+		p.gateway.Error = err.Error()
+	}
+	p.mu.Unlock()
+	p.post(func(ctx context.Context) {
+		news := mapping.External != p.mapping.External && mapping.External.IsValid()
+		p.mapping = mapping
+		for _, pr := range p.pairs {
+			if news && pr.awake && pr.direct == nil {
+				p.sendHello(ctx, pr)
+			}
+		}
+	})
+}
+
 // noteMapped takes what a server sees of this machine; when it is news, awake
 // pairs hear of it.
 func (p *Pathfinder) noteMapped(ctx context.Context, server, mapped netip.AddrPort) {
-	if !p.outside.note(server, mapped, p.localAddresses()) {
+	news := p.outside.note(server, mapped, p.localAddresses())
+	p.publishNetwork()
+	if !news {
 		return
 	}
 	for _, pr := range p.pairs {

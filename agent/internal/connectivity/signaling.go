@@ -97,10 +97,7 @@ func (p *Pathfinder) sendHello(ctx context.Context, pr *pair) {
 	h := &hello{Session: a.session, Answers: a.joined, Access: p.access()}
 	if a.agent != nil {
 		h.Ufrag, h.Password, h.Candidates = a.ufrag, a.password, a.local
-		for _, mapped := range p.outside.addresses() {
-			if slices.Contains(a.addrs, mapped) {
-				continue // offered already, as the machine's own
-			}
+		for _, mapped := range p.beyond(a) {
 			if line, err := reflexiveCandidate(mapped, p.cfg.Bind.Port()); err == nil {
 				h.Candidates = append(slices.Clip(h.Candidates), line)
 			}
@@ -113,6 +110,18 @@ func (p *Pathfinder) sendHello(ctx context.Context, pr *pair) {
 	pr.nextHello = time.Now().Add(pr.helloDelay)
 	pr.helloDelay = min(2*pr.helloDelay, longestHello)
 	p.flushHello(ctx, pr)
+}
+
+// beyond are the addresses at which routers may let peers in to an attempt of
+// this machine: those that servers see, and the one that the gateway forwards.
+func (p *Pathfinder) beyond(a *attempt) []netip.AddrPort {
+	var list []netip.AddrPort
+	for _, addr := range append(p.outside.addresses(), p.mapping.External) {
+		if addr.IsValid() && !slices.Contains(a.addrs, addr) && !slices.Contains(list, addr) {
+			list = append(list, addr)
+		}
+	}
+	return list
 }
 
 func (p *Pathfinder) flushHello(ctx context.Context, pr *pair) {

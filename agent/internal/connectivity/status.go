@@ -2,6 +2,7 @@ package connectivity
 
 import (
 	"cmp"
+	"slices"
 	"time"
 
 	"github.com/wattlenet/wattle/agent/internal/tunnel"
@@ -109,4 +110,26 @@ func (p *Pathfinder) access() Access {
 		return AccessBlocked
 	}
 	return cmp.Or(p.outside.access(true), p.outside.access(false))
+}
+
+// NetworkStatus returns how this machine's datagrams reach the world.
+func (p *Pathfinder) NetworkStatus() NetworkStatus {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s := p.network
+	s.Mapped = slices.Clone(s.Mapped)
+	s.Gateway = p.gateway
+	return s
+}
+
+// publishNetwork makes what servers see of this machine readable from outside
+// the loop.
+func (p *Pathfinder) publishNetwork() {
+	s := NetworkStatus{Access: p.access()}
+	for _, addr := range p.outside.addresses() {
+		s.Mapped = append(s.Mapped, addr.String())
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.network = s
 }

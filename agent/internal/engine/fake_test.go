@@ -174,6 +174,8 @@ func (p fakePaths) Known() []connectivity.Known {
 
 func (p fakePaths) RelayStatus() connectivity.RelayStatus { return connectivity.RelayStatus{} }
 
+func (p fakePaths) NetworkStatus() connectivity.NetworkStatus { return connectivity.NetworkStatus{} }
+
 type fakeFirewall struct{ f *Fake }
 
 func (w fakeFirewall) Set(_ context.Context, c firewall.Config) error {

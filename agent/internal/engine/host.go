@@ -38,6 +38,7 @@ type Paths interface {
 	HandleSignal(from string, box []byte)
 	Status(peerID string) (connectivity.Status, bool)
 	RelayStatus() connectivity.RelayStatus
+	NetworkStatus() connectivity.NetworkStatus
 	Known() []connectivity.Known
 	NetworkChanged()
 }
@@ -102,6 +103,9 @@ type MachineConfig struct {
 
 	// Force restricts the kinds of path; "" uses what works.
 	Force connectivity.Path
+
+	// PortMapping has the gateway of the network forward the tunnel's port.
+	PortMapping bool
 
 	// Journal is the file that keeps the settings of the host as they were.
 	Journal string
@@ -230,7 +234,7 @@ func open(c MachineConfig, mode tunnel.Mode, filter tunnel.Filter) (*Machine, er
 	machine.Watch = func(ctx context.Context, changed func()) error { return route.Watch(ctx, name, changed) }
 	machine.Paths, err = connectivity.New(connectivity.Config{
 		Logger: c.Logger, PrivateKey: c.Key, Bind: device.Bind(), Signal: c.Signal, Rekey: device.Rekey, Transports: c.RelayTransports,
-		Force: c.Force, Mark: own,
+		Force: c.Force, Mark: own, MapPort: c.PortMapping,
 		Interface: func(other string) bool { return other != name && !strings.HasPrefix(other, "wt") },
 		Address:   func(addr netip.Addr) bool { return !c.Overlay(addr) },
 		Known:     c.Known, Learned: c.Learned,

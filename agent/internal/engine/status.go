@@ -20,6 +20,7 @@ func (e *Engine) Status(context.Context) local.Status {
 	s := local.Status{
 		Schema: local.StatusSchema, Version: e.config.Version, State: local.StateNotEnrolled,
 		Addresses: []string{}, Peers: []local.Peer{}, Warnings: []string{}, Routes: []local.Route{}, Forwards: []local.Forward{}, DNS: noDNS(),
+		Network: local.Network{Mapped: []string{}},
 	}
 	if notice != "" {
 		s.Warnings = append(s.Warnings, notice)
@@ -62,6 +63,13 @@ func (l *link) describe(s *local.Status, mine *identity.Identity) {
 	s.Relay = local.Relay{Server: relay.Server, Transport: relay.Transport, Mapped: relay.Mapped, Error: relay.Error}
 	for _, f := range l.forward.Status() {
 		s.Forwards = append(s.Forwards, describeForward(f))
+	}
+	network := l.machine.Paths.NetworkStatus()
+	s.Network = local.Network{
+		Access: string(network.Access), Mapped: append([]string{}, network.Mapped...),
+		Gateway: local.Gateway{
+			Protocol: network.Gateway.Protocol, Address: network.Gateway.Address, External: network.Gateway.External, Error: network.Gateway.Error,
+		},
 	}
 	if wanted == nil {
 		return

@@ -40,6 +40,7 @@ type Status struct {
 	Tunnel     Tunnel     `json:"tunnel"`
 	Firewall   Firewall   `json:"firewall"`
 	DNS        DNS        `json:"dns"`
+	Network    Network    `json:"network"`
 	Relay      Relay      `json:"relay"`
 	Peers      []Peer     `json:"peers"`
 	Routes     []Route    `json:"routes"`
@@ -124,6 +125,25 @@ type NameserverGroup struct {
 
 	// Domains are those whose names are asked; none means every name.
 	Domains []string `json:"domains"`
+}
+
+// Network is how this machine's datagrams reach the world.
+type Network struct {
+	// Access is open (no NAT), easy (one mapping for all destinations), hard
+	// (another one for each), blocked (no UDP passes), or empty while that is not known.
+	Access string `json:"access"`
+
+	// Mapped are the addresses that servers see, at most one for each version of IP.
+	Mapped  []string `json:"mapped"`
+	Gateway Gateway  `json:"gateway"`
+}
+
+// Gateway is the router of the local network that forwards the tunnel's port.
+type Gateway struct {
+	Protocol string `json:"protocol"` // pcp, nat-pmp or upnp; empty: it forwards nothing
+	Address  string `json:"address"`
+	External string `json:"external"` // address and port that lead to this machine
+	Error    string `json:"error"`    // why it forwards nothing
 }
 
 // Relay is this machine's allocation at a relay.

@@ -29,6 +29,7 @@ type Values struct {
 	Firewall        string   // auto, nftables or userspace
 	PathMode        string   // auto, direct or relay
 	RelayTransports []string // ways to a relay that may be used; empty: all
+	PortMapping     bool     // ask the gateway to forward the tunnel's port
 }
 
 // An Effect is what a change of a setting needs to act.
@@ -132,6 +133,10 @@ var table = []Setting{
 		field: func(v *Values) field { return (*list)(&v.RelayTransports) },
 		check: func(v Values) error { return checkTransports(v.RelayTransports) },
 	},
+	{
+		Name: "port_mapping", Usage: "ask the gateway of the network to forward the tunnel's port (PCP, NAT-PMP, UPnP)", Effect: Reopen,
+		field: func(v *Values) field { return (*toggle)(&v.PortMapping) },
+	},
 }
 
 func resolvers() (names []string) {
@@ -144,7 +149,7 @@ func resolvers() (names []string) {
 // Defaults are the values that nobody has set.
 func Defaults() Values {
 	return Values{
-		LogLevel: "info", DNS: string(system.Auto), Tunnel: "auto", Interface: tunnel.DefaultInterface, Firewall: "auto", PathMode: "auto",
+		LogLevel: "info", DNS: string(system.Auto), Tunnel: "auto", Interface: tunnel.DefaultInterface, Firewall: "auto", PathMode: "auto", PortMapping: true,
 	}
 }
 
