@@ -71,6 +71,10 @@ type Config struct {
 type Peer struct {
 	ID        string // as the control plane knows it
 	PublicKey tunnel.PublicKey
+
+	// Watched tells early when the peer does not answer by any path, and measures
+	// its round trip: for a peer whose place another can take.
+	Watched bool
 }
 
 // A Relay is a TURN or STUN server with the credential for it.
@@ -129,6 +133,16 @@ type Status struct {
 
 	// RTT is the round trip measured last by a probe; zero: not measured.
 	RTT time.Duration
+
+	// Lost says that a watched peer was asked on every path and has not answered.
+	Lost bool
+
+	// Heard is when anything arrived from the peer last; zero: never since it was
+	// woken.
+	Heard time.Time
+
+	// Sent is when data was sent to the peer last; zero: never since it was woken.
+	Sent time.Time
 
 	// Reason says why the path is not direct; empty when it is, or when idle.
 	Reason      Reason

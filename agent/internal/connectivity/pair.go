@@ -75,6 +75,8 @@ type pair struct {
 	announce   bool           // the peer shall hear that this process is new
 	echoed     time.Time      // last probe in answer to one of the peer
 
+	evidence evidence // of a watched peer
+
 	relayed netip.AddrPort // the peer's; zero: unknown
 	bound   time.Time      // last answer to ChannelBind
 
@@ -125,6 +127,7 @@ func (p *Pathfinder) rouse(pr *pair) {
 func (p *Pathfinder) sleep(pr *pair) {
 	p.endAttempt(pr)
 	pr.awake, pr.suspect = false, false
+	pr.evidence = evidence{asking: pr.evidence.asking}
 	pr.direct, pr.relay = nil, nil
 	pr.lastJoined = ""
 	pr.primary, pr.also = nil, nil

@@ -53,6 +53,16 @@ func (p *Pathfinder) publish(pr *pair) {
 			s.Local = p.allocation.relayed.String()
 		}
 	}
+	if s.RTT == 0 && kind != PathIdle {
+		s.RTT = pr.evidence.rtt
+	}
+	s.Lost = pr.evidence.lost
+	if age, ever := pr.heard(); ever {
+		s.Heard = time.Now().Add(-age)
+	}
+	if age, ever := pr.sent(); ever {
+		s.Sent = time.Now().Add(-age)
+	}
 	if pr.awake && kind != PathDirect {
 		s.Reason = p.reason(pr)
 	}

@@ -29,7 +29,8 @@ type desired struct {
 	routing  route.Config
 	peers    []peer // by name
 
-	destinations []*destination // by name
+	destinations []*destination  // by name
+	watched      map[string]bool // ids of peers whose place another can take
 }
 
 // self is this machine in the map.

@@ -166,6 +166,8 @@ func (p fakePaths) Status(peerID string) (connectivity.Status, bool) {
 
 func (p fakePaths) NetworkChanged() {}
 
+func (p fakePaths) Wake(string) {}
+
 func (p fakePaths) Known() []connectivity.Known {
 	p.f.mu.Lock()
 	defer p.f.mu.Unlock()

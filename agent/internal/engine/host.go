@@ -36,6 +36,7 @@ type Paths interface {
 	SetPeers(peers []connectivity.Peer)
 	SetRelays(relays []connectivity.Relay) error
 	HandleSignal(from string, box []byte)
+	Wake(peerID string)
 	Status(peerID string) (connectivity.Status, bool)
 	RelayStatus() connectivity.RelayStatus
 	NetworkStatus() connectivity.NetworkStatus

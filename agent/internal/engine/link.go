@@ -52,7 +52,7 @@ type link struct {
 	saves  chan *mapstate.Map // the same
 	again  chan struct{}      // holds one: apply the same map again
 
-	routers router // owned by the loop
+	routers *routers // owned by the loop
 
 	mu      sync.Mutex // guards all below
 	state   control.State
@@ -60,6 +60,8 @@ type link struct {
 	desired *desired      // in force
 	applied *mapstate.Map // the one that desired was made of
 	faults  []string      // of the last application
+
+	waiting map[string]string // better routers, by destination
 }
 
 // linkConfig is what a link needs; all but last is required.
@@ -83,6 +85,7 @@ func newLink(c linkConfig) (*link, error) {
 		log: c.logger, store: c.store, machine: c.machine, carry: c.carry, client: c.client, overlay: c.overlay, changed: c.changed,
 		self: c.self, memory: c.memory,
 		newest: make(chan *mapstate.Map, 1), saves: make(chan *mapstate.Map, 1), again: make(chan struct{}, 1),
+		routers: newRouters(c.machine),
 	}
 	var err error
 	if l.forward, err = forward.New(forward.Options{Logger: c.logger, Overlay: l}); err != nil {
@@ -210,8 +213,9 @@ func (l *link) setState(state control.State) {
 // applyNewest owns the state of the host.
 func (l *link) applyNewest(ctx context.Context) {
 	var current *mapstate.Map
-	retry := time.NewTimer(retryApply)
+	retry, look := time.NewTimer(retryApply), time.NewTimer(lookIdle)
 	retry.Stop()
+	look.Stop()
 	for {
 		select {
 		case <-ctx.Done():
@@ -219,6 +223,11 @@ func (l *link) applyNewest(ctx context.Context) {
 		case current = <-l.newest:
 		case <-retry.C:
 		case <-l.again:
+		case <-look.C:
+			if moved, next := l.lookAtRouters(); !moved {
+				look.Reset(next)
+				continue
+			}
 		}
 		if current == nil {
 			continue
@@ -228,8 +237,26 @@ func (l *link) applyNewest(ctx context.Context) {
 		if len(faults) > 0 {
 			retry.Reset(retryApply)
 		}
+		look.Stop()
+		if _, wanted, _, _ := l.snapshot(); wanted != nil && len(wanted.watched) > 0 {
+			look.Reset(lookAwake)
+		}
 		l.changed()
 	}
+}
+
+// lookAtRouters reports whether the traffic of a destination has to move.
+func (l *link) lookAtRouters() (moved bool, next time.Duration) {
+	_, wanted, _, _ := l.snapshot()
+	if wanted == nil {
+		return false, lookIdle
+	}
+	moved, next = l.routers.look(wanted)
+	waiting := l.routers.waiting(wanted)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.waiting = waiting
+	return moved, next
 }
 
 // apply makes the host what the map says. It goes as far as it can: a resolver
@@ -241,7 +268,8 @@ func (l *link) apply(ctx context.Context, m *mapstate.Map) []string {
 		l.log.Error("network map not applied", "error", err)
 		return l.note(nil, nil, []error{err})
 	}
-	wanted.lead(l.routers.choose)
+	wanted.lead(l.routers.pick)
+	l.routers.forget(wanted)
 	var faults []error
 	l.overlay.set(wanted.networks())
 	if err := l.machine.Firewall.Set(ctx, wanted.firewall); err != nil {

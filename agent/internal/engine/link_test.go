@@ -82,7 +82,8 @@ func newTestLink(t *testing.T) (*link, *Fake, *identity.Store) {
 	fake.Calls()
 	l := &link{
 		log: slog.New(slog.DiscardHandler), store: store, machine: machine, overlay: &overlay{}, changed: func() {},
-		newest: make(chan *mapstate.Map, 1), saves: make(chan *mapstate.Map, 1),
+		newest: make(chan *mapstate.Map, 1), saves: make(chan *mapstate.Map, 1), again: make(chan struct{}, 1),
+		routers: newRouters(machine),
 	}
 	if l.forward, err = forward.New(forward.Options{Logger: l.log, Overlay: l}); err != nil {
 		t.Fatal(err)

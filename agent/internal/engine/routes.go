@@ -25,7 +25,13 @@ type destination struct {
 	refusal    string   // why the machine does not go there; empty when it does
 
 	router string // the id of the peer that carries the traffic; empty: nobody
+
+	fallsOpen bool // without a router that answers the traffic goes as without the agent
+	open      bool // it does
 }
+
+// led reports whether traffic of this machine may go there.
+func (d *destination) led() bool { return !d.serves() && d.refusal == "" }
 
 // key names the destination for the choice of its router.
 func (d *destination) key() string {
@@ -155,6 +161,7 @@ func overlapping(winner *destination) string {
 // host are told.
 func (d *desired) lead(choose func(*destination) string) {
 	allowed := map[string][]netip.Prefix{} // by peer
+	d.watched = map[string]bool{}
 	d.routing = route.Config{Networks: d.networks()}
 	for _, x := range d.destinations {
 		if x.serves() {
@@ -163,6 +170,11 @@ func (d *desired) lead(choose func(*destination) string) {
 		}
 		if x.refusal != "" {
 			continue
+		}
+		if len(x.candidates) > 1 || x.fallsOpen {
+			for _, candidate := range x.candidates {
+				d.watched[candidate.Peer] = true
+			}
 		}
 		if x.router = choose(x); x.router == "" || !x.prefix.IsValid() {
 			continue
@@ -173,6 +185,7 @@ func (d *desired) lead(choose func(*destination) string) {
 	d.firewall.KeepPaths = len(d.routing.Destinations) > 0
 	for i, p := range d.peers {
 		d.tunnel.Peers[i].AllowedIPs = append(d.tunnel.Peers[i].AllowedIPs, allowed[p.entry.Id]...)
+		d.paths[i].Watched = d.watched[p.entry.Id]
 	}
 }
 
@@ -185,12 +198,12 @@ func (d *desired) carried(x *destination) []netip.Prefix {
 	return []netip.Prefix{netip.PrefixFrom(netip.IPv4Unspecified(), 0)}
 }
 
-func (d *destination) describe(names map[string]string, waiting string) local.Route {
+func (d *destination) describe(names, waiting map[string]string) local.Route {
 	view := d.views[0]
 	described := local.Route{
 		Name: view.Name, Role: string(view.Role), Prefix: deref(view.Prefix), Domains: append([]string{}, d.domains()...),
 		Routers: append([]string{}, d.routers...), Masquerade: deref(view.Masquerade),
-		Router: names[d.router], Next: names[waiting], Note: d.refusal,
+		Router: names[d.router], Next: names[waiting[d.key()]], Note: d.refusal,
 	}
 	if !d.serves() && described.Note == "" && d.router == "" {
 		described.Note = "no machine leads there at the moment"

@@ -109,6 +109,9 @@ func (l *link) describeRoutes(s *local.Status, wanted *desired) {
 	for _, p := range wanted.peers {
 		names[p.entry.Id] = p.entry.Name
 	}
+	l.mu.Lock()
+	waiting := l.waiting
+	l.mu.Unlock()
 	host := l.machine.Routes.Status()
 	s.Warnings = append(s.Warnings, host.Notes...)
 	for _, overlap := range host.Local {
@@ -118,7 +121,7 @@ func (l *link) describeRoutes(s *local.Status, wanted *desired) {
 		if d.refusal != "" {
 			s.Warnings = append(s.Warnings, fmt.Sprintf("the route %s to %s is not used: %s", d.views[0].Name, d.prefix, d.refusal))
 		}
-		s.Routes = append(s.Routes, d.describe(names, ""))
+		s.Routes = append(s.Routes, d.describe(names, waiting))
 	}
 }
 

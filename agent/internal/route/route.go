@@ -49,7 +49,7 @@ type Host interface {
 
 // JournalFile is the name of the file in the state folder that keeps what the
 // host had before.
-const JournalFile = "settings.json"
+const JournalFile = "routing.json"
 
 // Options are what opening needs; all are required.
 type Options struct {

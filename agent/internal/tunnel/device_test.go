@@ -72,7 +72,7 @@ func TestDiffPeers(t *testing.T) {
 		"same in another order": {one, turned, nil},
 		"all new":               {nil, one, []string{"public_key", "endpoint=peer:", "allowed_ip=10.0.0.1/32"}},
 		"one leaves":            {one, one[:1], []string{"remove=true"}},
-		"one changes":           {one, []Peer{{one[0].PublicKey, prefix("10.5.0.0/16")}, one[1]}, []string{"replace_allowed_ips=true", "10.5.0.0/16"}},
+		"one changes":           {one, []Peer{{one[0].PublicKey, prefix("10.5.0.0/16")}, one[1]}, []string{"allowed_ip=10.5.0.0/16", "allowed_ip=-10.0.0."}},
 	} {
 		got, err := diffPeers(c.before, c.after)
 		if err != nil {
@@ -86,6 +86,10 @@ func TestDiffPeers(t *testing.T) {
 				t.Errorf("%s: %q is missing in\n%s", name, line, got)
 			}
 		}
+	}
+	moved, err := diffPeers([]Peer{{a, prefix("10.0.0.1/32", "10.9.0.0/16")}, {b, nil}}, []Peer{{a, prefix("10.0.0.1/32")}, {b, prefix("10.9.0.0/16")}})
+	if err != nil || strings.Count(moved, "10.9.0.0/16") != 1 || strings.Contains(moved, "replace") || strings.Contains(moved, "=-") {
+		t.Errorf("a prefix does not move in one step: %v\n%s", err, moved)
 	}
 	if _, err := diffPeers(nil, []Peer{{a, prefix("10.0.0.0/24")}, {b, prefix("10.0.0.1/24")}}); err == nil {
 		t.Error("one prefix was given to two peers")

@@ -44,13 +44,16 @@ func comparePrefixes(a, b netip.Prefix) int {
 func equalPrefixes(a, b []netip.Prefix) bool { return slices.Equal(a, b) }
 
 // diffPeers writes the lines that turn before into after; empty when they are
-// equal. Removals come first: a prefix may move from one peer to another.
+// equal. A prefix that moves from one peer to another is never without an owner:
+// the device gives it to the new one and takes it from the old one in one step,
+// and only what nobody has any more is removed.
 func diffPeers(before, after []Peer) (string, error) {
 	was := make(map[PublicKey]Peer, len(before))
 	for _, p := range before {
 		was[p.PublicKey] = p
 	}
 	owner := make(map[netip.Prefix]PublicKey)
+	stays := make(map[PublicKey]bool, len(after))
 	var changed []Peer
 	for _, p := range after {
 		if p.PublicKey.IsZero() {
@@ -66,20 +69,30 @@ func diffPeers(before, after []Peer) (string, error) {
 		if !known || !equalPrefixes(old.AllowedIPs, p.AllowedIPs) {
 			changed = append(changed, p)
 		}
-		delete(was, p.PublicKey)
+		stays[p.PublicKey] = true
 	}
 	u := newUAPI()
-	for _, p := range before {
-		if _, gone := was[p.PublicKey]; gone {
-			u.set("public_key", hex.EncodeToString(p.PublicKey[:])).set("remove", "true")
-		}
-	}
 	for _, p := range changed {
+		old, known := was[p.PublicKey]
 		u.set("public_key", hex.EncodeToString(p.PublicKey[:]))
 		u.set("endpoint", peerPrefix+p.PublicKey.String())
-		u.set("replace_allowed_ips", "true")
+		if !known {
+			u.set("replace_allowed_ips", "true")
+		}
 		for _, prefix := range p.AllowedIPs {
-			u.set("allowed_ip", prefix.Masked().String())
+			if !slices.Contains(old.AllowedIPs, prefix) {
+				u.set("allowed_ip", prefix.Masked().String())
+			}
+		}
+		for _, prefix := range old.AllowedIPs {
+			if _, owned := owner[prefix.Masked()]; !owned {
+				u.set("allowed_ip", "-"+prefix.Masked().String())
+			}
+		}
+	}
+	for _, p := range before {
+		if !stays[p.PublicKey] {
+			u.set("public_key", hex.EncodeToString(p.PublicKey[:])).set("remove", "true")
 		}
 	}
 	return u.String(), nil
