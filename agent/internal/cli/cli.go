@@ -42,8 +42,11 @@ func New() *cobra.Command {
 	root.PersistentFlags().StringVar(&a.socket, "socket", defaultSocket(), "socket of the daemon")
 	root.AddCommand(
 		newDaemon(a), newUp(a), newDown(a), newLogout(a), newStatus(a), newWait(a), newPing(a), newDNS(a),
-		newSet(a), newGet(a), newConfig(a), newDebug(a), newCleanup(), newVersion(),
+		newAccess(a), newTrace(a), newWhois(a), newWhoami(a), newIP(a), newRoute(a),
+		newSet(a), newGet(a), newConfig(a), newDebug(a), newCleanup(), newCompletion(), newMan(), newVersion(),
 	)
+	root.SetHelpCommand(newHelp())
+	root.CompletionOptions.DisableDefaultCmd = true
 	return root
 }
 
@@ -56,6 +59,16 @@ func unknownCommand(command *cobra.Command, args []string) error {
 		return program.Usage("there is no command %q; did you mean %s?", args[0], strings.Join(near, " or "))
 	}
 	return program.Usage("there is no command %q; see %s --help", args[0], command.CommandPath())
+}
+
+// exactly wants n arguments.
+func exactly(n int) cobra.PositionalArgs {
+	return func(command *cobra.Command, args []string) error {
+		if len(args) == n {
+			return nil
+		}
+		return program.Usage("%s was given; use %s", count(len(args), "argument"), strings.TrimSuffix(command.UseLine(), " [flags]"))
+	}
 }
 
 // noArguments refuses every argument.

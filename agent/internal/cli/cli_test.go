@@ -57,6 +57,7 @@ func TestExitCodesWithoutADaemon(t *testing.T) {
 		{"status"}, {"status", "--json"}, {"status", "--check", "live"}, {"status", "-w"},
 		{"up"}, {"down"}, {"logout"}, {"ping", "x"}, {"wait"},
 		{"set", "dns=off"}, {"get"}, {"config", "show"}, {"config", "reload"}, {"debug", "log", "level", "debug"}, {"dns", "query", "x"},
+		{"whois", "x"}, {"whoami"}, {"ip"}, {"route", "list"}, {"access", "a", "b", "--local"}, {"trace", "in", "a", "b", "icmp"},
 	} {
 		code, stdout, stderr := run(t, append(args, "--socket", socket)...)
 		if code != program.ExitDaemonUnreachable || stdout != "" || !strings.Contains(stderr, "wattle daemon") {
@@ -68,6 +69,8 @@ func TestExitCodesWithoutADaemon(t *testing.T) {
 		{"dns"}, {"dns", "nonsense"}, {"config", "nonsense"}, {"debug", "log", "level", "loud"}, {"status", "--check", "rain"},
 		{"set"}, {"set", "dns"}, {"set", "nonsense=1"}, {"set", "dns=maybe"}, {"set", "dns=auto", "dns=off"}, {"version", "--format", "{{"},
 		{"version", "--format", "{{.nonsense}}"}, {"version", "--json", "--format", "x"}, {"version", "x"},
+		{"trace", "in", "a", "b"}, {"trace", "up", "a", "b", "icmp"}, {"trace", "in", "a", "b", "gre"}, {"access", "a", "b", "tcp"},
+		{"access", "a", "b", "tcp/0"}, {"access", "a", "b", "tcp/70000"}, {"access", "a", "b", "icmp/1"}, {"access", "a"}, {"whois"}, {"ip", "-4", "-6"},
 	} {
 		if code, _, stderr := run(t, append(args, "--socket", socket)...); code != program.ExitUsage {
 			t.Errorf("%v: exit %d, %q", args, code, stderr)
@@ -108,6 +111,13 @@ func TestBeforeEnrolment(t *testing.T) {
 		{program.ExitNotEnrolled, "wattle up", []string{"status", "--check", "ready"}},
 		{program.ExitNotEnrolled, "wattle up", []string{"status", "--check", "connected"}},
 		{program.ExitFailed, "no peer", []string{"status", "--peer", "web-1"}},
+		{program.ExitNotEnrolled, "wattle up", []string{"whoami"}},
+		{program.ExitNotEnrolled, "wattle up", []string{"ip"}},
+		{program.ExitNotEnrolled, "wattle up", []string{"route", "list"}},
+		{program.ExitNotEnrolled, "wattle up", []string{"whois", "100.64.0.1"}},
+		{program.ExitNotEnrolled, "wattle up", []string{"trace", "in", "a", "b", "icmp"}},
+		{program.ExitNotEnrolled, "wattle up", []string{"access", "a", "b", "--local"}},
+		{program.ExitNotEnrolled, "--local", []string{"access", "a", "b", "--credentials", "/absent"}},
 		{program.ExitUsage, "there is no setting", []string{"get", "nonsense"}},
 		{program.ExitDone, "", []string{"down"}},
 		{program.ExitDone, "", []string{"logout", "--delete"}},
@@ -210,6 +220,24 @@ func TestSetupKey(t *testing.T) {
 		if got != test.want || (err != nil) != test.fails {
 			t.Errorf("%+v: %q, %v", test, got, err)
 		}
+	}
+}
+
+func TestSetupKeyFromACredential(t *testing.T) {
+	folder := t.TempDir()
+	t.Setenv("CREDENTIALS_DIRECTORY", folder)
+	if got := credential(""); got != "" {
+		t.Errorf("a credential that is not there: %q", got)
+	}
+	file := filepath.Join(folder, "setup-key")
+	if err := os.WriteFile(file, []byte("wtk_x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := credential(""); got != file {
+		t.Errorf("credential %q", got)
+	}
+	if got := credential("wtk_flag"); got != "" {
+		t.Errorf("the credential beside a flag: %q", got)
 	}
 }
 

@@ -1,11 +1,13 @@
 package cli
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -23,12 +25,14 @@ func newUp(a *app) *cobra.Command {
 	var labels []string
 	var insecure bool
 	var timeout time.Duration
+	var out *output
 	command := &cobra.Command{
 		Use:   "up",
 		Short: "Connect this machine, enrolling it first if needed",
 		Long: "Connect this machine and wait until it is usable. The first time it needs the\n" +
 			"address of the control plane and a setup key; afterwards `wattle up` is enough.\n" +
-			"Repeating it does no harm.",
+			"Repeating it does no harm. Without a flag the setup key is taken from the systemd\n" +
+			"credential setup-key (LoadCredential=setup-key:FILE) when there is one.",
 		Args: noArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
 			if key != "" && command.Flags().Changed("setup-key") && os.Getenv(program.EnvironmentName("setup-key")) != key {
@@ -38,7 +42,7 @@ func newUp(a *app) *cobra.Command {
 			if key == "" && command.Flags().Changed("setup-key") {
 				return program.Usage("the setup key is empty; is the variable that holds it set?")
 			}
-			secret, err := setupKey(command.InOrStdin(), key, keyFile)
+			secret, err := setupKey(command.InOrStdin(), key, cmp.Or(keyFile, credential(key)))
 			if err != nil {
 				return err
 			}
@@ -46,7 +50,7 @@ func newUp(a *app) *cobra.Command {
 			if err := a.client().Up(command.Context(), request); err != nil {
 				return exit(err)
 			}
-			return printUp(command.OutOrStdout(), command, a)
+			return printUp(command, a, out)
 		},
 	}
 	flags := command.Flags()
@@ -57,7 +61,22 @@ func newUp(a *app) *cobra.Command {
 	flags.StringSliceVar(&labels, "extra-dns-labels", nil, "further DNS names for this machine, as labels with commas between; the setup key must allow them")
 	flags.BoolVar(&insecure, "insecure-http", false, "take a management URL that begins with http: and is not on this machine")
 	flags.DurationVar(&timeout, "timeout", 60*time.Second, "how long to wait until the machine is usable")
+	out = outputFlags(command)
 	return command
+}
+
+// credential is the file of the systemd credential setup-key (systemd.exec(5));
+// empty when there is none, or when a key is given in another way.
+func credential(key string) string {
+	folder := os.Getenv("CREDENTIALS_DIRECTORY")
+	if key != "" || folder == "" {
+		return ""
+	}
+	path := filepath.Join(folder, "setup-key")
+	if _, err := os.Stat(path); err != nil {
+		return ""
+	}
+	return path
 }
 
 // setupKey returns the key from the flag or the file, empty when neither is given.
@@ -101,12 +120,27 @@ func readSetupKey(stdin io.Reader, file string) (string, error) {
 	return strings.TrimSpace(strings.TrimPrefix(string(raw), "\ufeff")), err
 }
 
-func printUp(w io.Writer, command *cobra.Command, a *app) error {
+// connected is what `wattle up --json` prints.
+type connected struct {
+	Schema    string   `json:"schema"`
+	Name      string   `json:"name"`
+	FQDN      string   `json:"fqdn"`
+	PeerID    string   `json:"peer_id"`
+	Addresses []string `json:"addresses"`
+	Peers     int      `json:"peers"`
+	Warnings  []string `json:"warnings"`
+}
+
+func printUp(command *cobra.Command, a *app, out *output) error {
 	status, err := a.client().Status(command.Context())
 	if err != nil {
 		return exit(err)
 	}
-	_, err = fmt.Fprintf(w, "connected as %s (%s), %s\n", status.FQDN, strings.Join(status.Addresses, ", "), count(len(status.Peers), "peer"))
+	document := connected{"wattle.up/v1", status.Name, status.FQDN, status.PeerID, status.Addresses, len(status.Peers), status.Warnings}
+	err = out.print(command.OutOrStdout(), document, func(w io.Writer) error {
+		_, err := fmt.Fprintf(w, "connected as %s (%s), %s\n", status.FQDN, strings.Join(status.Addresses, ", "), count(len(status.Peers), "peer"))
+		return err
+	})
 	for _, warning := range status.Warnings {
 		_, _ = fmt.Fprintln(command.ErrOrStderr(), "warning:", warning)
 	}

@@ -88,6 +88,24 @@ func (c *Client) Query(ctx context.Context, request QueryRequest) (QueryAnswer, 
 	return answer, c.call(ctx, http.MethodPost, "/v1/dns/query", request, &answer)
 }
 
+// Whois asks who has an address or a name.
+func (c *Client) Whois(ctx context.Context, request WhoisRequest) (WhoisAnswer, error) {
+	var answer WhoisAnswer
+	return answer, c.call(ctx, http.MethodPost, "/v1/whois", request, &answer)
+}
+
+// Access asks the rules in force on this machine.
+func (c *Client) Access(ctx context.Context, request FlowRequest) (AccessAnswer, error) {
+	var answer AccessAnswer
+	return answer, c.call(ctx, http.MethodPost, "/v1/access", request, &answer)
+}
+
+// Trace asks what each local step does with one packet.
+func (c *Client) Trace(ctx context.Context, request FlowRequest) (TraceAnswer, error) {
+	var answer TraceAnswer
+	return answer, c.call(ctx, http.MethodPost, "/v1/trace", request, &answer)
+}
+
 // Ping calls reply for each echo request.
 func (c *Client) Ping(ctx context.Context, request PingRequest, reply func(PingReply) error) error {
 	return lines(ctx, c, http.MethodPost, "/v1/ping", request, func(line pingLine) error {

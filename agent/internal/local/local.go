@@ -2,7 +2,7 @@
 //
 //	GET  /v1/status           anybody who may open the socket
 //	GET  /v1/settings         the same
-//	POST /v1/wait, /v1/ping, /v1/dns/query   the same
+//	POST /v1/wait, /v1/ping, /v1/dns/query, /v1/whois, /v1/access, /v1/trace   the same
 //	POST /v1/up, /v1/down, /v1/logout        root, the user of the daemon, or the operator
 //	POST /v1/settings, /v1/settings/reload, /v1/log-level   the same
 //
@@ -54,6 +54,15 @@ type Keeper interface {
 
 // A Looker answers questions and changes nothing.
 type Looker interface {
+	// Whois says who has an address or a name.
+	Whois(ctx context.Context, request WhoisRequest) (WhoisAnswer, error)
+
+	// Access asks the rules in force on this machine about a flow.
+	Access(ctx context.Context, request FlowRequest) (AccessAnswer, error)
+
+	// Trace says what each local step does with one packet.
+	Trace(ctx context.Context, request FlowRequest) (TraceAnswer, error)
+
 	// Query asks the resolver of the network.
 	Query(ctx context.Context, request QueryRequest) (QueryAnswer, error)
 

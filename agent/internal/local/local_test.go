@@ -81,6 +81,18 @@ func (d *fakeDaemon) Ping(_ context.Context, _ PingRequest, reply func(PingReply
 	return d.err
 }
 
+func (d *fakeDaemon) Whois(_ context.Context, request WhoisRequest) (WhoisAnswer, error) {
+	return WhoisAnswer{Schema: WhoisSchema, Name: request.Address, Addresses: []string{}, Routers: []string{}}, d.err
+}
+
+func (d *fakeDaemon) Access(_ context.Context, request FlowRequest) (AccessAnswer, error) {
+	return AccessAnswer{Schema: AccessSchema, Source: request.Source, Port: request.Port}, d.err
+}
+
+func (d *fakeDaemon) Trace(_ context.Context, request FlowRequest) (TraceAnswer, error) {
+	return TraceAnswer{Schema: TraceSchema, Steps: []TraceStep{{Step: request.Direction}}}, d.err
+}
+
 func (d *fakeDaemon) Query(_ context.Context, request QueryRequest) (QueryAnswer, error) {
 	return QueryAnswer{Schema: QuerySchema, Name: request.Name, Records: []string{}}, d.err
 }
@@ -238,6 +250,19 @@ func TestSettingsReachTheDaemon(t *testing.T) {
 	}
 	if err := errors.Join(client.Reload(t.Context()), client.SetLevel(t.Context(), LevelRequest{Level: "debug"})); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestQuestionsReachTheDaemon(t *testing.T) {
+	client, _ := serve(t, &fakeDaemon{})
+	who, whoErr := client.Whois(t.Context(), WhoisRequest{Address: "db-1"})
+	access, accessErr := client.Access(t.Context(), FlowRequest{Source: "a", Port: 7})
+	trace, traceErr := client.Trace(t.Context(), FlowRequest{Direction: "in"})
+	if err := errors.Join(whoErr, accessErr, traceErr); err != nil {
+		t.Fatal(err)
+	}
+	if who.Name != "db-1" || access.Source != "a" || access.Port != 7 || len(trace.Steps) != 1 || trace.Steps[0].Step != "in" {
+		t.Errorf("%+v %+v %+v", who, access, trace)
 	}
 }
 

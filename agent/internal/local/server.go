@@ -105,6 +105,9 @@ func (s *Server) Serve(ctx context.Context) error {
 	mux.HandleFunc("POST /v1/wait", calling(s, s.config.Daemon.Wait))
 	mux.HandleFunc("POST /v1/ping", s.ping)
 	mux.HandleFunc("POST /v1/dns/query", answering(s, s.config.Daemon.Query))
+	mux.HandleFunc("POST /v1/whois", answering(s, s.config.Daemon.Whois))
+	mux.HandleFunc("POST /v1/access", answering(s, s.config.Daemon.Access))
+	mux.HandleFunc("POST /v1/trace", answering(s, s.config.Daemon.Trace))
 	mux.HandleFunc("GET /v1/settings", func(w http.ResponseWriter, r *http.Request) {
 		s.write(w, http.StatusOK, s.config.Daemon.Settings(r.Context()))
 	})

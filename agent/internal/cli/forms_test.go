@@ -1,0 +1,80 @@
+package cli
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/wattlenet/wattle/agent/internal/local"
+	"github.com/wattlenet/wattle/generated/api"
+)
+
+// TestForms holds the JSON documents to what they were: scripts read them.
+func TestForms(t *testing.T) {
+	at := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	rule := &api.AccessRule{PolicyId: "po1", PolicyName: "web to db", RuleId: "r1", RuleName: "postgres"}
+	for name, document := range map[string]any{
+		"status": local.Status{
+			Schema: local.StatusSchema, Version: "1.2.3", State: local.StateReady, Name: "web-1", FQDN: "web-1.wattle.internal",
+			PeerID: "p1", AccountID: "a1", Addresses: []string{"100.64.0.1"}, PublicKey: "b64",
+			Management: local.Management{URL: "https://mesh.example", Connected: true, CaughtUp: true, Since: &at, Server: "1.2.3"},
+			Map:        local.Map{Epoch: "e", Serial: 7, Digest: "d"},
+			Peers:      []local.Peer{{ID: "p2", Name: "db-1", Addresses: []string{"100.64.0.2"}, Path: "direct", Remote: "192.0.2.9:51820", RTTMillis: 0.5, LastHandshake: &at}},
+			Routes:     []local.Route{}, Forwards: []local.Forward{}, Warnings: []string{},
+		},
+		"settings": local.Settings{
+			Schema: local.SettingsSchema, File: "/etc/wattle/agent.json", Warnings: []string{},
+			Settings: []local.Setting{{Name: "mtu", Value: 1400, Text: "1400", Origin: "file", Usage: "largest packet", Choices: []string{}}},
+		},
+		"set":     local.SetAnswer{Schema: local.SetSchema, Hidden: []local.Hidden{{Name: "mtu", Origin: "flag"}}},
+		"version": version{"wattle.version/v1", "1.2.3", "go1.26", "linux", "amd64"},
+		"up":      connected{"wattle.up/v1", "web-1", "web-1.wattle.internal", "p1", []string{"100.64.0.1"}, 2, []string{}},
+		"whoami":  whoami{"wattle.whoami/v1", "web-1", "web-1.wattle.internal", "p1", "a1", []string{"100.64.0.1"}, "b64", "https://mesh.example"},
+		"ip":      addressList{"wattle.ip/v1", "web-1", []string{"100.64.0.1", "fd00::1"}},
+		"whois": local.WhoisAnswer{
+			Schema: local.WhoisSchema, Kind: local.WhoRoute, Name: "office", Prefix: "10.0.0.0/8", Routers: []string{"gw-1"}, Addresses: []string{},
+		},
+		"routes": routeList{"wattle.routes/v1", []local.Route{{Name: "office", Role: "use", Prefix: "10.0.0.0/8", Domains: []string{}, Routers: []string{"gw-1"}}}},
+		"access": local.AccessAnswer{Schema: local.AccessSchema, Allowed: true, Source: "web-1", Destination: "db-1", Protocol: "tcp", Port: 5432, Rule: "r1", Detail: "the rule r1 accepts it"},
+		"access_explanation": explanation{"wattle.access-explanation/v1", api.AccessExplanation{
+			Allowed: true, Reason: "allowed", Detail: "the rule accepts it", Rule: rule,
+			NearMisses: []api.AccessNearMiss{}, Routers: []api.AccessRouter{}, WhatWouldHelp: []string{},
+		}},
+		"trace":     local.TraceAnswer{Schema: local.TraceSchema, Steps: []local.TraceStep{{Step: "rules", Detail: "no rule accepts it, so it is dropped"}}},
+		"dns_query": local.QueryAnswer{Schema: local.QuerySchema, Name: "db-1.wattle.internal.", Type: "A", Code: "NOERROR", Authoritative: true, Records: []string{"db-1.wattle.internal. 60 IN A 100.64.0.2"}},
+		"ping":      pingSummary{Schema: "wattle.ping/v1", Peer: "db-1", Sent: 3, Received: 3, MinMs: 1, AvgMs: 2, MaxMs: 3, Path: "direct"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var text strings.Builder
+			if err := (&output{json: true}).print(&text, document, nil); err != nil {
+				t.Fatal(err)
+			}
+			golden(t, name+".json", text.String())
+			var schema strings.Builder
+			if err := (&output{format: "{{.schema}}"}).print(&schema, document, nil); err != nil || !strings.HasPrefix(schema.String(), "wattle.") {
+				t.Errorf("schema %q, %v", schema.String(), err)
+			}
+		})
+	}
+}
+
+func TestScreensOfLooking(t *testing.T) {
+	var text strings.Builder
+	for _, err := range []error{
+		printTrace(&text, local.TraceAnswer{Steps: []local.TraceStep{{Step: "source", Passes: true, Detail: "this machine"}, {Step: "rules", Detail: "no rule accepts it"}}}, false),
+		printWhois(&text, local.WhoisAnswer{Kind: local.WhoPeer, ID: "p2", Name: "db-1", FQDN: "db-1.wattle.internal", Addresses: []string{"100.64.0.2"}, PublicKey: "b64"}),
+		printRoutes(&text, nil),
+		printRoutes(&text, []local.Route{{Name: "office", Role: "use", Prefix: "10.0.0.0/8", Routers: []string{"gw-1", "gw-2"}}, {Name: "wiki", Role: "serve", Domains: []string{"*.corp.example"}, Masquerade: true}}),
+		printExplanation(&text, api.AccessExplanation{
+			Detail:        "no rule accepts tcp/22 from web-1 to db-1",
+			NearMisses:    []api.AccessNearMiss{{Rule: api.AccessRule{PolicyName: "web to db", RuleName: "postgres"}, Missing: "port"}},
+			WhatWouldHelp: []string{"add the port 22 to the rule postgres"},
+			Routers:       []api.AccessRouter{{Peer: api.AccessEnd{Name: "gw-1"}, Metric: 9999}},
+		}),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	golden(t, "look.txt", text.String())
+}
