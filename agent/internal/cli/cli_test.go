@@ -54,10 +54,27 @@ func daemon(t *testing.T) (socket string) {
 func TestExitCodesWithoutADaemon(t *testing.T) {
 	socket := filepath.Join(t.TempDir(), "no.sock")
 	for _, args := range [][]string{
-		{"status"}, {"status", "--json"}, {"status", "--check", "live"}, {"status", "-w"},
-		{"up"}, {"down"}, {"logout"}, {"ping", "x"}, {"wait"},
-		{"set", "dns=off"}, {"get"}, {"config", "show"}, {"config", "reload"}, {"debug", "log", "level", "debug"}, {"dns", "query", "x"},
-		{"whois", "x"}, {"whoami"}, {"ip"}, {"route", "list"}, {"access", "a", "b", "--local"}, {"trace", "in", "a", "b", "icmp"},
+		{"status"},
+		{"status", "--json"},
+		{"status", "--check", "live"},
+		{"status", "-w"},
+		{"up"},
+		{"down"},
+		{"logout"},
+		{"ping", "x"},
+		{"wait"},
+		{"set", "dns=off"},
+		{"get"},
+		{"config", "show"},
+		{"config", "reload"},
+		{"debug", "log", "level", "debug"},
+		{"dns", "query", "x"},
+		{"whois", "x"},
+		{"whoami"},
+		{"ip"},
+		{"route", "list"},
+		{"access", "a", "b", "--local"},
+		{"trace", "in", "a", "b", "icmp"},
 	} {
 		code, stdout, stderr := run(t, append(args, "--socket", socket)...)
 		if code != program.ExitDaemonUnreachable || stdout != "" || !strings.Contains(stderr, "wattle daemon") {
@@ -65,12 +82,35 @@ func TestExitCodesWithoutADaemon(t *testing.T) {
 		}
 	}
 	for _, args := range [][]string{
-		{}, {"nonsense"}, {"ping"}, {"status", "--nonsense"}, {"daemon", "--tunnel", "carrier-pigeon"},
-		{"dns"}, {"dns", "nonsense"}, {"config", "nonsense"}, {"debug", "log", "level", "loud"}, {"status", "--check", "rain"},
-		{"set"}, {"set", "dns"}, {"set", "nonsense=1"}, {"set", "dns=maybe"}, {"set", "dns=auto", "dns=off"}, {"version", "--format", "{{"},
-		{"version", "--format", "{{.nonsense}}"}, {"version", "--json", "--format", "x"}, {"version", "x"},
-		{"trace", "in", "a", "b"}, {"trace", "up", "a", "b", "icmp"}, {"trace", "in", "a", "b", "gre"}, {"access", "a", "b", "tcp"},
-		{"access", "a", "b", "tcp/0"}, {"access", "a", "b", "tcp/70000"}, {"access", "a", "b", "icmp/1"}, {"access", "a"}, {"whois"}, {"ip", "-4", "-6"},
+		{},
+		{"nonsense"},
+		{"ping"},
+		{"status", "--nonsense"},
+		{"daemon", "--tunnel", "carrier-pigeon"},
+		{"dns"},
+		{"dns", "nonsense"},
+		{"config", "nonsense"},
+		{"debug", "log", "level", "loud"},
+		{"status", "--check", "rain"},
+		{"set"},
+		{"set", "dns"},
+		{"set", "nonsense=1"},
+		{"set", "dns=maybe"},
+		{"set", "dns=auto", "dns=off"},
+		{"version", "--format", "{{"},
+		{"version", "--format", "{{.nonsense}}"},
+		{"version", "--json", "--format", "x"},
+		{"version", "x"},
+		{"trace", "in", "a", "b"},
+		{"trace", "up", "a", "b", "icmp"},
+		{"trace", "in", "a", "b", "gre"},
+		{"access", "a", "b", "tcp"},
+		{"access", "a", "b", "tcp/0"},
+		{"access", "a", "b", "tcp/70000"},
+		{"access", "a", "b", "icmp/1"},
+		{"access", "a"},
+		{"whois"},
+		{"ip", "-4", "-6"},
 	} {
 		if code, _, stderr := run(t, append(args, "--socket", socket)...); code != program.ExitUsage {
 			t.Errorf("%v: exit %d, %q", args, code, stderr)

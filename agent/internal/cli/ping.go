@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -18,7 +19,7 @@ const untilDirectCount = 60
 func newPing(a *app) *cobra.Command {
 	var count int
 	var interval, timeout time.Duration
-	var untilDirect, asJSON bool
+	var untilDirect, asJSON, path bool
 	command := &cobra.Command{
 		Use:   "ping PEER",
 		Short: "Ping a peer through the tunnel and name the path",
@@ -40,16 +41,46 @@ func newPing(a *app) *cobra.Command {
 			if command.Context().Err() == nil && err != nil {
 				return exit(err)
 			}
-			return t.end(untilDirect)
+			end := t.end(untilDirect)
+			if !path || command.Context().Err() != nil {
+				return end
+			}
+			if err := a.showPath(command, t, asJSON); err != nil {
+				return err
+			}
+			return end
 		},
 	}
 	flags := command.Flags()
 	flags.IntVarP(&count, "count", "n", 4, "number of requests; 0 pings until interrupted")
 	flags.DurationVar(&interval, "interval", time.Second, "time between two requests")
 	flags.DurationVar(&timeout, "timeout", 3*time.Second, "how long to wait for an answer")
+	flags.BoolVar(&path, "path", false, "tell at the end what was tried for a direct path")
 	flags.BoolVar(&untilDirect, "until-direct", false, "stop when an answer came on a direct path")
 	flags.BoolVar(&asJSON, "json", false, "print one JSON object a line, the last one a summary")
 	return command
+}
+
+// pingPath is a line of `wattle ping --path --json`, after the summary.
+type pingPath struct {
+	Schema string     `json:"schema"`
+	Path   local.Peer `json:"path"`
+}
+
+// showPath prints how packets reach the peer that was pinged.
+func (a *app) showPath(command *cobra.Command, t tally, asJSON bool) error {
+	status, err := a.client().Status(command.Context())
+	if err != nil {
+		return exit(err)
+	}
+	at := slices.IndexFunc(status.Peers, func(p local.Peer) bool { return p.Name == t.name })
+	switch {
+	case at < 0:
+		return nil // it has left the network meanwhile
+	case asJSON:
+		return json.NewEncoder(t.out).Encode(pingPath{Schema: "wattle.path/v1", Path: status.Peers[at]})
+	}
+	return printPath(t.out, status.Peers[at])
 }
 
 func millis(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
@@ -58,7 +89,8 @@ func millis(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 type tally struct {
 	out  io.Writer
 	json bool
-	peer string
+	peer string // as it was asked for
+	name string // as the network calls it
 
 	sent, received   int
 	least, most, sum float64
@@ -81,7 +113,7 @@ type pingSummary struct {
 
 func (t *tally) add(reply local.PingReply) error {
 	t.sent++
-	t.path = reply.Path
+	t.path, t.name = reply.Path, reply.Peer
 	t.denied = t.denied || reply.Denied
 	if reply.Error == "" {
 		t.received++

@@ -192,8 +192,8 @@ func (s screen) printPeers(w io.Writer, peers []local.Peer) error {
 		return err
 	}
 	for _, p := range listed {
-		if p.LastError != "" {
-			if _, err := fmt.Fprintf(w, "%s: the last attempt at a path failed: %s\n", p.Name, p.LastError); err != nil {
+		if p.LastError != "" || p.Attempt != nil {
+			if err := printPath(w, p); err != nil {
 				return err
 			}
 		}
@@ -283,7 +283,7 @@ func reasonText(reason string) string {
 	case "peer_offline_signal":
 		return "the peer answers no offer"
 	case "policy_relay":
-		return "the network wants the relay"
+		return "the peer takes no direct path"
 	case "route_captured":
 		return "a route leads the peer's address into the tunnel"
 	case "mtu":

@@ -53,6 +53,15 @@ func TestScreens(t *testing.T) {
 			{
 				Name: "db-2", Addresses: []string{"100.64.0.3"}, Path: "relayed", Reason: "hard_nat_both", Relay: "198.51.100.1:3478",
 				LastHandshake: before(90 * time.Second), ReceivedBytes: 2048, SentBytes: 3 << 20, LastError: "no pair was nominated",
+				Attempt: &local.Attempt{
+					TookMillis: 5000,
+					Local:      []local.Candidate{{Kind: "host", Address: "192.168.1.10:51820"}, {Kind: "host", Address: "[2001:db8::a]:51820"}, {Kind: "reflexive", Address: "203.0.113.7:4000"}},
+					Remote:     []local.Candidate{{Kind: "host", Address: "192.168.2.10:51820"}, {Kind: "mapped", Address: "203.0.113.9:51820"}},
+					Checks: []local.Check{
+						{Local: "192.168.1.10:51820", Remote: "192.168.2.10:51820", State: "failed"},
+						{Local: "192.168.1.10:51820", Remote: "203.0.113.9:51820", State: "in-progress"},
+					},
+				},
 			},
 			{
 				Name: "web-2", Addresses: []string{"100.64.0.4"}, Path: "direct", Remote: "192.0.2.9:51820",

@@ -50,7 +50,10 @@ type attempt struct {
 	addrs    []netip.AddrPort // of this machine
 	local    []string         // the same as candidates
 
-	remote []netip.AddrPort // candidates of the peer
+	remote  []Offer       // candidates of the peer
+	took    time.Duration // 0 while it runs
+	checked []Check       // what came of it
+	said    *Record       // all of this; nil: it has changed
 
 	joined string // the peer's session; empty until its hello has come
 	agent  *ice.Agent
@@ -133,6 +136,7 @@ func (a *attempt) check(ctx context.Context, leads bool, ufrag, password string)
 // add gives the agent the peer's candidates; what allow refuses or nobody can
 // read is left out.
 func (a *attempt) add(lines []string, allow func(netip.Addr) bool) {
+	a.said = nil
 	for _, line := range lines {
 		candidate, err := ice.UnmarshalCandidate(line)
 		if err != nil || candidate.NetworkType().IsTCP() {
@@ -142,8 +146,9 @@ func (a *attempt) add(lines []string, allow func(netip.Addr) bool) {
 		if err != nil || !checkable(addr) || !allow(addr) {
 			continue
 		}
-		if at := netip.AddrPortFrom(addr.Unmap(), uint16(candidate.Port())); !slices.Contains(a.remote, at) && len(a.remote) < maximumCandidates {
-			a.remote = append(a.remote, at)
+		offer := Offer{offerKind(candidate.Type()), netip.AddrPortFrom(addr.Unmap(), uint16(candidate.Port()))}
+		if !slices.Contains(a.remote, offer) && len(a.remote) < maximumCandidates {
+			a.remote = append(a.remote, offer)
 		}
 		_ = a.agent.AddRemoteCandidate(candidate) // fails only once closed
 	}

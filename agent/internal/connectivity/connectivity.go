@@ -52,6 +52,10 @@ type Config struct {
 	// MapPort has the gateway of the network forward the tunnel's port.
 	MapPort bool
 
+	// IdleAfter is how long no packet leaves to a peer until its path is given
+	// up; the next packet finds one again. 0: 5 min.
+	IdleAfter time.Duration
+
 	// Force restricts the kinds of path: "" uses what works.
 	Force Path
 
@@ -113,7 +117,7 @@ const (
 	ReasonHardNAT     Reason = "hard_nat_both"       // both sides map by destination
 	ReasonNoAnswer    Reason = "no_answer"           // no check was answered
 	ReasonOffline     Reason = "peer_offline_signal" // the peer does not answer offers
-	ReasonPolicy      Reason = "policy_relay"        // the network wants the relay
+	ReasonPolicy      Reason = "policy_relay"        // the peer takes no direct path
 	ReasonCaptured    Reason = "route_captured"      // a route leads the peer's address into the tunnel
 	ReasonMTU         Reason = "mtu"                 // the direct path carries no full packet
 	ReasonChecking    Reason = "checking"            // an attempt is under way
@@ -148,6 +152,7 @@ type Status struct {
 	Reason      Reason
 	LastAttempt time.Time // of ICE; zero: none
 	LastError   string    // of that attempt; empty: it succeeded or still runs
+	Attempt     *Record   // of that attempt while the pair is awake; nil before the peer has joined it
 }
 
 // A RelayStatus is what is known about this machine's allocation.

@@ -1,6 +1,7 @@
 package connectivity
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -42,7 +43,7 @@ func (p *Pathfinder) unused(pr *pair, now time.Time) bool {
 	if pr.direct == nil && pr.relay == nil {
 		return quiet > deadAfter && !pr.endpoint.Handshaking()
 	}
-	return quiet > idleAfter
+	return quiet > cmp.Or(p.cfg.IdleAfter, idleAfter)
 }
 
 // watchDirect doubts a silent path and keeps a quiet one open.

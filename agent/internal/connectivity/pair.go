@@ -82,6 +82,7 @@ type pair struct {
 
 	access   Access // of the peer, by its own word
 	captured bool   // a route leads the peer's addresses into the tunnel
+	declined bool   // the peer takes no direct path
 
 	attempt     *attempt
 	lastJoined  string // the peer's session of the last attempt joined
@@ -303,6 +304,7 @@ func (p *Pathfinder) endAttempt(pr *pair) {
 func (p *Pathfinder) join(ctx context.Context, pr *pair, h *hello) {
 	a := pr.attempt
 	a.joined, pr.lastJoined = h.Session, h.Session
+	pr.declined = h.Ufrag == ""
 	if a.agent == nil || h.Ufrag == "" {
 		a.done = true
 		return
@@ -312,7 +314,11 @@ func (p *Pathfinder) join(ctx context.Context, pr *pair, h *hello) {
 	leads := p.cfg.Bind.PublicKey().Less(pr.peer.PublicKey)
 	p.task(func() {
 		selected, err := a.check(ctx, leads, h.Ufrag, h.Password)
-		p.post(func(ctx context.Context) { p.attemptDone(ctx, pr, a, selected, err) })
+		checked := a.inspect()
+		p.post(func(ctx context.Context) {
+			a.took, a.checked, a.said = time.Since(a.began), checked, nil
+			p.attemptDone(ctx, pr, a, selected, err)
+		})
 	})
 }
 
@@ -338,7 +344,7 @@ func (p *Pathfinder) attemptDone(ctx context.Context, pr *pair, a *attempt, sele
 	}
 	if err != nil {
 		pr.lastError = err.Error()
-		pr.captured = slices.ContainsFunc(a.remote, p.captured)
+		pr.captured = slices.ContainsFunc(a.remote, func(o Offer) bool { return p.captured(o.Address) })
 		p.scheduleAttempt(pr)
 		p.task(a.close)
 		p.publish(pr)

@@ -41,6 +41,7 @@ type Pathfinder struct {
 	pairs      map[tunnel.PublicKey]*pair
 	byID       map[string]*pair
 	held       []heldBox
+	ticking    bool            // pairs are looked at ten times a second
 	allocation *allocation     // nil: no relay at the moment
 	outside    outside         // this machine as servers see it
 	mapping    portmap.Mapping // the zero value: no gateway forwards to us
@@ -110,10 +111,9 @@ func (p *Pathfinder) Run(ctx context.Context) error {
 	}
 	ticker := time.NewTicker(tickInterval)
 	ticker.Stop()
-	ticking := false
 	for ctx.Err() == nil {
-		if awake := p.anyAwake(); awake != ticking {
-			if ticking = awake; awake {
+		if awake := p.anyAwake(); awake != p.ticking {
+			if p.ticking = awake; awake {
 				ticker.Reset(tickInterval)
 			} else {
 				ticker.Stop()

@@ -61,6 +61,7 @@ type machineOptions struct {
 	relay []Relay
 	port  uint16 // 0: the system chooses
 	known []Known
+	idle  time.Duration // 0: the default
 }
 
 func testLogger(id string) *slog.Logger {
@@ -86,7 +87,7 @@ func newMachineWithKey(t *testing.T, w *wire, id, addr string, key tunnel.Privat
 	m.paths, err = New(Config{
 		Logger: log, PrivateKey: m.key, Bind: m.device.Bind(), Force: opts.force,
 		Interface: func(name string) bool { return name == "lo" },
-		Loopback:  true, Rekey: m.device.Rekey, Known: opts.known,
+		Loopback:  true, Rekey: m.device.Rekey, Known: opts.known, IdleAfter: opts.idle,
 		Signal: func(_ context.Context, peer string, box []byte) error { return w.deliver(id, peer, box) },
 	})
 	if err != nil {

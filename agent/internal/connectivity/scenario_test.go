@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"net"
 	"net/netip"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -217,6 +218,90 @@ func TestIdlePairWakes(t *testing.T) {
 	}
 	t.Logf("first ping after the sleep: %v", a.ping(t, b))
 	a.onPath(t, b, PathDirect)
+}
+
+// A pair without traffic goes to sleep by itself and then costs nothing: no ICE
+// agent, no timer of ours or of the device, no goroutine, no packet. The first
+// packet wakes both sides.
+func TestIdlePairCostsNothing(t *testing.T) {
+	w := newWire()
+	opts := machineOptions{idle: 300 * time.Millisecond}
+	a := newMachine(t, w, "a", "10.77.0.1", opts)
+	b := newMachine(t, w, "b", "10.77.0.2", opts)
+	introduce(t, a, b)
+	both := map[*machine]string{a: "b", b: "a"}
+	asleep := func(t *testing.T) {
+		t.Helper()
+		eventually(t, "nothing is left of the pair", func() bool {
+			quiet := !strings.Contains(goroutines(), "pion/ice")
+			for m, other := range both {
+				m.inLoop(func(context.Context) {
+					pr := m.paths.byID[other]
+					quiet = quiet && !pr.awake && !m.paths.ticking && pr.attempt == nil && pr.pending == nil && !pr.sending
+				})
+				m.paths.checks.mu.Lock()
+				quiet = quiet && len(m.paths.checks.attempts) == 0
+				m.paths.checks.mu.Unlock()
+				m.paths.transactions.mu.Lock()
+				quiet = quiet && len(m.paths.transactions.pending) == 0
+				m.paths.transactions.mu.Unlock()
+			}
+			return quiet
+		})
+	}
+	asleep(t)
+	a.ping(t, b)
+	asleep(t)
+
+	// Whoever stands where b stood hears nothing, although a would be free to speak.
+	at := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), b.device.Bind().Port())
+	b.stop()
+	tap, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(at))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tap.Close() //nolint:errcheck // read only
+	if err := tap.SetReadDeadline(time.Now().Add(time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if n, _, err := tap.ReadFromUDPAddrPort(make([]byte, 1500)); err == nil {
+		t.Errorf("an idle machine sends %d bytes", n)
+	}
+}
+
+// goroutines returns the stacks of all goroutines.
+func goroutines() string {
+	buf := make([]byte, 1<<20)
+	return string(buf[:runtime.Stack(buf, true)])
+}
+
+func TestReasonOfAPeerThatWantsTheRelay(t *testing.T) {
+	r := startRelay(t)
+	w := newWire()
+	a := newMachine(t, w, "a", "10.77.0.1", machineOptions{relay: r.udp()})
+	b := newMachine(t, w, "b", "10.77.0.2", machineOptions{relay: r.udp(), force: PathRelayed})
+	introduce(t, a, b)
+	a.ping(t, b)
+	for m, want := range map[*machine]Reason{a: ReasonPolicy, b: ReasonRelayForced} {
+		other := map[*machine]string{a: "b", b: "a"}[m]
+		eventually(t, m.id+" says "+string(want), func() bool {
+			s, _ := m.paths.Status(other)
+			return s.Path == PathRelayed && s.Reason == want
+		})
+	}
+}
+
+func TestReasonOfAPeerThatIsAway(t *testing.T) {
+	w := newWire()
+	a := newMachine(t, w, "a", "10.77.0.1", machineOptions{})
+	b := newMachine(t, w, "b", "10.77.0.2", machineOptions{})
+	introduce(t, a, b)
+	w.setCut(true)
+	a.paths.Wake("b")
+	eventually(t, "a says that b is away", func() bool {
+		s, _ := a.paths.Status("b")
+		return s.Reason == ReasonOffline && s.LastError != ""
+	})
 }
 
 func TestRelayRemembersWhileSignalingIsAway(t *testing.T) {

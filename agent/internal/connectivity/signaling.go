@@ -96,6 +96,7 @@ func (p *Pathfinder) sendHello(ctx context.Context, pr *pair) {
 	a := pr.attempt
 	h := &hello{Session: a.session, Answers: a.joined, Access: p.access()}
 	if a.agent != nil {
+		a.said = nil // the candidates may be others
 		h.Ufrag, h.Password, h.Candidates = a.ufrag, a.password, a.local
 		for _, mapped := range p.beyond(a) {
 			if line, err := reflexiveCandidate(mapped, p.cfg.Bind.Port()); err == nil {

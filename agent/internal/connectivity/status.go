@@ -43,7 +43,7 @@ func (p *Pathfinder) publish(pr *pair) {
 	if kind != pr.kind {
 		pr.kind, pr.since = kind, time.Now()
 	}
-	s := Status{Path: kind, Since: pr.since, LastAttempt: pr.lastAttempt, LastError: pr.lastError}
+	s := Status{Path: kind, Since: pr.since, LastAttempt: pr.lastAttempt, LastError: pr.lastError, Attempt: p.record(pr.attempt)}
 	switch kind {
 	case PathDirect:
 		s.Local, s.Remote, s.RTT = pr.localAddress, pr.remoteAddr, pr.rtt
@@ -101,6 +101,9 @@ func (p *Pathfinder) reason(pr *pair) Reason {
 		return ReasonChecking
 	case !a.done:
 		return ReasonChecking
+	}
+	if pr.declined {
+		return ReasonPolicy
 	}
 	own, theirs := p.access(), pr.access
 	switch {

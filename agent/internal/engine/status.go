@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/wattlenet/wattle/agent/internal/connectivity"
 	"github.com/wattlenet/wattle/agent/internal/control"
 	"github.com/wattlenet/wattle/agent/internal/forward"
 	"github.com/wattlenet/wattle/agent/internal/identity"
@@ -178,8 +179,30 @@ func (l *link) describePeer(p peer, counted tunnel.Stats) local.Peer {
 		described.Path, described.Reason = string(path.Path), string(path.Reason)
 		described.Remote, described.Relay, described.LastError = socket(path.Remote), path.Relay, path.LastError
 		described.RTTMillis = millis(path.RTT)
+		described.Attempt = describeAttempt(path.Attempt)
 	}
 	return described
+}
+
+func describeAttempt(r *connectivity.Record) *local.Attempt {
+	if r == nil {
+		return nil
+	}
+	described := &local.Attempt{
+		Began: r.Began, TookMillis: millis(r.Took), Local: candidates(r.Local), Remote: candidates(r.Remote), Checks: []local.Check{},
+	}
+	for _, c := range r.Checks {
+		described.Checks = append(described.Checks, local.Check{Local: c.Local.String(), Remote: c.Remote.String(), State: c.State, Chosen: c.Chosen})
+	}
+	return described
+}
+
+func candidates(offers []connectivity.Offer) []local.Candidate {
+	list := make([]local.Candidate, 0, len(offers))
+	for _, o := range offers {
+		list = append(list, local.Candidate{Kind: o.Kind, Address: o.Address.String()})
+	}
+	return list
 }
 
 // socket returns the address and port in the description of a candidate.

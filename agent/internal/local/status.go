@@ -171,6 +171,33 @@ type Peer struct {
 	ReceivedBytes uint64     `json:"received_bytes"`
 	SentBytes     uint64     `json:"sent_bytes"`
 	LastError     string     `json:"last_error"`
+
+	// Attempt is the last one at a direct path, absent while the peer is idle or
+	// has not answered.
+	Attempt *Attempt `json:"attempt,omitempty"`
+}
+
+// Attempt is what was tried for a direct path.
+type Attempt struct {
+	Began      time.Time   `json:"began"`
+	TookMillis float64     `json:"took_ms"` // 0: it runs
+	Local      []Candidate `json:"local"`   // offered to the peer
+	Remote     []Candidate `json:"remote"`  // offered by the peer
+	Checks     []Check     `json:"checks"`
+}
+
+// Candidate is an address where a machine may be reached.
+type Candidate struct {
+	Kind    string `json:"kind"` // host, reflexive, mapped or relayed
+	Address string `json:"address"`
+}
+
+// Check is one pair of candidates that was tried.
+type Check struct {
+	Local  string `json:"local"`
+	Remote string `json:"remote"`
+	State  string `json:"state"` // waiting, in-progress, failed or succeeded
+	Chosen bool   `json:"chosen"`
 }
 
 // Is reports whether name is the name or an overlay address of the peer.
