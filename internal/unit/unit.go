@@ -13,3 +13,8 @@ var Agent string
 //
 //go:embed wattle.sysusers
 var AgentUser string
+
+// AgentRights lets that user set the name servers of the machine (polkit(8)).
+//
+//go:embed wattle.rules
+var AgentRights string

@@ -66,8 +66,8 @@ func Render(c Config) (string, error) {
 		KeyFile string
 		Kind    string // of the package: deb, rpm or apk
 
-		Unit, UnitUser string
-	}{Config: c, KeyFile: c.SetupKeyFile, Unit: unit.Agent, UnitUser: unit.AgentUser}
+		Unit, UnitUser, UnitRights string
+	}{Config: c, KeyFile: c.SetupKeyFile, Unit: unit.Agent, UnitUser: unit.AgentUser, UnitRights: unit.AgentRights}
 	if values.KeyFile == "" {
 		values.KeyFile = keyFile
 	}

@@ -30,6 +30,7 @@ type file struct {
 	set     Config
 	written string // what the file holds while set is in force
 	before  resolvFile
+	empty   bool // the file was, when it was looked at last
 	repairs int
 	other   string // how the program signs that writes the file too
 }
@@ -146,34 +147,53 @@ func (f *file) Close() error {
 // Watch writes the file again when another program has written it, and takes
 // what that wrote for what the machine asks without us.
 func (f *file) Watch(ctx context.Context, changed func()) error {
+	return watching(ctx, f.path, func() (again bool) {
+		other, again := f.repair()
+		if other {
+			changed()
+		}
+		return again
+	})
+}
+
+// watching calls look in the beginning and after each change of a file, at most
+// once in repairInterval, until ctx ends; once more in any case when look wants
+// to look again.
+func watching(ctx context.Context, path string, look func() (again bool)) error {
 	events := make(chan struct{}, 1)
-	var watching sync.WaitGroup
-	defer watching.Wait()
+	var watcher sync.WaitGroup
+	defer watcher.Wait()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	failed := make(chan error, 1)
-	watching.Go(func() { failed <- watchFile(ctx, f.path, events) })
+	watcher.Go(func() { failed <- watchFile(ctx, path, events) })
 	for {
 		select {
 		case err := <-failed:
 			return err
 		case <-events:
 		}
-		if f.repair() {
-			changed()
-		}
+		again := look()
 		pause := time.NewTimer(repairInterval)
 		select {
 		case <-ctx.Done():
 		case <-pause.C:
 		}
 		pause.Stop()
+		if again {
+			select {
+			case events <- struct{}{}:
+			default:
+			}
+		}
 	}
 }
 
 // repair makes the file ours again if it is not, and reports whether what was
-// before us is another.
-func (f *file) repair() bool {
+// before us is another. A file that is empty may be about to be written: what
+// its writer writes into a file that we have replaced would be lost, so it wants
+// to be looked at again.
+func (f *file) repair() (other, again bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	text, err := readFile(f.path)
@@ -181,14 +201,18 @@ func (f *file) repair() bool {
 		text, err = "", nil
 	}
 	if err != nil || text == f.written {
-		return false
+		return false, false
 	}
-	found := parseFile(text)
+	if text == "" && !f.empty {
+		f.empty = true
+		return false, true
+	}
+	f.empty = false
+	found, before := parseFile(text), f.before
 	if f.set.isZero() {
 		f.before = found
-		return true
+		return !slices.Equal(before.servers, found.servers), false
 	}
-	before := f.before
 	f.repairs++
 	f.other = found.title
 	if f.other == "" {
@@ -199,7 +223,7 @@ func (f *file) repair() bool {
 	} else {
 		f.logger.Info("name servers set again", "written_by", f.other)
 	}
-	return !slices.Equal(before.servers, f.before.servers)
+	return !slices.Equal(before.servers, f.before.servers), false
 }
 
 // mode is the mode of the file. The caller holds mu.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -26,6 +27,25 @@ type journal struct {
 
 	// File is what a file was, for the kind File.
 	File *backup `json:"file,omitempty"`
+
+	// Servers are those that were set, and Global what NetworkManager had as a
+	// whole, for the kind NetworkManager.
+	Servers []netip.AddrPort `json:"servers,omitempty"`
+	Global  *globalConfig    `json:"global,omitempty"`
+}
+
+// A globalConfig is the DNS of NetworkManager as a whole. Without domains there
+// is none, and that of the connections counts.
+type globalConfig struct {
+	Searches []string                `json:"searches,omitempty"`
+	Options  []string                `json:"options,omitempty"`
+	Domains  map[string]globalDomain `json:"domains,omitempty"`
+}
+
+// A globalDomain is the servers for a domain; "*" stands for every name.
+type globalDomain struct {
+	Servers []string `json:"servers,omitempty"`
+	Options []string `json:"options,omitempty"`
 }
 
 // A backup is a file as it was.
@@ -99,7 +119,8 @@ func Undo(ctx context.Context, o Options) error {
 	case j.Kind == File && j.File != nil:
 		// Also after a boot: a file stays.
 		err = restore(*j.File, j.Interface)
-	case j.Boot == bootID():
+	case j.Kind == NetworkManager || j.Boot == bootID():
+		// NetworkManager keeps what it was told over a boot, the others do not.
 		err = undo(ctx, j)
 	}
 	if err != nil {
