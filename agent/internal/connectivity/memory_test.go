@@ -2,8 +2,11 @@ package connectivity
 
 import (
 	"context"
+	"net/netip"
 	"testing"
 	"time"
+
+	"github.com/wattlenet/wattle/agent/internal/tunnel"
 )
 
 // restarted replaces a machine by one that has its key, its port and what it knew.
@@ -101,5 +104,31 @@ func TestRestartedMachineIsHeardThroughTheRelay(t *testing.T) {
 		t.Errorf("first answer after %v, want less than 2 s", took)
 	} else {
 		t.Logf("first answer after %v", took)
+	}
+}
+
+// After a sleep the peer has dropped the session that still seems young here:
+// nothing that is sent arrives, and WireGuard's own timers notice after 15 s.
+func TestSleepRenewsTheSession(t *testing.T) {
+	r := startRelay(t)
+	w := newWire()
+	a := newMachine(t, w, "a", "10.77.0.1", machineOptions{relay: r.udp()})
+	b := newMachine(t, w, "b", "10.77.0.2", machineOptions{relay: r.udp()})
+	introduce(t, a, b)
+	a.ping(t, b)
+	a.onPath(t, b, PathDirect)
+	// What time does to a session is done by taking the peer out for a moment.
+	if err := b.device.Set(t.Context(), tunnel.Settings{Addresses: []netip.Prefix{netip.PrefixFrom(b.addr, 16)}}); err != nil {
+		t.Fatal(err)
+	}
+	introduce(t, b, a)
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	if _, err := a.device.Ping(ctx, b.addr); err == nil {
+		t.Fatal("the session is still alive: this test shows nothing")
+	}
+	a.paths.Woke()
+	if took := a.answers(t, b); took > time.Second {
+		t.Errorf("first answer %v after the sleep, want less than 1 s", took)
 	}
 }

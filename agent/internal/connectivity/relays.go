@@ -64,6 +64,7 @@ type relays struct {
 	lost   *tunnel.Relay // not usable any more
 	why    error         // of lost
 	doubt  bool          // the allocation may be gone: ask
+	stale  bool          // so may the permission: the machine has slept
 	urgent *tunnel.Relay // whose doubt is about a path in use
 	winner relayURL      // the last in this network; zero: none yet
 	status RelayStatus
@@ -392,6 +393,9 @@ func (r *relays) keep(ctx context.Context, a *allocation) (*allocation, error) {
 		next := slices.MinFunc([]time.Time{refreshAt, permitAt, upgradeAt, measureAt}, time.Time.Compare)
 		r.sleep(ctx, time.Until(next))
 		doubt, urgent, lost := r.news(a)
+		if r.slept() {
+			permitAt = time.Time{}
+		}
 		if lost != nil || ctx.Err() != nil || !r.stillWanted(a) {
 			return nil, lost
 		}

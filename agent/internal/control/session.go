@@ -170,6 +170,18 @@ func (s *Session) Wake() {
 // Report tells the control plane of this machine as it is now.
 func (s *Session) Report() { ring(s.report) }
 
+// Renew gives the stream and its connection up, as after a sleep of the machine:
+// the control plane has long ended them, and TCP would find out in minutes.
+func (s *Session) Renew() {
+	s.mu.Lock()
+	cut := s.cut
+	s.mu.Unlock()
+	if cut != nil {
+		cut(errSilent)
+	}
+	ring(s.wake)
+}
+
 // Run keeps a stream open until ctx ends. It returns ErrRemoved when the peer
 // was deleted, else the error of ctx.
 func (s *Session) Run(ctx context.Context) error {

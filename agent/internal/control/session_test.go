@@ -220,6 +220,8 @@ type agent struct {
 	relays chan []api.RelayServer
 	boxes  chan string
 	ended  chan error
+
+	session *Session
 }
 
 func (p *plane) run(last *mapstate.Map) *agent {
@@ -242,6 +244,7 @@ func (p *plane) run(last *mapstate.Map) *agent {
 	if err != nil {
 		p.t.Fatal(err)
 	}
+	a.session = session
 	ctx, cancel := context.WithCancel(context.Background())
 	go func() { a.ended <- session.Run(ctx) }()
 	p.t.Cleanup(func() {
@@ -513,4 +516,14 @@ func FuzzEvent(f *testing.F) {
 		}
 		_ = s.handle(t.Context(), event)
 	})
+}
+
+// After a sleep of the machine nobody waits for a stream that has long ended.
+func TestRenewOpensAnotherStream(t *testing.T) {
+	p := newPlane(t)
+	a := p.run(nil)
+	next(t, "the first stream", p.streams).lines <- hello("0001-a")
+	next(t, "relays", a.relays)
+	a.session.Renew()
+	next(t, "another stream", p.streams)
 }

@@ -165,6 +165,7 @@ func (p fakePaths) Status(peerID string) (connectivity.Status, bool) {
 }
 
 func (p fakePaths) NetworkChanged() {}
+func (p fakePaths) Woke()           {}
 
 func (p fakePaths) Wake(string) {}
 

@@ -41,6 +41,7 @@ type Paths interface {
 	RelayStatus() connectivity.RelayStatus
 	NetworkStatus() connectivity.NetworkStatus
 	Known() []connectivity.Known
+	Woke()
 	NetworkChanged()
 }
 

@@ -46,7 +46,8 @@ type link struct {
 	overlay *overlay
 	self    string // id of this machine
 	memory  *pathMemory
-	changed func() // tells the engine's waiters
+	wall    func() time.Time // the clock of this machine
+	changed func()           // tells the engine's waiters
 
 	newest chan *mapstate.Map // holds one, the newest
 	saves  chan *mapstate.Map // the same
@@ -73,6 +74,7 @@ type linkConfig struct {
 	overlay *overlay
 	self    string
 	memory  *pathMemory
+	wall    func() time.Time
 	carry   forward.Config
 	facts   func(programs []string) (api.MachineFacts, error)
 	epoch   string
@@ -83,7 +85,7 @@ type linkConfig struct {
 func newLink(c linkConfig) (*link, error) {
 	l := &link{
 		log: c.logger, store: c.store, machine: c.machine, carry: c.carry, client: c.client, overlay: c.overlay, changed: c.changed,
-		self: c.self, memory: c.memory,
+		self: c.self, memory: c.memory, wall: c.wall,
 		newest: make(chan *mapstate.Map, 1), saves: make(chan *mapstate.Map, 1), again: make(chan struct{}, 1),
 		routers: newRouters(c.machine),
 	}
@@ -145,6 +147,7 @@ func (l *link) run(ctx context.Context) error {
 	parts.Go(func() { l.applyNewest(ctx) })
 	parts.Go(func() { l.saveNewest(ctx) })
 	parts.Go(func() { l.savePaths(ctx) })
+	parts.Go(func() { watchSleep(ctx, l.wall, l.woke) })
 	parts.Go(func() {
 		if err := l.machine.Watch(ctx, l.networkChanged); err != nil {
 			l.log.Warn("changes of the network not watched", "error", err)

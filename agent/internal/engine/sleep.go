@@ -1,0 +1,47 @@
+package engine
+
+import (
+	"context"
+	"time"
+)
+
+// Choices of ours.
+const (
+	// sleepLook is how often the two clocks are compared.
+	sleepLook = 2 * time.Second
+
+	// sleepLeast is the least jump of the wall clock that counts as a sleep: what
+	// others keep for this machine (mappings, channels, sessions) may have ended.
+	// A clock that is set by more costs a few packets.
+	sleepLeast = 10 * time.Second
+)
+
+// watchSleep calls woke when the machine has slept, until ctx ends. The
+// monotonic clock stands still meanwhile, on every system that we run on, and
+// with it all timers of this process; the wall clock, which wall reads, goes on.
+func watchSleep(ctx context.Context, wall func() time.Time, woke func(slept time.Duration)) {
+	ticker := time.NewTicker(sleepLook)
+	defer ticker.Stop()
+	lastWall, last := wall().Round(0), time.Now()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		nowWall, now := wall().Round(0), time.Now()
+		slept := nowWall.Sub(lastWall) - now.Sub(last)
+		lastWall, last = nowWall, now
+		if slept > sleepLeast {
+			woke(slept)
+		}
+	}
+}
+
+// woke renews what did not outlive a sleep: sessions and paths to peers, the
+// allocation on the relay, and the stream from the control plane.
+func (l *link) woke(slept time.Duration) {
+	l.log.Info("machine has slept", "for", slept.Round(time.Second).String())
+	l.machine.Paths.Woke()
+	l.session.Renew()
+}

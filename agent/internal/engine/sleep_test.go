@@ -1,0 +1,46 @@
+package engine
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func TestSleepIsAJumpOfTheWallClock(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		jump time.Duration
+		want int
+	}{
+		{"an hour", time.Hour, 1},
+		{"as little as counts", sleepLeast + time.Millisecond, 1},
+		{"a clock that is corrected", 5 * time.Second, 0},
+		{"a clock that is set back", -time.Hour, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ctx, cancel := context.WithCancel(t.Context())
+				var ahead time.Duration
+				var slept []time.Duration
+				done := make(chan struct{})
+				go func() {
+					defer close(done)
+					watchSleep(ctx, func() time.Time { return time.Now().Add(ahead) }, func(d time.Duration) { slept = append(slept, d) })
+				}()
+				time.Sleep(time.Hour) // a machine that is awake
+				synctest.Wait()
+				if len(slept) != 0 {
+					t.Errorf("slept %v in an hour awake", slept)
+				}
+				ahead = c.jump
+				time.Sleep(time.Minute)
+				cancel()
+				<-done
+				if len(slept) != c.want || c.want == 1 && (slept[0]-c.jump).Abs() > time.Millisecond {
+					t.Errorf("slept %v, want %d sleeps of %v", slept, c.want, c.jump)
+				}
+			})
+		})
+	}
+}
