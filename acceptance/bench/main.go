@@ -32,6 +32,7 @@ var benchmarks = []struct {
 }{
 	{"sizes", sizes},
 	{"idle", idle},
+	{"idle_crowd", idleCrowd},
 	{"join", join},
 	{"rest", rest},
 	{"terraform/1000", terraform},

@@ -20,6 +20,7 @@ import (
 //	bench sink ADDRESS             accepts one connection after another and throws away what comes
 //	bench source ADDRESS DURATION  sends for that long and prints the bytes that the other end has read, a second
 //	bench pion ADDRESS SECRET      is a TURN server to compare with
+//	bench crowd URL FILE COUNT     enrols simulated machines with the setup key in FILE
 //
 // The sink answers each connection with the number of bytes it read, so what sits in buffers is not counted.
 func role(args []string) (bool, error) {
@@ -34,6 +35,12 @@ func role(args []string) (bool, error) {
 		return true, source(args[1], length)
 	case len(args) == 3 && args[0] == "pion":
 		return true, pionServer(args[1], args[2])
+	case len(args) == 4 && args[0] == "crowd":
+		count, err := strconv.Atoi(args[3])
+		if err != nil {
+			return true, fmt.Errorf("crowd: %w", err)
+		}
+		return true, crowd(args[1], args[2], count)
 	case len(args) > 0:
 		flag.Usage()
 		return true, errors.New("unknown arguments " + strings.Join(args, " "))

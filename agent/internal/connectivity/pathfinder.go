@@ -40,6 +40,7 @@ type Pathfinder struct {
 	// Owned by Run.
 	pairs      map[tunnel.PublicKey]*pair
 	byID       map[string]*pair
+	directory  directory
 	held       []heldBox
 	ticking    bool            // pairs are looked at ten times a second
 	allocation *allocation     // nil: no relay at the moment
@@ -73,6 +74,7 @@ func New(cfg Config) (*Pathfinder, error) {
 		mailbox:      newMailbox(),
 		pairs:        make(map[tunnel.PublicKey]*pair),
 		byID:         make(map[string]*pair),
+		directory:    newDirectory(),
 		outside:      newOutside(),
 		status:       make(map[string]published),
 		tags:         make(map[string]*prober),
@@ -143,7 +145,7 @@ func (p *Pathfinder) Run(ctx context.Context) error {
 // not disturbed.
 func (p *Pathfinder) SetPeers(peers []Peer) {
 	peers = slices.Clone(peers)
-	p.post(func(ctx context.Context) { p.setPeers(ctx, peers) })
+	p.post(func(ctx context.Context) { p.know(ctx, peers) })
 }
 
 // SetRelays replaces the relays and their credentials. The same relays again
@@ -168,7 +170,7 @@ func (p *Pathfinder) HandleSignal(from string, box []byte) {
 // Wake finds a path to a peer before there is anything to send.
 func (p *Pathfinder) Wake(peerID string) {
 	p.post(func(ctx context.Context) {
-		if pr := p.byID[peerID]; pr != nil {
+		if pr := p.pairOfID(ctx, peerID); pr != nil {
 			p.wake(ctx, pr)
 		}
 	})
@@ -276,7 +278,7 @@ func (p *Pathfinder) remove(pr *pair) {
 
 // handleSignal opens a message, or holds it while its sender is not in the map.
 func (p *Pathfinder) handleSignal(ctx context.Context, from string, box []byte, at time.Time) {
-	pr := p.byID[from]
+	pr := p.pairOfID(ctx, from)
 	if pr == nil {
 		if len(p.held) == heldLimit {
 			p.held = slices.Delete(p.held, 0, 1)
@@ -439,7 +441,7 @@ func (p *Pathfinder) readEvents(ctx context.Context) {
 			continue
 		}
 		p.post(func(ctx context.Context) {
-			if pr := p.pairs[event.Peer]; pr != nil {
+			if pr := p.pairOfKey(ctx, event.Peer); pr != nil {
 				p.handleEvent(ctx, pr, event)
 			}
 		})

@@ -104,6 +104,9 @@ func (p *Pathfinder) answerProbe(m *stun.Message, raw tunnel.STUNMessage) bool {
 	pb := p.tags[string(username[len(probePrefix):])]
 	p.mu.Unlock()
 	if pb == nil {
+		if tag := string(username[len(probePrefix):]); len(tag) == 2*probeTagSize {
+			p.post(func(ctx context.Context) { p.recognise(ctx, tag) }) // the probe is repeated
+		}
 		return true
 	}
 	integrity := stun.MessageIntegrity(pb.key)

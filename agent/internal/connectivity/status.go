@@ -22,7 +22,11 @@ type published struct {
 func (p *Pathfinder) Status(peerID string) (Status, bool) {
 	p.mu.Lock()
 	said, ok := p.status[peerID]
+	_, known := p.directory.peers[peerID]
 	p.mu.Unlock()
+	if !ok && known {
+		return Status{Path: PathIdle}, true
+	}
 	s := said.status
 	if s.Path == PathDirect && said.endpoint.ComesRelayed() {
 		s.Path, s.Reason, s.Relay, s.RTT = PathRelayed, ReasonChecking, said.relay, 0

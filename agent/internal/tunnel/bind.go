@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -60,6 +61,10 @@ type Bind struct {
 	relays  atomic.Pointer[map[netip.AddrPort]*Relay] // by server address, UDP only; copied on write
 	stun    chan STUNMessage
 	streams *streamSlot
+
+	// admit is called with the sender of each handshake before the device sees it.
+	// It is set before the bind is opened; nil: the device has every peer.
+	admit func(PublicKey)
 
 	counters counters
 	port     atomic.Uint32
@@ -126,6 +131,7 @@ func (b *Bind) Endpoint(key PublicKey) *Endpoint {
 	}
 	e := &Endpoint{bind: b, key: key, name: peerPrefix + key.String()}
 	e.routes.Store(&routes{})
+	e.stirred.Store(b.now())
 	b.peers[key] = e
 	return e
 }
@@ -139,6 +145,36 @@ func (b *Bind) Forget(key PublicKey) {
 	if e != nil {
 		e.forget()
 	}
+}
+
+// keepOnly drops the endpoints of peers that have left.
+func (b *Bind) keepOnly(stays func(PublicKey) bool) {
+	b.mu.Lock()
+	var gone []PublicKey
+	for key := range b.peers {
+		if !stays(key) {
+			gone = append(gone, key)
+		}
+	}
+	b.mu.Unlock()
+	for _, key := range gone {
+		b.Forget(key)
+	}
+}
+
+// Handshaking returns the peers of which an initiation of ours waits for its
+// response.
+func (b *Bind) Handshaking() []PublicKey {
+	b.mu.Lock()
+	all := slices.Collect(maps.Values(b.peers))
+	b.mu.Unlock()
+	var keys []PublicKey
+	for _, e := range all {
+		if e.Handshaking() {
+			keys = append(keys, e.key)
+		}
+	}
+	return keys
 }
 
 // Drops returns the counters.

@@ -44,6 +44,8 @@ const (
 	DefaultInterface = "wt0"
 )
 
+var errClosed = errors.New("tunnel: device is closed")
+
 // ErrUnsupported says that this system cannot do what was asked.
 var ErrUnsupported = errors.New("not supported on this system")
 
@@ -82,9 +84,15 @@ type Device struct {
 	wg     *device.Device
 	stack  *stack // nil in ModeUserspace
 
-	mu      sync.Mutex // guards applied and closed
-	applied Settings
-	closed  bool
+	roster *roster
+
+	admitting sync.WaitGroup // handshakes of peers that are not active yet
+
+	mu         sync.Mutex // guards all below
+	addresses  []netip.Prefix
+	configured []Peer      // what the device has
+	look       *time.Timer // for peers to retire; nil: nothing to look at
+	closed     bool
 }
 
 // New makes the device and opens its sockets. It has no addresses and no peers
@@ -113,12 +121,13 @@ func New(cfg Config) (*Device, error) {
 	if bind.PublicKey() != cfg.PrivateKey.Public() {
 		return nil, errors.New("tunnel: the bind was made for another key")
 	}
-	d := &Device{log: cfg.Logger, bind: bind}
+	d := &Device{log: cfg.Logger, bind: bind, roster: newRoster()}
 	inner, err := d.makeInterface(cfg)
 	if err != nil {
 		return nil, err
 	}
-	d.wg = device.NewDevice(Filtered(inner, cfg.Filter), bind, quiet(cfg.Logger))
+	bind.admit = d.admit
+	d.wg = device.NewDevice(&waking{Device: Filtered(inner, cfg.Filter), roster: d.roster, activate: d.activate}, bind, quiet(cfg.Logger))
 	settings := newUAPI().set("private_key", cfg.PrivateKey.hex()).set("listen_port", fmt.Sprint(cfg.ListenPort))
 	if cfg.Mark != 0 {
 		settings.set("fwmark", fmt.Sprint(cfg.Mark))
@@ -201,43 +210,26 @@ func (d *Device) Set(ctx context.Context, settings Settings) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.closed {
-		return errors.New("tunnel: device is closed")
+		return errClosed
 	}
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	next := settings.sorted()
-	if !equalPrefixes(d.applied.Addresses, next.Addresses) {
+	if !equalPrefixes(d.addresses, next.Addresses) {
 		if err := d.setAddresses(next.Addresses); err != nil {
 			return err
 		}
-		d.applied.Addresses = next.Addresses
+		d.addresses = next.Addresses
 	}
-	change, err := diffPeers(d.applied.Peers, next.Peers)
-	if err != nil {
+	if err := d.roster.set(next.Peers); err != nil {
 		return err
 	}
-	if change != "" {
-		if err := d.wg.IpcSet(change); err != nil {
-			d.applied.Peers = nil // unknown: the next call states everything
-			return fmt.Errorf("set the peers of the WireGuard device: %w", err)
-		}
+	if err := d.configure(); err != nil {
+		return err
 	}
-	d.forgetMissing(d.applied.Peers, next.Peers)
-	d.applied.Peers = next.Peers
+	d.bind.keepOnly(func(key PublicKey) bool { return d.roster.member(key) != nil })
 	return nil
-}
-
-func (d *Device) forgetMissing(before, after []Peer) {
-	stay := make(map[PublicKey]bool, len(after))
-	for _, p := range after {
-		stay[p.PublicKey] = true
-	}
-	for _, p := range before {
-		if !stay[p.PublicKey] {
-			d.bind.Forget(p.PublicKey)
-		}
-	}
 }
 
 func (d *Device) setAddresses(addresses []netip.Prefix) error {
@@ -256,13 +248,21 @@ type Stats struct {
 	SentBytes     uint64
 }
 
-// Stats returns the counters of every peer.
+// Stats returns the counters of every peer that has any.
 func (d *Device) Stats() (map[PublicKey]Stats, error) {
-	text, err := d.wg.IpcGet()
-	if err != nil {
-		return nil, fmt.Errorf("read the WireGuard device: %w", err)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed {
+		return nil, errClosed
 	}
-	return parseStats(text)
+	all, err := d.counters()
+	if err != nil {
+		return nil, err
+	}
+	for key, past := range d.roster.past() {
+		all[key] = past.plus(all[key])
+	}
+	return all, nil
 }
 
 // Rekey ends the sessions with a peer, so that the next packet begins with a
@@ -279,10 +279,14 @@ func (d *Device) Close() error {
 	d.mu.Lock()
 	closed := d.closed
 	d.closed = true
+	if d.look != nil {
+		d.look.Stop()
+	}
 	d.mu.Unlock()
 	if !closed {
 		d.wg.Close()
 	}
+	d.admitting.Wait()
 	return nil
 }
 

@@ -62,7 +62,8 @@ type Endpoint struct {
 
 	routes    atomic.Pointer[routes]
 	lastStray atomic.Int64
-	relayed   atomic.Bool // the last packet of the peer came through a relay
+	stirred   atomic.Int64 // bind clock: last change of the path or of a session
+	relayed   atomic.Bool  // the last packet of the peer came through a relay
 
 	mu          sync.Mutex // guards all below
 	initiation  []byte     // newest initiation of ours that has no response yet
@@ -99,7 +100,16 @@ func (e *Endpoint) Use(primary, also *Path) {
 }
 
 // Idle takes the path away: the next packet wakes the peer again.
-func (e *Endpoint) Idle() { e.routes.Store(&routes{}) }
+func (e *Endpoint) Idle() {
+	e.stirred.Store(e.bind.now())
+	e.routes.Store(&routes{})
+}
+
+// dormant reports whether the peer has had no path and no handshake for age.
+func (e *Endpoint) dormant(age time.Duration) bool {
+	quiet, ever := e.bind.since(e.stirred.Load())
+	return e.Primary() == nil && ever && quiet > age
+}
 
 // ComesRelayed reports whether the peer's packets come through a relay,
 // judged by the last one.
@@ -190,6 +200,7 @@ func (e *Endpoint) learn(index uint32) {
 	if e.forgotten {
 		return
 	}
+	e.stirred.Store(e.bind.now())
 	e.bind.indexes.Store(index, e)
 	e.indexes = append(e.indexes, index)
 	if len(e.indexes) > keptIndexes {

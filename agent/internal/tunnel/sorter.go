@@ -66,6 +66,9 @@ func (s *sorter) initiation(b []byte, from *origin) (int, conn.Endpoint) {
 	if err != nil {
 		return len(b), a // the device has the last word
 	}
+	if s.bind.admit != nil {
+		s.bind.admit(key)
+	}
 	s.bind.mu.Lock()
 	a.peer = s.bind.peers[key]
 	s.bind.mu.Unlock()

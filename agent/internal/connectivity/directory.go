@@ -1,0 +1,145 @@
+package connectivity
+
+import (
+	"context"
+	"maps"
+
+	"github.com/wattlenet/wattle/agent/internal/tunnel"
+)
+
+// A directory is every peer of the map. A pair is made of one when it matters,
+// since it costs 2 KiB and a key agreement, and a network has thousands: when
+// the peer has a word to say, when there is a packet for it, or when a former
+// process knew where it was.
+type directory struct {
+	peers map[string]Peer             // by ID; replaced as a whole under Pathfinder.mu
+	ids   map[tunnel.PublicKey]string // owned by Run
+	met   map[string]bool             // of which there is a pair; owned by Run
+
+	tags     map[string]string // ID by the tag of a peer's probes, of those that were looked at; owned by Run
+	seen     map[string]bool   // IDs in tags; owned by Run
+	sighting bool              // somebody is looked for; owned by Run
+}
+
+func newDirectory() directory {
+	return directory{met: make(map[string]bool), tags: make(map[string]string), seen: make(map[string]bool)}
+}
+
+// know takes the peers of a new map. What is not disturbed stays as it is.
+func (p *Pathfinder) know(ctx context.Context, peers []Peer) {
+	byID := make(map[string]Peer, len(peers))
+	p.directory.ids = make(map[tunnel.PublicKey]string, len(peers))
+	for _, peer := range peers {
+		byID[peer.ID] = peer
+		p.directory.ids[peer.PublicKey] = peer.ID
+	}
+	p.mu.Lock()
+	p.directory.peers = byID
+	for id := range p.memory.peers {
+		if _, known := byID[id]; known {
+			p.directory.met[id] = true
+		} else {
+			p.forgetKnown(id)
+		}
+	}
+	p.mu.Unlock()
+	for _, key := range p.cfg.Bind.Handshaking() {
+		// The device had the peer before we did and has called already.
+		if id, known := p.directory.ids[key]; known {
+			p.directory.met[id] = true
+		}
+	}
+	for id := range p.directory.met {
+		if _, known := byID[id]; !known {
+			delete(p.directory.met, id)
+		}
+	}
+	p.setMet(ctx)
+}
+
+// setMet keeps the pairs of the peers that were met, and of no others.
+func (p *Pathfinder) setMet(ctx context.Context) {
+	met := make([]Peer, 0, len(p.directory.met))
+	for id := range p.directory.met {
+		met = append(met, p.directory.peers[id])
+	}
+	p.setPeers(ctx, met)
+}
+
+// pairOfID returns the pair of a peer of the map, made now if need be; nil for
+// anybody else.
+func (p *Pathfinder) pairOfID(ctx context.Context, id string) *pair {
+	if pr := p.byID[id]; pr != nil {
+		return pr
+	}
+	if _, known := p.directory.peers[id]; !known || p.directory.met[id] {
+		return nil
+	}
+	p.directory.met[id] = true
+	p.setMet(ctx)
+	return p.byID[id]
+}
+
+// pairOfKey does the same for a key.
+func (p *Pathfinder) pairOfKey(ctx context.Context, key tunnel.PublicKey) *pair {
+	if pr := p.pairs[key]; pr != nil {
+		return pr
+	}
+	id, known := p.directory.ids[key]
+	if !known {
+		return nil
+	}
+	return p.pairOfID(ctx, id)
+}
+
+// recognise looks for the peer whose probe has this tag, of which there is no
+// pair: a former process of this machine had one. A tag is known once a key
+// agreement is made, so each peer is looked at once in the life of the process.
+func (p *Pathfinder) recognise(ctx context.Context, tag string) {
+	d := &p.directory
+	if id, known := d.tags[tag]; known {
+		p.pairOfID(ctx, id)
+		return
+	}
+	var unseen []Peer
+	for id, peer := range d.peers {
+		if !d.met[id] && !d.seen[id] {
+			unseen = append(unseen, peer)
+		}
+	}
+	if d.sighting || len(unseen) == 0 {
+		return
+	}
+	d.sighting = true
+	private := p.cfg.PrivateKey
+	p.task(func() {
+		tags := make(map[string]string, len(unseen))
+		for _, peer := range unseen {
+			if ctx.Err() != nil {
+				return
+			}
+			if found, err := tagOf(private, peer.PublicKey); err == nil {
+				tags[found] = peer.ID
+			}
+		}
+		p.post(func(ctx context.Context) {
+			d.sighting = false
+			for _, peer := range unseen {
+				d.seen[peer.ID] = true
+			}
+			maps.Copy(d.tags, tags)
+			if id, known := d.tags[tag]; known {
+				p.pairOfID(ctx, id)
+			}
+		})
+	})
+}
+
+// tagOf returns the tag of the probes of a peer.
+func tagOf(private tunnel.PrivateKey, peer tunnel.PublicKey) (string, error) {
+	secret, err := private.Shared(peer)
+	if err != nil {
+		return "", err
+	}
+	return probeTag(secret, peer)
+}
