@@ -82,6 +82,7 @@ const (
 	AccessNearMissMissingDirection      AccessNearMissMissing = "direction"
 	AccessNearMissMissingPolicyDisabled AccessNearMissMissing = "policy_disabled"
 	AccessNearMissMissingPort           AccessNearMissMissing = "port"
+	AccessNearMissMissingPosture        AccessNearMissMissing = "posture"
 	AccessNearMissMissingProtocol       AccessNearMissMissing = "protocol"
 	AccessNearMissMissingRuleDisabled   AccessNearMissMissing = "rule_disabled"
 	AccessNearMissMissingSource         AccessNearMissMissing = "source"
@@ -97,6 +98,8 @@ func (e AccessNearMissMissing) Valid() bool {
 	case AccessNearMissMissingPolicyDisabled:
 		return true
 	case AccessNearMissMissingPort:
+		return true
+	case AccessNearMissMissingPosture:
 		return true
 	case AccessNearMissMissingProtocol:
 		return true
@@ -1392,14 +1395,17 @@ type AccessNearMiss struct {
 	// Groups The names of the groups of the end that does not match; one of them would do.
 	Groups []string `json:"groups"`
 
-	// Missing What is different; direction is a rule that opens the other direction only.
+	// Missing What is different; direction is a rule that opens the other direction only, posture one whose source does not meet the posture checks of the policy.
 	Missing AccessNearMissMissing `json:"missing"`
+
+	// PostureChecks The names of the posture checks that are not met; all of them would have to be.
+	PostureChecks []string `json:"posture_checks"`
 
 	// Rule The rule.
 	Rule AccessRule `json:"rule"`
 }
 
-// AccessNearMissMissing What is different; direction is a rule that opens the other direction only.
+// AccessNearMissMissing What is different; direction is a rule that opens the other direction only, posture one whose source does not meet the posture checks of the policy.
 type AccessNearMissMissing string
 
 // AccessPair A machine or resource that opens traffic, and one that receives it.
@@ -2269,7 +2275,7 @@ type Group struct {
 	// ResourcesCount How many network resources the group holds.
 	ResourcesCount int `json:"resources_count"`
 
-	// Version Counts the changes of the group; the ETag.
+	// Version Counts the changes of the group; the ETag begins with it.
 	Version int64 `json:"version"`
 }
 
@@ -3368,7 +3374,7 @@ type Policy struct {
 	// SourcePostureChecks The ids of the posture checks that the sources must meet.
 	SourcePostureChecks []string `json:"source_posture_checks"`
 
-	// Version Counts the changes of the policy; the ETag.
+	// Version Counts the changes of the policy; the ETag begins with it.
 	Version int64 `json:"version"`
 }
 

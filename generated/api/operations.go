@@ -19,6 +19,9 @@ type Operation struct {
 	// Conditional says that the operation takes If-None-Match: its ETag tells
 	// all that its answer holds.
 	Conditional bool
+	// NamesOthers says that the answer holds names of other objects, which
+	// change without its version.
+	NamesOthers bool
 	// NewBody returns a pointer to an empty request body, such as
 	// *GroupRequest; nil when the operation has no JSON body.
 	NewBody func() any
@@ -113,7 +116,7 @@ var Operations = map[string]Operation{
 	"AcceptInvite":                 {ID: "AcceptInvite", Method: "POST", Path: "/api/invites/{invite_token}/accept", Permission: "anonymous", Credential: NoCredential, Writes: true, NewBody: func() any { return new(InviteAcceptRequest) }},
 	"CreateDnsRecord":              {ID: "CreateDnsRecord", Method: "POST", Path: "/api/dns/zones/{zone_id}/records", Permission: "dns:create", Credential: UserCredential, Writes: true, NewBody: func() any { return new(DnsRecordRequest) }},
 	"CreateDnsZone":                {ID: "CreateDnsZone", Method: "POST", Path: "/api/dns/zones", Permission: "dns:create", Credential: UserCredential, Writes: true, NewBody: func() any { return new(DnsZoneRequest) }},
-	"CreateGroup":                  {ID: "CreateGroup", Method: "POST", Path: "/api/groups", Permission: "groups:create", Credential: UserCredential, Writes: true, Previews: true, NewBody: func() any { return new(GroupRequest) }},
+	"CreateGroup":                  {ID: "CreateGroup", Method: "POST", Path: "/api/groups", Permission: "groups:create", Credential: UserCredential, Writes: true, NamesOthers: true, Previews: true, NewBody: func() any { return new(GroupRequest) }},
 	"CreateGroupMembership":        {ID: "CreateGroupMembership", Method: "POST", Path: "/api/groups/{group_id}/peers", Permission: "groups:update", Credential: UserCredential, Writes: true, Previews: true, NewBody: func() any { return new(GroupMembershipRequest) }},
 	"CreateGroupResource":          {ID: "CreateGroupResource", Method: "POST", Path: "/api/groups/{group_id}/resources", Permission: "groups:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(GroupResourceRequest) }},
 	"CreateIdentityProvider":       {ID: "CreateIdentityProvider", Method: "POST", Path: "/api/identity-providers", Permission: "identity_providers:create", Credential: UserCredential, Writes: true, NewBody: func() any { return new(IdentityProviderRequest) }},
@@ -122,7 +125,7 @@ var Operations = map[string]Operation{
 	"CreateNetwork":                {ID: "CreateNetwork", Method: "POST", Path: "/api/networks", Permission: "networks:create", Credential: UserCredential, Writes: true, Previews: true, NewBody: func() any { return new(NetworkRequest) }},
 	"CreateNetworkResource":        {ID: "CreateNetworkResource", Method: "POST", Path: "/api/networks/{network_id}/resources", Permission: "networks:create", Credential: UserCredential, Writes: true, Previews: true, NewBody: func() any { return new(NetworkResourceRequest) }},
 	"CreateNetworkRouter":          {ID: "CreateNetworkRouter", Method: "POST", Path: "/api/networks/{network_id}/routers", Permission: "networks:create", Credential: UserCredential, Writes: true, Previews: true, NewBody: func() any { return new(NetworkRouterRequest) }},
-	"CreatePolicy":                 {ID: "CreatePolicy", Method: "POST", Path: "/api/policies", Permission: "policies:create", Credential: UserCredential, Writes: true, Previews: true, NewBody: func() any { return new(PolicyRequest) }},
+	"CreatePolicy":                 {ID: "CreatePolicy", Method: "POST", Path: "/api/policies", Permission: "policies:create", Credential: UserCredential, Writes: true, NamesOthers: true, Previews: true, NewBody: func() any { return new(PolicyRequest) }},
 	"CreatePostureCheck":           {ID: "CreatePostureCheck", Method: "POST", Path: "/api/posture-checks", Permission: "posture_checks:create", Credential: UserCredential, Writes: true, NewBody: func() any { return new(PostureCheckRequest) }},
 	"CreateRoute":                  {ID: "CreateRoute", Method: "POST", Path: "/api/routes", Permission: "routes:create", Credential: UserCredential, Writes: true, Previews: true, NewBody: func() any { return new(RouteRequest) }},
 	"CreateSetupKey":               {ID: "CreateSetupKey", Method: "POST", Path: "/api/setup-keys", Permission: "setup_keys:create", Credential: UserCredential, Writes: true, NewBody: func() any { return new(SetupKeyRequest) }},
@@ -157,7 +160,7 @@ var Operations = map[string]Operation{
 	"GetDnsRecord":                 {ID: "GetDnsRecord", Method: "GET", Path: "/api/dns/zones/{zone_id}/records/{record_id}", Permission: "dns:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"GetDnsSettings":               {ID: "GetDnsSettings", Method: "GET", Path: "/api/dns/settings", Permission: "dns:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"GetDnsZone":                   {ID: "GetDnsZone", Method: "GET", Path: "/api/dns/zones/{zone_id}", Permission: "dns:read", Credential: UserCredential, Writes: false},
-	"GetGroup":                     {ID: "GetGroup", Method: "GET", Path: "/api/groups/{group_id}", Permission: "groups:read", Credential: UserCredential, Writes: false, Conditional: true},
+	"GetGroup":                     {ID: "GetGroup", Method: "GET", Path: "/api/groups/{group_id}", Permission: "groups:read", Credential: UserCredential, Writes: false, Conditional: true, NamesOthers: true},
 	"GetGroupMembership":           {ID: "GetGroupMembership", Method: "GET", Path: "/api/groups/{group_id}/peers/{peer_id}", Permission: "groups:read", Credential: UserCredential, Writes: false},
 	"GetGroupResource":             {ID: "GetGroupResource", Method: "GET", Path: "/api/groups/{group_id}/resources/{resource_id}", Permission: "groups:read", Credential: UserCredential, Writes: false},
 	"GetIdentityProvider":          {ID: "GetIdentityProvider", Method: "GET", Path: "/api/identity-providers/{identity_provider_id}", Permission: "identity_providers:read", Credential: UserCredential, Writes: false, Conditional: true},
@@ -169,7 +172,7 @@ var Operations = map[string]Operation{
 	"GetNetworkResource":           {ID: "GetNetworkResource", Method: "GET", Path: "/api/networks/{network_id}/resources/{resource_id}", Permission: "networks:read", Credential: UserCredential, Writes: false},
 	"GetNetworkRouter":             {ID: "GetNetworkRouter", Method: "GET", Path: "/api/networks/{network_id}/routers/{router_id}", Permission: "networks:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"GetPeer":                      {ID: "GetPeer", Method: "GET", Path: "/api/peers/{peer_id}", Permission: "peers:read", Credential: UserCredential, Writes: false},
-	"GetPolicy":                    {ID: "GetPolicy", Method: "GET", Path: "/api/policies/{policy_id}", Permission: "policies:read", Credential: UserCredential, Writes: false, Conditional: true},
+	"GetPolicy":                    {ID: "GetPolicy", Method: "GET", Path: "/api/policies/{policy_id}", Permission: "policies:read", Credential: UserCredential, Writes: false, Conditional: true, NamesOthers: true},
 	"GetPostureCheck":              {ID: "GetPostureCheck", Method: "GET", Path: "/api/posture-checks/{posture_check_id}", Permission: "posture_checks:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"GetRoute":                     {ID: "GetRoute", Method: "GET", Path: "/api/routes/{route_id}", Permission: "routes:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"GetSetupKey":                  {ID: "GetSetupKey", Method: "GET", Path: "/api/setup-keys/{setup_key_id}", Permission: "setup_keys:read", Credential: UserCredential, Writes: false},
@@ -228,14 +231,14 @@ var Operations = map[string]Operation{
 	"UpdateDnsRecord":              {ID: "UpdateDnsRecord", Method: "PUT", Path: "/api/dns/zones/{zone_id}/records/{record_id}", Permission: "dns:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(DnsRecordRequest) }},
 	"UpdateDnsSettings":            {ID: "UpdateDnsSettings", Method: "PUT", Path: "/api/dns/settings", Permission: "dns:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(DnsSettingsRequest) }},
 	"UpdateDnsZone":                {ID: "UpdateDnsZone", Method: "PUT", Path: "/api/dns/zones/{zone_id}", Permission: "dns:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(DnsZoneRequest) }},
-	"UpdateGroup":                  {ID: "UpdateGroup", Method: "PUT", Path: "/api/groups/{group_id}", Permission: "groups:update", Credential: UserCredential, Writes: true, Previews: true, NewBody: func() any { return new(GroupRequest) }},
+	"UpdateGroup":                  {ID: "UpdateGroup", Method: "PUT", Path: "/api/groups/{group_id}", Permission: "groups:update", Credential: UserCredential, Writes: true, NamesOthers: true, Previews: true, NewBody: func() any { return new(GroupRequest) }},
 	"UpdateIdentityProvider":       {ID: "UpdateIdentityProvider", Method: "PUT", Path: "/api/identity-providers/{identity_provider_id}", Permission: "identity_providers:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(IdentityProviderRequest) }},
 	"UpdateNameserverGroup":        {ID: "UpdateNameserverGroup", Method: "PUT", Path: "/api/dns/nameservers/{nameserver_group_id}", Permission: "nameservers:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(NameserverGroupRequest) }},
 	"UpdateNetwork":                {ID: "UpdateNetwork", Method: "PUT", Path: "/api/networks/{network_id}", Permission: "networks:update", Credential: UserCredential, Writes: true, Previews: true, NewBody: func() any { return new(NetworkRequest) }},
 	"UpdateNetworkResource":        {ID: "UpdateNetworkResource", Method: "PUT", Path: "/api/networks/{network_id}/resources/{resource_id}", Permission: "networks:update", Credential: UserCredential, Writes: true, Previews: true, NewBody: func() any { return new(NetworkResourceRequest) }},
 	"UpdateNetworkRouter":          {ID: "UpdateNetworkRouter", Method: "PUT", Path: "/api/networks/{network_id}/routers/{router_id}", Permission: "networks:update", Credential: UserCredential, Writes: true, Previews: true, NewBody: func() any { return new(NetworkRouterRequest) }},
 	"UpdatePeer":                   {ID: "UpdatePeer", Method: "PUT", Path: "/api/peers/{peer_id}", Permission: "peers:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(PeerRequest) }},
-	"UpdatePolicy":                 {ID: "UpdatePolicy", Method: "PUT", Path: "/api/policies/{policy_id}", Permission: "policies:update", Credential: UserCredential, Writes: true, Previews: true, NewBody: func() any { return new(PolicyRequest) }},
+	"UpdatePolicy":                 {ID: "UpdatePolicy", Method: "PUT", Path: "/api/policies/{policy_id}", Permission: "policies:update", Credential: UserCredential, Writes: true, NamesOthers: true, Previews: true, NewBody: func() any { return new(PolicyRequest) }},
 	"UpdatePostureCheck":           {ID: "UpdatePostureCheck", Method: "PUT", Path: "/api/posture-checks/{posture_check_id}", Permission: "posture_checks:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(PostureCheckRequest) }},
 	"UpdateRoute":                  {ID: "UpdateRoute", Method: "PUT", Path: "/api/routes/{route_id}", Permission: "routes:update", Credential: UserCredential, Writes: true, Previews: true, NewBody: func() any { return new(RouteRequest) }},
 	"UpdateSetupKey":               {ID: "UpdateSetupKey", Method: "PUT", Path: "/api/setup-keys/{setup_key_id}", Permission: "setup_keys:update", Credential: UserCredential, Writes: true, NewBody: func() any { return new(SetupKeyUpdate) }},

@@ -495,7 +495,7 @@ func (r GeoLocationRequest) validate(at string, f *faults) {
 	}
 	{
 		v := r.CountryCode
-		f.pattern(at+"country_code", string(v), "^[A-Z]{2}$", "a text that matches ^[A-Z]{2}$")
+		f.pattern(at+"country_code", string(v), "^[A-Z]{2}$", "two capital letters such as DE")
 	}
 }
 
@@ -611,7 +611,7 @@ func (r IdentityProviderRequest) validate(at string, f *faults) {
 	{
 		v := r.Issuer
 		f.length(at+"issuer", string(v), 0, 2048)
-		f.pattern(at+"issuer", string(v), "^https://[A-Za-z0-9.:_-]+(/[!$-;=A-Z_a-z~]*)?$", "a text that matches ^https://[A-Za-z0-9.:_-]+(/[!$-;=A-Z_a-z~]*)?$")
+		f.pattern(at+"issuer", string(v), "^https://[A-Za-z0-9.:_-]+(/[!$-;=A-Z_a-z~]*)?$", "an address that begins with https:// and has neither query nor fragment")
 	}
 	{
 		v := r.Name
@@ -701,7 +701,7 @@ func (r InviteRequest) validate(at string, f *faults) {
 	{
 		v := r.Email
 		f.length(at+"email", string(v), 3, 255)
-		f.pattern(at+"email", string(v), "^[^@\\s]+@[^@\\s]+$", "a text that matches ^[^@\\s]+@[^@\\s]+$")
+		f.pattern(at+"email", string(v), "^[^@\\s]+@[^@\\s]+$", "an e-mail address such as ada@example.org")
 	}
 	if r.ExpiresIn != nil {
 		v := *r.ExpiresIn
@@ -823,7 +823,7 @@ func (r MinKernelVersion) Validate() []FieldError {
 func (r MinKernelVersion) validate(at string, f *faults) {
 	{
 		v := r.MinKernelVersion
-		f.pattern(at+"min_kernel_version", string(v), "^[0-9]{1,9}(\\.[0-9]{1,9}){0,3}([-+][0-9A-Za-z.+-]{1,64})?$", "a text that matches ^[0-9]{1,9}(\\.[0-9]{1,9}){0,3}([-+][0-9A-Za-z.+-]{1,64})?$")
+		f.pattern(at+"min_kernel_version", string(v), "^[0-9]{1,9}(\\.[0-9]{1,9}){0,3}([-+][0-9A-Za-z.+-]{1,64})?$", "a version such as 6.1.0")
 	}
 }
 
@@ -844,7 +844,7 @@ func (r MinVersion) Validate() []FieldError {
 func (r MinVersion) validate(at string, f *faults) {
 	{
 		v := r.MinVersion
-		f.pattern(at+"min_version", string(v), "^[0-9]{1,9}(\\.[0-9]{1,9}){0,3}([-+][0-9A-Za-z.+-]{1,64})?$", "a text that matches ^[0-9]{1,9}(\\.[0-9]{1,9}){0,3}([-+][0-9A-Za-z.+-]{1,64})?$")
+		f.pattern(at+"min_version", string(v), "^[0-9]{1,9}(\\.[0-9]{1,9}){0,3}([-+][0-9A-Za-z.+-]{1,64})?$", "a version such as 1.2.3")
 	}
 }
 
@@ -1401,7 +1401,7 @@ func (r PolicyRuleRequest) validate(at string, f *faults) {
 			for i1, v := range v {
 				at := element(at, i1)
 				f.length(at, string(v), 0, 32)
-				f.pattern(at, string(v), "^[a-z_][a-z0-9_-]*[$]?$", "a text that matches ^[a-z_][a-z0-9_-]*[$]?$")
+				f.pattern(at, string(v), "^[a-z_][a-z0-9_-]*[$]?$", "a name of a local user: lower-case letters, digits, hyphens and underscores")
 			}
 		}
 	}
@@ -1671,11 +1671,11 @@ func (r ProcessRequest) Validate() []FieldError {
 func (r ProcessRequest) validate(at string, f *faults) {
 	if v, err := r.LinuxPath.Get(); err == nil {
 		f.length(at+"linux_path", string(v), 0, 1024)
-		f.pattern(at+"linux_path", string(v), "^/[^/].*$", "a text that matches ^/[^/].*$")
+		f.pattern(at+"linux_path", string(v), "^/[^/].*$", "a whole path that begins with a single slash")
 	}
 	if v, err := r.MacPath.Get(); err == nil {
 		f.length(at+"mac_path", string(v), 0, 1024)
-		f.pattern(at+"mac_path", string(v), "^/[^/].*$", "a text that matches ^/[^/].*$")
+		f.pattern(at+"mac_path", string(v), "^/[^/].*$", "a whole path that begins with a single slash")
 	}
 	if v, err := r.WindowsPath.Get(); err == nil {
 		f.length(at+"windows_path", string(v), 1, 1024)

@@ -156,7 +156,7 @@ func dataSchemaOfGroup() datasource.Schema {
 			},
 			"version": datasource.Int64Attribute{
 				Computed:            true,
-				MarkdownDescription: "Counts the changes of the group; the ETag.",
+				MarkdownDescription: "Counts the changes of the group; the ETag begins with it.",
 			},
 		},
 	}
@@ -205,7 +205,7 @@ func listSchemaOfGroup() datasource.Schema {
 				},
 				"version": datasource.Int64Attribute{
 					Computed:            true,
-					MarkdownDescription: "Counts the changes of the group; the ETag.",
+					MarkdownDescription: "Counts the changes of the group; the ETag begins with it.",
 				},
 			}}},
 		},

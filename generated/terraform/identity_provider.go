@@ -59,8 +59,8 @@ func schemaOfIdentityProvider() schema.Schema {
 			},
 			"issuer": schema.StringAttribute{
 				Required:            true,
-				MarkdownDescription: "The issuer of the provider, a URL that begins with https:// and has neither query nor fragment. It is compared with tokens letter by letter, a slash at the end included. At most 2048 characters.",
-				Validators:          []validator.String{stringvalidator.UTF8LengthBetween(0, 2048), stringvalidator.RegexMatches(regexp.MustCompile("^https://[A-Za-z0-9.:_-]+(/[!$-;=A-Z_a-z~]*)?$"), "must be a text that matches ^https://[A-Za-z0-9.:_-]+(/[!$-;=A-Z_a-z~]*)?$")},
+				MarkdownDescription: "The issuer of the provider, a URL that begins with https:// and has neither query nor fragment. It is compared with tokens letter by letter, a slash at the end included. Must be an address that begins with https:// and has neither query nor fragment. At most 2048 characters.",
+				Validators:          []validator.String{stringvalidator.UTF8LengthBetween(0, 2048), stringvalidator.RegexMatches(regexp.MustCompile("^https://[A-Za-z0-9.:_-]+(/[!$-;=A-Z_a-z~]*)?$"), "must be an address that begins with https:// and has neither query nor fragment")},
 			},
 			"name": schema.StringAttribute{
 				Required:            true,

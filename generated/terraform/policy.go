@@ -708,7 +708,7 @@ func dataSchemaOfPolicy() datasource.Schema {
 			},
 			"version": datasource.Int64Attribute{
 				Computed:            true,
-				MarkdownDescription: "Counts the changes of the policy; the ETag.",
+				MarkdownDescription: "Counts the changes of the policy; the ETag begins with it.",
 			},
 		},
 	}
@@ -844,7 +844,7 @@ func listSchemaOfPolicy() datasource.Schema {
 				},
 				"version": datasource.Int64Attribute{
 					Computed:            true,
-					MarkdownDescription: "Counts the changes of the policy; the ETag.",
+					MarkdownDescription: "Counts the changes of the policy; the ETag begins with it.",
 				},
 			}}},
 		},

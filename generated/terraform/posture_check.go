@@ -331,8 +331,8 @@ func schemaOfPostureCheck() schema.Schema {
 				Attributes: map[string]schema.Attribute{
 					"min_version": schema.StringAttribute{
 						Required:            true,
-						MarkdownDescription: "The version as numbers between dots, such as `1.2.3`; what is left out counts as 0.",
-						Validators:          []validator.String{stringvalidator.RegexMatches(regexp.MustCompile("^[0-9]{1,9}(\\.[0-9]{1,9}){0,3}([-+][0-9A-Za-z.+-]{1,64})?$"), "must be a text that matches ^[0-9]{1,9}(\\.[0-9]{1,9}){0,3}([-+][0-9A-Za-z.+-]{1,64})?$")},
+						MarkdownDescription: "The version as numbers between dots, such as `1.2.3`; what is left out counts as 0. Must be a version such as 1.2.3.",
+						Validators:          []validator.String{stringvalidator.RegexMatches(regexp.MustCompile("^[0-9]{1,9}(\\.[0-9]{1,9}){0,3}([-+][0-9A-Za-z.+-]{1,64})?$"), "must be a version such as 1.2.3")},
 					},
 				},
 			},
@@ -364,8 +364,8 @@ func schemaOfPostureCheck() schema.Schema {
 								},
 								"country_code": schema.StringAttribute{
 									Required:            true,
-									MarkdownDescription: "The ISO 3166-1 alpha-2 code of the country, such as `DE`.",
-									Validators:          []validator.String{stringvalidator.RegexMatches(regexp.MustCompile("^[A-Z]{2}$"), "must be a text that matches ^[A-Z]{2}$")},
+									MarkdownDescription: "The ISO 3166-1 alpha-2 code of the country, such as `DE`. Must be two capital letters such as DE.",
+									Validators:          []validator.String{stringvalidator.RegexMatches(regexp.MustCompile("^[A-Z]{2}$"), "must be two capital letters such as DE")},
 								},
 							},
 						},
@@ -393,8 +393,8 @@ func schemaOfPostureCheck() schema.Schema {
 						Attributes: map[string]schema.Attribute{
 							"min_version": schema.StringAttribute{
 								Required:            true,
-								MarkdownDescription: "The version as numbers between dots, such as `1.2.3`; what is left out counts as 0.",
-								Validators:          []validator.String{stringvalidator.RegexMatches(regexp.MustCompile("^[0-9]{1,9}(\\.[0-9]{1,9}){0,3}([-+][0-9A-Za-z.+-]{1,64})?$"), "must be a text that matches ^[0-9]{1,9}(\\.[0-9]{1,9}){0,3}([-+][0-9A-Za-z.+-]{1,64})?$")},
+								MarkdownDescription: "The version as numbers between dots, such as `1.2.3`; what is left out counts as 0. Must be a version such as 1.2.3.",
+								Validators:          []validator.String{stringvalidator.RegexMatches(regexp.MustCompile("^[0-9]{1,9}(\\.[0-9]{1,9}){0,3}([-+][0-9A-Za-z.+-]{1,64})?$"), "must be a version such as 1.2.3")},
 							},
 						},
 					},
@@ -404,8 +404,8 @@ func schemaOfPostureCheck() schema.Schema {
 						Attributes: map[string]schema.Attribute{
 							"min_version": schema.StringAttribute{
 								Required:            true,
-								MarkdownDescription: "The version as numbers between dots, such as `1.2.3`; what is left out counts as 0.",
-								Validators:          []validator.String{stringvalidator.RegexMatches(regexp.MustCompile("^[0-9]{1,9}(\\.[0-9]{1,9}){0,3}([-+][0-9A-Za-z.+-]{1,64})?$"), "must be a text that matches ^[0-9]{1,9}(\\.[0-9]{1,9}){0,3}([-+][0-9A-Za-z.+-]{1,64})?$")},
+								MarkdownDescription: "The version as numbers between dots, such as `1.2.3`; what is left out counts as 0. Must be a version such as 1.2.3.",
+								Validators:          []validator.String{stringvalidator.RegexMatches(regexp.MustCompile("^[0-9]{1,9}(\\.[0-9]{1,9}){0,3}([-+][0-9A-Za-z.+-]{1,64})?$"), "must be a version such as 1.2.3")},
 							},
 						},
 					},
@@ -415,8 +415,8 @@ func schemaOfPostureCheck() schema.Schema {
 						Attributes: map[string]schema.Attribute{
 							"min_version": schema.StringAttribute{
 								Required:            true,
-								MarkdownDescription: "The version as numbers between dots, such as `1.2.3`; what is left out counts as 0.",
-								Validators:          []validator.String{stringvalidator.RegexMatches(regexp.MustCompile("^[0-9]{1,9}(\\.[0-9]{1,9}){0,3}([-+][0-9A-Za-z.+-]{1,64})?$"), "must be a text that matches ^[0-9]{1,9}(\\.[0-9]{1,9}){0,3}([-+][0-9A-Za-z.+-]{1,64})?$")},
+								MarkdownDescription: "The version as numbers between dots, such as `1.2.3`; what is left out counts as 0. Must be a version such as 1.2.3.",
+								Validators:          []validator.String{stringvalidator.RegexMatches(regexp.MustCompile("^[0-9]{1,9}(\\.[0-9]{1,9}){0,3}([-+][0-9A-Za-z.+-]{1,64})?$"), "must be a version such as 1.2.3")},
 							},
 						},
 					},
@@ -426,8 +426,8 @@ func schemaOfPostureCheck() schema.Schema {
 						Attributes: map[string]schema.Attribute{
 							"min_kernel_version": schema.StringAttribute{
 								Required:            true,
-								MarkdownDescription: "The version as numbers between dots, such as `6.1.0`; what follows the numbers does not count.",
-								Validators:          []validator.String{stringvalidator.RegexMatches(regexp.MustCompile("^[0-9]{1,9}(\\.[0-9]{1,9}){0,3}([-+][0-9A-Za-z.+-]{1,64})?$"), "must be a text that matches ^[0-9]{1,9}(\\.[0-9]{1,9}){0,3}([-+][0-9A-Za-z.+-]{1,64})?$")},
+								MarkdownDescription: "The version as numbers between dots, such as `6.1.0`; what follows the numbers does not count. Must be a version such as 6.1.0.",
+								Validators:          []validator.String{stringvalidator.RegexMatches(regexp.MustCompile("^[0-9]{1,9}(\\.[0-9]{1,9}){0,3}([-+][0-9A-Za-z.+-]{1,64})?$"), "must be a version such as 6.1.0")},
 							},
 						},
 					},
@@ -437,8 +437,8 @@ func schemaOfPostureCheck() schema.Schema {
 						Attributes: map[string]schema.Attribute{
 							"min_kernel_version": schema.StringAttribute{
 								Required:            true,
-								MarkdownDescription: "The version as numbers between dots, such as `6.1.0`; what follows the numbers does not count.",
-								Validators:          []validator.String{stringvalidator.RegexMatches(regexp.MustCompile("^[0-9]{1,9}(\\.[0-9]{1,9}){0,3}([-+][0-9A-Za-z.+-]{1,64})?$"), "must be a text that matches ^[0-9]{1,9}(\\.[0-9]{1,9}){0,3}([-+][0-9A-Za-z.+-]{1,64})?$")},
+								MarkdownDescription: "The version as numbers between dots, such as `6.1.0`; what follows the numbers does not count. Must be a version such as 6.1.0.",
+								Validators:          []validator.String{stringvalidator.RegexMatches(regexp.MustCompile("^[0-9]{1,9}(\\.[0-9]{1,9}){0,3}([-+][0-9A-Za-z.+-]{1,64})?$"), "must be a version such as 6.1.0")},
 							},
 						},
 					},
@@ -473,13 +473,13 @@ func schemaOfPostureCheck() schema.Schema {
 							Attributes: map[string]schema.Attribute{
 								"linux_path": schema.StringAttribute{
 									Optional:            true,
-									MarkdownDescription: "The whole path of its file on Linux. At most 1024 characters.",
-									Validators:          []validator.String{stringvalidator.UTF8LengthBetween(0, 1024), stringvalidator.RegexMatches(regexp.MustCompile("^/[^/].*$"), "must be a text that matches ^/[^/].*$")},
+									MarkdownDescription: "The whole path of its file on Linux. Must be a whole path that begins with a single slash. At most 1024 characters.",
+									Validators:          []validator.String{stringvalidator.UTF8LengthBetween(0, 1024), stringvalidator.RegexMatches(regexp.MustCompile("^/[^/].*$"), "must be a whole path that begins with a single slash")},
 								},
 								"mac_path": schema.StringAttribute{
 									Optional:            true,
-									MarkdownDescription: "The whole path of its file on macOS. At most 1024 characters.",
-									Validators:          []validator.String{stringvalidator.UTF8LengthBetween(0, 1024), stringvalidator.RegexMatches(regexp.MustCompile("^/[^/].*$"), "must be a text that matches ^/[^/].*$")},
+									MarkdownDescription: "The whole path of its file on macOS. Must be a whole path that begins with a single slash. At most 1024 characters.",
+									Validators:          []validator.String{stringvalidator.UTF8LengthBetween(0, 1024), stringvalidator.RegexMatches(regexp.MustCompile("^/[^/].*$"), "must be a whole path that begins with a single slash")},
 								},
 								"windows_path": schema.StringAttribute{
 									Optional:            true,

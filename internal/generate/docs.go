@@ -115,6 +115,24 @@ func (m *model) indexPage(tasks string) string {
 	return b.String()
 }
 
+// destroying says what becomes of a singleton, which nothing can remove.
+func (n *noun) destroying() string {
+	if n.Delete != nil {
+		return "\n## Destroy\n\nDestroying this resource puts all of it back to what a new account has.\n"
+	}
+	text := "\n## Destroy\n\nDestroying this resource only forgets it: everything stays as it is, so that nothing changes for machines."
+	var lists []string
+	for _, a := range n.Resource {
+		if a.Elem != nil && a.References != "" {
+			lists = append(lists, "`"+a.Name+"`")
+		}
+	}
+	if len(lists) > 0 {
+		text += " What " + strings.Join(lists, " and ") + " named stays in use, so it cannot be deleted in the same run: set the lists to `[]` and apply before you destroy."
+	}
+	return text + "\n"
+}
+
 func (m *model) resourcePage(n *noun) string {
 	b := page(n.Type, "Resource", n.Doc)
 	b.WriteString("\n## Example Usage\n\n### Minimal\n")
@@ -126,6 +144,7 @@ func (m *model) resourcePage(n *noun) string {
 	}
 	schemaSection(b, n.Resource, resourceFlavour)
 	if n.Key == "" {
+		b.WriteString(n.destroying())
 		return b.String()
 	}
 	b.WriteString("\n## Import\n\nBy id, with Terraform 1.5 or newer:\n")

@@ -254,6 +254,15 @@ func (l *linter) spelling(at, what string, s *openapi3.Schema) {
 		if _, err := regexp.Compile(s.Pattern); err != nil {
 			l.add(at+"/pattern", "R5", "%s: %v", what, err)
 		}
+		if _, ok := s.Extensions["x-form"].(string); !ok {
+			l.add(at+"/pattern", "R5", "%s has a pattern and does not say in words what it asks for: add x-form", what)
+		}
+	}
+	if s.Items != nil && s.Items.Ref == "" {
+		l.spelling(at+"/items", what+"[]", s.Items.Value)
+	}
+	if inner := s.AdditionalProperties.Schema; inner != nil && inner.Ref == "" {
+		l.spelling(at+"/additionalProperties", what+"[]", inner.Value)
 	}
 	if len(s.OneOf) > 0 && s.Discriminator == nil && !isNullable(s) {
 		l.add(at+"/oneOf", "R5", "%s uses oneOf, which makes unions: use x-terraform oneOf on the object, or anyOf with null", what)

@@ -36,6 +36,7 @@ type operation struct {
 	Permission       string // noun:action, anonymous, self or agent
 	Credential       string // none, user or agent
 	Writes           bool   // false for GET and HEAD
+	NamesOthers      bool   // the answer holds names of other objects, which change without it
 	PathParams       []param
 	Query            []param
 	Preview          *preview // how it can be tried; nil when it cannot
@@ -98,6 +99,7 @@ func newModel(c config, doc *document, types *goTypes) (*model, error) {
 		}
 	}
 	slices.SortFunc(m.Operations, func(a, b *operation) int { return strings.Compare(a.ID, b.ID) })
+	m.findNaming()
 	m.Problems = problemKinds(doc.spec)
 	m.Roles = roles(doc.spec)
 	m.Bodies = m.bodies()
@@ -266,6 +268,36 @@ func (o *operation) BodyOptional() bool { return o.Body != "" && !o.op.RequestBo
 // Conditional reports whether the operation takes If-None-Match.
 func (o *operation) Conditional() bool {
 	return slices.ContainsFunc(o.Headers, func(p param) bool { return http.CanonicalHeaderKey(p.Wire) == "If-None-Match" })
+}
+
+// findNaming marks the operations whose answer names other objects, where a reader
+// may ask whether it changed.
+func (m *model) findNaming() {
+	named := map[string]bool{}
+	for _, o := range m.Operations {
+		if s := m.doc.spec.Components.Schemas[o.Result.Type]; o.Result.Kind == "object" && o.Conditional() && s != nil && namesOthers(s.Value) {
+			named[o.Result.Type] = true
+		}
+	}
+	for _, o := range m.Operations {
+		o.NamesOthers = o.Result.Kind == "object" && named[o.Result.Type]
+	}
+}
+
+// namesOthers reports whether an object shows others by their names: those are the
+// components called something like GroupReference.
+func namesOthers(s *openapi3.Schema) bool {
+	for _, property := range s.Properties {
+		inner := notNull(property)
+		if inner.Value.Items != nil {
+			inner = notNull(inner.Value.Items)
+		}
+		reference := strings.HasSuffix(refName(inner.Ref), "Reference") && inner.Value.Properties["name"] != nil
+		if reference || inner.Ref != "" && namesOthers(inner.Value) {
+			return true
+		}
+	}
+	return false
 }
 
 // PathExpr is the Go expression of the request path.

@@ -96,11 +96,11 @@ func TestReleasedContractIsKept(t *testing.T) {
 		},
 		{
 			"retyped",
-			[]string{"isbn: {type: string, pattern: \"^[0-9]{4}$\",", "isbn: {type: integer,"},
+			[]string{"isbn: {type: string, pattern: \"^[0-9]{4}$\", x-form: four digits,", "isbn: {type: integer,"},
 			[]string{"raise its version to 3", "book.isbn is a int64 and was a string in the last release: write x-terraform: {was: isbn}"},
 		},
 		{"retyped with was and version", []string{
-			"isbn: {type: string, pattern: \"^[0-9]{4}$\",", "isbn: {type: integer,",
+			"isbn: {type: string, pattern: \"^[0-9]{4}$\", x-form: four digits,", "isbn: {type: integer,",
 			"description: Number of the book., x-terraform: {immutable: true}", "description: Number of the book., x-terraform: {immutable: true, was: isbn}", "version: 2,", "version: 3,",
 		}, nil},
 		{

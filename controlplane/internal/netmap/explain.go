@@ -47,6 +47,7 @@ const (
 	MissRuleDisabled   Miss = "rule_disabled"
 	MissPort           Miss = "port"
 	MissProtocol       Miss = "protocol"
+	MissPosture        Miss = "posture"   // the peer at the source of the rule does not meet all posture checks of the policy
 	MissDirection      Miss = "direction" // the rule opens the other direction only
 	MissSource         Miss = "source"
 	MissDestination    Miss = "destination"
@@ -58,6 +59,9 @@ type NearMiss struct {
 	Missing Miss
 	// Groups are the ids of the groups of the missing end; one of them would do.
 	Groups []string
+	// Checks are the ids of the posture checks that are not met, and Peer is who does not.
+	Checks []string
+	Peer   string
 }
 
 // An Explanation is the answer to a Question.
@@ -90,7 +94,7 @@ func (e *Engine) Explain(policies []Policy, q Question) (Explanation, error) {
 		if err != nil {
 			return Explanation{}, err
 		}
-		x.stands[i] = stands
+		x.ends[i], x.stands[i] = end, stands
 	}
 	var answer Explanation
 	if reason := x.beforeRules(q, &answer); reason != "" {
@@ -117,7 +121,8 @@ func (e *Engine) Resources() []End {
 
 // An explaining is Explain under way.
 type explaining struct {
-	e *Engine
+	e    *Engine
+	ends [2]End
 	// stands holds, for source and destination, the names of the bases that the end is in.
 	stands [2]map[string]bool
 	// packet runs from the peer 0 to the peer 1, which stand for the two ends.
@@ -206,6 +211,7 @@ type facing struct {
 	back                bool
 	source, destination bool // the end stands there
 	groups              [2][]string
+	unmet               []string // ids of posture checks of the policy, where the rule heeds them
 }
 
 // facings lists all directions of all rules, disabled ones too.
@@ -217,14 +223,30 @@ func (x *explaining) facings(policies []Policy) (list []facing) {
 		for _, r := range p.Rules {
 			sources, destinations := ends(r)
 			f := facing{RuleRef: RuleRef{p.ID, r.ID}, rule: r, policy: p.Enabled, groups: [2][]string{r.Sources, r.Destinations}}
-			f.source, f.destination = in(0, sources), in(1, destinations)
+			f.source, f.destination, f.unmet = in(0, sources), in(1, destinations), x.unmet(p, r, 0)
 			list = append(list, f)
 			f.back, f.groups = true, [2][]string{r.Destinations, r.Sources}
-			f.source, f.destination = in(0, destinations), in(1, sources)
+			f.source, f.destination, f.unmet = in(0, destinations), in(1, sources), x.unmet(p, r, 1)
 			list = append(list, f)
 		}
 	}
 	return list
+}
+
+// unmet are the posture checks of a policy that keep one end from being a source
+// of the rule. A drop counts for all, and a resource meets nothing.
+func (x *explaining) unmet(p Policy, r Rule, side int) (ids []string) {
+	if r.Drop {
+		return nil
+	}
+	peer := x.e.peers[x.ends[side].ID] // nil for a resource
+	for _, id := range slices.Compact(slices.Sorted(slices.Values(p.Checks))) {
+		c := x.e.checks[id]
+		if peer == nil || c == nil || !c.passing.Contains(peer.Ordinal) {
+			ids = append(ids, id)
+		}
+	}
+	return ids
 }
 
 func (f facing) open() bool { return !f.back || f.rule.Bidirectional }
@@ -234,7 +256,7 @@ func (x *explaining) judge(policies []Policy, answer *Explanation) {
 	refs := map[string]RuleRef{}
 	var rules []verdict.Rule
 	for _, f := range x.facings(policies) {
-		if !f.policy || !f.rule.Enabled || !f.open() || !f.source || !f.destination {
+		if !f.policy || !f.rule.Enabled || !f.open() || !f.source || !f.destination || len(f.unmet) > 0 {
 			continue
 		}
 		id := f.Policy + "\x00" + f.Rule
@@ -281,6 +303,11 @@ func (x *explaining) nearMisses(policies []Policy, answer *Explanation) {
 			miss.Groups = f.groups[0]
 		case MissDestination:
 			miss.Groups = f.groups[1]
+		case MissPosture:
+			miss.Checks, miss.Peer = f.unmet, x.ends[0].ID
+			if f.back {
+				miss.Peer = x.ends[1].ID
+			}
 		}
 		if known, met := near[f.RuleRef]; !met || rank(miss.Missing) < rank(known.Missing) {
 			near[f.RuleRef] = miss
@@ -303,6 +330,7 @@ func (f facing) missing(packet verdict.Packet) (list []Miss) {
 	add(!f.open(), MissDirection)
 	add(!f.source, MissSource)
 	add(!f.destination, MissDestination)
+	add(len(f.unmet) > 0, MissPosture)
 	matcher := matcherOf(f.rule, "")
 	if !verdict.New([]verdict.Rule{matcher}).Evaluate(packet).Allowed {
 		matcher.Ports = nil
@@ -314,5 +342,5 @@ func (f facing) missing(packet verdict.Packet) (list []Miss) {
 }
 
 func rank(m Miss) int {
-	return slices.Index([]Miss{MissPolicyDisabled, MissRuleDisabled, MissPort, MissProtocol, MissDirection, MissSource, MissDestination}, m)
+	return slices.Index([]Miss{MissPolicyDisabled, MissRuleDisabled, MissPort, MissProtocol, MissPosture, MissDirection, MissSource, MissDestination}, m)
 }

@@ -150,6 +150,11 @@ func TestExplain(t *testing.T) {
 		list[0].Enabled = false
 		return list
 	}
+	guarded := func(check string, rules ...Rule) []Policy {
+		list := policies(rules...)
+		list[0].Checks = []string{check}
+		return list
+	}
 	peer := func(id string) End { return End{Kind: EndPeer, ID: id} }
 	n := End{Kind: EndResource, ID: "n"}
 	cases := map[string]struct {
@@ -174,6 +179,14 @@ func TestExplain(t *testing.T) {
 		"a resource by id":           {policies(tcp22(Rule{Sources: groups("ga"), DestinationResource: "n"})), peer("a"), n, "allowed by p/r0 through c 5, u 9 unapproved"},
 		"a resource opens":           {policies(Rule{SourceResource: "n", Destinations: groups("ga")}), n, peer("a"), "allowed by p/r0 through c 5, u 9 unapproved"},
 		"a resource of its router":   {policies(Rule{Sources: groups("all"), DestinationResource: "n"}), peer("c"), n, "router through c 5, u 9 unapproved"},
+		"posture is met":             {guarded("met", Rule{Sources: groups("ga"), Destinations: groups("gb")}), peer("a"), peer("b"), "allowed by p/r0"},
+		"posture is not met":         {guarded("unmet", Rule{Sources: groups("ga"), Destinations: groups("gb")}), peer("a"), peer("b"), "no_rule; p/r0 lacks posture unmet of a"},
+		"posture of no check":        {guarded("removed", Rule{Sources: groups("ga"), Destinations: groups("gb")}), peer("a"), peer("b"), "no_rule; p/r0 lacks posture removed of a"},
+		"posture and the way back":   {guarded("unmet", Rule{Sources: groups("ga"), Destinations: groups("gb"), Bidirectional: true}), peer("b"), peer("a"), "no_rule; p/r0 lacks posture unmet of a"},
+		"posture of a destination":   {guarded("met", Rule{Sources: groups("ga"), Destinations: groups("gb"), Bidirectional: true}), peer("b"), peer("a"), "allowed by p/r0"},
+		"a drop asks no posture":     {guarded("unmet", Rule{Drop: true, Sources: groups("ga"), Destinations: groups("gb")}), peer("a"), peer("b"), "dropped by p/r0"},
+		"posture and a port":         {guarded("unmet", Rule{Sources: groups("ga"), Destinations: groups("gb"), Protocol: "icmp"}), peer("a"), peer("b"), "no_rule"},
+		"posture of a resource":      {guarded("met", Rule{SourceResource: "n", Destinations: groups("ga")}), n, peer("a"), "no_rule through c 5, u 9 unapproved; p/r0 lacks posture met of n"},
 		"a resource nobody leads to": {policies(Rule{Sources: groups("all"), DestinationResource: "m"}), peer("a"), End{Kind: EndResource, ID: "m"}, "no_router"},
 	}
 	for name, c := range cases {
@@ -181,7 +194,8 @@ func TestExplain(t *testing.T) {
 			e := small(t, GroupPut{ID: "gres"}, PeerPut{Peer{ID: "u", Ordinal: 9, Name: "u"}}, MembersAdd{"all", []string{"u"}},
 				RouterPut{Router{ID: "v1", Network: "w", Peer: "c", Metric: 5}}, RouterPut{Router{ID: "v2", Network: "w", Peer: "u", Metric: 9}},
 				ResourcePut{Resource{ID: "n", Network: "w", Prefix: netip.MustParsePrefix("10.0.0.0/8"), Groups: groups("gres")}},
-				ResourcePut{Resource{ID: "m", Network: "w2", Prefix: netip.MustParsePrefix("10.0.0.0/8")}})
+				ResourcePut{Resource{ID: "m", Network: "w2", Prefix: netip.MustParsePrefix("10.0.0.0/8")}},
+				CheckPut{Check{ID: "met"}}, CheckPut{Check{ID: "unmet"}}, PostureBits{Check: "met", Pass: []string{"a"}}, PostureBits{Check: "unmet", Pass: []string{"b"}})
 			for _, p := range c.policies {
 				if _, err := e.Apply(e.Serial()+1, PolicyPut{p}); err != nil {
 					t.Fatal(err)
@@ -218,6 +232,9 @@ func explained(x Explanation) string {
 		text += fmt.Sprintf("; %s/%s lacks %s", m.Policy, m.Rule, m.Missing)
 		if len(m.Groups) > 0 {
 			text += " " + strings.Join(m.Groups, ",")
+		}
+		if len(m.Checks) > 0 {
+			text += " " + strings.Join(m.Checks, ",") + " of " + m.Peer
 		}
 	}
 	return text

@@ -122,7 +122,7 @@ func encodeAnswer(r *http.Request, operationID string, response any) (encodedAns
 		return encodedAnswer{}, err
 	}
 	return encodedAnswer{
-		body: body.Bytes(), tag: entityTag(value, body.Bytes()), next: exchangeOf(r.Context()).next, safe: unchangedIsSafe(operationID, value),
+		body: body.Bytes(), tag: entityTag(operationID, value, body.Bytes()), next: exchangeOf(r.Context()).next, safe: unchangedIsSafe(operationID, value),
 	}, nil
 }
 
@@ -172,19 +172,34 @@ var versionMembers = []struct{ field, wire string }{{"ObjectVersion", "object_ve
 
 // entityTag returns the version of an object or the digest of a list, in the
 // form of RFC 9110, section 8.8.3; "" for what has no version.
-func entityTag(value reflect.Value, body []byte) string {
+func entityTag(operationID string, value reflect.Value, body []byte) string {
 	switch value.Kind() {
 	case reflect.Slice:
-		digest := sha256.Sum256(body)
-		return `"` + base64.RawURLEncoding.EncodeToString(digest[:12]) + `"`
+		return `"` + digest(body) + `"`
 	case reflect.Struct:
 		for _, name := range versionMembers {
 			if version := value.FieldByName(name.field); version.IsValid() && version.Kind() == reflect.Int64 {
-				return `"` + strconv.FormatInt(version.Int(), 10) + `"`
+				return objectTag(operationID, version.Int(), body)
 			}
 		}
 	}
 	return ""
+}
+
+// objectTag is the version of an object. Where the answer shows names of other
+// objects their digest follows after a dot: with another name the ETag is
+// another one, and as If-Match both are this version.
+func objectTag(operationID string, version int64, body []byte) string {
+	tag := strconv.FormatInt(version, 10)
+	if api.Operations[operationID].NamesOthers {
+		tag += "." + digest(body)
+	}
+	return `"` + tag + `"`
+}
+
+func digest(body []byte) string {
+	sum := sha256.Sum256(body)
+	return base64.RawURLEncoding.EncodeToString(sum[:12])
 }
 
 // unchangedIsSafe reports whether an equal ETag means an equal answer: that of

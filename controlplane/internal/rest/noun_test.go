@@ -3,6 +3,7 @@ package rest_test
 import (
 	"bytes"
 	"encoding/json"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -10,6 +11,9 @@ import (
 
 	"github.com/getkin/kin-openapi/openapi3"
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/wattlenet/wattle/controlplane/controlplanetest"
+	"github.com/wattlenet/wattle/generated/api"
 )
 
 // Every noun of the contract, also one that was added a moment ago, is tried
@@ -26,6 +30,8 @@ func TestEveryNounKeepsTheContract(t *testing.T) {
 			t.Run("versions", func(t *testing.T) { w.versions(t, s) })
 			t.Run("bodies", func(t *testing.T) { w.bodies(t, s) })
 			t.Run("groups", func(t *testing.T) { w.groups(t, s) })
+			t.Run("immutable", func(t *testing.T) { w.immutable(t, s) })
+			t.Run("taken", func(t *testing.T) { w.taken(t, s) })
 			t.Run("parents", func(t *testing.T) { w.parents(t, s) })
 			t.Run("provenance", func(t *testing.T) { w.provenance(t, s) })
 			t.Run("repeated", func(t *testing.T) { w.repeated(t, s) })
@@ -410,21 +416,20 @@ func (w *world) groups(t *testing.T, s specimen) {
 		t.Fatal(err)
 	}
 	collection := w.path(t, s.collection)
-	for field, property := range s.request().Properties {
-		if hint(property.Value, "references") != "group" || !plain(property.Value).Type.Includes("array") {
-			continue
-		}
+	for _, place := range groupPlaces(s.request(), nil) {
+		field := place[len(place)-1]
 		var body map[string]any
 		if err := json.Unmarshal([]byte(w.body(t, s.request())), &body); err != nil {
 			t.Fatal(err)
 		}
-		w.instead(s.request(), body, field)
-		body[field] = []string{read.Name}
+		at, name := w.reach(t, s.request(), body, place)
+		w.instead(at.schema, at.object, field)
+		at.object[field] = []string{read.Name}
 		got := ask(t, w.plane, "POST", collection, encoded(t, body))
 		if got.status != http.StatusOK || !bytes.Contains(got.body, []byte(`"`+group+`"`)) {
-			t.Errorf("%s by name: %d %s", field, got.status, got.body)
+			t.Errorf("%s by name: %d %s", name, got.status, got.body)
 		}
-		body[field] = []string{"no such group"}
+		at.object[field] = []string{"no such group"}
 		w.renamed(t, s, body)
 		got = ask(t, w.plane, "POST", collection, encoded(t, body))
 		// Existing clients expect 404 from setup keys alone.
@@ -432,9 +437,172 @@ func (w *world) groups(t *testing.T, s specimen) {
 			continue
 		}
 		p := got.problem(t)
-		if got.status != http.StatusUnprocessableEntity || p.Errors == nil || (*p.Errors)[0].Field != field+"[0]" {
-			t.Errorf("%s that is no group: %d %s", field, got.status, got.body)
+		if got.status != http.StatusUnprocessableEntity || p.Errors == nil || (*p.Errors)[0].Field != name+"[0]" {
+			t.Errorf("%s that is no group: %d %s", name, got.status, got.body)
 		}
+	}
+}
+
+// groupPlaces finds the lists of groups in a schema, also inside the objects of a
+// list, as the members that lead there.
+func groupPlaces(schema *openapi3.Schema, before []string) (places [][]string) {
+	for _, field := range slices.Sorted(maps.Keys(schema.Properties)) {
+		property, here := schema.Properties[field].Value, append(slices.Clone(before), field)
+		inner := plain(property)
+		switch {
+		case !inner.Type.Includes("array"):
+		case hint(property, "references") == "group":
+			places = append(places, here)
+		case inner.Items.Value.Type.Includes("object"):
+			places = append(places, groupPlaces(inner.Items.Value, here)...)
+		}
+	}
+	return places
+}
+
+// A spot is an object inside a body.
+type spot struct {
+	schema *openapi3.Schema
+	object map[string]any
+}
+
+// reach returns the object that holds the last member of a place, in the first
+// element of each list on the way, and the place as a problem writes it.
+func (w *world) reach(t *testing.T, schema *openapi3.Schema, body map[string]any, place []string) (spot, string) {
+	t.Helper()
+	at, name := spot{schema, body}, ""
+	for _, field := range place[:len(place)-1] {
+		list, _ := at.object[field].([]any)
+		if len(list) == 0 {
+			t.Fatalf("no %s in %v", field, at.object)
+		}
+		at = spot{plain(at.schema.Properties[field].Value).Items.Value, list[0].(map[string]any)}
+		name += field + "[0]."
+	}
+	return at, name + place[len(place)-1]
+}
+
+// person gives the smallest body an e-mail address where one may be given: it is
+// what must be unique of a user.
+func (w *world) person(t *testing.T, s specimen, body string) string {
+	t.Helper()
+	property := s.request().Properties["email"]
+	if property == nil {
+		return body
+	}
+	members := without(t, []byte(body), nil)
+	w.instead(s.request(), members, "email")
+	members["email"] = w.value(t, "email", property.Value, "")
+	return encoded(t, members)
+}
+
+// immutable sends another value for each field that stays as it was made. Where
+// PUT does not know the field it is one of those that existing clients may send
+// besides: ignored, and refused only when the request is strict.
+func (w *world) immutable(t *testing.T, s specimen) {
+	if s.at.Put == nil {
+		t.Skip("has no PUT")
+	}
+	known := bodyOf(s.at.Put).Properties
+	for field, property := range s.request().Properties {
+		if hint(property.Value, "immutable") != true {
+			continue
+		}
+		body := w.body(t, s.request())
+		made := ask(t, w.plane, "POST", w.path(t, s.collection), body)
+		path := w.path(t, s.collection) + "/" + s.idIn(t, made.body)
+		had, _ := without(t, made.body, nil)[field]
+		changed := without(t, []byte(w.replacement(t, s, body)), nil)
+		changed[field] = w.other(t, field, property.Value, had)
+		query := ""
+		if known[field] == nil {
+			query = "?strict=true"
+			if got := ask(t, w.plane, "PUT", path, encoded(t, changed)); got.status != http.StatusOK {
+				t.Errorf("%s, which PUT does not know: %d %s", field, got.status, got.body)
+			} else if now := without(t, got.body, nil)[field]; !cmp.Equal(now, had) {
+				t.Errorf("%s is immutable and went from %v to %v", field, had, now)
+			}
+		}
+		got := ask(t, w.plane, "PUT", path+query, encoded(t, changed))
+		if p := got.problem(t); got.status != http.StatusUnprocessableEntity || p.Errors == nil || (*p.Errors)[0].Field != field {
+			t.Errorf("%s changed from %v to %v: %d %s", field, had, changed[field], got.status, got.body)
+		}
+		if known[field] == nil {
+			continue
+		}
+		changed[field] = had
+		if got := ask(t, w.plane, "PUT", path, encoded(t, changed)); got.status != http.StatusOK {
+			t.Errorf("%s as it is: %d %s", field, got.status, got.body)
+		}
+	}
+}
+
+// other is a right value of a schema that differs from had.
+func (w *world) other(t *testing.T, field string, schema *openapi3.Schema, had any) any {
+	t.Helper()
+	switch value := had.(type) {
+	case bool:
+		return !value
+	case float64:
+		return value + 1
+	}
+	for _, one := range schema.Enum {
+		if one != had {
+			return one
+		}
+	}
+	schema = plain(schema)
+	fresh := *schema
+	fresh.Example = nil
+	if value := w.value(t, field, &fresh, ""); value != had {
+		return value
+	}
+	t.Fatalf("no second value of %s beside %v", field, had)
+	return nil
+}
+
+// taken makes the same object twice: a conflict where the contract has one for
+// it, and two objects elsewhere.
+func (w *world) taken(t *testing.T, s specimen) {
+	if s.collection == "/api/users/invites" {
+		t.Skip("a later invite takes the place of the earlier one")
+	}
+	collection := w.path(t, s.collection)
+	body := w.person(t, s, w.body(t, s.request()))
+	first := ask(t, w.plane, "POST", collection, body)
+	if first.status != http.StatusOK {
+		t.Fatalf("POST %s: %d %s", body, first.status, first.body)
+	}
+	again := ask(t, w.plane, "POST", collection, body)
+	if s.create.Responses.Value("409") == nil {
+		if again.status != http.StatusOK || !s.isEdge() && s.idIn(t, again.body) == s.idIn(t, first.body) {
+			t.Errorf("a second one like it: %d %s", again.status, again.body)
+		}
+		return
+	}
+	if p := again.problem(t); again.status != http.StatusConflict || p.Type != api.ProblemConflict {
+		t.Fatalf("a second one like it: %d %s", again.status, again.body)
+	}
+	if s.at.Put == nil {
+		return
+	}
+	// And a change must not bring another object there.
+	second := w.person(t, s, w.body(t, s.request()))
+	made := ask(t, w.plane, "POST", collection, second)
+	if made.status != http.StatusOK {
+		t.Fatalf("POST %s: %d %s", second, made.status, made.body)
+	}
+	path := collection + "/" + s.idIn(t, made.body)
+	got := ask(t, w.plane, "PUT", path, w.replacement(t, s, body))
+	// What would be taken may be a field that cannot be changed at all.
+	fixed := slices.ContainsFunc(slices.Collect(maps.Values(s.request().Properties)), func(p *openapi3.SchemaRef) bool { return hint(p.Value, "immutable") == true })
+	switch {
+	case fixed && (got.status == http.StatusUnprocessableEntity || got.status == http.StatusOK):
+	case got.status != http.StatusConflict || got.problem(t).Type != api.ProblemConflict:
+		t.Errorf("PUT into the place of another one: %d %s", got.status, got.body)
+	}
+	if now := ask(t, w.plane, "GET", path, ""); s.at.Get != nil && !bytes.Equal(now.body, made.body) {
+		t.Errorf("a refused change left %s of %s", now.body, made.body)
 	}
 }
 
@@ -569,5 +737,149 @@ func TestListsDeclareWhatTheyAnswer(t *testing.T) {
 				t.Errorf("%s: add the parameter %s to %s", s.collection, name, s.on.Get.OperationID)
 			}
 		}
+	}
+}
+
+// What exists by itself, once in the account or since a machine enrolled, keeps
+// the same promises.
+func TestAdoptedNounsAndSingletonsKeepTheContract(t *testing.T) {
+	w := newWorld(t)
+	found := 0
+	for _, name := range slices.Sorted(maps.Keys(w.spec.Components.Schemas)) {
+		resource, _ := w.spec.Components.Schemas[name].Value.Extensions["x-terraform-resource"].(map[string]any)
+		path, _ := resource["path"].(string)
+		switch resource["kind"] {
+		case "adopted":
+			found++
+			noun, _ := resource["name"].(string)
+			t.Run(noun, func(t *testing.T) {
+				item := path + "/{" + noun + "_id}"
+				w.adopted(t, specimen{collection: path, noun: noun, item: item, on: w.spec.Paths.Value(path), at: w.spec.Paths.Value(item)})
+			})
+		case "singleton":
+			found++
+			t.Run(path, func(t *testing.T) { w.singleton(t, path) })
+		}
+	}
+	if found < 3 {
+		t.Errorf("%d of them in the contract: the walk does not find them", found)
+	}
+}
+
+func (w *world) adopted(t *testing.T, s specimen) {
+	id := w.id(t, s.noun, 0)
+	path := s.collection + "/" + id
+	got := ask(t, w.plane, "GET", path, "")
+	conforms(t, answerOf(s.at.Get), got.body)
+	list := ask(t, w.plane, "GET", s.collection, "")
+	conforms(t, answerOf(s.on.Get), list.body)
+	if itemOf(t, s, list.body, got.body) == nil {
+		t.Errorf("%s is not in the list: %s", id, list.body)
+	}
+	schema := bodyOf(s.at.Put)
+	w.keepsWhatIsAbsent(t, "PUT", path, schema, without(t, got.body, nil))
+	w.refusesStale(t, "PUT", path, encoded(t, pick(without(t, got.body, nil), schema.Required)))
+	w.refusesStale(t, "DELETE", path, "")
+	for _, method := range []string{"GET", "PUT", "DELETE"} {
+		body := ""
+		if method == "PUT" {
+			body = encoded(t, pick(without(t, got.body, nil), schema.Required))
+		}
+		if gone := ask(t, w.plane, method, s.collection+"/none", body); gone.problem(t).Status != http.StatusNotFound {
+			t.Errorf("%s of none: %d %s", method, gone.status, gone.body)
+		}
+	}
+}
+
+func (w *world) singleton(t *testing.T, path string) {
+	at := w.spec.Paths.Value(path)
+	got := ask(t, w.plane, "GET", path, "")
+	conforms(t, answerOf(at.Get), got.body)
+	if got.header.Get("ETag") == "" {
+		t.Error("no ETag")
+	}
+	w.keepsWhatIsAbsent(t, "PATCH", path, bodyOf(at.Patch), without(t, got.body, nil))
+	w.refusesStale(t, "PATCH", path, "{}")
+	if at.Delete == nil {
+		return
+	}
+	if got := ask(t, w.plane, "DELETE", path, ""); got.status != http.StatusOK {
+		t.Errorf("DELETE: %d %s", got.status, got.body)
+	}
+	if got := ask(t, w.plane, "GET", path, ""); got.status != http.StatusOK {
+		t.Errorf("a singleton is gone: %d %s", got.status, got.body)
+	}
+}
+
+// keepsWhatIsAbsent sends back each member alone, with what must be given: nothing
+// may change, and the answer is the one of GET.
+func (w *world) keepsWhatIsAbsent(t *testing.T, method, path string, schema *openapi3.Schema, had map[string]any) {
+	t.Helper()
+	for _, field := range slices.Sorted(maps.Keys(schema.Properties)) {
+		value, shown := had[field]
+		if !shown {
+			continue
+		}
+		body := pick(had, schema.Required)
+		body[field] = value
+		got := ask(t, w.plane, method, path, encoded(t, body))
+		if got.status != http.StatusOK {
+			t.Errorf("%s %s: %d %s", method, encoded(t, body), got.status, got.body)
+			continue
+		}
+		if diff := cmp.Diff(had, without(t, got.body, nil)); diff != "" {
+			t.Errorf("%s %s changes (-had +has):\n%s", method, encoded(t, body), diff)
+		}
+	}
+}
+
+func (w *world) refusesStale(t *testing.T, method, path, body string) {
+	t.Helper()
+	if got := ask(t, w.plane, method, path, body, "If-Match", `"999999"`); got.problem(t).Status != http.StatusPreconditionFailed {
+		t.Errorf("stale %s: %d %s", method, got.status, got.body)
+	}
+}
+
+// pick is a copy of some members.
+func pick(members map[string]any, names []string) map[string]any {
+	some := map[string]any{}
+	for _, name := range names {
+		some[name] = members[name]
+	}
+	return some
+}
+
+// An answer that shows the name of another object changes with it, and 304 does
+// not hide that. As If-Match the ETag is still the version of the object.
+func TestAnswersFollowTheNamesThatTheyShow(t *testing.T) {
+	plane := controlplanetest.New(t)
+	machine := controlplanetest.NewMachine(t, plane).PeerID
+	group := created(t, plane, "/api/groups", `{"name":"web","peers":["`+machine+`"]}`)
+	policyBody := `{"name":"p","rules":[{"name":"r","sources":["` + group + `"],"destinations":["All"]}]}`
+	policy := created(t, plane, "/api/policies", policyBody)
+	paths := []string{"/api/policies/" + policy, "/api/groups/" + group}
+	tags := map[string]string{}
+	for _, path := range paths {
+		first := ask(t, plane, "GET", path, "")
+		tags[path] = first.header.Get("ETag")
+		if got := ask(t, plane, "GET", path, "", "If-None-Match", tags[path]); got.status != http.StatusNotModified {
+			t.Errorf("%s unchanged: %d", path, got.status)
+		}
+	}
+	for _, rename := range []struct{ path, body string }{
+		{"/api/groups/" + group, `{"name":"www"}`}, {"/api/peers/" + machine, `{"name":"other"}`},
+	} {
+		if got := ask(t, plane, "PUT", rename.path, rename.body); got.status != http.StatusOK {
+			t.Fatalf("rename: %d %s", got.status, got.body)
+		}
+	}
+	for path, want := range map[string]string{paths[0]: `"www"`, paths[1]: `"other"`} {
+		got := ask(t, plane, "GET", path, "", "If-None-Match", tags[path])
+		if got.status != http.StatusOK || got.header.Get("ETag") == tags[path] || !bytes.Contains(got.body, []byte(want)) {
+			t.Errorf("%s after the rename: %d, ETag %s, %s", path, got.status, got.header.Get("ETag"), got.body)
+		}
+	}
+	if got := ask(t, plane, "PUT", paths[0], strings.Replace(policyBody, `"p"`, `"q"`, 1), "If-Match", tags[paths[0]]); got.status != http.StatusOK {
+		t.Errorf("a change of the version that was read: %d %s", got.status, got.body)
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"net/http"
-	"strconv"
 
 	"github.com/wattlenet/wattle/controlplane/internal/auth"
 	"github.com/wattlenet/wattle/controlplane/internal/problem"
@@ -45,7 +44,7 @@ func (s *Server) serveOnce(w http.ResponseWriter, r *http.Request, raw []byte) {
 		s.refuse(w, r, err)
 	case kept != nil:
 		w.Header().Set("Idempotent-Replayed", "true")
-		writeKept(w, kept)
+		writeKept(w, exchangeOf(r.Context()).operation.ID, kept)
 	default:
 		s.answerAndKeep(w, r.WithContext(ctx), claim)
 	}
@@ -72,10 +71,10 @@ func (s *Server) answerAndKeep(w http.ResponseWriter, r *http.Request, claim *st
 }
 
 // writeKept sends a kept answer again.
-func writeKept(w http.ResponseWriter, kept *state.Answer) {
+func writeKept(w http.ResponseWriter, operationID string, kept *state.Answer) {
 	w.Header().Set("Content-Type", jsonType)
 	w.Header().Set("Cache-Control", "no-store")
-	if tag := keptTag(kept.Body); tag != "" {
+	if tag := keptTag(operationID, kept.Body); tag != "" {
 		w.Header().Set("ETag", tag)
 	}
 	w.WriteHeader(kept.Status)
@@ -84,7 +83,7 @@ func writeKept(w http.ResponseWriter, kept *state.Answer) {
 
 // keptTag is the ETag that the answer had when it was first given: its version
 // stands in it.
-func keptTag(body []byte) string {
+func keptTag(operationID string, body []byte) string {
 	var members map[string]json.RawMessage
 	if json.Unmarshal(body, &members) != nil {
 		return "" // no object, so it has no version
@@ -92,7 +91,7 @@ func keptTag(body []byte) string {
 	for _, name := range versionMembers {
 		var version int64
 		if json.Unmarshal(members[name.wire], &version) == nil {
-			return strconv.Quote(strconv.FormatInt(version, 10))
+			return objectTag(operationID, version, body)
 		}
 	}
 	return ""

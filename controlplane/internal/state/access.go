@@ -1,12 +1,14 @@
 package state
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
 
 	"github.com/wattlenet/wattle/controlplane/internal/auth"
 	"github.com/wattlenet/wattle/controlplane/internal/netmap"
+	"github.com/wattlenet/wattle/controlplane/internal/posture"
 	"github.com/wattlenet/wattle/controlplane/internal/problem"
 	"github.com/wattlenet/wattle/generated/api"
 	"github.com/wattlenet/wattle/internal/verdict"
@@ -126,9 +128,15 @@ func (a *account) showExplanation(q netmap.Question, x netmap.Explanation) api.A
 		if i == shownMisses {
 			break
 		}
-		near := api.AccessNearMiss{Rule: a.showRule(miss.RuleRef), Missing: api.AccessNearMissMissing(miss.Missing), Groups: a.groupNames(miss.Groups)}
+		near := api.AccessNearMiss{
+			Rule: a.showRule(miss.RuleRef), Missing: api.AccessNearMissMissing(miss.Missing), Groups: a.groupNames(miss.Groups), PostureChecks: a.checkNames(miss.Checks),
+		}
 		shown.NearMisses = append(shown.NearMisses, near)
-		if x.Reason == netmap.ReasonNoRule {
+		switch {
+		case x.Reason != netmap.ReasonNoRule:
+		case miss.Missing == netmap.MissPosture:
+			shown.WhatWouldHelp = append(shown.WhatWouldHelp, a.postureRemedy(miss, near))
+		default:
 			shown.WhatWouldHelp = append(shown.WhatWouldHelp, remedy(near, shown, q))
 		}
 	}
@@ -160,6 +168,33 @@ func (a *account) groupNames(ids []string) []string {
 		}
 	}
 	return names
+}
+
+func (a *account) checkNames(ids []string) []string {
+	names := []string{}
+	for _, id := range ids {
+		if c, ok := a.postureChecks.get(id); ok {
+			names = append(names, c.Name)
+		}
+	}
+	return names
+}
+
+// postureRemedy says which checks the source of a rule does not meet, and what of
+// each. The caller holds the lock of the account.
+func (a *account) postureRemedy(miss netmap.NearMiss, near api.AccessNearMiss) string {
+	peer, known := a.peers.get(miss.Peer)
+	if !known {
+		return fmt.Sprintf("take the posture checks from the policy %q: a network resource meets none", near.Rule.PolicyName)
+	}
+	machine := a.machine(peer.ID)
+	var wants []string
+	for _, id := range miss.Checks {
+		c, _ := a.postureChecks.get(id)
+		why := posture.Fault(c.Body.Checks, machine)
+		wants = append(wants, fmt.Sprintf("%q (%s)", c.Name, cmp.Or(why, "it does now; the map follows")))
+	}
+	return fmt.Sprintf("let %s meet the posture checks of the policy %q: %s", peer.Name, near.Rule.PolicyName, strings.Join(wants, ", "))
 }
 
 // detail is the reason as a sentence.

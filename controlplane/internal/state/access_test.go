@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -182,6 +183,25 @@ func TestExplainAccessInWords(t *testing.T) {
 	} {
 		_, err := f.ExplainAccess(t.Context(), f.owner, c.q)
 		refused(t, err, problem.KindInvalid, c.field, c.detail)
+	}
+}
+
+func TestExplainAccessKnowsPosture(t *testing.T) {
+	f := fresh(t)
+	_, source, destination := guarded(f, guard("guard", "/usr/bin/guard"))
+	ask := func() api.AccessExplanation {
+		return must(f.ExplainAccess(t.Context(), f.owner, api.AccessQuestion{Source: source.Id, Destination: destination.Id, Port: new(22)}))(t)
+	}
+	f.reports(source, nil)
+	x := ask()
+	if x.Allowed || x.Reason != "no_rule" || len(x.NearMisses) != 1 || x.NearMisses[0].Missing != "posture" || !slices.Equal(x.NearMisses[0].PostureChecks, []string{"guard"}) {
+		t.Errorf("without the program access is explained as %+v", x)
+	}
+	contains(t, strings.Join(x.WhatWouldHelp, "; "), `let source meet the posture checks of the policy "p": "guard" (`)
+	contains(t, strings.Join(x.WhatWouldHelp, "; "), "/usr/bin/guard")
+	f.reports(source, running("/usr/bin/guard"))
+	if x := ask(); !x.Allowed || x.Rule == nil || x.Rule.PolicyName != "p" {
+		t.Errorf("with the program access is explained as %+v", x)
 	}
 }
 

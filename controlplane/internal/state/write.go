@@ -4,7 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -289,14 +289,18 @@ func (s *State) index(changes []change) {
 }
 
 // checkMatch compares an If-Match header with the present version (RFC 9110,
-// section 13.1.1). An empty header matches.
+// section 13.1.1). An empty header matches. What follows the version after a dot
+// tells of other objects that the answer showed, which the change is not about.
 func checkMatch(ifMatch, noun string, version int64) error {
 	if ifMatch == "" {
 		return nil
 	}
-	want := fmt.Sprintf(`"%d"`, version)
+	want := strconv.FormatInt(version, 10)
 	for tag := range strings.SplitSeq(ifMatch, ",") {
-		if tag = strings.TrimSpace(tag); tag == "*" || tag == want {
+		tag = strings.TrimSpace(tag)
+		known, quoted := strings.CutPrefix(strings.TrimSuffix(tag, `"`), `"`)
+		known, _, _ = strings.Cut(known, ".")
+		if tag == "*" || quoted && known == want {
 			return nil
 		}
 	}

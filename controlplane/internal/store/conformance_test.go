@@ -3,8 +3,11 @@ package store
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 // readIsOneMoment writes between two queries of one reading transaction.
@@ -201,4 +204,54 @@ func lookups(t *testing.T, s *Store) {
 		}
 		return errors.Join(Memberships.Delete(ctx, tx, "g", "p"), Peers.Delete(ctx, tx, "p"), Peers.Delete(ctx, tx, "p"))
 	})
+}
+
+// whoDeclares notes a program once, follows a change of it, and forgets what is
+// gone, other accounts and long lists included.
+func whoDeclares(t *testing.T, s *Store) {
+	a, b := someAccount("a"), someAccount("b")
+	want := map[string][]Managed{"b": {{ID: "g0", AccountID: "b", By: "terraform"}}}
+	var gone []string
+	mustWrite(t, s, func(ctx context.Context, tx *Tx) error {
+		err := errors.Join(Accounts.Insert(ctx, tx, &a), Accounts.Insert(ctx, tx, &b))
+		manage := func(id, account, by string, fresh bool) {
+			got, more := Manage(ctx, tx, Managed{ID: id, AccountID: account, By: by})
+			if err = errors.Join(err, more); got != fresh {
+				t.Errorf("%s by %s is news: %t", id, by, got)
+			}
+		}
+		manage("g0", "b", "terraform", true)
+		manage("kept", "a", "pulumi", true)
+		manage("kept", "a", "pulumi", false)
+		manage("kept", "a", "terraform", true)
+		for i := range 450 { // more than one statement takes
+			gone = append(gone, fmt.Sprint("g", i+1))
+			manage(gone[i], "a", "terraform", true)
+		}
+		return err
+	})
+	listed := func() map[string][]Managed {
+		all := map[string][]Managed{}
+		err := s.Read(t.Context(), func(tx *Tx) (err error) {
+			for _, account := range []string{"a", "b"} {
+				rows, more := AccountManaged(t.Context(), tx, account)
+				all[account], err = rows, errors.Join(err, more)
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return all
+	}
+	if got := listed(); len(got["a"]) != 1+len(gone) {
+		t.Errorf("%d objects are declared", len(got["a"]))
+	}
+	mustWrite(t, s, func(ctx context.Context, tx *Tx) error {
+		return errors.Join(Unmanage(ctx, tx, append(gone, "never was")), Unmanage(ctx, tx, nil))
+	})
+	want["a"] = []Managed{{ID: "kept", AccountID: "a", By: "terraform"}}
+	if diff := cmp.Diff(want, listed()); diff != "" {
+		t.Error(diff)
+	}
 }

@@ -71,7 +71,7 @@ func TestConformance(t *testing.T) {
 				"order of after": afterInOrder, "keys are unique": keysAreUnique, "one installation": oneInstallation,
 				"conditional use": conditionalUse, "log is trimmed": logIsTrimmed, "references": references,
 				"a read is one moment": readIsOneMoment, "a refusal that is passed over": refusalPassedOver, "answers": answers, "audit": auditRows,
-				"sealed": sealed, "ordinals": ordinals, "lookups": lookups, "terraform states": terraformStates,
+				"sealed": sealed, "ordinals": ordinals, "lookups": lookups, "terraform states": terraformStates, "who declares": whoDeclares,
 			} {
 				t.Run(rule, func(t *testing.T) { test(t, fresh(t)) })
 			}
