@@ -80,8 +80,11 @@ func noArguments(command *cobra.Command, args []string) error {
 }
 
 func defaultSocket() string {
-	if runtime.GOOS == "windows" {
+	switch runtime.GOOS {
+	case "windows":
 		return filepath.Join(os.Getenv("ProgramData"), "Wattle", "agent.sock")
+	case "darwin", "freebsd":
+		return "/var/run/wattle/agent.sock"
 	}
 	return "/run/wattle/agent.sock"
 }
@@ -94,8 +97,13 @@ func defaultSettings() string {
 }
 
 func defaultStateDir() string {
-	if runtime.GOOS == "windows" {
+	switch runtime.GOOS {
+	case "windows":
 		return filepath.Join(os.Getenv("ProgramData"), "Wattle", "state")
+	case "darwin":
+		return "/Library/Application Support/Wattle"
+	case "freebsd":
+		return "/var/db/wattle"
 	}
 	return "/var/lib/wattle"
 }

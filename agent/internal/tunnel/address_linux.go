@@ -1,6 +1,7 @@
 package tunnel
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -8,49 +9,58 @@ import (
 	"syscall"
 
 	"github.com/vishvananda/netlink"
+	"golang.zx2c4.com/wireguard/tun"
 )
 
-// applyAddresses gives the interface exactly these addresses and brings it up.
-// The kernel adds the route of each network prefix with its address and
-// removes it with the address.
-func applyAddresses(name string, want []netip.Prefix) error {
-	link, err := netlink.LinkByName(name)
+// netlinkAddressing speaks to the kernel by rtnetlink. The kernel adds the
+// route of each network prefix with its address and removes it with the address.
+type netlinkAddressing struct{ name string }
+
+func newAddressing(name string, _ tun.Device, _ int) (addressing, error) {
+	return netlinkAddressing{name}, nil
+}
+
+func (n netlinkAddressing) Addresses() ([]netip.Prefix, error) { return addressesOf(n.name) }
+
+func (n netlinkAddressing) Add(_ context.Context, address netip.Prefix) error {
+	link, err := n.link()
 	if err != nil {
-		return fmt.Errorf("interface %s: %w", name, err)
+		return err
 	}
-	have, err := netlink.AddrList(link, netlink.FAMILY_ALL)
-	if err != nil {
-		return fmt.Errorf("addresses of %s: %w", name, err)
-	}
-	missing := make(map[netip.Prefix]bool, len(want))
-	for _, prefix := range want {
-		missing[prefix] = true
-	}
-	for _, address := range have {
-		prefix, ok := prefixOf(address.IPNet)
-		if !ok || prefix.Addr().IsLinkLocalUnicast() {
-			continue
-		}
-		if missing[prefix] {
-			delete(missing, prefix)
-			continue
-		}
-		if err := netlink.AddrDel(link, &address); err != nil && !errors.Is(err, syscall.EADDRNOTAVAIL) {
-			return fmt.Errorf("remove address %s from %s: %w", prefix, name, err)
-		}
-	}
-	for _, prefix := range want {
-		if !missing[prefix] {
-			continue
-		}
-		if err := netlink.AddrAdd(link, netlinkAddr(prefix)); err != nil && !errors.Is(err, syscall.EEXIST) {
-			return fmt.Errorf("add address %s to %s: %w", prefix, name, err)
-		}
-	}
-	if err := netlink.LinkSetUp(link); err != nil {
-		return fmt.Errorf("bring %s up: %w", name, err)
+	if err := netlink.AddrAdd(link, netlinkAddr(address)); err != nil && !errors.Is(err, syscall.EEXIST) {
+		return err
 	}
 	return nil
+}
+
+func (n netlinkAddressing) Remove(_ context.Context, address netip.Prefix) error {
+	link, err := n.link()
+	if err != nil {
+		return err
+	}
+	if err := netlink.AddrDel(link, netlinkAddr(address)); err != nil && !errors.Is(err, syscall.EADDRNOTAVAIL) {
+		return err
+	}
+	return nil
+}
+
+func (n netlinkAddressing) Up(context.Context) error {
+	link, err := n.link()
+	if err != nil {
+		return err
+	}
+	if err := netlink.LinkSetUp(link); err != nil {
+		return fmt.Errorf("bring %s up: %w", n.name, err)
+	}
+	return nil
+}
+
+func (n netlinkAddressing) link() (netlink.Link, error) {
+	link, err := netlink.LinkByName(n.name)
+	if err != nil {
+		return nil, fmt.Errorf("interface %s: %w", n.name, err)
+	}
+	return link, nil
 }
 
 func netlinkAddr(prefix netip.Prefix) *netlink.Addr {
@@ -64,13 +74,4 @@ func netlinkAddr(prefix netip.Prefix) *netlink.Addr {
 		address.Flags = syscall.IFA_F_NODAD
 	}
 	return address
-}
-
-func prefixOf(network *net.IPNet) (netip.Prefix, bool) {
-	addr, ok := netip.AddrFromSlice(network.IP)
-	if !ok {
-		return netip.Prefix{}, false
-	}
-	bits, _ := network.Mask.Size()
-	return netip.PrefixFrom(addr.Unmap(), bits), true
 }

@@ -1,13 +1,13 @@
-//go:build !linux
+//go:build !linux && !darwin && !freebsd && !windows
 
 package tunnel
 
 import (
 	"fmt"
-	"net/netip"
+
+	"golang.zx2c4.com/wireguard/tun"
 )
 
-// applyAddresses is not written for this system yet.
-func applyAddresses(name string, _ []netip.Prefix) error {
-	return fmt.Errorf("addresses of interface %s: %w; use --tunnel=netstack", name, ErrUnsupported)
+func newAddressing(name string, _ tun.Device, _ int) (addressing, error) {
+	return nil, fmt.Errorf("addresses of interface %s: %w; use --tunnel=netstack", name, ErrUnsupported)
 }

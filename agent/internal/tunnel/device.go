@@ -39,9 +39,6 @@ const (
 
 	// MaximumMTU leaves room for the headers in a jumbo frame.
 	MaximumMTU = 8900
-
-	// DefaultInterface is the name of the interface in ModeUserspace.
-	DefaultInterface = "wt0"
 )
 
 var errClosed = errors.New("tunnel: device is closed")
@@ -82,7 +79,8 @@ type Device struct {
 	reason string
 	name   string
 	wg     *device.Device
-	stack  *stack // nil in ModeUserspace
+	stack  *stack     // nil in ModeUserspace
+	host   addressing // nil in ModeNetstack
 
 	roster *roster
 
@@ -153,6 +151,10 @@ func (d *Device) makeInterface(cfg Config) (tun.Device, error) {
 				_ = inner.Close() // the first error tells more
 				return nil, fmt.Errorf("name of the tunnel interface: %w", err)
 			}
+			if d.host, err = newAddressing(d.name, inner, cfg.MTU); err != nil {
+				_ = inner.Close() // the same
+				return nil, err
+			}
 			d.mode = ModeUserspace
 			return inner, nil
 		}
@@ -217,7 +219,7 @@ func (d *Device) Set(ctx context.Context, settings Settings) error {
 	}
 	next := settings.sorted()
 	if !equalPrefixes(d.addresses, next.Addresses) {
-		if err := d.setAddresses(next.Addresses); err != nil {
+		if err := d.setAddresses(ctx, next.Addresses); err != nil {
 			return err
 		}
 		d.addresses = next.Addresses
@@ -232,11 +234,14 @@ func (d *Device) Set(ctx context.Context, settings Settings) error {
 	return nil
 }
 
-func (d *Device) setAddresses(addresses []netip.Prefix) error {
+func (d *Device) setAddresses(ctx context.Context, addresses []netip.Prefix) error {
 	if d.stack != nil {
 		return d.stack.setAddresses(addresses)
 	}
-	return applyAddresses(d.name, addresses)
+	if err := applyAddresses(ctx, d.host, addresses); err != nil {
+		return fmt.Errorf("interface %s: %w", d.name, err)
+	}
+	return nil
 }
 
 // Stats is what the device has counted for a peer since it was added.

@@ -58,6 +58,7 @@ func TestUserspace(t *testing.T) {
 	if host.Mode() != ModeUserspace || host.Interface() != "wt7" || host.Reason() != "" {
 		t.Fatalf("mode %s, interface %s, %s", host.Mode(), host.Interface(), host.Reason())
 	}
+	conformsAddressing(t, host.host)
 	settings := Settings{
 		Addresses: []netip.Prefix{netip.MustParsePrefix("10.9.0.1/24"), netip.MustParsePrefix("fd09::1/64")},
 		Peers: []Peer{{PublicKey: b.Public(), AllowedIPs: []netip.Prefix{
