@@ -111,6 +111,7 @@ func TestExitCodesWithoutADaemon(t *testing.T) {
 		{"access", "a"},
 		{"whois"},
 		{"ip", "-4", "-6"},
+		{"netcheck", "--expect", "nonsense"},
 	} {
 		if code, _, stderr := run(t, append(args, "--socket", socket)...); code != program.ExitUsage {
 			t.Errorf("%v: exit %d, %q", args, code, stderr)

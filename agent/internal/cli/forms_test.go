@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/wattlenet/wattle/agent/internal/local"
+	"github.com/wattlenet/wattle/agent/internal/netcheck"
 	"github.com/wattlenet/wattle/generated/api"
 )
 
@@ -40,6 +41,12 @@ func TestForms(t *testing.T) {
 			Allowed: true, Reason: "allowed", Detail: "the rule accepts it", Rule: rule,
 			NearMisses: []api.AccessNearMiss{}, Routers: []api.AccessRouter{}, WhatWouldHelp: []string{},
 		}},
+		"netcheck": netcheck.Report{
+			Schema: netcheck.Schema, IPv4: netcheck.Family{Address: "192.168.1.5", UDP: true, Mapped: "203.0.113.9:51820", MTU: 1500},
+			NAT:         netcheck.NAT{Mapping: netcheck.EndpointIndependent, Filtering: netcheck.Unknown, PreservesPort: true},
+			PortMapping: netcheck.PortMapping{Error: "no gateway answers"}, Servers: []netcheck.Answer{{Host: "relay.example:3478", Relay: true, UDP: true, RTTMillis: 7.5}},
+			Management: netcheck.Management{URL: "https://mesh.example", Reached: true, RTTMillis: 12, ClockKnown: true}, CaptivePortal: netcheck.PortalNo, Warnings: []string{},
+		},
 		"trace":     local.TraceAnswer{Schema: local.TraceSchema, Steps: []local.TraceStep{{Step: "rules", Detail: "no rule accepts it, so it is dropped"}}},
 		"dns_query": local.QueryAnswer{Schema: local.QuerySchema, Name: "db-1.wattle.internal.", Type: "A", Code: "NOERROR", Authoritative: true, Records: []string{"db-1.wattle.internal. 60 IN A 100.64.0.2"}},
 		"ping":      pingSummary{Schema: "wattle.ping/v1", Peer: "db-1", Sent: 3, Received: 3, MinMs: 1, AvgMs: 2, MaxMs: 3, Path: "direct"},
@@ -56,6 +63,31 @@ func TestForms(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestScreenOfNetcheck(t *testing.T) {
+	var text strings.Builder
+	for _, report := range []netcheck.Report{
+		{CaptivePortal: netcheck.Unknown, NAT: netcheck.NAT{Mapping: netcheck.Unknown}, Warnings: []string{"no STUN server is known"}},
+		{
+			IPv4:        netcheck.Family{Address: "192.168.1.5", UDP: true, Mapped: "203.0.113.9:51820", MTU: 1500},
+			IPv6:        netcheck.Family{Address: "2001:db8::5"},
+			NAT:         netcheck.NAT{Mapping: netcheck.EndpointIndependent, Filtering: netcheck.AddressDependent, PreservesPort: true, Hairpin: true},
+			PortMapping: netcheck.PortMapping{Protocol: "pcp", Gateway: "192.168.1.1", External: "203.0.113.9:4000"},
+			Management:  netcheck.Management{URL: "https://mesh.example", Reached: true, RTTMillis: 12, ClockKnown: true, ClockOffsetSeconds: -3},
+			Servers: []netcheck.Answer{
+				{Host: "far.example:3478", Relay: true, UDP: true, RTTMillis: 80}, {Host: "dead.example:3478", Error: "no answer over UDP"},
+				{Host: "near.example:3478", Relay: true, UDP: true, RTTMillis: 7.5, TCP: true, TCPMillis: 9},
+			},
+			CaptivePortal: netcheck.PortalNo,
+		},
+	} {
+		if err := printNetcheck(&text, report, false); err != nil {
+			t.Fatal(err)
+		}
+		text.WriteString("--\n")
+	}
+	golden(t, "netcheck.txt", text.String())
 }
 
 func TestScreensOfLooking(t *testing.T) {

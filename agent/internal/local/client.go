@@ -11,6 +11,8 @@ import (
 	"net"
 	"net/http"
 	"syscall"
+
+	"github.com/wattlenet/wattle/agent/internal/netcheck"
 )
 
 // A Client calls the daemon.
@@ -86,6 +88,12 @@ func (c *Client) Wait(ctx context.Context, request WaitRequest) error {
 func (c *Client) Query(ctx context.Context, request QueryRequest) (QueryAnswer, error) {
 	var answer QueryAnswer
 	return answer, c.call(ctx, http.MethodPost, "/v1/dns/query", request, &answer)
+}
+
+// Netcheck has the daemon measure the network around the machine.
+func (c *Client) Netcheck(ctx context.Context, request NetcheckRequest) (netcheck.Report, error) {
+	var report netcheck.Report
+	return report, c.call(ctx, http.MethodPost, "/v1/netcheck", request, &report)
 }
 
 // Whois asks who has an address or a name.

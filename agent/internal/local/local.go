@@ -2,7 +2,7 @@
 //
 //	GET  /v1/status           anybody who may open the socket
 //	GET  /v1/settings         the same
-//	POST /v1/wait, /v1/ping, /v1/dns/query, /v1/whois, /v1/access, /v1/trace   the same
+//	POST /v1/wait, /v1/ping, /v1/dns/query, /v1/whois, /v1/access, /v1/trace, /v1/netcheck   the same
 //	POST /v1/up, /v1/down, /v1/logout        root, the user of the daemon, or the operator
 //	POST /v1/settings, /v1/settings/reload, /v1/log-level   the same
 //
@@ -15,6 +15,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+
+	"github.com/wattlenet/wattle/agent/internal/netcheck"
 )
 
 // A Daemon is what the API is about.
@@ -54,6 +56,9 @@ type Keeper interface {
 
 // A Looker answers questions and changes nothing.
 type Looker interface {
+	// Netcheck measures what the network around the machine lets through.
+	Netcheck(ctx context.Context, request NetcheckRequest) (netcheck.Report, error)
+
 	// Whois says who has an address or a name.
 	Whois(ctx context.Context, request WhoisRequest) (WhoisAnswer, error)
 

@@ -15,6 +15,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/wattlenet/wattle/agent/internal/netcheck"
 )
 
 // fakeDaemon answers what a test tells it to and keeps what it was asked.
@@ -79,6 +81,10 @@ func (d *fakeDaemon) Ping(_ context.Context, _ PingRequest, reply func(PingReply
 		}
 	}
 	return d.err
+}
+
+func (d *fakeDaemon) Netcheck(_ context.Context, request NetcheckRequest) (netcheck.Report, error) {
+	return netcheck.Report{Schema: netcheck.Schema, Servers: []netcheck.Answer{{Host: request.STUN[0]}}, Warnings: []string{}}, d.err
 }
 
 func (d *fakeDaemon) Whois(_ context.Context, request WhoisRequest) (WhoisAnswer, error) {
@@ -258,10 +264,11 @@ func TestQuestionsReachTheDaemon(t *testing.T) {
 	who, whoErr := client.Whois(t.Context(), WhoisRequest{Address: "db-1"})
 	access, accessErr := client.Access(t.Context(), FlowRequest{Source: "a", Port: 7})
 	trace, traceErr := client.Trace(t.Context(), FlowRequest{Direction: "in"})
-	if err := errors.Join(whoErr, accessErr, traceErr); err != nil {
+	report, reportErr := client.Netcheck(t.Context(), NetcheckRequest{STUN: []string{"h:1"}})
+	if err := errors.Join(whoErr, accessErr, traceErr, reportErr); err != nil {
 		t.Fatal(err)
 	}
-	if who.Name != "db-1" || access.Source != "a" || access.Port != 7 || len(trace.Steps) != 1 || trace.Steps[0].Step != "in" {
+	if who.Name != "db-1" || access.Source != "a" || access.Port != 7 || len(trace.Steps) != 1 || trace.Steps[0].Step != "in" || report.Servers[0].Host != "h:1" {
 		t.Errorf("%+v %+v %+v", who, access, trace)
 	}
 }

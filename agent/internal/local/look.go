@@ -7,6 +7,17 @@ const (
 	TraceSchema  = "wattle.trace/v1"
 )
 
+// NetcheckRequest says whom to ask besides those that the machine knows.
+type NetcheckRequest struct {
+	// STUN are further servers, as host:port.
+	STUN []string `json:"stun"`
+
+	// ManagementURL and CAPin are those of `wattle up`, for a machine that is not
+	// enrolled; empty: those that it is enrolled with.
+	ManagementURL string `json:"management_url"`
+	CAPin         string `json:"ca_pin"`
+}
+
 // WhoisRequest asks who has an address or a name.
 type WhoisRequest struct {
 	Address string `json:"address"`

@@ -105,6 +105,7 @@ func (s *Server) Serve(ctx context.Context) error {
 	mux.HandleFunc("POST /v1/wait", calling(s, s.config.Daemon.Wait))
 	mux.HandleFunc("POST /v1/ping", s.ping)
 	mux.HandleFunc("POST /v1/dns/query", answering(s, s.config.Daemon.Query))
+	mux.HandleFunc("POST /v1/netcheck", answering(s, s.config.Daemon.Netcheck))
 	mux.HandleFunc("POST /v1/whois", answering(s, s.config.Daemon.Whois))
 	mux.HandleFunc("POST /v1/access", answering(s, s.config.Daemon.Access))
 	mux.HandleFunc("POST /v1/trace", answering(s, s.config.Daemon.Trace))
