@@ -203,6 +203,8 @@ func (s *story) command(ctx context.Context, ts *testscript.TestScript, h *lab.H
 		}
 	}
 	c.Env = append(c.Env, "WATTLE_SOCKET="+filepath.Join(s.sockets, h.Name), "WATTLE_STATE_DIR="+filepath.Join(s.work, h.Name, "state"))
+	// The settings of the machine that runs the story stay as they are.
+	c.Env = append(c.Env, "WATTLE_SETTINGS="+filepath.Join(s.work, h.Name, "settings.json"))
 	return c
 }
 

@@ -29,6 +29,7 @@ type desired struct {
 	routing  route.Config
 	peers    []peer // by name
 
+	exit         exit
 	destinations []*destination  // by name
 	watched      map[string]bool // ids of peers whose place another can take
 }

@@ -54,6 +54,7 @@ type link struct {
 	again  chan struct{}      // holds one: apply the same map again
 
 	routers *routers // owned by the loop
+	exit    func() exitWish
 
 	mu      sync.Mutex // guards all below
 	state   control.State
@@ -76,6 +77,7 @@ type linkConfig struct {
 	memory  *pathMemory
 	wall    func() time.Time
 	carry   forward.Config
+	exit    func() exitWish
 	facts   func(programs []string) (api.MachineFacts, error)
 	epoch   string
 	last    *mapstate.Map
@@ -87,7 +89,7 @@ func newLink(c linkConfig) (*link, error) {
 		log: c.logger, store: c.store, machine: c.machine, carry: c.carry, client: c.client, overlay: c.overlay, changed: c.changed,
 		self: c.self, memory: c.memory, wall: c.wall,
 		newest: make(chan *mapstate.Map, 1), saves: make(chan *mapstate.Map, 1), again: make(chan struct{}, 1),
-		routers: newRouters(c.machine),
+		routers: newRouters(c.machine), exit: c.exit,
 	}
 	var err error
 	if l.forward, err = forward.New(forward.Options{Logger: c.logger, Overlay: l}); err != nil {
@@ -175,13 +177,18 @@ func (l *link) run(ctx context.Context) error {
 // Routes of the host may have gone with an interface, or now overlap ours.
 func (l *link) networkChanged() {
 	l.log.Debug("network changed")
-	select {
-	case l.again <- struct{}{}:
-	default:
-	}
+	l.applyAgain()
 	l.machine.Paths.NetworkChanged()
 	l.machine.Resolver.NetworkChanged()
 	l.session.Wake()
+}
+
+// applyAgain makes the loop apply the map it has.
+func (l *link) applyAgain() {
+	select {
+	case l.again <- struct{}{}:
+	default: // it will
+	}
 }
 
 func (l *link) setRelays(servers []api.RelayServer) {
@@ -271,7 +278,8 @@ func (l *link) apply(ctx context.Context, m *mapstate.Map) []string {
 		l.log.Error("network map not applied", "error", err)
 		return l.note(nil, nil, []error{err})
 	}
-	wanted.lead(l.routers.pick)
+	wanted.chooseExit(l.exit())
+	wanted.lead(l.routers.pick, l.routers.down)
 	l.routers.forget(wanted)
 	var faults []error
 	l.overlay.set(wanted.networks())

@@ -55,12 +55,15 @@ func (r *routers) see(peer string) route.Sight {
 	}
 }
 
+// down reports whether a peer was asked and does not answer.
+func (r *routers) down(peer string) bool { return r.see(peer).Down }
+
 // look reports whether a destination has another router now, and how soon to
 // look again.
 func (r *routers) look(wanted *desired) (moved bool, next time.Duration) {
 	next = lookIdle
 	for _, d := range wanted.destinations {
-		if !d.led() || len(d.candidates) < 2 && !d.fallsOpen {
+		if !d.led() || !d.matters() {
 			continue
 		}
 		if r.pick(d) != d.router {
@@ -69,7 +72,7 @@ func (r *routers) look(wanted *desired) (moved bool, next time.Duration) {
 		if r.tend(d) {
 			next = lookAwake
 		}
-		if d.fallsOpen && r.see(d.router).Down != d.open {
+		if d.fallsOpen && r.down(d.router) != d.open {
 			moved = true
 		}
 	}
@@ -84,6 +87,9 @@ func (r *routers) tend(d *destination) bool {
 		return false
 	}
 	woken := 0
+	if status.Lost {
+		r.paths.Wake(d.router) // asked again as long as it is wanted
+	}
 	for _, candidate := range d.candidates {
 		if candidate.Peer != d.router && woken < spares {
 			r.paths.Wake(candidate.Peer)

@@ -36,7 +36,7 @@ func TestTrafficMovesToARouterThatAnswers(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		d.lead(r.pick)
+		d.lead(r.pick, r.down)
 		return d
 	}
 	d := lead()

@@ -47,6 +47,9 @@ func (d *destination) domains() []string {
 
 func (d *destination) serves() bool { return d.views[0].Role == api.CompiledRouteRoleServe }
 
+// matters reports whether anything follows from a router that does not answer.
+func (d *destination) matters() bool { return len(d.candidates) > 1 || d.isExit() }
+
 func deref[T any](p *T) (value T) {
 	if p != nil {
 		value = *p
@@ -90,10 +93,8 @@ func byName(a, b api.CompiledRoute) int {
 // refusal says why no traffic may be led to a range; empty when it may.
 func (d *desired) refusal(prefix netip.Prefix) string {
 	switch addr := prefix.Addr(); {
-	case !prefix.IsValid():
+	case !prefix.IsValid(), prefix.Bits() == 0:
 		return ""
-	case prefix.Bits() == 0:
-		return "exit nodes are not used yet"
 	case addr.IsLoopback(), addr.IsMulticast(), addr.IsLinkLocalUnicast():
 		return "addresses of this range never leave a machine or its link"
 	}
@@ -135,7 +136,7 @@ func (d *desired) settleOverlaps() {
 		}
 	}
 	for _, x := range d.destinations {
-		if x.serves() || x.refusal != "" || !x.prefix.IsValid() || len(x.candidates) == 0 {
+		if x.serves() || x.refusal != "" || !x.prefix.IsValid() || x.prefix.Bits() == 0 || len(x.candidates) == 0 {
 			continue
 		}
 		other := owner[x.prefix]
@@ -159,7 +160,7 @@ func overlapping(winner *destination) string {
 
 // lead decides which way each destination goes, and completes what tunnel and
 // host are told.
-func (d *desired) lead(choose func(*destination) string) {
+func (d *desired) lead(choose func(*destination) string, down func(peer string) bool) {
 	allowed := map[string][]netip.Prefix{} // by peer
 	d.watched = map[string]bool{}
 	d.routing = route.Config{Networks: d.networks()}
@@ -171,18 +172,21 @@ func (d *desired) lead(choose func(*destination) string) {
 		if x.refusal != "" {
 			continue
 		}
-		if len(x.candidates) > 1 || x.fallsOpen {
+		if x.matters() {
 			for _, candidate := range x.candidates {
 				d.watched[candidate.Peer] = true
 			}
 		}
-		if x.router = choose(x); x.router == "" || !x.prefix.IsValid() {
+		x.router = choose(x)
+		x.open = x.fallsOpen && down(x.router)
+		if x.router == "" || x.open || !x.prefix.IsValid() {
 			continue
 		}
 		allowed[x.router] = append(allowed[x.router], x.prefix)
 		d.routing.Destinations = append(d.routing.Destinations, x.prefix)
 	}
-	d.firewall.KeepPaths = len(d.routing.Destinations) > 0
+	d.closeExit()
+	d.firewall.KeepPaths = len(d.routing.Destinations)+len(d.routing.Refused) > 0
 	for i, p := range d.peers {
 		d.tunnel.Peers[i].AllowedIPs = append(d.tunnel.Peers[i].AllowedIPs, allowed[p.entry.Id]...)
 		d.paths[i].Watched = d.watched[p.entry.Id]

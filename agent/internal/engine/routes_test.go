@@ -28,7 +28,7 @@ func network(t *testing.T, routes ...api.CompiledRoute) *desired {
 			return ""
 		}
 		return x.candidates[0].Peer
-	})
+	}, func(string) bool { return false })
 	return d
 }
 

@@ -112,8 +112,11 @@ func (e *Engine) act(before settings.Values) error {
 	case effect == settings.Reopen && mine != nil && mine.Enrolled() && mine.Up:
 		e.disconnect()
 		return openError(e.connect(nil))
-	case effect != settings.AtOnce && running != nil:
+	case effect >= settings.Facts && running != nil:
 		running.session.Report()
+	}
+	if effect >= settings.Apply && running != nil {
+		running.applyAgain()
 	}
 	return nil
 }

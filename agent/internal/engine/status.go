@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -113,13 +114,18 @@ func (l *link) describeRoutes(s *local.Status, wanted *desired) {
 	l.mu.Lock()
 	waiting := l.waiting
 	l.mu.Unlock()
+	silent := slices.ContainsFunc(wanted.destinations, func(d *destination) bool {
+		status, known := l.machine.Paths.Status(d.router)
+		return d.isExit() && d.led() && known && status.Lost
+	})
+	s.Warnings = append(s.Warnings, wanted.exit.warnings(silent)...)
 	host := l.machine.Routes.Status()
 	s.Warnings = append(s.Warnings, host.Notes...)
 	for _, overlap := range host.Local {
 		s.Warnings = append(s.Warnings, fmt.Sprintf("the route to %s overlaps the local subnet %s at %s, which stays local; renumber one of them", overlap.Destination, overlap.Subnet, overlap.Interface))
 	}
 	for _, d := range wanted.destinations {
-		if d.refusal != "" {
+		if d.refusal != "" && !d.isExit() {
 			s.Warnings = append(s.Warnings, fmt.Sprintf("the route %s to %s is not used: %s", d.views[0].Name, d.prefix, d.refusal))
 		}
 		s.Routes = append(s.Routes, d.describe(names, waiting))

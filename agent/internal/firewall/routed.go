@@ -74,9 +74,39 @@ func (l *layout) far(h hostRule, route string, to Destination) string {
 	}
 	name := "far_" + h.hash()
 	set := l.sets[name]
-	set.ipv6, set.kind, set.ranges = h.ipv6, ofRanges, append(set.ranges, to.Prefix.Masked())
+	set.ipv6, set.kind, set.ranges = h.ipv6, ofRanges, append(set.ranges, l.outside(to.Prefix.Masked())...)
 	l.sets[name] = set
 	return name
+}
+
+// outside leaves the network's own ranges out of a range: peers are reached by
+// the rules between peers only.
+func (l *layout) outside(p netip.Prefix) []netip.Prefix {
+	list := []netip.Prefix{p}
+	for _, network := range l.frame.networks {
+		var rest []netip.Prefix
+		for _, part := range list {
+			rest = append(rest, without(part, network)...)
+		}
+		list = rest
+	}
+	return list
+}
+
+// without cuts a range in halves until none of them holds what is not wanted.
+func without(p, unwanted netip.Prefix) (rest []netip.Prefix) {
+	if !unwanted.IsValid() || !p.Overlaps(unwanted) {
+		return []netip.Prefix{p}
+	}
+	for p.Bits() < unwanted.Bits() {
+		lower := netip.PrefixFrom(p.Addr(), p.Bits()+1)
+		upper := netip.PrefixFrom(lastOf(lower).Next(), p.Bits()+1)
+		if lower.Overlaps(unwanted) {
+			lower, upper = upper, lower
+		}
+		rest, p = append(rest, lower), upper
+	}
+	return rest
 }
 
 // routeOf returns the route of a set of learned addresses.

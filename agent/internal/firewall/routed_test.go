@@ -173,6 +173,34 @@ func TestRulesOfManyRoutesAreOne(t *testing.T) {
 	}
 }
 
+func TestRoutesHoldNoPeers(t *testing.T) {
+	c := twoPeers()
+	end := api.CompiledRuleRouteSource
+	c.Routes = map[string]Destination{"all": {Prefix: netip.MustParsePrefix("0.0.0.0/0")}}
+	c.Rules = []api.CompiledRule{{Id: "r", Direction: "in", Route: &end, Source: "all", Destination: "them", Action: "accept", Protocol: "all"}}
+	l := newLayout(c)
+	for name, set := range l.sets {
+		for _, r := range set.ranges {
+			if r.Contains(there.IPv4) {
+				t.Errorf("the set %s holds a peer: %s", name, r)
+			}
+		}
+		if !slices.ContainsFunc(set.ranges, func(r netip.Prefix) bool { return r.Contains(netip.MustParseAddr("100.65.0.1")) }) {
+			t.Errorf("the set %s lacks what lies beside the network: %v", name, set.ranges)
+		}
+	}
+	f := NewFilter()
+	if err := f.Set(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	if f.Inbound(build(there.IPv4, here.IPv4, protoUDP, 1, 2)) {
+		t.Error("a peer passes by the rule of a route")
+	}
+	if !f.Inbound(build(netip.MustParseAddr("198.51.100.1"), here.IPv4, protoUDP, 1, 2)) {
+		t.Error("the traffic of the route is dropped")
+	}
+}
+
 func TestMergeRanges(t *testing.T) {
 	parse := func(list ...string) (ranges []netip.Prefix) {
 		for _, text := range list {

@@ -13,6 +13,7 @@ import (
 type routes struct {
 	ranges  map[netip.Prefix][]*routed
 	lengths []int // of the ranges, of both families
+	overlay []netip.Prefix
 	named   []*routed
 	names   *learned
 }
@@ -56,7 +57,7 @@ func compileRoutes(c Config, rules []api.CompiledRule, names *learned) routes {
 		}
 		lists[at] = append(lists[at], compiled)
 	}
-	r := routes{ranges: map[netip.Prefix][]*routed{}, names: names}
+	r := routes{ranges: map[netip.Prefix][]*routed{}, names: names, overlay: c.Networks}
 	for id, to := range c.Routes {
 		compiled := &routed{id: id}
 		for role := range compiled.rules {
@@ -76,8 +77,14 @@ func compileRoutes(c Config, rules []api.CompiledRule, names *learned) routes {
 	return r
 }
 
-// of calls yield for each route that an address belongs to, until it says no.
+// of calls yield for each route that an address belongs to, until it says no. An
+// address of the overlay belongs to none.
 func (r *routes) of(addr netip.Addr, yield func(*routed) bool) {
+	for _, network := range r.overlay {
+		if network.Contains(addr) {
+			return
+		}
+	}
 	for _, bits := range r.lengths {
 		prefix, err := addr.Prefix(bits)
 		if err != nil {

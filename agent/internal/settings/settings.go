@@ -8,6 +8,7 @@
 package settings
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -30,6 +31,9 @@ type Values struct {
 	PathMode        string   // auto, direct or relay
 	RelayTransports []string // ways to a relay that may be used; empty: all
 	PortMapping     bool     // ask the gateway to forward the tunnel's port
+	ExitNode        string   // auto, off, or the name of a machine
+	ExitNodeFail    string   // closed or open
+	ExitNodeLocal   bool     // local subnets stay local while an exit node is used
 }
 
 // An Effect is what a change of a setting needs to act.
@@ -38,6 +42,7 @@ type Effect int
 // The effects, the smallest first.
 const (
 	AtOnce Effect = iota // it is asked for when it is needed
+	Apply                // the map is applied again
 	Facts                // the control plane is told
 	Reopen               // the tunnel is closed and opened; flows stall for a moment
 )
@@ -72,6 +77,8 @@ var (
 	LogLevels = []string{"debug", "info", "warn", "error"}
 	// Resolvers are who may be told about name servers.
 	Resolvers = resolvers()
+	// ExitFails are what may happen while the exit node does not answer.
+	ExitFails = []string{"closed", "open"}
 	// Transports are the ways to a relay, the preferred first.
 	Transports = []string{"udp", "tcp", "tls", "websocket"}
 )
@@ -137,6 +144,24 @@ var table = []Setting{
 		Name: "port_mapping", Usage: "ask the gateway of the network to forward the tunnel's port (PCP, NAT-PMP, UPnP)", Effect: Reopen,
 		field: func(v *Values) field { return (*toggle)(&v.PortMapping) },
 	},
+	{
+		Name: "exit_node", Usage: "machine that all else of this machine's traffic leaves by: a name, auto (what the network applies by itself) or off", Effect: Apply,
+		field: func(v *Values) field { return (*text)(&v.ExitNode) },
+		check: func(v Values) error {
+			if v.ExitNode == "" {
+				return errors.New("a name is missing; use auto, off, or the name of a machine")
+			}
+			return nil
+		},
+	},
+	{
+		Name: "exit_node_fail", Usage: "what happens while the exit node does not answer: nothing leaves (closed), or all as without one (open)", Choices: ExitFails, Effect: Apply,
+		field: func(v *Values) field { return (*text)(&v.ExitNodeFail) },
+	},
+	{
+		Name: "exit_node_local", Usage: "reach local subnets while an exit node is used", Effect: Apply,
+		field: func(v *Values) field { return (*toggle)(&v.ExitNodeLocal) },
+	},
 }
 
 func resolvers() (names []string) {
@@ -150,6 +175,7 @@ func resolvers() (names []string) {
 func Defaults() Values {
 	return Values{
 		LogLevel: "info", DNS: string(system.Auto), Tunnel: "auto", Interface: tunnel.DefaultInterface, Firewall: "auto", PathMode: "auto", PortMapping: true,
+		ExitNode: "auto", ExitNodeFail: "closed", ExitNodeLocal: true,
 	}
 }
 

@@ -85,6 +85,8 @@ func (e *Engine) routeOfResource(r Resource) *route {
 		key: resourceName(r.ID), at: e.basesOf(at),
 		told: toldOf(cmp.Or(r.Name, r.ID), e.cfg.opaque("n_", r.Network), r.Prefix, r.Domain),
 	}
+	// Nobody leaves by an exit node for having access to it.
+	rt.told.SkipAutoApply = present(r.Prefix.IsValid() && r.Prefix.Bits() == 0)
 	for _, router := range routers {
 		rt.via = append(rt.via, via{router.ID, e.basesOf(end(router.Groups, router.Peer)), router.Metric, router.Masquerade})
 	}
