@@ -18,6 +18,9 @@ func (p *Pathfinder) tickPair(ctx context.Context, pr *pair, now time.Time) {
 	if pr.direct != nil {
 		p.watchDirect(ctx, pr)
 	}
+	if pr.direct != nil {
+		p.proveWidth(ctx, pr)
+	}
 	if pr.relay != nil && (pr.direct == nil || pr.suspect) && pr.relay.Unanswered() > relayDoubt {
 		p.relays.question(pr.relay.Relay())
 	}

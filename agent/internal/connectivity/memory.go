@@ -104,7 +104,7 @@ func (p *Pathfinder) forgetKnown(id string) {
 
 // tryRemembered looks for the peer where it was last, without anybody's help.
 func (p *Pathfinder) tryRemembered(ctx context.Context, pr *pair) {
-	if pr.direct == nil && pr.remembered.IsValid() && p.cfg.Force != PathRelayed && p.allowed(pr.remembered.Addr()) {
+	if pr.direct == nil && pr.remembered.IsValid() && pr.remembered != pr.narrow && p.cfg.Force != PathRelayed && p.allowed(pr.remembered.Addr()) {
 		p.tryDirect(ctx, pr, pr.remembered, false)
 	}
 }
@@ -126,7 +126,7 @@ func (p *Pathfinder) echo(ctx context.Context, pr *pair, from netip.AddrPort, re
 	}
 	pr.echoed = time.Now()
 	if relay == nil {
-		if pr.direct == nil && p.cfg.Force != PathRelayed {
+		if pr.direct == nil && from != pr.narrow && p.cfg.Force != PathRelayed {
 			p.tryDirect(ctx, pr, from, false)
 		}
 		return

@@ -65,6 +65,10 @@ type pair struct {
 	primary *tunnel.Path // what the endpoint was told
 	also    *tunnel.Path
 
+	wide    *tunnel.Path   // has carried a full packet
+	narrow  netip.AddrPort // a direct address that carries none; zero: none is known
+	proving bool           // probes of full size are under way
+
 	suspect  bool      // direct is in doubt: the relay carries copies
 	hushed   bool      // a question about the silence is under way
 	calmed   time.Time // last answer to such a question
@@ -131,6 +135,7 @@ func (p *Pathfinder) sleep(pr *pair) {
 	pr.evidence = evidence{asking: pr.evidence.asking}
 	pr.direct, pr.relay = nil, nil
 	pr.lastJoined = ""
+	pr.wide, pr.narrow = nil, netip.AddrPort{}
 	pr.primary, pr.also = nil, nil
 	pr.endpoint.Idle()
 	p.publish(pr)
@@ -201,13 +206,18 @@ func (p *Pathfinder) takeDirect(pr *pair, path *tunnel.Path, local string, rtt t
 	pr.failures = 0
 	pr.lastError = ""
 	p.route(pr)
+	p.post(func(ctx context.Context) {
+		if pr.direct == path {
+			p.proveWidth(ctx, pr)
+		}
+	})
 }
 
 // route tells the endpoint which paths to use.
 func (p *Pathfinder) route(pr *pair) {
 	var primary, also *tunnel.Path
 	switch {
-	case pr.direct != nil && pr.suspect:
+	case pr.direct != nil && (pr.suspect || pr.unproven()):
 		primary, also = pr.direct, pr.relay
 	case pr.direct != nil:
 		primary = pr.direct
@@ -383,6 +393,7 @@ func (p *Pathfinder) scheduleAttempt(pr *pair) {
 func (p *Pathfinder) networkChanged(ctx context.Context, pr *pair) {
 	pr.failures = 0
 	pr.helloDelay = firstHello
+	pr.wide, pr.narrow = nil, netip.AddrPort{}
 	if pr.direct != nil {
 		p.doubt(ctx, pr)
 	}

@@ -73,24 +73,7 @@ func (p *Pathfinder) heardProbe(pb *prober, m *stun.Message, from netip.AddrPort
 // probe asks the peer along a path and returns the round trip. The path notes
 // the answer as a receipt.
 func (p *Pathfinder) probe(ctx context.Context, pb *prober, path *tunnel.Path, limit time.Duration) (time.Duration, error) {
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
-	integrity := stun.MessageIntegrity(pb.key)
-	request, err := stun.Build(stun.TransactionID, stun.BindingRequest, stun.NewUsername(probePrefix+pb.own), pb.software(), integrity)
-	if err != nil {
-		return 0, err
-	}
-	start := time.Now()
-	answer, err := p.transactions.do(ctx, request, true, path.WriteSTUN)
-	if err != nil {
-		return 0, err
-	}
-	if err := integrity.Check(answer); err != nil {
-		return 0, err
-	}
-	path.MarkReceived()
-	p.heardProbe(pb, answer, netip.AddrPort{}, path.Relay())
-	return time.Since(start), nil
+	return p.probeSized(ctx, pb, path, limit, 0)
 }
 
 // answerProbe answers a probe the way it came; false when the message is none.
@@ -113,7 +96,7 @@ func (p *Pathfinder) answerProbe(m *stun.Message, raw tunnel.STUNMessage) bool {
 	if integrity.Check(m) != nil {
 		return true
 	}
-	answer, err := stun.Build(stun.NewTransactionIDSetter(m.TransactionID), stun.BindingSuccess, pb.software(), integrity)
+	answer, err := stun.Build(stun.NewTransactionIDSetter(m.TransactionID), stun.BindingSuccess, pb.software(), answerSize(m), integrity)
 	if err != nil {
 		return true
 	}

@@ -228,9 +228,11 @@ func TestAllocationIsMadeAgainWhenTheRelayHasRestarted(t *testing.T) {
 func TestRefusedChannelEndsTheAllocation(t *testing.T) {
 	r := startOwnRelay(t, "127.0.0.1:0")
 	m := newMachine(t, newWire(), "a", "10.77.0.1", machineOptions{force: PathRelayed, relay: r.relays("a")})
-	eventually(t, "a relayed address", func() bool { return m.paths.RelayStatus().Relayed != "" })
 	var before *allocation
-	m.inLoop(func(context.Context) { before = m.paths.allocation })
+	eventually(t, "an allocation", func() bool {
+		m.inLoop(func(context.Context) { before = m.paths.allocation })
+		return before != nil
+	})
 	r.end()
 	startOwnRelay(t, r.address)
 	err := before.bind(t.Context(), netip.MustParseAddrPort("127.0.0.1:9"), func() {})

@@ -236,8 +236,10 @@ func TestIdlePairCostsNothing(t *testing.T) {
 			quiet := !strings.Contains(goroutines(), "pion/ice")
 			for m, other := range both {
 				m.inLoop(func(context.Context) {
-					pr := m.paths.byID[other]
-					quiet = quiet && !pr.awake && !m.paths.ticking && pr.attempt == nil && pr.pending == nil && !pr.sending
+					quiet = quiet && !m.paths.ticking
+					if pr := m.paths.byID[other]; pr != nil {
+						quiet = quiet && !pr.awake && pr.attempt == nil && pr.pending == nil && !pr.sending
+					}
 				})
 				m.paths.checks.mu.Lock()
 				quiet = quiet && len(m.paths.checks.attempts) == 0

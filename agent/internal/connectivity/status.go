@@ -96,6 +96,8 @@ func (p *Pathfinder) reason(pr *pair) Reason {
 	switch {
 	case p.cfg.Force == PathRelayed:
 		return ReasonRelayForced
+	case pr.narrow.IsValid():
+		return ReasonMTU
 	case a == nil:
 		return ReasonChecking
 	case a.joined == "":

@@ -80,6 +80,10 @@ func (p *Path) WriteSTUN(message []byte) error { return p.transmit([][]byte{mess
 // the answer to a probe.
 func (p *Path) MarkReceived() { p.touch(p.bind.now()) }
 
+// Forgive forgets what was sent without an answer: while a path carries copies,
+// the answers come on the other one.
+func (p *Path) Forgive() { p.unanswered.Store(0) }
+
 func (p *Path) touch(now int64) {
 	p.received.Store(now)
 	p.unanswered.Store(0)
