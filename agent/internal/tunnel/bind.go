@@ -50,7 +50,7 @@ type BindConfig struct {
 // its source: indexes are ours, and two peers may share a source address.
 type Bind struct {
 	log    *slog.Logger
-	std    conn.Bind // the standard bind
+	std    conn.Bind // sockets, over the standard bind
 	public PublicKey
 	reader *initiationReader
 	named  *rate.Limiter
@@ -99,7 +99,7 @@ func NewBind(cfg BindConfig) (*Bind, error) {
 	}
 	b := &Bind{
 		log:    cfg.Logger,
-		std:    conn.NewStdNetBind(),
+		std:    newSockets(),
 		public: cfg.PrivateKey.Public(),
 		reader: newInitiationReader(cfg.PrivateKey),
 		named:  rate.NewLimiter(namedPerSecond, namedBurst),
