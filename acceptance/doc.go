@@ -9,6 +9,10 @@
 //	                                STACK is ipv4, ipv6 or both (lab.Stack)
 //	router NAME KIND [at NETWORK] [over STACK]
 //	                                a router with a LAN; KIND is a lab.NAT
+//	access NAME SIDE                the routers of a lab.Side
+//	shape NAME HOST HOST            two machines and what is between them, a lab.Shape
+//	forget ROUTER SECONDS           the router forgets a mapping so long after its
+//	                                last datagram
 //	gateway ROUTER PROTOCOL         the router forwards ports to who asks for it in
 //	                                pcp, nat-pmp or upnp
 //	block ROUTER tcp|udp            drop a protocol at a router; unblock ends it

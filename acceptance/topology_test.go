@@ -102,6 +102,27 @@ func wan(s *story, ts *testscript.TestScript, neg bool, args []string) {
 	s.networks[args[0]] = w
 }
 
+// shape makes two machines and all that is between them.
+func shape(s *story, ts *testscript.TestScript, neg bool, args []string) {
+	positive(ts, neg)
+	usage(ts, len(args) == 3, "shape NAME HOST HOST")
+	i := slices.IndexFunc(lab.Shapes, func(shape lab.Shape) bool { return shape.Name == args[0] })
+	if i < 0 {
+		ts.Fatalf("no shape is named %s", args[0])
+	}
+	_, _, err := lab.Shapes[i].Build(s.lab, args[1], args[2])
+	ts.Check(err)
+}
+
+// forget makes a router forget mappings sooner.
+func forget(s *story, ts *testscript.TestScript, neg bool, args []string) {
+	positive(ts, neg)
+	usage(ts, len(args) == 2, "forget ROUTER SECONDS")
+	seconds, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	ts.Check(s.filtered(ts, args).SetUDPTimeout(seconds))
+}
+
 func parseLine(args []string) (line lab.Line, err error) {
 	for _, arg := range args {
 		name, value, _ := strings.Cut(arg, "=")

@@ -37,6 +37,12 @@ package lab
 //	AddressRestricted  endpoint-independent        address-dependent
 //	PortRestricted     endpoint-independent        address and port-dependent
 //	Symmetric          address and port-dependent  address and port-dependent
+//	CarrierGrade       endpoint-independent        address and port-dependent
+//	Hairpin            endpoint-independent        endpoint-independent
+//
+// The LAN of CarrierGrade is in 100.64.0.0/10 (RFC 6598), those of the others
+// in 192.168.0.0/16. Hairpin leads what the LAN sends to a mapped address back
+// inside (RFC 4787, section 6); at the others that is lost.
 type NAT string
 
 // The kinds of NAT.
@@ -46,7 +52,9 @@ const (
 	AddressRestricted NAT = "address-restricted"
 	PortRestricted    NAT = "port-restricted"
 	Symmetric         NAT = "symmetric"
+	CarrierGrade      NAT = "carrier-grade"
+	Hairpin           NAT = "hairpin"
 )
 
-// Kinds lists every NAT, the easiest first.
+// Kinds lists the NATs that differ in mapping or filtering, the easiest first.
 var Kinds = []NAT{None, FullCone, AddressRestricted, PortRestricted, Symmetric}

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
+	"strconv"
 )
 
 // A Router joins a LAN to a network, through a NAT or not. It is the Network
@@ -54,6 +56,12 @@ func (l *Lab) RouterWith(name string, kind NAT, network Network, stack Stack) (*
 	)
 	if h.Addr.Is4() {
 		r.LAN = netip.PrefixFrom(netip.AddrFrom4([4]byte{192, 168, byte(n), 0}), 24)
+		if kind == CarrierGrade {
+			r.LAN = netip.PrefixFrom(netip.AddrFrom4([4]byte{100, 64, byte(n), 0}), 24)
+		}
+		if kind == Hairpin {
+			err = errors.Join(err, h.nft(fmt.Sprintf(hairpinRules, h.Addr, r.LAN)))
+		}
 		err = errors.Join(err, h.ip(fmt.Sprintf("addr add %s/24 dev lan", inside(r.LAN))))
 	}
 	if h.Addr6.IsValid() {
@@ -188,6 +196,18 @@ table inet https {
 }
 `
 
+// SetUDPTimeout makes the router forget a mapping when nothing has passed it
+// for so many seconds.
+func (r *Router) SetUDPTimeout(seconds int) error {
+	return r.Do(func() error {
+		value := []byte(strconv.Itoa(seconds))
+		return errors.Join(
+			os.WriteFile("/proc/sys/net/netfilter/nf_conntrack_udp_timeout", value, 0o600),
+			os.WriteFile("/proc/sys/net/netfilter/nf_conntrack_udp_timeout_stream", value, 0o600),
+		)
+	})
+}
+
 // rules returns the nftables rules of a kind of NAT.
 //
 // masquerade keeps the port of the host where it can, so one socket appears at
@@ -200,10 +220,10 @@ func (kind NAT) rules() (string, error) {
 	switch kind {
 	case None:
 		return "", nil
-	case PortRestricted:
+	case PortRestricted, CarrierGrade:
 	case Symmetric:
 		source = "masquerade fully-random"
-	case FullCone:
+	case FullCone, Hairpin:
 		opened = fmt.Sprintf(openedRules, "inet_service", "udp sport", "udp dport")
 	case AddressRestricted:
 		opened = fmt.Sprintf(openedRules, "inet_service . ipv4_addr", "udp sport . ip daddr", "udp dport . ip saddr")
@@ -212,6 +232,27 @@ func (kind NAT) rules() (string, error) {
 	}
 	return fmt.Sprintf(sourceRules, source) + opened, nil
 }
+
+// hairpinRules lead what the LAN sends to the outer address to the machine that
+// opened the port, with the mapped address of the sender as its source.
+const hairpinRules = `
+table ip nat {
+	map opened {
+		type inet_service : ipv4_addr
+		flags dynamic,timeout
+		timeout 5m
+		size 65535
+	}
+	chain inwards {
+		type nat hook prerouting priority -90; policy accept;
+		iifname "lan" ip daddr %[1]s meta l4proto udp dnat to udp dport map @opened
+	}
+	chain outwards {
+		type nat hook postrouting priority 90; policy accept;
+		ip saddr %[2]s oifname "lan" ct status dnat snat to %[1]s
+	}
+}
+`
 
 const sourceRules = `
 table ip nat {

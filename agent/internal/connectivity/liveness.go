@@ -186,7 +186,7 @@ func (p *Pathfinder) repeat(ctx context.Context, pr *pair, now time.Time) {
 		p.tryRemembered(ctx, pr)
 	case !a.done && now.Sub(a.began) > 2*attemptLimit:
 		a.done = true // joined, but the checks never ended
-	case a.done && pr.direct == nil && (pr.relay == nil || pr.relay.Unanswered() > relaySilence):
+	case a.done && pr.direct == nil && (pr.relay == nil || neglected(pr.relay)):
 		// The peer may have restarted or moved to another relay.
 		p.startAttempt(pr)
 		p.sendHello(ctx, pr)
@@ -194,4 +194,11 @@ func (p *Pathfinder) repeat(ctx context.Context, pr *pair, now time.Time) {
 		p.startAttempt(pr)
 		p.sendHello(ctx, pr)
 	}
+}
+
+// neglected reports whether packets leave on a path all the time and nothing
+// comes back. The last packet of an exchange waits for no answer.
+func neglected(path *tunnel.Path) bool {
+	sent, _ := path.Sent()
+	return path.Unanswered() > relaySilence && sent < relaySilence/2
 }
