@@ -9,6 +9,17 @@ import _ "embed"
 //go:embed wattle.service
 var Agent string
 
+// Online is the target for units that need overlay addresses,
+// wattle-online.target; it needs Wait, which is wattle-wait-online.service.
+//
+//go:embed wattle-online.target
+var Online string
+
+// Wait waits until the addresses are usable.
+//
+//go:embed wattle-wait-online.service
+var Wait string
+
 // AgentUser makes the user and the group of the agent (sysusers.d(5)).
 //
 //go:embed wattle.sysusers

@@ -42,7 +42,7 @@ func New() *cobra.Command {
 	root.PersistentFlags().StringVar(&a.socket, "socket", defaultSocket(), "socket of the daemon")
 	root.AddCommand(
 		newDaemon(a), newUp(a), newDown(a), newLogout(a), newStatus(a), newWait(a), newPing(a), newDNS(a),
-		newNetcheck(a), newAccess(a), newTrace(a), newWhois(a), newWhoami(a), newIP(a), newRoute(a),
+		newNetcheck(a), newMetrics(a), newAccess(a), newTrace(a), newWhois(a), newWhoami(a), newIP(a), newRoute(a),
 		newSet(a), newGet(a), newConfig(a), newDebug(a), newCleanup(), newCompletion(), newMan(), newVersion(),
 	)
 	root.SetHelpCommand(newHelp())

@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/wattlenet/wattle/agent/internal/bundle"
 	"github.com/wattlenet/wattle/agent/internal/engine"
 	"github.com/wattlenet/wattle/agent/internal/identity"
 	"github.com/wattlenet/wattle/agent/internal/local"
@@ -51,7 +53,8 @@ func newDaemon(a *app) *cobra.Command {
 
 func runDaemon(ctx context.Context, socket string, f daemonFlags) (err error) {
 	var level slog.LevelVar
-	logger, err := f.log.Leveled(os.Stderr, &level)
+	var tail bundle.Tail
+	logger, err := f.log.Leveled(io.MultiWriter(&tail, os.Stderr), &level)
 	if err != nil {
 		return err
 	}
@@ -76,7 +79,7 @@ func runDaemon(ctx context.Context, socket string, f daemonFlags) (err error) {
 		logger.Error("host not put back", "error", err)
 	}
 	agent, err := engine.New(engine.Config{
-		Logger: logger, Store: store, Version: program.Version(), Settings: book, Level: &level, Forward: carried,
+		Logger: logger, Store: store, Version: program.Version(), Settings: book, Level: &level, Tail: &tail, Forward: carried,
 	})
 	if err != nil {
 		return err

@@ -10,7 +10,7 @@ import (
 
 func newDebug(a *app) *cobra.Command {
 	command := group("debug", "Look into the daemon")
-	command.AddCommand(newDebugLog(a))
+	command.AddCommand(newBundle(a), newDebugLog(a))
 	return command
 }
 

@@ -1,6 +1,9 @@
 package cli
 
 import (
+	"os"
+	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -8,6 +11,7 @@ import (
 	"github.com/wattlenet/wattle/agent/internal/local"
 	"github.com/wattlenet/wattle/agent/internal/netcheck"
 	"github.com/wattlenet/wattle/generated/api"
+	"github.com/wattlenet/wattle/internal/program"
 )
 
 // TestForms holds the JSON documents to what they were: scripts read them.
@@ -47,6 +51,7 @@ func TestForms(t *testing.T) {
 			PortMapping: netcheck.PortMapping{Error: "no gateway answers"}, Servers: []netcheck.Answer{{Host: "relay.example:3478", Relay: true, UDP: true, RTTMillis: 7.5}},
 			Management: netcheck.Management{URL: "https://mesh.example", Reached: true, RTTMillis: 12, ClockKnown: true}, CaptivePortal: netcheck.PortalNo, Warnings: []string{},
 		},
+		"bundle":    packed{"wattle.bundle/v1", "wattle-debug.tar.gz", "default", []packedPart{{"log.txt", 7, "the newest lines"}}},
 		"trace":     local.TraceAnswer{Schema: local.TraceSchema, Steps: []local.TraceStep{{Step: "rules", Detail: "no rule accepts it, so it is dropped"}}},
 		"dns_query": local.QueryAnswer{Schema: local.QuerySchema, Name: "db-1.wattle.internal.", Type: "A", Code: "NOERROR", Authoritative: true, Records: []string{"db-1.wattle.internal. 60 IN A 100.64.0.2"}},
 		"ping":      pingSummary{Schema: "wattle.ping/v1", Peer: "db-1", Sent: 3, Received: 3, MinMs: 1, AvgMs: 2, MaxMs: 3, Path: "direct"},
@@ -62,6 +67,64 @@ func TestForms(t *testing.T) {
 				t.Errorf("schema %q, %v", schema.String(), err)
 			}
 		})
+	}
+}
+
+func TestMetrics(t *testing.T) {
+	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	before := func(d time.Duration) *time.Time { at := now.Add(-d); return &at }
+	status := local.Status{
+		Version: "1.2.3", State: local.StateReady, Map: local.Map{Serial: 7}, Warnings: []string{"one"},
+		Management: local.Management{Connected: true}, Relay: local.Relay{Server: "r:1", Transport: "udp"},
+		Routes: []local.Route{{Role: "use"}, {Role: "use"}, {Role: "serve"}}, Firewall: local.Firewall{Rules: 3, Dropped: 9},
+		Peers: []local.Peer{
+			{Name: "db-1", Path: "direct", RTTMillis: 0.7, LastHandshake: before(5 * time.Second), ReceivedBytes: 10, SentBytes: 20},
+			{Name: `odd "name"`, Path: "relayed", Reason: "udp_blocked", RTTMillis: 90, LastHandshake: before(time.Hour), ReceivedBytes: 1, SentBytes: 2},
+			{Name: "idle", Path: "idle"},
+		},
+	}
+	for name, perPeer := range map[string]bool{"metrics.txt": false, "metrics_per_peer.txt": true} {
+		var text strings.Builder
+		if err := writeMetrics(&text, status, perPeer, now); err != nil {
+			t.Fatal(err)
+		}
+		golden(t, name, strings.ReplaceAll(strings.ReplaceAll(text.String(), runtime.GOOS, "linux"), runtime.GOARCH, "amd64"))
+	}
+	// A larger network has no more series.
+	few, many := &strings.Builder{}, &strings.Builder{}
+	status.Peers = status.Peers[:1]
+	if err := writeMetrics(few, status, false, now); err != nil {
+		t.Fatal(err)
+	}
+	for range 1000 {
+		status.Peers = append(status.Peers, local.Peer{Name: "x", Path: "idle"})
+	}
+	if err := writeMetrics(many, status, false, now); err != nil {
+		t.Fatal(err)
+	}
+	if a, b := strings.Count(few.String(), "\n"), strings.Count(many.String(), "\n"); a != b {
+		t.Errorf("%d lines for one peer, %d for a thousand", a, b)
+	}
+}
+
+func TestTextfile(t *testing.T) {
+	socket := daemon(t)
+	path := filepath.Join(t.TempDir(), "wattle.prom")
+	for range 2 { // the second replaces the first
+		if code, stdout, stderr := run(t, "metrics", "--textfile", path, "--socket", socket); code != 0 || stdout != "" {
+			t.Fatalf("exit %d, %q, %s", code, stdout, stderr)
+		}
+	}
+	raw, err := os.ReadFile(path)
+	if err != nil || !strings.Contains(string(raw), `wattle_agent_state{state="not_enrolled"} 1`) {
+		t.Errorf("%v: %s", err, raw)
+	}
+	about, err := os.Stat(path)
+	if err != nil || about.Mode().Perm() != 0o644 {
+		t.Errorf("mode %v, %v", about.Mode(), err)
+	}
+	if code, _, _ := run(t, "metrics", "--textfile", filepath.Join(path, "x"), "--socket", socket); code != program.ExitFailed {
+		t.Errorf("a file below a file: exit %d", code)
 	}
 }
 

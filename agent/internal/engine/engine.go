@@ -22,6 +22,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/wattlenet/wattle/agent/internal/bundle"
 	"github.com/wattlenet/wattle/agent/internal/control"
 	"github.com/wattlenet/wattle/agent/internal/dns/system"
 	"github.com/wattlenet/wattle/agent/internal/forward"
@@ -54,6 +55,9 @@ type Config struct {
 	// Level is the least level that Logger logs, for the setting of that name;
 	// nil leaves it alone.
 	Level *slog.LevelVar
+
+	// Tail holds the newest lines that Logger wrote, for a bundle; nil for none.
+	Tail *bundle.Tail
 
 	// Forward is what is carried between programs of this host and the overlay; its addresses come with the map.
 	Forward forward.Config

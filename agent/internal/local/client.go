@@ -96,6 +96,12 @@ func (c *Client) Netcheck(ctx context.Context, request NetcheckRequest) (netchec
 	return report, c.call(ctx, http.MethodPost, "/v1/netcheck", request, &report)
 }
 
+// Debug asks for what only the daemon knows about itself.
+func (c *Client) Debug(ctx context.Context) (Debug, error) {
+	var debug Debug
+	return debug, c.call(ctx, http.MethodGet, "/v1/debug", nil, &debug)
+}
+
 // Whois asks who has an address or a name.
 func (c *Client) Whois(ctx context.Context, request WhoisRequest) (WhoisAnswer, error) {
 	var answer WhoisAnswer

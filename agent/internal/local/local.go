@@ -4,7 +4,7 @@
 //	GET  /v1/settings         the same
 //	POST /v1/wait, /v1/ping, /v1/dns/query, /v1/whois, /v1/access, /v1/trace, /v1/netcheck   the same
 //	POST /v1/up, /v1/down, /v1/logout        root, the user of the daemon, or the operator
-//	POST /v1/settings, /v1/settings/reload, /v1/log-level   the same
+//	POST /v1/settings, /v1/settings/reload, /v1/log-level, GET /v1/debug   the same
 //
 // Linux and macOS tell who calls. On Windows the folder of the socket is closed
 // to everybody but administrators and the daemon's user, and every caller counts
@@ -58,6 +58,9 @@ type Keeper interface {
 type Looker interface {
 	// Netcheck measures what the network around the machine lets through.
 	Netcheck(ctx context.Context, request NetcheckRequest) (netcheck.Report, error)
+
+	// Debug tells what only the daemon knows about itself.
+	Debug(ctx context.Context) Debug
 
 	// Whois says who has an address or a name.
 	Whois(ctx context.Context, request WhoisRequest) (WhoisAnswer, error)

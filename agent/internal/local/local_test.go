@@ -87,6 +87,10 @@ func (d *fakeDaemon) Netcheck(_ context.Context, request NetcheckRequest) (netch
 	return netcheck.Report{Schema: netcheck.Schema, Servers: []netcheck.Answer{{Host: request.STUN[0]}}, Warnings: []string{}}, d.err
 }
 
+func (d *fakeDaemon) Debug(context.Context) Debug {
+	return Debug{Schema: DebugSchema, Log: "line", Rules: []any{}, Sets: map[string][]string{}}
+}
+
 func (d *fakeDaemon) Whois(_ context.Context, request WhoisRequest) (WhoisAnswer, error) {
 	return WhoisAnswer{Schema: WhoisSchema, Name: request.Address, Addresses: []string{}, Routers: []string{}}, d.err
 }
@@ -265,6 +269,9 @@ func TestQuestionsReachTheDaemon(t *testing.T) {
 	access, accessErr := client.Access(t.Context(), FlowRequest{Source: "a", Port: 7})
 	trace, traceErr := client.Trace(t.Context(), FlowRequest{Direction: "in"})
 	report, reportErr := client.Netcheck(t.Context(), NetcheckRequest{STUN: []string{"h:1"}})
+	if debug, err := client.Debug(t.Context()); err != nil || debug.Log != "line" {
+		t.Errorf("%+v, %v", debug, err)
+	}
 	if err := errors.Join(whoErr, accessErr, traceErr, reportErr); err != nil {
 		t.Fatal(err)
 	}

@@ -66,7 +66,32 @@ func Listen(ctx context.Context, c ServerConfig) (*Server, error) {
 	if err := os.Chmod(c.Socket, socketMode); err != nil {
 		return nil, errors.Join(fmt.Errorf("restrict the socket: %w", err), listener.Close())
 	}
+	if err := lendTo(readers, c.Socket); err != nil {
+		return nil, errors.Join(err, listener.Close())
+	}
 	return &Server{config: c, listener: listener}, nil
+}
+
+// readers is the group that may look, where the machine has one.
+const readers = "wattle"
+
+// lendTo gives a socket to a group, if the machine has it and this user may.
+func lendTo(group, path string) error {
+	if os.Geteuid() != 0 {
+		return nil // it belongs to the daemon's own group, which its unit sets
+	}
+	found, err := user.LookupGroup(group)
+	if err != nil {
+		return nil //nolint:nilerr // a machine without the group has nobody to let in
+	}
+	gid, err := strconv.Atoi(found.Gid)
+	if err != nil {
+		return nil //nolint:nilerr // Windows, where groups have no numbers
+	}
+	if err := os.Chown(path, -1, gid); err != nil {
+		return fmt.Errorf("let the group %s use the socket: %w", group, err)
+	}
+	return nil
 }
 
 func removeStale(ctx context.Context, path string) error {
@@ -106,6 +131,9 @@ func (s *Server) Serve(ctx context.Context) error {
 	mux.HandleFunc("POST /v1/ping", s.ping)
 	mux.HandleFunc("POST /v1/dns/query", answering(s, s.config.Daemon.Query))
 	mux.HandleFunc("POST /v1/netcheck", answering(s, s.config.Daemon.Netcheck))
+	mux.HandleFunc("GET /v1/debug", s.restricted(func(w http.ResponseWriter, r *http.Request) {
+		s.write(w, http.StatusOK, s.config.Daemon.Debug(r.Context()))
+	}))
 	mux.HandleFunc("POST /v1/whois", answering(s, s.config.Daemon.Whois))
 	mux.HandleFunc("POST /v1/access", answering(s, s.config.Daemon.Access))
 	mux.HandleFunc("POST /v1/trace", answering(s, s.config.Daemon.Trace))

@@ -66,8 +66,8 @@ func Render(c Config) (string, error) {
 		KeyFile string
 		Kind    string // of the package: deb, rpm or apk
 
-		Unit, UnitUser, UnitRights string
-	}{Config: c, KeyFile: c.SetupKeyFile, Unit: unit.Agent, UnitUser: unit.AgentUser, UnitRights: unit.AgentRights}
+		Unit, UnitUser, UnitRights, UnitOnline, UnitWait string
+	}{Config: c, KeyFile: c.SetupKeyFile, Unit: unit.Agent, UnitUser: unit.AgentUser, UnitRights: unit.AgentRights, UnitOnline: unit.Online, UnitWait: unit.Wait}
 	if values.KeyFile == "" {
 		values.KeyFile = keyFile
 	}
