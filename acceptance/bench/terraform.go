@@ -73,13 +73,17 @@ func enrol(ctx context.Context, server *fleet.Server) ([]string, error) {
 	return ids, nil
 }
 
-// shares are how many groups, policies and memberships make up n resources.
-func shares(n int) (groups, policies, edges int) { return n * 9 / 20, n * 6 / 20, n * 5 / 20 }
+// A mix is how many of each kind make up a number of resources: the DNS records are in one zone.
+type mix struct{ groups, policies, edges, records int }
 
-// ours is n groups, policies and memberships: each policy leads from one group to the next, each group gets the machines
-// in turn.
+func mixOf(n int) mix {
+	return mix{groups: n * 35 / 100, policies: n * 25 / 100, edges: n * 20 / 100, records: n*20/100 - 1}
+}
+
+// ours is n groups, policies, memberships and DNS records: each policy leads from one group to the next, each group gets
+// the machines in turn.
 func ours(n int, peers []string) string {
-	groups, policies, edges := shares(n)
+	m := mixOf(n)
 	return fmt.Sprintf(`
 terraform {
   required_providers {
@@ -111,12 +115,24 @@ resource "wattle_group_membership" "bench" {
   group_id = wattle_group.bench[floor(count.index / %d)].id
   peer_id  = local.peers[count.index %% %d]
 }
-`, hclList(peers), groups, policies, edges, machines, machines)
+resource "wattle_dns_zone" "bench" {
+  name                = "bench"
+  domain              = "bench.example.org"
+  distribution_groups = [wattle_group.bench[0].id]
+}
+resource "wattle_dns_record" "bench" {
+  count   = %d
+  zone_id = wattle_dns_zone.bench.id
+  name    = "host-${count.index}.bench.example.org"
+  type    = "A"
+  content = cidrhost("10.0.0.0/16", count.index)
+}
+`, hclList(peers), m.groups, m.policies, m.edges, machines, machines, m.records)
 }
 
 // builtIn is the same graph of values that Terraform keeps itself.
 func builtIn(n int) string {
-	groups, policies, edges := shares(n)
+	m := mixOf(n)
 	return fmt.Sprintf(`
 resource "terraform_data" "group" {
   count = %d
@@ -139,7 +155,23 @@ resource "terraform_data" "membership" {
     peer_id  = "peer-${count.index %% %d}"
   }
 }
-`, groups, policies, edges, machines, machines)
+resource "terraform_data" "zone" {
+  input = {
+    name                = "bench"
+    domain              = "bench.example.org"
+    distribution_groups = [terraform_data.group[0].id]
+  }
+}
+resource "terraform_data" "record" {
+  count = %d
+  input = {
+    zone_id = terraform_data.zone.id
+    name    = "host-${count.index}.bench.example.org"
+    type    = "A"
+    content = cidrhost("10.0.0.0/16", count.index)
+  }
+}
+`, m.groups, m.policies, m.edges, machines, machines, m.records)
 }
 
 func hclList(texts []string) string { return `["` + strings.Join(texts, `", "`) + `"]` }

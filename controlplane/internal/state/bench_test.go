@@ -1,7 +1,9 @@
 package state
 
 import (
+	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -33,6 +35,45 @@ func BenchmarkEnroll(b *testing.B) {
 				return err
 			})
 		})
+	}
+}
+
+// BenchmarkPreview tries a new policy in a network of 10,000 machines, 100 groups
+// and 200 policies.
+func BenchmarkPreview(b *testing.B) {
+	const machines, groups, policies = 10_000, 100, 200
+	f := fresh(b)
+	var queue atomic.Int64
+	var all sync.WaitGroup
+	for range 64 { // they share commits
+		all.Go(func() {
+			for queue.Add(1) <= machines {
+				if _, err := f.Enroll(b.Context(), auth.Principal{}, request(f.network.ReusableSetupKey, "m"), somewhere); err != nil {
+					b.Error(err)
+				}
+			}
+		})
+	}
+	all.Wait()
+	var members []string
+	for _, at := range f.accounts[f.owner.AccountID].peers.order {
+		members = append(members, at.id)
+	}
+	for g := range groups {
+		f.group(fmt.Sprint("g", g), members[g*machines/groups:(g+1)*machines/groups]...)
+	}
+	policy := func(n int) api.PolicyRequest {
+		from, to := fmt.Sprint("g", n%groups), fmt.Sprint("g", (n*7+1)%groups)
+		return api.PolicyRequest{Name: fmt.Sprint("p", n), Rules: []api.PolicyRuleRequest{{Name: "r", Sources: ids(from), Destinations: ids(to)}}}
+	}
+	for n := range policies {
+		must(f.CreatePolicy(b.Context(), f.owner, policy(n)))(b)
+	}
+	var previewed *Previewed
+	for b.Loop() {
+		if _, err := f.CreatePolicy(Preview(b.Context()), f.owner, policy(policies+5)); !errors.As(err, &previewed) {
+			b.Fatal(err)
+		}
 	}
 }
 

@@ -61,6 +61,8 @@ type account struct {
 	places *geo.Database // nil without one
 	since  time.Time     // when the server took the account up
 
+	shadow *shadow // of the last trial, nil for none; whoever holds the place of a trial touches it
+
 	assessing sync.Mutex // held while a peer is judged and the outcome written
 	present   presences
 	marks     marks // only the goroutine in Run touches them

@@ -44,6 +44,7 @@ func (s *State) Run(ctx context.Context) error {
 		case <-tick.C:
 			s.report("presence was not written", s.flushPresence(ctx))
 			s.report("posture was not judged", s.assessAll(ctx))
+			s.forgetShadows()
 			if now().Sub(started) >= ephemeralAbsence {
 				s.report("ephemeral peers were not removed", s.removeEphemeral(ctx))
 			}

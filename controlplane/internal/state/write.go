@@ -53,11 +53,13 @@ func (s *State) write(ctx context.Context, p auth.Principal, permission string, 
 		return err
 	}
 	var tried []change
+	var tip int64 // the serial before the trial
 	err = s.store.Write(ctx, func(tx *store.Tx) (err error) {
 		w := &write{ctx: context.WithoutCancel(ctx), tx: tx, p: p, now: now(), touched: map[string]bool{}, keys: s.cfg.Keys}
 		if w.account, err = store.NextSerial(w.ctx, tx, a.id); err != nil {
 			return err
 		}
+		tip = w.account.Serial - 1
 		if err := w.authorise(permission); err != nil {
 			return err
 		}
@@ -75,7 +77,7 @@ func (s *State) write(ctx context.Context, p auth.Principal, permission string, 
 		return nil
 	})
 	if errors.Is(err, errTried) || errors.Is(err, errUnchanged) && trial(ctx) {
-		return s.preview(ctx, a, tried)
+		return s.preview(ctx, a, tip, tried)
 	}
 	if errors.Is(err, errUnchanged) {
 		a.mu.RLock()
