@@ -201,11 +201,13 @@ func (r *race) ask(ctx context.Context) {
 	}
 	server := r.waiting[0]
 	r.waiting, r.asked = r.waiting[1:], append(r.asked, server)
+	question := r.question.Copy() // packing one changes it
 	r.asking.Go(func() {
-		answer, err := r.f.exchanger.ask(ctx, server, r.question)
-		if err == nil && answer.Rcode == dns.RcodeFormatError && r.question.IsEdns0() != nil {
+		answer, err := r.f.exchanger.ask(ctx, server, question)
+		if err == nil && answer.Rcode == dns.RcodeFormatError {
 			// A server that knows no EDNS (RFC 6891, section 7).
-			answer, err = r.f.exchanger.ask(ctx, server, plain(r.question))
+			question.Extra = nil
+			answer, err = r.f.exchanger.ask(ctx, server, question)
 		}
 		r.outcomes <- outcome{server, answer, err}
 	})
@@ -229,11 +231,4 @@ func (r *race) judge(done outcome) bool {
 		r.failure = done.answer
 	}
 	return false
-}
-
-// plain is a question without EDNS.
-func plain(question *dns.Msg) *dns.Msg {
-	bare := question.Copy()
-	bare.Extra = nil
-	return bare
 }
