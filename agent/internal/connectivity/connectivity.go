@@ -7,6 +7,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"log/slog"
+	"net"
 	"net/netip"
 	"time"
 
@@ -48,6 +49,9 @@ type Config struct {
 
 	// Mark is put on the streams to relays (Linux, privileged). 0: none.
 	Mark uint32
+
+	// Resolver finds relays; nil is the system's.
+	Resolver *net.Resolver
 
 	// MapPort has the gateway of the network forward the tunnel's port.
 	MapPort bool

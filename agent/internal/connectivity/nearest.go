@@ -54,7 +54,7 @@ func (r *relays) measure(ctx context.Context, urls []relayURL) map[string]distan
 		host string
 		distance
 	}
-	servers := slices.DeleteFunc(expanded(ctx, onePerHost(urls)), func(u relayURL) bool { return !u.server.IsValid() })
+	servers := slices.DeleteFunc(expanded(ctx, r.names, onePerHost(urls)), func(u relayURL) bool { return !u.server.IsValid() })
 	answers := make(chan answer, len(servers))
 	var asking sync.WaitGroup
 	for _, u := range servers {

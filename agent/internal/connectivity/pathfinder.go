@@ -81,7 +81,7 @@ func New(cfg Config) (*Pathfinder, error) {
 		memory:       newMemory(cfg.Known, cfg.Learned),
 	}
 	p.relays = &relays{
-		log: cfg.Logger, bind: cfg.Bind, transactions: p.transactions, mark: cfg.Mark, allowed: cfg.Transports,
+		log: cfg.Logger, bind: cfg.Bind, transactions: p.transactions, mark: cfg.Mark, names: cfg.Resolver, allowed: cfg.Transports,
 		changed: make(chan struct{}, 1), streaming: make(chan struct{}, 1),
 		up:   func(a *allocation) { p.post(func(ctx context.Context) { p.relayUp(ctx, a) }) },
 		down: func(a *allocation) { p.post(func(context.Context) { p.relayDown(a) }) },
@@ -397,7 +397,7 @@ func (p *Pathfinder) askMapped(ctx context.Context) {
 		p.task(func() {
 			limited, cancel := context.WithTimeout(ctx, requestLimit)
 			defer cancel()
-			addrs, err := resolve(limited, server)
+			addrs, err := resolve(limited, p.cfg.Resolver, server)
 			if err != nil {
 				p.log.Debug("STUN server not found", "server", server, "error", err.Error())
 				return

@@ -51,6 +51,7 @@ type relays struct {
 	bind         *tunnel.Bind
 	transactions *transactions
 	mark         uint32
+	names        *net.Resolver
 	allowed      []string // transports; empty: all
 	up           func(*allocation)
 	down         func(*allocation)
@@ -192,7 +193,7 @@ func (r *relays) connect(ctx context.Context, urls []relayURL) (*allocation, err
 		allocation *allocation
 		err        error
 	}
-	urls = expanded(ctx, r.order(ctx, urls))
+	urls = expanded(ctx, r.names, r.order(ctx, urls))
 	outcomes := make(chan outcome, len(urls))
 	var attempts sync.WaitGroup
 	attempts.Go(func() {
@@ -314,13 +315,13 @@ func (r *relays) reach(ctx context.Context, url relayURL, heard chan<- struct{})
 		if url.server.IsValid() {
 			return nil, url.server, nil
 		}
-		addrs, err := resolve(ctx, url.host)
+		addrs, err := resolve(ctx, r.names, url.host)
 		if err != nil {
 			return nil, netip.AddrPort{}, err
 		}
 		return nil, addrs[0], nil
 	}
-	stream, server, err := url.dial(ctx, &net.Dialer{Control: markSocket(r.mark)})
+	stream, server, err := url.dial(ctx, &net.Dialer{Control: markSocket(r.mark), Resolver: r.names})
 	if err == nil {
 		select {
 		case heard <- struct{}{}:
@@ -498,7 +499,7 @@ func (r *relays) upgrade(ctx context.Context, a *allocation) *allocation {
 	}
 	ctx, cancel := context.WithTimeout(ctx, allocateLimit)
 	defer cancel()
-	for _, url := range expanded(ctx, onePerHost(r.wanted())) {
+	for _, url := range expanded(ctx, r.names, onePerHost(r.wanted())) {
 		if better, err := r.allocateAt(ctx, url, nil); err == nil {
 			return better
 		}

@@ -17,7 +17,7 @@ const resolveLimit = time.Second
 // resolve returns the addresses of host:port that this machine has a route to,
 // IPv4 before IPv6: relayed addresses are IPv4. Without any such route it
 // returns all of them, so that the failure is told where something is sent.
-func resolve(ctx context.Context, hostport string) ([]netip.AddrPort, error) {
+func resolve(ctx context.Context, names *net.Resolver, hostport string) ([]netip.AddrPort, error) {
 	if addr, err := netip.ParseAddrPort(hostport); err == nil {
 		return []netip.AddrPort{addr}, nil
 	}
@@ -25,11 +25,11 @@ func resolve(ctx context.Context, hostport string) ([]netip.AddrPort, error) {
 	if err != nil {
 		return nil, fmt.Errorf("relay %s: %w", hostport, err)
 	}
-	port, err := net.DefaultResolver.LookupPort(ctx, "udp", portText)
+	port, err := names.LookupPort(ctx, "udp", portText)
 	if err != nil {
 		return nil, fmt.Errorf("relay %s: %w", hostport, err)
 	}
-	found, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+	found, err := names.LookupNetIP(ctx, "ip", host)
 	if err != nil {
 		return nil, fmt.Errorf("relay %s: resolve the name: %w", hostport, err)
 	}
@@ -77,7 +77,7 @@ func boolRank(b bool) int {
 // expanded returns a URL over UDP once for each address of its host, so that a
 // relay is tried over IPv4 and over IPv6; streams look after that themselves.
 // What cannot be resolved yet stays.
-func expanded(ctx context.Context, urls []relayURL) []relayURL {
+func expanded(ctx context.Context, names *net.Resolver, urls []relayURL) []relayURL {
 	ctx, cancel := context.WithTimeout(ctx, resolveLimit)
 	defer cancel()
 	known := make(map[string]chan []netip.AddrPort)
@@ -88,7 +88,7 @@ func expanded(ctx context.Context, urls []relayURL) []relayURL {
 		found := make(chan []netip.AddrPort, 1)
 		known[u.host] = found
 		go func() { // ends with ctx
-			addrs, _ := resolve(ctx, u.host) // the attempt tells the error
+			addrs, _ := resolve(ctx, names, u.host) // the attempt tells the error
 			found <- addrs
 		}()
 	}

@@ -16,6 +16,7 @@ import (
 	"io"
 	"iter"
 	"log/slog"
+	"net"
 	"net/http"
 	"time"
 
@@ -44,6 +45,9 @@ type ClientConfig struct {
 
 	// Now is the clock of this machine; nil is time.Now.
 	Now func() time.Time
+
+	// Resolver finds the control plane; nil is the system's.
+	Resolver *net.Resolver
 }
 
 // A Client calls the control plane as this machine.
@@ -61,7 +65,7 @@ func NewClient(c ClientConfig) (*Client, error) {
 		return nil, errors.New("control: logger, user agent and identity are required")
 	}
 	client := &Client{identity: *c.Identity, agent: c.UserAgent, clock: &clock{own: c.Now}}
-	carrier, err := newTransport(c.Identity.ManagementURL, c.Identity.CAPin, client.clock)
+	carrier, err := newTransport(c.Identity.ManagementURL, c.Identity.CAPin, client.clock, c.Resolver)
 	if err != nil {
 		return nil, err
 	}

@@ -13,7 +13,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/wattlenet/wattle/agent/internal/mark"
 	"github.com/wattlenet/wattle/generated/sdk"
 )
 
@@ -40,7 +39,7 @@ type transport struct {
 
 // newTransport trusts the authority with the given pin, or the system's roots
 // when it is empty.
-func newTransport(address, pin string, c *clock) (*transport, error) {
+func newTransport(address, pin string, c *clock, names *net.Resolver) (*transport, error) {
 	address, err := ParseAddress(address, true) // whoever stored it has checked that
 	if err != nil {
 		return nil, err
@@ -49,7 +48,7 @@ func newTransport(address, pin string, c *clock) (*transport, error) {
 	if err != nil {
 		return nil, fmt.Errorf("management URL: %w", err)
 	}
-	open := newConnections((&net.Dialer{Timeout: dialTimeout, Control: mark.Socket}).DialContext)
+	open := newConnections(newDialer(names).DialContext)
 	t := &http.Transport{
 		Proxy:                 http.ProxyFromEnvironment,
 		DialContext:           open.DialContext,

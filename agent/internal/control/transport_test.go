@@ -79,7 +79,7 @@ func TestPin(t *testing.T) {
 			server.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
 			server.StartTLS()
 			defer server.Close()
-			carrier, err := newTransport("https://"+test.host, test.pin, &clock{})
+			carrier, err := newTransport("https://"+test.host, test.pin, &clock{}, nil)
 			if err != nil {
 				t.Fatal(err)
 			}

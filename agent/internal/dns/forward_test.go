@@ -1,6 +1,7 @@
 package dns
 
 import (
+	"context"
 	"net"
 	"net/netip"
 	"slices"
@@ -308,7 +309,9 @@ func TestAnswersAreRememberedAsLongAsTheySay(t *testing.T) {
 func TestTheCacheIsBounded(t *testing.T) {
 	c, now := newCache(), time.Now()
 	answer := says("192.0.2.1", 60)(new(dns.Msg).SetQuestion("a.", dns.TypeA))
-	key := func(i int) cacheKey { return cacheKey{name: strings.Repeat("x", i%50) + string(rune('0'+i/50)), kind: uint16(i)} }
+	key := func(i int) cacheKey {
+		return cacheKey{name: strings.Repeat("x", i%50) + string(rune('0'+i/50)), kind: uint16(i)}
+	}
 	for i := range cacheSize + 10 {
 		c.put(key(i), answer, now)
 		c.get(key(0), now) // is used, and stays
@@ -368,4 +371,19 @@ func FuzzAnswerOfServer(f *testing.F) {
 		}
 		(&Resolver{answered: nil}).tell(t.Context(), m)
 	})
+}
+
+func TestTheAgentItselfAsksTheFormerServers(t *testing.T) {
+	network, former := listen(t, UDP, says("192.0.2.1", 60)), listen(t, UDP, says("192.0.2.2", 60))
+	config := home
+	config.Nameservers = []Nameservers{group(nil, network)}
+	r := forwarding(t, config, former.server)
+	names := &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) { return r.DialOutside(ctx) }}
+	got, err := names.LookupNetIP(t.Context(), "ip", "control.example.net.")
+	if err != nil || len(got) != 1 || got[0].String() != "192.0.2.2" {
+		t.Errorf("%v, %v", got, err)
+	}
+	if n := network.questions(); n != 0 {
+		t.Errorf("the servers of the network were asked %d times", n)
+	}
 }

@@ -123,7 +123,10 @@ type Resolver struct {
 	outside  *forwarder
 	zone     atomic.Pointer[zone]
 
+	outsiders sync.WaitGroup // of DialOutside
+
 	mu      sync.Mutex // guards all below
+	closed  bool
 	servers []*server
 	groups  []Nameservers // of the last Set
 }
@@ -197,11 +200,13 @@ func (r *Resolver) Close() error {
 	r.inside.close()
 	r.outside.close()
 	r.mu.Lock()
-	defer r.mu.Unlock()
+	r.closed = true
 	for _, s := range r.servers {
 		s.close()
 	}
 	r.servers = nil
+	r.mu.Unlock()
+	r.outsiders.Wait()
 	return nil
 }
 
@@ -260,10 +265,7 @@ func (r *Resolver) ask(ctx context.Context, z *zone, question *dns.Msg) (*dns.Ms
 		}
 		return r.inside.find(ctx, servers, question)
 	}
-	if r.outside.exchanger.dial == nil {
-		return nil, errNobody
-	}
-	return r.outside.find(ctx, z.guide.without(r.former()), question)
+	return r.outside.find(ctx, r.others(), question)
 }
 
 // tell calls Answered if the answer holds addresses.

@@ -75,6 +75,7 @@ type Engine struct {
 	log     *slog.Logger
 	started chan struct{} // closed once Run has begun
 	links   sync.WaitGroup
+	outside outside
 
 	commands sync.Mutex // held by a command that changes the connection
 
@@ -177,7 +178,7 @@ func (e *Engine) connect(client *control.Client) error {
 
 // clientConfig is how this agent talks to the control plane as i.
 func (e *Engine) clientConfig(i *identity.Identity) control.ClientConfig {
-	return control.ClientConfig{Logger: e.log, UserAgent: "wattle/" + e.config.Version, Identity: i, Now: e.config.Now}
+	return control.ClientConfig{Logger: e.log, UserAgent: "wattle/" + e.config.Version, Identity: i, Now: e.config.Now, Resolver: e.outside.resolver()}
 }
 
 // open opens the parts on this host. Nothing is sent and nobody is let in.
@@ -185,7 +186,7 @@ func (e *Engine) open(mine *identity.Identity, signal signaler, memory *pathMemo
 	network, v := &overlay{}, e.values()
 	wanted := MachineConfig{
 		Logger: e.log, Key: mine.WireGuardKey, Mode: tunnel.Mode(v.Tunnel), Interface: v.Interface, ListenPort: uint16(v.ListenPort), MTU: v.MTU,
-		Firewall: Enforcement(v.Firewall), Signal: briefly(signal), Overlay: network.contains,
+		Firewall: Enforcement(v.Firewall), Signal: briefly(signal), Overlay: network.contains, Resolver: e.outside.resolver(),
 		RelayTransports: v.RelayTransports, Force: force(v.PathMode), PortMapping: v.PortMapping,
 		Known: memory.known(), Learned: memory.learned,
 		DNS: system.Kind(v.DNS), DNSJournal: filepath.Join(e.config.Store.Dir(), system.JournalFile),
@@ -236,6 +237,7 @@ func (e *Engine) start(mine *identity.Identity, client *control.Client, machine 
 		return errors.Join(err, machine.close())
 	}
 	e.keepPort(mine, machine.Port())
+	e.outside.machine.Store(machine)
 	ctx, cancel := context.WithCancel(e.base()())
 	ended := make(chan struct{})
 	e.mu.Lock()
@@ -244,6 +246,7 @@ func (e *Engine) start(mine *identity.Identity, client *control.Client, machine 
 	e.mu.Unlock()
 	e.links.Go(func() {
 		err := l.run(ctx)
+		e.outside.machine.CompareAndSwap(machine, nil)
 		close(ended)
 		if errors.Is(err, control.ErrRemoved) {
 			e.forgetRemoved(l)

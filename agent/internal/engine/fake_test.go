@@ -222,6 +222,10 @@ func (r fakeResolver) Lookup(name string) (dns.Host, bool) {
 
 func (r fakeResolver) NetworkChanged() {}
 
+func (r fakeResolver) DialOutside(context.Context) (net.Conn, error) {
+	return nil, errors.New("the fake asks nobody")
+}
+
 func (r fakeResolver) Answer(_ context.Context, question *wire.Msg) *wire.Msg {
 	return new(wire.Msg).SetReply(question)
 }

@@ -50,6 +50,7 @@ type Resolver interface {
 	Set(ctx context.Context, c dns.Config) error
 	Lookup(name string) (dns.Host, bool)
 	Answer(ctx context.Context, question *wire.Msg) *wire.Msg
+	DialOutside(ctx context.Context) (net.Conn, error)
 	NetworkChanged()
 	Close() error
 }
@@ -127,6 +128,9 @@ type MachineConfig struct {
 
 	// Signal carries a sealed message to a peer.
 	Signal func(ctx context.Context, peerID string, box []byte) error
+
+	// Resolver finds relays; nil is the system's.
+	Resolver *net.Resolver
 
 	// Answered is called with the addresses that a name turned out to have, before
 	// who asked learns them; nil: nobody wants to know.
@@ -236,7 +240,7 @@ func open(c MachineConfig, mode tunnel.Mode, filter tunnel.Filter) (*Machine, er
 	machine.Watch = func(ctx context.Context, changed func()) error { return route.Watch(ctx, name, changed) }
 	machine.Paths, err = connectivity.New(connectivity.Config{
 		Logger: c.Logger, PrivateKey: c.Key, Bind: device.Bind(), Signal: c.Signal, Rekey: device.Rekey, Transports: c.RelayTransports,
-		Force: c.Force, Mark: own, MapPort: c.PortMapping,
+		Force: c.Force, Mark: own, Resolver: c.Resolver, MapPort: c.PortMapping,
 		Interface: func(other string) bool { return other != name && !strings.HasPrefix(other, "wt") },
 		Address:   func(addr netip.Addr) bool { return !c.Overlay(addr) },
 		Known:     c.Known, Learned: c.Learned,
