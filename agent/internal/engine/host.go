@@ -158,7 +158,7 @@ func OpenHost(c MachineConfig) (*Machine, error) {
 	if c.Mode != tunnel.ModeNetstack {
 		machine, err := openInterface(c)
 		// A port in use is in use in every mode.
-		if err == nil || c.Mode == tunnel.ModeUserspace || errors.Is(err, syscall.EADDRINUSE) {
+		if err == nil || c.Mode == tunnel.ModeUserspace || c.Mode == tunnel.ModeKernel || errors.Is(err, syscall.EADDRINUSE) {
 			return machine, err
 		}
 		c.Logger.Info("no interface, using the network stack of the process", "error", err)
@@ -200,7 +200,11 @@ func openInterface(c MachineConfig) (*Machine, error) {
 	if err != nil {
 		return nil, err
 	}
-	machine, err := open(c, tunnel.ModeUserspace, filter)
+	mode := tunnel.ModeUserspace
+	if c.Mode == tunnel.ModeKernel {
+		mode = tunnel.ModeKernel
+	}
+	machine, err := open(c, mode, filter)
 	if err != nil {
 		return nil, errors.Join(err, enforcer.Close())
 	}

@@ -23,7 +23,7 @@ type Values struct {
 	LogLevel        string   // debug, info, warn or error
 	Operator        string   // a user who may change the connection; "": root and the daemon's own only
 	DNS             string   // one of Resolvers
-	Tunnel          string   // auto, userspace or netstack
+	Tunnel          string   // auto, userspace, kernel or netstack
 	Interface       string   // name of the tunnel's interface
 	ListenPort      int      // UDP; 0: the system chooses
 	MTU             int      // bytes; 0: what every path carries
@@ -71,7 +71,7 @@ func (s Setting) Flag() string { return strings.ReplaceAll(s.Name, "_", "-") }
 
 // Choices of settings.
 var (
-	Tunnels   = []string{"auto", "userspace", "netstack"}
+	Tunnels   = []string{"auto", "userspace", "kernel", "netstack"}
 	Firewalls = []string{"auto", "nftables", "userspace"}
 	PathModes = []string{"auto", "direct", "relay"}
 	LogLevels = []string{"debug", "info", "warn", "error"}
@@ -103,7 +103,7 @@ var table = []Setting{
 		field: func(v *Values) field { return (*text)(&v.DNS) },
 	},
 	{
-		Name: "tunnel", Usage: "kind of tunnel: an interface (userspace), or the network stack of the process, which needs no root (netstack)",
+		Name: "tunnel", Usage: "kind of tunnel: an interface (userspace), WireGuard of the Linux kernel (kernel), or the network stack of the process, which needs no root (netstack)",
 		Choices: Tunnels, Effect: Reopen,
 		field: func(v *Values) field { return (*text)(&v.Tunnel) },
 	},

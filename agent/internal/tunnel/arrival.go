@@ -62,7 +62,9 @@ func (a *arrival) send(bufs [][]byte) error {
 	before := a.peer.routes.Load()
 	current := before.primary
 	if current == nil {
-		a.peer.routes.CompareAndSwap(before, &routes{primary: back})
+		if a.peer.routes.CompareAndSwap(before, &routes{primary: back}) {
+			a.peer.tellMoved()
+		}
 		a.bind.events.add(Event{Kind: Arrived, Peer: a.peer.key, Addr: a.from.addr, Relay: a.from.relay})
 	} else if !current.matches(&a.from) {
 		_ = current.send(bufs) // both ways: the copy is dropped, a loss costs 5 s

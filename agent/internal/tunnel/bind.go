@@ -66,6 +66,10 @@ type Bind struct {
 	// It is set before the bind is opened; nil: the device has every peer.
 	admit func(PublicKey)
 
+	// moved is called when an endpoint has got other paths. It is set before the
+	// bind is opened; nil: nobody has to know.
+	moved func(*Endpoint)
+
 	counters counters
 	port     atomic.Uint32
 	open     atomic.Bool

@@ -27,6 +27,10 @@ const (
 	// ModeUserspace is a TUN interface of the host.
 	ModeUserspace Mode = "userspace"
 
+	// ModeKernel is the WireGuard of the Linux kernel. Direct peers never pass
+	// this process; relayed ones do.
+	ModeKernel Mode = "kernel"
+
 	// ModeNetstack is a network stack inside the process: no interface, no
 	// root. Reach the overlay with Dial, Listen, ListenPacket and Ping.
 	ModeNetstack Mode = "netstack"
@@ -78,8 +82,8 @@ type Device struct {
 	mode   Mode
 	reason string
 	name   string
-	wg     *device.Device
-	stack  *stack     // nil in ModeUserspace
+	wg     wireguard
+	stack  *stack     // ModeNetstack only
 	host   addressing // nil in ModeNetstack
 
 	roster *roster
@@ -91,6 +95,26 @@ type Device struct {
 	configured []Peer      // what the device has
 	look       *time.Timer // for peers to retire; nil: nothing to look at
 	closed     bool
+}
+
+// wireguard is the implementation of the protocol, told in its own text
+// (https://www.wireguard.com/xplatform/#configuration-protocol).
+type wireguard interface {
+	IpcSet(text string) error
+	IpcGet() (string, error)
+
+	// Rekey ends the sessions with a peer.
+	Rekey(key PublicKey)
+	Close()
+}
+
+// inProcess is wireguard-go.
+type inProcess struct{ *device.Device }
+
+func (w inProcess) Rekey(key PublicKey) {
+	if peer := w.LookupPeer(device.NoisePublicKey(key)); peer != nil {
+		peer.ExpireCurrentKeypairs()
+	}
 }
 
 // New makes the device and opens its sockets. It has no addresses and no peers
@@ -120,24 +144,31 @@ func New(cfg Config) (*Device, error) {
 		return nil, errors.New("tunnel: the bind was made for another key")
 	}
 	d := &Device{log: cfg.Logger, bind: bind, roster: newRoster()}
+	if cfg.Mode == ModeKernel {
+		if err := d.openKernel(cfg); err != nil {
+			return nil, fmt.Errorf("WireGuard of the kernel: %w", err)
+		}
+		return d, nil
+	}
 	inner, err := d.makeInterface(cfg)
 	if err != nil {
 		return nil, err
 	}
 	bind.admit = d.admit
-	d.wg = device.NewDevice(&waking{Device: Filtered(inner, cfg.Filter), roster: d.roster, activate: d.activate}, bind, quiet(cfg.Logger))
+	wg := device.NewDevice(&waking{Device: Filtered(inner, cfg.Filter), roster: d.roster, activate: d.activate}, bind, quiet(cfg.Logger))
 	settings := newUAPI().set("private_key", cfg.PrivateKey.hex()).set("listen_port", fmt.Sprint(cfg.ListenPort))
 	if cfg.Mark != 0 {
 		settings.set("fwmark", fmt.Sprint(cfg.Mark))
 	}
-	if err := d.wg.IpcSet(settings.String()); err != nil {
-		d.wg.Close()
+	if err := wg.IpcSet(settings.String()); err != nil {
+		wg.Close()
 		return nil, fmt.Errorf("configure the WireGuard device: %w", err)
 	}
-	if err := d.wg.Up(); err != nil {
-		d.wg.Close()
+	if err := wg.Up(); err != nil {
+		wg.Close()
 		return nil, fmt.Errorf("open UDP port %d for the tunnel: %w", cfg.ListenPort, err)
 	}
+	d.wg = inProcess{wg}
 	return d, nil
 }
 
@@ -165,7 +196,7 @@ func (d *Device) makeInterface(cfg Config) (tun.Device, error) {
 		d.reason = fmt.Sprintf("interface %s could not be made: %v", cfg.Interface, err)
 	case ModeNetstack:
 	default:
-		return nil, fmt.Errorf("tunnel mode %q: want auto, userspace or netstack", cfg.Mode)
+		return nil, fmt.Errorf("tunnel mode %q: want auto, userspace, kernel or netstack", cfg.Mode)
 	}
 	s, err := newStack(cfg.MTU)
 	if err != nil {
@@ -178,7 +209,7 @@ func (d *Device) makeInterface(cfg Config) (tun.Device, error) {
 // Bind returns the device's sockets, for connectivity.
 func (d *Device) Bind() *Bind { return d.bind }
 
-// Mode returns ModeUserspace or ModeNetstack.
+// Mode returns ModeUserspace, ModeKernel or ModeNetstack.
 func (d *Device) Mode() Mode { return d.mode }
 
 // Reason says why ModeAuto ended in ModeNetstack; empty otherwise.
@@ -273,11 +304,7 @@ func (d *Device) Stats() (map[PublicKey]Stats, error) {
 // Rekey ends the sessions with a peer, so that the next packet begins with a
 // handshake. For a peer that has restarted: it would drop what the old session
 // sends, and WireGuard itself notices after 15 s.
-func (d *Device) Rekey(key PublicKey) {
-	if peer := d.wg.LookupPeer(device.NoisePublicKey(key)); peer != nil {
-		peer.ExpireCurrentKeypairs()
-	}
-}
+func (d *Device) Rekey(key PublicKey) { d.wg.Rekey(key) }
 
 // Close ends the device and removes its interface. It may be called twice.
 func (d *Device) Close() error {

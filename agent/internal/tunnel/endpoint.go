@@ -94,6 +94,7 @@ func (e *Endpoint) Primary() *Path { return e.routes.Load().primary }
 // the second.
 func (e *Endpoint) Use(primary, also *Path) {
 	e.routes.Store(&routes{primary: primary, also: also})
+	e.tellMoved()
 	if primary != nil {
 		e.flush()
 	}
@@ -103,6 +104,13 @@ func (e *Endpoint) Use(primary, also *Path) {
 func (e *Endpoint) Idle() {
 	e.stirred.Store(e.bind.now())
 	e.routes.Store(&routes{})
+	e.tellMoved()
+}
+
+func (e *Endpoint) tellMoved() {
+	if e.bind.moved != nil {
+		e.bind.moved(e)
+	}
 }
 
 // dormant reports whether the peer has had no path and no handshake for age.
@@ -172,6 +180,15 @@ func (e *Endpoint) send(bufs [][]byte) error {
 		}
 	}
 	return err
+}
+
+// answeredElsewhere ends the repetition of an initiation whose response did not
+// pass here.
+func (e *Endpoint) answeredElsewhere() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.initiation = nil
+	e.stirred.Store(e.bind.now())
 }
 
 // noteHandshake learns the session index that the device has chosen, so that

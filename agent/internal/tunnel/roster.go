@@ -38,6 +38,7 @@ const (
 // and goes on as if the device had always had it.
 type roster struct {
 	changes atomic.Uint64 // counts changes that make a cached answer wrong
+	whole   bool          // every peer is active: an idle one costs the device nothing
 
 	mu       sync.RWMutex // guards all below
 	members  map[PublicKey]*member
@@ -104,7 +105,7 @@ func (r *roster) active() []Peer {
 	defer r.mu.RUnlock()
 	var list []Peer
 	for _, m := range r.members {
-		if m.active.Load() {
+		if m.active.Load() || r.whole {
 			list = append(list, m.peer)
 		}
 	}
@@ -207,7 +208,7 @@ func (d *Device) configure() error {
 		}
 	}
 	d.configured = next
-	if len(next) > 0 && d.look == nil {
+	if len(next) > 0 && d.look == nil && !d.roster.whole {
 		d.look = time.AfterFunc(retireLook, d.retireIdle)
 	}
 	return nil
