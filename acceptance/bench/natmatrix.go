@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -18,24 +19,26 @@ import (
 func natMatrix(ctx context.Context, c config) error {
 	for i, left := range lab.Sides {
 		for _, right := range lab.Sides[i:] {
-			pair := left.Name + "_" + right.Name
-			c := c
-			c.dir = fmt.Sprintf("%s/%s", c.dir, pair)
-			var first, final []float64
-			for round := range min(c.rounds, natRounds) {
-				a, b, err := natOnce(ctx, c, left, right)
-				if err != nil {
-					return fmt.Errorf("%s: round %d: %w", pair, round, err)
-				}
-				first, final = append(first, a), append(final, b)
+			name := strings.ReplaceAll(left.Name+"_"+right.Name, "-", "_")
+			err := natRow(ctx, c, name, lab.Direct(left, right), func(c config) (*network, error) {
+				return newNetwork(ctx, c, func(l *lab.Lab) (a, b lab.Network, err error) {
+					a, err1 := left.Build(l, "left")
+					b, err2 := right.Build(l, "right")
+					return a, b, errors.Join(err1, err2)
+				})
+			})
+			if err != nil {
+				return err
 			}
-			path := "relayed"
-			if lab.Direct(left, right) {
-				path = "direct"
-			}
-			name := strings.ReplaceAll(pair, "-", "_")
-			figure("nat_"+name+"_first_ping_ms", median(first), "ms")
-			figure("nat_"+name+"_"+path+"_ms", median(final), "ms")
+		}
+	}
+	for _, shape := range lab.Shapes {
+		name := natShape + strings.ReplaceAll(shape.Name, "-", "_")
+		err := natRow(ctx, c, name, shape.Direct, func(c config) (*network, error) {
+			return shapedNetwork(ctx, c, shape.Internet, shape.Build)
+		})
+		if err != nil {
+			return err
 		}
 	}
 	return nil
@@ -44,12 +47,31 @@ func natMatrix(ctx context.Context, c config) error {
 // natRounds is enough for a table: what is asked is which path, and its order of magnitude.
 const natRounds = 3
 
-func natOnce(ctx context.Context, c config, left, right lab.Side) (first, final float64, err error) {
-	n, err := newNetwork(ctx, c, func(l *lab.Lab) (a, b lab.Network, err error) {
-		a, err1 := left.Build(l, "left")
-		b, err2 := right.Build(l, "right")
-		return a, b, errors.Join(err1, err2)
-	})
+// natShape begins the names of figures that are no pair of sides.
+const natShape = "shape_"
+
+// natRow prints the figures of one pair of machines.
+func natRow(ctx context.Context, c config, name string, direct bool, build func(config) (*network, error)) error {
+	c.dir = filepath.Join(c.dir, name)
+	var first, final []float64
+	for round := range min(c.rounds, natRounds) {
+		a, b, err := natOnce(ctx, c, direct, build)
+		if err != nil {
+			return fmt.Errorf("%s: round %d: %w", name, round, err)
+		}
+		first, final = append(first, a), append(final, b)
+	}
+	path := "relayed"
+	if direct {
+		path = "direct"
+	}
+	figure("nat_"+name+"_first_ping_ms", median(first), "ms")
+	figure("nat_"+name+"_"+path+"_ms", median(final), "ms")
+	return nil
+}
+
+func natOnce(ctx context.Context, c config, direct bool, build func(config) (*network, error)) (first, final float64, err error) {
+	n, err := build(c)
 	if err != nil {
 		return 0, 0, err
 	}
@@ -77,8 +99,8 @@ func natOnce(ctx context.Context, c config, left, right lab.Side) (first, final 
 	if err != nil {
 		return 0, 0, err
 	}
-	if want := lab.Direct(left, right); (path == "direct") != want {
-		return 0, 0, fmt.Errorf("the path is %s; these NATs allow a direct one: %t", path, want)
+	if (path == "direct") != direct {
+		return 0, 0, fmt.Errorf("the path is %s; a direct one is possible: %t", path, direct)
 	}
 	return first, since(), nil
 }

@@ -49,35 +49,41 @@ func behindHTTPS(l *lab.Lab) (a, b lab.Network, err error) {
 
 // newNetwork builds a lab with a running control plane. Close ends it.
 func newNetwork(ctx context.Context, c config, shape func(*lab.Lab) (a, b lab.Network, err error)) (*network, error) {
+	return shapedNetwork(ctx, c, lab.IPv4, func(l *lab.Lab, a, b string) (ha, hb *lab.Host, err error) {
+		na, nb, err := shape(l)
+		if err != nil {
+			return nil, nil, err
+		}
+		ha, err1 := l.Host(a, na)
+		hb, err2 := l.Host(b, nb)
+		return ha, hb, errors.Join(err1, err2)
+	})
+}
+
+// shapedNetwork is newNetwork for two machines that are built together.
+func shapedNetwork(ctx context.Context, c config, internet lab.Stack, build func(l *lab.Lab, a, b string) (ha, hb *lab.Host, err error)) (*network, error) {
 	l, err := lab.Open()
 	if err != nil {
 		return nil, err
 	}
 	n := &network{config: c, lab: l}
-	if err := n.furnish(ctx, shape); err != nil {
+	if err := n.furnish(ctx, internet, build); err != nil {
 		return nil, errors.Join(err, n.Close())
 	}
 	return n, nil
 }
 
-func (n *network) furnish(ctx context.Context, shape func(*lab.Lab) (a, b lab.Network, err error)) error {
-	server, err := n.lab.Host("server", n.lab.Internet())
+func (n *network) furnish(ctx context.Context, internet lab.Stack, build func(l *lab.Lab, a, b string) (ha, hb *lab.Host, err error)) error {
+	server, err := n.lab.HostWith("server", n.lab.Internet(), internet)
 	if err != nil {
 		return err
 	}
-	na, nb, err := shape(n.lab)
-	if err != nil {
-		return err
-	}
-	if n.a, err = n.lab.Host("machine-a", na); err != nil {
-		return err
-	}
-	if n.b, err = n.lab.Host("machine-b", nb); err != nil {
+	if n.a, n.b, err = build(n.lab, "machine-a", "machine-b"); err != nil {
 		return err
 	}
 	n.server, err = fleet.StartServer(ctx, fleet.ServerConfig{
 		Bin: n.bin, Dir: filepath.Join(n.dir, "server"), On: server,
-		Address: server.Addr.String(), Port: "443", Relay: "3478",
+		Address: server.Addr.String(), Name: server.FQDN(), Port: "443", Relay: "3478",
 	})
 	return err
 }

@@ -21,6 +21,7 @@ import (
 //	bench source ADDRESS DURATION  sends for that long and prints the bytes that the other end has read, a second
 //	bench pion ADDRESS SECRET      is a TURN server to compare with
 //	bench crowd URL FILE COUNT     enrols simulated machines with the setup key in FILE
+//	bench nat-table                renders the figures of net/nat_matrix, from its input, as a page
 //
 // The sink answers each connection with the number of bytes it read, so what sits in buffers is not counted.
 func role(args []string) (bool, error) {
@@ -41,6 +42,8 @@ func role(args []string) (bool, error) {
 			return true, fmt.Errorf("crowd: %w", err)
 		}
 		return true, crowd(args[1], args[2], count)
+	case len(args) == 1 && args[0] == "nat-table":
+		return true, natTable(os.Stdin, os.Stdout)
 	case len(args) > 0:
 		flag.Usage()
 		return true, errors.New("unknown arguments " + strings.Join(args, " "))

@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -10,12 +11,13 @@ import (
 	"strings"
 )
 
-// ServerConfig says where a control plane runs. All fields but Flags are required.
+// ServerConfig says where a control plane runs. All fields but Name and Flags are required.
 type ServerConfig struct {
 	Bin     string // folder of the built programs
 	Dir     string // folder for the server's files; made if need be
 	On      Place
 	Address string   // IP address that the machines reach it at
+	Name    string   // a name for several addresses, in place of Address
 	Port    string   // of the API
 	Relay   string   // port of the embedded relay
 	Flags   []string // more flags of `wattle-server up`
@@ -43,7 +45,7 @@ func StartServer(ctx context.Context, c ServerConfig) (*Server, error) {
 		config:       c,
 		Profile:      filepath.Join(c.Dir, "credentials"),
 		SetupKeyFile: filepath.Join(c.Dir, "data", "setup-key"),
-		URL:          "https://" + net.JoinHostPort(c.Address, c.Port),
+		URL:          "https://" + net.JoinHostPort(cmp.Or(c.Name, c.Address), c.Port),
 	}
 	return s, s.Start(ctx)
 }
@@ -55,15 +57,18 @@ func (s *Server) Start(ctx context.Context) error {
 	if err := os.Remove(log); err != nil && !os.IsNotExist(err) {
 		return fmt.Errorf("remove the old log: %w", err)
 	}
+	at, relay := c.Address, []string{"--relay-address", c.Address}
+	if c.Name != "" {
+		at, relay = "", nil // every address, the relay under the same name
+	}
 	args := append([]string{
 		"up",
 		"--data-dir", filepath.Join(c.Dir, "data"),
-		"--listen", net.JoinHostPort(c.Address, c.Port),
+		"--listen", net.JoinHostPort(at, c.Port),
 		"--public-url", s.URL,
 		"--credentials", s.Profile,
-		"--relay-listen", net.JoinHostPort(c.Address, c.Relay),
-		"--relay-address", c.Address,
-	}, c.Flags...)
+		"--relay-listen", net.JoinHostPort(at, c.Relay),
+	}, append(relay, c.Flags...)...)
 	p, err := start(c.On.Command(ctx, filepath.Join(c.Bin, "wattle-server"), args...), log)
 	if err != nil {
 		return err
