@@ -16,6 +16,8 @@
 //	gateway ROUTER PROTOCOL         the router forwards ports to who asks for it in
 //	                                pcp, nat-pmp or upnp
 //	block ROUTER tcp|udp            drop a protocol at a router; unblock ends it
+//	rebind ROUTER                   its NAT forgets all connections and takes
+//	                                other ports
 //	cut HOST HOST [udp]             drop what two hosts or routers on the
 //	                                internet send each other; mend ends it
 //	serve HOST [FLAG...]            wattle-server up on HOST; sets $URL, $PIN,

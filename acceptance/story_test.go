@@ -33,7 +33,7 @@ func runStories(t *testing.T, dir string) {
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Cmds: map[string]command{
-			"host": with(host), "router": with(router), "gateway": with(gateway), "shape": with(shape), "forget": with(forget), "access": with(access), "wan": with(wan), "block": with(block), "unblock": with(unblock), "cut": with(cut), "mend": with(mend),
+			"host": with(host), "router": with(router), "gateway": with(gateway), "shape": with(shape), "forget": with(forget), "access": with(access), "wan": with(wan), "block": with(block), "unblock": with(unblock), "rebind": with(rebind), "cut": with(cut), "mend": with(mend),
 			"serve": with(serve), "daemon": with(daemon), "join": with(join),
 			"on": with(on), "start": with(start), "end": with(end), "crash": with(crash), "restart": with(restart),
 			"exits": with(exits), "eventually": with(eventually),

@@ -162,6 +162,17 @@ func unblock(s *story, ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(s.filtered(ts, args).Unblock(args[1]))
 }
 
+func rebind(s *story, ts *testscript.TestScript, neg bool, args []string) {
+	positive(ts, neg)
+	usage(ts, len(args) == 1, "rebind ROUTER")
+	r, ok := s.lab.FindRouter(args[0])
+	if !ok {
+		ts.Fatalf("no router is named %s", args[0])
+	}
+	ts.Check(r.Rebind())
+	s.changed = time.Now()
+}
+
 func (s *story) filtered(ts *testscript.TestScript, args []string) *lab.Router {
 	usage(ts, len(args) == 2, "block|unblock ROUTER tcp|udp|all-but-443")
 	r, ok := s.lab.FindRouter(args[0])

@@ -22,7 +22,8 @@ type Router struct {
 	// has none.
 	LAN6 netip.Prefix
 
-	ports int // addresses given out; guarded by lab.mu
+	ports   int // addresses given out; guarded by lab.mu
+	rebound int // calls of Rebind; guarded by lab.mu
 }
 
 // Router makes a router on network with an empty LAN behind it, which has the

@@ -126,8 +126,11 @@ func (p *Pathfinder) echo(ctx context.Context, pr *pair, from netip.AddrPort, re
 	}
 	pr.echoed = time.Now()
 	if relay == nil {
-		if pr.direct == nil && from != pr.narrow && p.cfg.Force != PathRelayed {
-			p.tryDirect(ctx, pr, from, false)
+		// A NAT before the peer may have forgotten its mapping: then this is the
+		// first that is heard of the new one.
+		moved := pr.direct != nil && from != pr.direct.Addr() && (pr.suspect || pr.direct.Unanswered() > hush)
+		if (pr.direct == nil || moved) && from != pr.narrow && p.cfg.Force != PathRelayed {
+			p.tryDirect(ctx, pr, from, moved)
 		}
 		return
 	}

@@ -239,6 +239,8 @@ func (s *Session) wait(attempt int, away time.Duration, err error) time.Duration
 		return 0 // the answer told the time
 	case errors.Is(err, errMismatch) && attempt == 0:
 		return 0
+	case Foreign(err) && attempt >= quickAttempts:
+		return jitter(min(max(s.firstSpan(), away/awayShare), foreignWait))
 	case attempt < quickAttempts:
 		return jitter(quickWait)
 	}

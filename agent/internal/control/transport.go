@@ -111,7 +111,12 @@ func (t *transport) RoundTrip(request *http.Request) (*http.Response, error) {
 	sent := t.clock.wall()
 	answer, err := t.http.Load().RoundTrip(request)
 	if err == nil {
-		t.clock.learn(answer.Header, sent)
+		if err = foreign(answer); err != nil {
+			_ = answer.Body.Close() // nobody reads a page
+			answer = nil
+		} else {
+			t.clock.learn(answer.Header, sent)
+		}
 	}
 	if err != nil && request.Context().Value(onceKey{}) != nil {
 		err = final{err}

@@ -153,6 +153,10 @@ func management(state control.State, url string) local.Management {
 	if state.Err != nil {
 		m.Error = explain(state.Err, url, state.ClockOffset).Error()
 	}
+	if control.Foreign(state.Err) {
+		// This machine has enrolled there: the address is right.
+		m.Error += "; if this network wants a login in a browser first, log in, and the machine connects by itself"
+	}
 	return m
 }
 

@@ -291,6 +291,8 @@ func explain(err error, url string, offset time.Duration) error {
 	case errors.As(err, &authority):
 		return local.Errorf(program.ExitControlPlaneUnreachable,
 			"the certificate of %s comes from an authority that this machine does not know; give its pin with --ca-pin, it stands in the server's credentials", url)
+	case control.Foreign(err):
+		return local.Errorf(program.ExitControlPlaneUnreachable, "something else answers in the place of the control plane %s: %v; check the URL", url, root(err))
 	case sdk.IsInvalidSetupKey(err):
 		return local.Errorf(program.ExitNotEnrolled, "%s", problem.Detail)
 	case sdk.IsClockSkew(err):
