@@ -24,6 +24,7 @@ import (
 
 	"github.com/wattlenet/wattle/agent/internal/bundle"
 	"github.com/wattlenet/wattle/agent/internal/control"
+	"github.com/wattlenet/wattle/agent/internal/dns"
 	"github.com/wattlenet/wattle/agent/internal/dns/system"
 	"github.com/wattlenet/wattle/agent/internal/forward"
 	"github.com/wattlenet/wattle/agent/internal/identity"
@@ -190,7 +191,7 @@ func (e *Engine) open(mine *identity.Identity, signal signaler, memory *pathMemo
 		RelayTransports: v.RelayTransports, Force: force(v.PathMode), PortMapping: v.PortMapping,
 		Known: memory.known(), Learned: memory.learned,
 		DNS: system.Kind(v.DNS), DNSJournal: filepath.Join(e.config.Store.Dir(), system.JournalFile),
-		Journal: filepath.Join(e.config.Store.Dir(), route.JournalFile),
+		Journal: filepath.Join(e.config.Store.Dir(), route.JournalFile), Answered: network.answer,
 	}
 	if wanted.ListenPort != 0 || mine.ListenPort == 0 {
 		machine, err := e.config.Open(wanted)
@@ -434,9 +435,17 @@ func (e *Engine) now() (*identity.Identity, *link, string) {
 	return e.identity, e.link, e.notice
 }
 
-// overlay knows the ranges of the network.
+// overlay knows the ranges of the network, and who wants to know what names mean.
 type overlay struct {
 	networks atomic.Pointer[[]netip.Prefix]
+	answered atomic.Pointer[func(context.Context, dns.Answered)]
+}
+
+// answer passes on what a name turned out to be.
+func (o *overlay) answer(ctx context.Context, a dns.Answered) {
+	if told := o.answered.Load(); told != nil {
+		(*told)(ctx, a)
+	}
 }
 
 func (o *overlay) set(networks []netip.Prefix) { o.networks.Store(&networks) }

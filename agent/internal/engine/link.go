@@ -53,6 +53,11 @@ type link struct {
 	saves  chan *mapstate.Map // the same
 	again  chan struct{}      // holds one: apply the same map again
 
+	urgent chan chan struct{} // the same, and closes the channel then
+
+	tasks    sync.WaitGroup
+	meanings meanings
+
 	routers *routers // owned by the loop
 	exit    func() exitWish
 
@@ -88,7 +93,7 @@ func newLink(c linkConfig) (*link, error) {
 	l := &link{
 		log: c.logger, store: c.store, machine: c.machine, carry: c.carry, client: c.client, overlay: c.overlay, changed: c.changed,
 		self: c.self, memory: c.memory, wall: c.wall,
-		newest: make(chan *mapstate.Map, 1), saves: make(chan *mapstate.Map, 1), again: make(chan struct{}, 1),
+		newest: make(chan *mapstate.Map, 1), saves: make(chan *mapstate.Map, 1), again: make(chan struct{}, 1), urgent: make(chan chan struct{}),
 		routers: newRouters(c.machine), exit: c.exit,
 	}
 	var err error
@@ -114,6 +119,8 @@ func newLink(c linkConfig) (*link, error) {
 		return nil, err
 	}
 	l.session = session
+	answered := l.answered
+	l.overlay.answered.Store(&answered)
 	return l, nil
 }
 
@@ -163,6 +170,7 @@ func (l *link) run(ctx context.Context) error {
 	err := l.session.Run(ctx)
 	cancel()
 	parts.Wait()
+	l.tasks.Wait()
 	l.client.Close()
 	if closing := errors.Join(l.forward.Close(), l.machine.close()); closing != nil {
 		l.log.Error("host not left as it was", "error", closing)
@@ -227,12 +235,14 @@ func (l *link) applyNewest(ctx context.Context) {
 	retry.Stop()
 	look.Stop()
 	for {
+		var waits chan struct{}
 		select {
 		case <-ctx.Done():
 			return
 		case current = <-l.newest:
 		case <-retry.C:
 		case <-l.again:
+		case waits = <-l.urgent:
 		case <-look.C:
 			if moved, next := l.lookAtRouters(); !moved {
 				look.Reset(next)
@@ -240,9 +250,12 @@ func (l *link) applyNewest(ctx context.Context) {
 			}
 		}
 		if current == nil {
-			continue
+			continue // nobody waits before there is a map
 		}
 		faults := l.apply(ctx, current)
+		if waits != nil {
+			close(waits)
+		}
 		retry.Stop()
 		if len(faults) > 0 {
 			retry.Reset(retryApply)
@@ -278,6 +291,9 @@ func (l *link) apply(ctx context.Context, m *mapstate.Map) []string {
 		l.log.Error("network map not applied", "error", err)
 		return l.note(nil, nil, []error{err})
 	}
+	for _, d := range wanted.destinations {
+		d.named = l.meanings.of(d.key(), l.routers.now())
+	}
 	wanted.chooseExit(l.exit())
 	wanted.lead(l.routers.pick, l.routers.down)
 	l.routers.forget(wanted)
@@ -308,6 +324,8 @@ func (l *link) apply(ctx context.Context, m *mapstate.Map) []string {
 		l.log.Warn("network map applied in part", "error", errors.Join(faults...))
 	}
 	replace(l.saves, m)
+	_, former, _, _ := l.snapshot()
+	l.askMoved(ctx, former, wanted)
 	return l.note(wanted, m, faults)
 }
 

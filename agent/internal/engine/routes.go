@@ -24,7 +24,8 @@ type destination struct {
 	routers    []string // names, the preferred first
 	refusal    string   // why the machine does not go there; empty when it does
 
-	router string // the id of the peer that carries the traffic; empty: nobody
+	router string       // the id of the peer that carries the traffic; empty: nobody
+	named  []netip.Addr // what names were found to mean
 
 	fallsOpen bool // without a router that answers the traffic goes as without the agent
 	open      bool // it does
@@ -67,6 +68,7 @@ func (d *desired) planRoutes(m *mapstate.Map) {
 		if view.Prefix != nil {
 			planned.prefix, _ = netip.ParsePrefix(*view.Prefix) // checked when it came in
 		}
+		d.planNamed(m, view)
 		d.firewall.Routes[view.Id] = firewall.Destination{Prefix: planned.prefix, Masquerade: deref(view.Masquerade)}
 		if planned.serves() {
 			d.destinations = append(d.destinations, planned)
@@ -162,11 +164,12 @@ func overlapping(winner *destination) string {
 // host are told.
 func (d *desired) lead(choose func(*destination) string, down func(peer string) bool) {
 	allowed := map[string][]netip.Prefix{} // by peer
+	owned := d.ranges()
 	d.watched = map[string]bool{}
 	d.routing = route.Config{Networks: d.networks()}
 	for _, x := range d.destinations {
 		if x.serves() {
-			d.routing.Carried = append(d.routing.Carried, d.carried(x)...)
+			d.routing.Carried = append(d.routing.Carried, x.carried()...)
 			continue
 		}
 		if x.refusal != "" {
@@ -179,13 +182,22 @@ func (d *desired) lead(choose func(*destination) string, down func(peer string) 
 		}
 		x.router = choose(x)
 		x.open = x.fallsOpen && down(x.router)
-		if x.router == "" || x.open || !x.prefix.IsValid() {
+		if x.router == "" || x.open {
 			continue
 		}
-		allowed[x.router] = append(allowed[x.router], x.prefix)
-		d.routing.Destinations = append(d.routing.Destinations, x.prefix)
+		for _, prefix := range x.prefixes() {
+			if !x.prefix.IsValid() {
+				if owned[prefix] {
+					continue // another name has the address too
+				}
+				owned[prefix] = true
+			}
+			allowed[x.router] = append(allowed[x.router], prefix)
+			d.routing.Destinations = append(d.routing.Destinations, prefix)
+		}
 	}
 	d.closeExit()
+	d.leadNames()
 	d.firewall.KeepPaths = len(d.routing.Destinations)+len(d.routing.Refused) > 0
 	for i, p := range d.peers {
 		d.tunnel.Peers[i].AllowedIPs = append(d.tunnel.Peers[i].AllowedIPs, allowed[p.entry.Id]...)
@@ -193,20 +205,42 @@ func (d *desired) lead(choose func(*destination) string, down func(peer string) 
 	}
 }
 
+// ranges are those that destinations lead to by themselves.
+func (d *desired) ranges() map[netip.Prefix]bool {
+	owned := map[netip.Prefix]bool{}
+	for _, x := range d.destinations {
+		if x.prefix.IsValid() && x.led() {
+			owned[x.prefix] = true
+		}
+	}
+	return owned
+}
+
+// prefixes is where the destination is.
+func (d *destination) prefixes() (list []netip.Prefix) {
+	if d.prefix.IsValid() {
+		return []netip.Prefix{d.prefix}
+	}
+	for _, addr := range d.named {
+		list = append(list, netip.PrefixFrom(addr, addr.BitLen()))
+	}
+	return list
+}
+
 // carried is what the host must be able to forward to for a destination; names
 // may lead anywhere.
-func (d *desired) carried(x *destination) []netip.Prefix {
-	if x.prefix.IsValid() {
-		return []netip.Prefix{x.prefix}
+func (d *destination) carried() []netip.Prefix {
+	if d.prefix.IsValid() {
+		return []netip.Prefix{d.prefix}
 	}
-	return []netip.Prefix{netip.PrefixFrom(netip.IPv4Unspecified(), 0)}
+	return append(d.prefixes(), everything()[0])
 }
 
 func (d *destination) describe(names, waiting map[string]string) local.Route {
 	view := d.views[0]
 	described := local.Route{
 		Name: view.Name, Role: string(view.Role), Prefix: deref(view.Prefix), Domains: append([]string{}, d.domains()...),
-		Routers: append([]string{}, d.routers...), Masquerade: deref(view.Masquerade),
+		Routers: append([]string{}, d.routers...), Addresses: addresses(d.named...), Masquerade: deref(view.Masquerade),
 		Router: names[d.router], Next: names[waiting[d.key()]], Note: d.refusal,
 	}
 	if !d.serves() && described.Note == "" && d.router == "" {

@@ -216,6 +216,9 @@ type Route struct {
 	Prefix  string   `json:"prefix"`
 	Domains []string `json:"domains"`
 
+	// Addresses are what the domains were found to mean lately.
+	Addresses []string `json:"addresses"`
+
 	// Routers are the names of the machines that lead there, the preferred first;
 	// empty for the role serve.
 	Routers []string `json:"routers"`
