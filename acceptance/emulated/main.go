@@ -61,8 +61,9 @@ func (m *machine) test(ctx context.Context) (err error) {
 		return err
 	}
 	program := filepath.Join(m.folder, "program")
-	build := exec.CommandContext(ctx, "go", "test", "-c", "-o", program, m.pkg)
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	// The machine has no shared libraries.
+	build := exec.CommandContext(ctx, "go", "test", "-c", "-ldflags", "-linkmode external -extldflags -static", "-o", program, m.pkg)
+	build.Env = append(os.Environ(), "CGO_ENABLED=1")
 	if out, err := build.CombinedOutput(); err != nil {
 		return fmt.Errorf("build the test: %w\n%s", err, out)
 	}
@@ -237,7 +238,7 @@ func (m *machine) boot(ctx context.Context, kernel, initramfs string) error {
 	ctx, cancel := context.WithTimeout(ctx, m.timeout)
 	defer cancel()
 	// Emulated in software: machines for builds have no nested virtualisation.
-	emulator := exec.CommandContext(ctx, "qemu-system-x86_64", "-accel", "tcg", "-cpu", "max", "-m", "512", "-nographic", "-no-reboot",
+	emulator := exec.CommandContext(ctx, "qemu-system-x86_64", "-accel", "tcg", "-cpu", "max", "-m", "1024", "-nographic", "-no-reboot",
 		"-nic", "none", "-kernel", kernel, "-initrd", initramfs, "-append", "console=ttyS0 quiet panic=-1 net.ifnames=0 random.trust_cpu=on")
 	var log bytes.Buffer
 	emulator.Stdout, emulator.Stderr = io.MultiWriter(os.Stdout, &log), os.Stderr
