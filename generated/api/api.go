@@ -133,6 +133,48 @@ func (e AccessQuestionProtocol) Valid() bool {
 	}
 }
 
+// Defines values for AccountSettingsPostQuantumMode.
+const (
+	AccountSettingsPostQuantumModeOff        AccountSettingsPostQuantumMode = "off"
+	AccountSettingsPostQuantumModePermissive AccountSettingsPostQuantumMode = "permissive"
+	AccountSettingsPostQuantumModeStrict     AccountSettingsPostQuantumMode = "strict"
+)
+
+// Valid indicates whether the value is a known member of the AccountSettingsPostQuantumMode enum.
+func (e AccountSettingsPostQuantumMode) Valid() bool {
+	switch e {
+	case AccountSettingsPostQuantumModeOff:
+		return true
+	case AccountSettingsPostQuantumModePermissive:
+		return true
+	case AccountSettingsPostQuantumModeStrict:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for AccountSettingsRequestPostQuantumMode.
+const (
+	AccountSettingsRequestPostQuantumModeOff        AccountSettingsRequestPostQuantumMode = "off"
+	AccountSettingsRequestPostQuantumModePermissive AccountSettingsRequestPostQuantumMode = "permissive"
+	AccountSettingsRequestPostQuantumModeStrict     AccountSettingsRequestPostQuantumMode = "strict"
+)
+
+// Valid indicates whether the value is a known member of the AccountSettingsRequestPostQuantumMode enum.
+func (e AccountSettingsRequestPostQuantumMode) Valid() bool {
+	switch e {
+	case AccountSettingsRequestPostQuantumModeOff:
+		return true
+	case AccountSettingsRequestPostQuantumModePermissive:
+		return true
+	case AccountSettingsRequestPostQuantumModeStrict:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for AuditEventChannel.
 const (
 	AuditEventChannelAgent     AuditEventChannel = "agent"
@@ -1584,6 +1626,9 @@ type AccountSettings struct {
 	// JwtGroupsEnabled Whether people get groups from a claim of their login. It is kept and has no effect yet.
 	JwtGroupsEnabled bool `json:"jwt_groups_enabled"`
 
+	// KeyRotationDays After how many days a machine replaces its WireGuard key by a new one; 0 means never. No packet is lost by it.
+	KeyRotationDays int `json:"key_rotation_days"`
+
 	// LazyConnectionEnabled Whether machines connect only when there is traffic. It is kept and has no effect yet.
 	LazyConnectionEnabled bool `json:"lazy_connection_enabled"`
 
@@ -1623,6 +1668,9 @@ type AccountSettings struct {
 	// PeerLoginExpirationEnabled Whether the logins of people end after `peer_login_expiration`, so that their machines need a new one. It is kept and has no effect yet.
 	PeerLoginExpirationEnabled bool `json:"peer_login_expiration_enabled"`
 
+	// PostQuantumMode Whether pairs of machines mix keys that withstand quantum computers (ML-KEM-768) into their sessions: `off`; `permissive`, where both machines can; or `strict`, so that nothing flows between two machines before they have agreed on one.
+	PostQuantumMode AccountSettingsPostQuantumMode `json:"post_quantum_mode"`
+
 	// RegularUsersViewBlocked Whether people with the role `user` see nothing but their own in the dashboard. It is kept and has no effect yet.
 	RegularUsersViewBlocked bool `json:"regular_users_view_blocked"`
 
@@ -1635,6 +1683,9 @@ type AccountSettings struct {
 	// Version Counts the changes of the account; the ETag.
 	Version int64 `json:"version"`
 }
+
+// AccountSettingsPostQuantumMode Whether pairs of machines mix keys that withstand quantum computers (ML-KEM-768) into their sessions: `off`; `permissive`, where both machines can; or `strict`, so that nothing flows between two machines before they have agreed on one.
+type AccountSettingsPostQuantumMode string
 
 // AccountSettingsRequest The settings to change; what is absent stays as it is.
 type AccountSettingsRequest struct {
@@ -1655,6 +1706,9 @@ type AccountSettingsRequest struct {
 
 	// JwtGroupsEnabled Whether people get groups from a claim of their login. It is kept and has no effect yet.
 	JwtGroupsEnabled *bool `json:"jwt_groups_enabled,omitempty"`
+
+	// KeyRotationDays After how many days a machine replaces its WireGuard key by a new one; 0 means never. No packet is lost by it.
+	KeyRotationDays *int `json:"key_rotation_days,omitempty"`
 
 	// LazyConnectionEnabled Whether machines connect only when there is traffic. It is kept and has no effect yet.
 	LazyConnectionEnabled *bool `json:"lazy_connection_enabled,omitempty"`
@@ -1692,6 +1746,9 @@ type AccountSettingsRequest struct {
 	// PeerLoginExpirationEnabled Whether the logins of people end after `peer_login_expiration`, so that their machines need a new one. It is kept and has no effect yet.
 	PeerLoginExpirationEnabled *bool `json:"peer_login_expiration_enabled,omitempty"`
 
+	// PostQuantumMode Whether pairs of machines mix keys that withstand quantum computers (ML-KEM-768) into their sessions: `off`; `permissive`, where both machines can; or `strict`, so that nothing flows between two machines before they have agreed on one.
+	PostQuantumMode *AccountSettingsRequestPostQuantumMode `json:"post_quantum_mode,omitempty"`
+
 	// RegularUsersViewBlocked Whether people with the role `user` see nothing but their own in the dashboard. It is kept and has no effect yet.
 	RegularUsersViewBlocked *bool `json:"regular_users_view_blocked,omitempty"`
 
@@ -1702,9 +1759,21 @@ type AccountSettingsRequest struct {
 	UserApprovalRequired *bool `json:"user_approval_required,omitempty"`
 }
 
+// AccountSettingsRequestPostQuantumMode Whether pairs of machines mix keys that withstand quantum computers (ML-KEM-768) into their sessions: `off`; `permissive`, where both machines can; or `strict`, so that nothing flows between two machines before they have agreed on one.
+type AccountSettingsRequestPostQuantumMode string
+
 // AgentEvent One line of the stream.
 type AgentEvent struct {
 	union json.RawMessage
+}
+
+// AgentKeys The WireGuard public keys of a machine.
+type AgentKeys struct {
+	// Key The WireGuard public key (Curve25519) in use in base64.
+	Key string `json:"key"`
+
+	// Next The key that the machine will change over to; absent for none.
+	Next *string `json:"next,omitempty"`
 }
 
 // AuditEvent One change, who made it, and from which value to which.
@@ -3259,6 +3328,9 @@ type PeerEntry struct {
 
 	// Name The DNS label.
 	Name string `json:"name"`
+
+	// NextKey The WireGuard public key that the peer will change over to; absent for none.
+	NextKey string `json:"next_key,omitempty"`
 }
 
 // PeerNetworkRangeCheck In which networks a machine may be, by the addresses of its interfaces.
@@ -3884,6 +3956,9 @@ type SelfView struct {
 	// Key The WireGuard public key that the server knows.
 	Key string `json:"key"`
 
+	// KeyRotationDays After how many days the machine replaces its WireGuard key; absent for never.
+	KeyRotationDays int `json:"key_rotation_days,omitempty"`
+
 	// N The ordinal of the peer in its account.
 	N uint32 `json:"n"`
 
@@ -3895,6 +3970,12 @@ type SelfView struct {
 
 	// NetworkV6 The IPv6 range of the network in CIDR form.
 	NetworkV6 string `json:"network_v6"`
+
+	// NextKey The WireGuard public key that the server was told to be the next one; absent for none.
+	NextKey string `json:"next_key,omitempty"`
+
+	// PostQuantum Whether pairs of machines agree on pre-shared keys that withstand quantum computers: absent for no, `permissive` where both sides can, `strict` for no traffic without.
+	PostQuantum string `json:"post_quantum,omitempty"`
 
 	// Processes The paths of programs of which the control plane wants to know whether they run; absent for none.
 	Processes []string `json:"processes,omitempty"`
@@ -5075,6 +5156,9 @@ type DeleteTokenParams struct {
 // EnrollAgentJSONRequestBody defines body for EnrollAgent for application/json ContentType.
 type EnrollAgentJSONRequestBody = EnrollRequest
 
+// SetAgentKeyJSONRequestBody defines body for SetAgentKey for application/json ContentType.
+type SetAgentKeyJSONRequestBody = AgentKeys
+
 // SignalAgentJSONRequestBody defines body for SignalAgent for application/json ContentType.
 type SignalAgentJSONRequestBody = SignalRequest
 
@@ -5568,6 +5652,9 @@ type ServerInterface interface {
 	// EnrollAgent Enrol a machine.
 	// (POST /agent/v1/enroll)
 	EnrollAgent(w http.ResponseWriter, r *http.Request)
+	// SetAgentKey Set the WireGuard keys of the calling machine.
+	// (PUT /agent/v1/key)
+	SetAgentKey(w http.ResponseWriter, r *http.Request)
 	// WithdrawAgent Remove the calling machine from the network.
 	// (DELETE /agent/v1/peer)
 	WithdrawAgent(w http.ResponseWriter, r *http.Request)
@@ -5997,6 +6084,20 @@ func (siw *ServerInterfaceWrapper) EnrollAgent(w http.ResponseWriter, r *http.Re
 
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.EnrollAgent(w, r)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// SetAgentKey operation middleware
+func (siw *ServerInterfaceWrapper) SetAgentKey(w http.ResponseWriter, r *http.Request) {
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.SetAgentKey(w, r)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -11287,6 +11388,7 @@ func HandlerWithOptions(si ServerInterface, options StdHTTPServerOptions) http.H
 
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/agent/v1/blobs/{sha256}", wrapper.GetBlob)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/agent/v1/enroll", wrapper.EnrollAgent)
+	m.HandleFunc(http.MethodPut+" "+options.BaseURL+"/agent/v1/key", wrapper.SetAgentKey)
 	m.HandleFunc(http.MethodDelete+" "+options.BaseURL+"/agent/v1/peer", wrapper.WithdrawAgent)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/agent/v1/signal", wrapper.SignalAgent)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/agent/v1/status", wrapper.ReportAgent)
@@ -11459,6 +11561,28 @@ type EnrollAgentResponseObject interface {
 type EnrollAgent200JSONResponse EnrollResult
 
 func (response EnrollAgent200JSONResponse) VisitEnrollAgentResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type SetAgentKeyRequestObject struct {
+	Body *SetAgentKeyJSONRequestBody
+}
+
+type SetAgentKeyResponseObject interface {
+	VisitSetAgentKeyResponse(w http.ResponseWriter) error
+}
+
+type SetAgentKey200JSONResponse Empty
+
+func (response SetAgentKey200JSONResponse) VisitSetAgentKeyResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response); err != nil {
@@ -14434,6 +14558,9 @@ type StrictServerInterface interface {
 	// EnrollAgent Enrol a machine.
 	// (POST /agent/v1/enroll)
 	EnrollAgent(ctx context.Context, request EnrollAgentRequestObject) (EnrollAgentResponseObject, error)
+	// SetAgentKey Set the WireGuard keys of the calling machine.
+	// (PUT /agent/v1/key)
+	SetAgentKey(ctx context.Context, request SetAgentKeyRequestObject) (SetAgentKeyResponseObject, error)
 	// WithdrawAgent Remove the calling machine from the network.
 	// (DELETE /agent/v1/peer)
 	WithdrawAgent(ctx context.Context, request WithdrawAgentRequestObject) (WithdrawAgentResponseObject, error)
@@ -14912,6 +15039,37 @@ func (sh *strictHandler) EnrollAgent(w http.ResponseWriter, r *http.Request) {
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(EnrollAgentResponseObject); ok {
 		if err := validResponse.VisitEnrollAgentResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// SetAgentKey operation middleware
+func (sh *strictHandler) SetAgentKey(w http.ResponseWriter, r *http.Request) {
+	var request SetAgentKeyRequestObject
+
+	var body SetAgentKeyJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.SetAgentKey(ctx, request.(SetAgentKeyRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "SetAgentKey")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(SetAgentKeyResponseObject); ok {
+		if err := validResponse.VisitSetAgentKeyResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {

@@ -222,6 +222,7 @@ var Operations = map[string]Operation{
 	"ResetDnsSettings":             {ID: "ResetDnsSettings", Method: "DELETE", Path: "/api/dns/settings", Permission: "dns:update", Credential: UserCredential, Writes: true},
 	"RestoreTerraformStateVersion": {ID: "RestoreTerraformStateVersion", Method: "POST", Path: "/api/terraform/states/{state_name}/versions/{state_version}/restore", Permission: "terraform_states:update", Credential: UserCredential, Writes: true},
 	"RevokeSetupKey":               {ID: "RevokeSetupKey", Method: "POST", Path: "/api/setup-keys/{setup_key_id}/revoke", Permission: "setup_keys:update", Credential: UserCredential, Writes: true},
+	"SetAgentKey":                  {ID: "SetAgentKey", Method: "PUT", Path: "/agent/v1/key", Permission: "agent", Credential: AgentCredential, Writes: true, NewBody: func() any { return new(AgentKeys) }},
 	"SetupInstance":                {ID: "SetupInstance", Method: "POST", Path: "/api/setup", Permission: "anonymous", Credential: NoCredential, Writes: true, NewBody: func() any { return new(SetupRequest) }},
 	"SignalAgent":                  {ID: "SignalAgent", Method: "POST", Path: "/agent/v1/signal", Permission: "agent", Credential: AgentCredential, Writes: true, NewBody: func() any { return new(SignalRequest) }},
 	"StreamAgent":                  {ID: "StreamAgent", Method: "GET", Path: "/agent/v1/stream", Permission: "agent", Credential: AgentCredential, Writes: false},

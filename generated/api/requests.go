@@ -8,6 +8,7 @@ var bodyShapes = map[string]bodyShape{
 	"AccessQuestion":             {required: []string{"destination", "source"}, closed: true},
 	"AccountRequest":             {required: []string{"settings"}, closed: true},
 	"AccountSettingsRequest":     {closed: true},
+	"AgentKeys":                  {required: []string{"key"}, closed: true},
 	"CloudInitRequest":           {nullable: []string{"agent_sha256", "agent_url", "hostname", "setup_key", "setup_key_file"}, closed: true},
 	"DnsRecordRequest":           {required: []string{"content", "name", "type"}, closed: true},
 	"DnsSettingsPatch":           {closed: true},
@@ -159,6 +160,11 @@ func (r AccountSettingsRequest) validate(at string, f *faults) {
 		v := *r.JwtGroupsClaimName
 		f.length(at+"jwt_groups_claim_name", string(v), 0, 255)
 	}
+	if r.KeyRotationDays != nil {
+		v := *r.KeyRotationDays
+		f.atLeast(at+"key_rotation_days", float64(v), 0)
+		f.atMost(at+"key_rotation_days", float64(v), 3650)
+	}
 	if r.NetworkRange != nil {
 		v := *r.NetworkRange
 		f.length(at+"network_range", string(v), 0, 18)
@@ -192,12 +198,41 @@ func (r AccountSettingsRequest) validate(at string, f *faults) {
 		f.atLeast(at+"peer_login_expiration", float64(v), 3600)
 		f.atMost(at+"peer_login_expiration", float64(v), 15552000)
 	}
+	if r.PostQuantumMode != nil {
+		v := *r.PostQuantumMode
+		f.oneOf(at+"post_quantum_mode", string(v), "off", "permissive", "strict")
+	}
 }
 
 // ApplyDefaults puts the default of the contract wherever a member is absent
 // or null, and null where an empty value means that a member is not used. It
 // comes before Validate.
 func (r *AccountSettingsRequest) ApplyDefaults() {
+}
+
+// Validate compares every value with its rule in the contract and reports all
+// faults at once; nil means that there are none.
+func (r AgentKeys) Validate() []FieldError {
+	var f faults
+	r.validate("", &f)
+	return f.list
+}
+
+func (r AgentKeys) validate(at string, f *faults) {
+	{
+		v := r.Key
+		f.length(at+"key", string(v), 44, 44)
+	}
+	if r.Next != nil {
+		v := *r.Next
+		f.length(at+"next", string(v), 44, 44)
+	}
+}
+
+// ApplyDefaults puts the default of the contract wherever a member is absent
+// or null, and null where an empty value means that a member is not used. It
+// comes before Validate.
+func (r *AgentKeys) ApplyDefaults() {
 }
 
 // Validate compares every value with its rule in the contract and reports all

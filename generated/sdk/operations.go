@@ -2270,6 +2270,15 @@ func (c *Client) RevokeSetupKey(ctx context.Context, setupKeyID string, opts ...
 	return &out, nil
 }
 
+// SetAgentKey says which WireGuard key the machine uses and which one it will use next. `key` is
+// the one that the server has, or the next one that it was told before; then the machine has
+// changed over to it. Saying the same again changes nothing.
+func (c *Client) SetAgentKey(ctx context.Context, body api.AgentKeys, opts ...CallOption) error {
+	call := newCall("PUT", "/agent/v1/key", opts)
+	call.body = body
+	return c.do(ctx, call, nil)
+}
+
 // SetupInstance creates the owner of the installation and, on request, a first token. Of any number
 // of parallel requests one wins; afterwards the answer is 412 for ever. The answer is never cached.
 func (c *Client) SetupInstance(ctx context.Context, body api.SetupRequest, opts ...CallOption) (*api.SetupResult, error) {

@@ -29,6 +29,7 @@ type AccountSettingsModel struct {
 	JwtAllowGroups                     types.Set    `tfsdk:"jwt_allow_groups"`
 	JwtGroupsClaimName                 types.String `tfsdk:"jwt_groups_claim_name"`
 	JwtGroupsEnabled                   types.Bool   `tfsdk:"jwt_groups_enabled"`
+	KeyRotationDays                    types.Int64  `tfsdk:"key_rotation_days"`
 	LazyConnectionEnabled              types.Bool   `tfsdk:"lazy_connection_enabled"`
 	NetworkRange                       types.String `tfsdk:"network_range"`
 	NetworkRangeV6                     types.String `tfsdk:"network_range_v6"`
@@ -42,6 +43,7 @@ type AccountSettingsModel struct {
 	PeerInactivityExpirationEnabled    types.Bool   `tfsdk:"peer_inactivity_expiration_enabled"`
 	PeerLoginExpiration                types.Int64  `tfsdk:"peer_login_expiration"`
 	PeerLoginExpirationEnabled         types.Bool   `tfsdk:"peer_login_expiration_enabled"`
+	PostQuantumMode                    types.String `tfsdk:"post_quantum_mode"`
 	RegularUsersViewBlocked            types.Bool   `tfsdk:"regular_users_view_blocked"`
 	RoutingPeerDnsResolutionEnabled    types.Bool   `tfsdk:"routing_peer_dns_resolution_enabled"`
 	UserApprovalRequired               types.Bool   `tfsdk:"user_approval_required"`
@@ -80,6 +82,11 @@ func schemaOfAccountSettings() schema.Schema {
 			"jwt_groups_enabled": schema.BoolAttribute{
 				Optional:            true,
 				MarkdownDescription: "Whether people get groups from a claim of their login. It is kept and has no effect yet. Unset means that Terraform leaves it alone.",
+			},
+			"key_rotation_days": schema.Int64Attribute{
+				Optional:            true,
+				MarkdownDescription: "After how many days a machine replaces its WireGuard key by a new one; 0 means never. No packet is lost by it. From 0 to 3650. Unset means that Terraform leaves it alone.",
+				Validators:          []validator.Int64{int64validator.AtLeast(0), int64validator.AtMost(3650)},
 			},
 			"lazy_connection_enabled": schema.BoolAttribute{
 				Optional:            true,
@@ -141,6 +148,11 @@ func schemaOfAccountSettings() schema.Schema {
 				Optional:            true,
 				MarkdownDescription: "Whether the logins of people end after `peer_login_expiration`, so that their machines need a new one. It is kept and has no effect yet. Unset means that Terraform leaves it alone.",
 			},
+			"post_quantum_mode": schema.StringAttribute{
+				Optional:            true,
+				MarkdownDescription: "Whether pairs of machines mix keys that withstand quantum computers (ML-KEM-768) into their sessions: `off`; `permissive`, where both machines can; or `strict`, so that nothing flows between two machines before they have agreed on one. One of `off`, `permissive`, `strict`. Unset means that Terraform leaves it alone.",
+				Validators:          []validator.String{stringvalidator.OneOf("off", "permissive", "strict")},
+			},
 			"regular_users_view_blocked": schema.BoolAttribute{
 				Optional:            true,
 				MarkdownDescription: "Whether people with the role `user` see nothing but their own in the dashboard. It is kept and has no effect yet. Unset means that Terraform leaves it alone.",
@@ -183,6 +195,10 @@ func expandAccountSettingsUpdate(ctx context.Context, m *AccountSettingsModel, d
 	if !m.JwtGroupsEnabled.IsNull() && !m.JwtGroupsEnabled.IsUnknown() {
 		v := m.JwtGroupsEnabled.ValueBool()
 		out.JwtGroupsEnabled = &v
+	}
+	if !m.KeyRotationDays.IsNull() && !m.KeyRotationDays.IsUnknown() {
+		v := int(m.KeyRotationDays.ValueInt64())
+		out.KeyRotationDays = &v
 	}
 	if !m.LazyConnectionEnabled.IsNull() && !m.LazyConnectionEnabled.IsUnknown() {
 		v := m.LazyConnectionEnabled.ValueBool()
@@ -232,6 +248,10 @@ func expandAccountSettingsUpdate(ctx context.Context, m *AccountSettingsModel, d
 		v := m.PeerLoginExpirationEnabled.ValueBool()
 		out.PeerLoginExpirationEnabled = &v
 	}
+	if !m.PostQuantumMode.IsNull() && !m.PostQuantumMode.IsUnknown() {
+		v := api.AccountSettingsRequestPostQuantumMode(m.PostQuantumMode.ValueString())
+		out.PostQuantumMode = &v
+	}
 	if !m.RegularUsersViewBlocked.IsNull() && !m.RegularUsersViewBlocked.IsUnknown() {
 		v := m.RegularUsersViewBlocked.ValueBool()
 		out.RegularUsersViewBlocked = &v
@@ -266,6 +286,9 @@ func flattenAccountSettings(ctx context.Context, o *api.AccountSettings, m *Acco
 	}
 	if !m.JwtGroupsEnabled.IsNull() {
 		m.JwtGroupsEnabled = types.BoolValue(o.JwtGroupsEnabled)
+	}
+	if !m.KeyRotationDays.IsNull() {
+		m.KeyRotationDays = types.Int64Value(int64(o.KeyRotationDays))
 	}
 	if !m.LazyConnectionEnabled.IsNull() {
 		m.LazyConnectionEnabled = types.BoolValue(o.LazyConnectionEnabled)
@@ -304,6 +327,9 @@ func flattenAccountSettings(ctx context.Context, o *api.AccountSettings, m *Acco
 	if !m.PeerLoginExpirationEnabled.IsNull() {
 		m.PeerLoginExpirationEnabled = types.BoolValue(o.PeerLoginExpirationEnabled)
 	}
+	if !m.PostQuantumMode.IsNull() {
+		m.PostQuantumMode = types.StringValue(string(o.PostQuantumMode))
+	}
 	if !m.RegularUsersViewBlocked.IsNull() {
 		m.RegularUsersViewBlocked = types.BoolValue(o.RegularUsersViewBlocked)
 	}
@@ -323,6 +349,7 @@ type AccountSettingsDataModel struct {
 	JwtAllowGroups                     types.Set    `tfsdk:"jwt_allow_groups"`
 	JwtGroupsClaimName                 types.String `tfsdk:"jwt_groups_claim_name"`
 	JwtGroupsEnabled                   types.Bool   `tfsdk:"jwt_groups_enabled"`
+	KeyRotationDays                    types.Int64  `tfsdk:"key_rotation_days"`
 	LazyConnectionEnabled              types.Bool   `tfsdk:"lazy_connection_enabled"`
 	NetworkRange                       types.String `tfsdk:"network_range"`
 	NetworkRangeV6                     types.String `tfsdk:"network_range_v6"`
@@ -336,6 +363,7 @@ type AccountSettingsDataModel struct {
 	PeerInactivityExpirationEnabled    types.Bool   `tfsdk:"peer_inactivity_expiration_enabled"`
 	PeerLoginExpiration                types.Int64  `tfsdk:"peer_login_expiration"`
 	PeerLoginExpirationEnabled         types.Bool   `tfsdk:"peer_login_expiration_enabled"`
+	PostQuantumMode                    types.String `tfsdk:"post_quantum_mode"`
 	RegularUsersViewBlocked            types.Bool   `tfsdk:"regular_users_view_blocked"`
 	RoutingPeerDnsResolutionEnabled    types.Bool   `tfsdk:"routing_peer_dns_resolution_enabled"`
 	UserApprovalRequired               types.Bool   `tfsdk:"user_approval_required"`
@@ -349,6 +377,7 @@ var accountSettingsDataTypes = map[string]attr.Type{
 	"jwt_allow_groups":                       types.SetType{ElemType: types.StringType},
 	"jwt_groups_claim_name":                  types.StringType,
 	"jwt_groups_enabled":                     types.BoolType,
+	"key_rotation_days":                      types.Int64Type,
 	"lazy_connection_enabled":                types.BoolType,
 	"network_range":                          types.StringType,
 	"network_range_v6":                       types.StringType,
@@ -362,6 +391,7 @@ var accountSettingsDataTypes = map[string]attr.Type{
 	"peer_inactivity_expiration_enabled":     types.BoolType,
 	"peer_login_expiration":                  types.Int64Type,
 	"peer_login_expiration_enabled":          types.BoolType,
+	"post_quantum_mode":                      types.StringType,
 	"regular_users_view_blocked":             types.BoolType,
 	"routing_peer_dns_resolution_enabled":    types.BoolType,
 	"user_approval_required":                 types.BoolType,
@@ -396,6 +426,10 @@ func dataSchemaOfAccountSettings() datasource.Schema {
 			"jwt_groups_enabled": datasource.BoolAttribute{
 				Computed:            true,
 				MarkdownDescription: "Whether people get groups from a claim of their login. It is kept and has no effect yet.",
+			},
+			"key_rotation_days": datasource.Int64Attribute{
+				Computed:            true,
+				MarkdownDescription: "After how many days a machine replaces its WireGuard key by a new one; 0 means never. No packet is lost by it.",
 			},
 			"lazy_connection_enabled": datasource.BoolAttribute{
 				Computed:            true,
@@ -451,6 +485,10 @@ func dataSchemaOfAccountSettings() datasource.Schema {
 				Computed:            true,
 				MarkdownDescription: "Whether the logins of people end after `peer_login_expiration`, so that their machines need a new one. It is kept and has no effect yet.",
 			},
+			"post_quantum_mode": datasource.StringAttribute{
+				Computed:            true,
+				MarkdownDescription: "Whether pairs of machines mix keys that withstand quantum computers (ML-KEM-768) into their sessions: `off`; `permissive`, where both machines can; or `strict`, so that nothing flows between two machines before they have agreed on one.",
+			},
 			"regular_users_view_blocked": datasource.BoolAttribute{
 				Computed:            true,
 				MarkdownDescription: "Whether people with the role `user` see nothing but their own in the dashboard. It is kept and has no effect yet.",
@@ -479,6 +517,7 @@ func flattenAccountSettingsData(ctx context.Context, o *api.AccountSettings, m *
 	m.JwtAllowGroups = types.SetValueMust(types.StringType, textValues(o.JwtAllowGroups, plain[string]))
 	m.JwtGroupsClaimName = types.StringValue(o.JwtGroupsClaimName)
 	m.JwtGroupsEnabled = types.BoolValue(o.JwtGroupsEnabled)
+	m.KeyRotationDays = types.Int64Value(int64(o.KeyRotationDays))
 	m.LazyConnectionEnabled = types.BoolValue(o.LazyConnectionEnabled)
 	m.NetworkRange = types.StringValue(o.NetworkRange)
 	m.NetworkRangeV6 = types.StringValue(o.NetworkRangeV6)
@@ -492,6 +531,7 @@ func flattenAccountSettingsData(ctx context.Context, o *api.AccountSettings, m *
 	m.PeerInactivityExpirationEnabled = types.BoolValue(o.PeerInactivityExpirationEnabled)
 	m.PeerLoginExpiration = types.Int64Value(int64(o.PeerLoginExpiration))
 	m.PeerLoginExpirationEnabled = types.BoolValue(o.PeerLoginExpirationEnabled)
+	m.PostQuantumMode = types.StringValue(string(o.PostQuantumMode))
 	m.RegularUsersViewBlocked = types.BoolValue(o.RegularUsersViewBlocked)
 	m.RoutingPeerDnsResolutionEnabled = types.BoolValue(o.RoutingPeerDnsResolutionEnabled)
 	m.UserApprovalRequired = types.BoolValue(o.UserApprovalRequired)
@@ -516,6 +556,7 @@ var nounAccountSettings = &Noun{
 		{Wire: "jwt_allow_groups", Name: "jwt_allow_groups", Kind: "set"},
 		{Wire: "jwt_groups_claim_name", Name: "jwt_groups_claim_name", Kind: "scalar"},
 		{Wire: "jwt_groups_enabled", Name: "jwt_groups_enabled", Kind: "scalar"},
+		{Wire: "key_rotation_days", Name: "key_rotation_days", Kind: "scalar"},
 		{Wire: "lazy_connection_enabled", Name: "lazy_connection_enabled", Kind: "scalar"},
 		{Wire: "network_range", Name: "network_range", Kind: "scalar"},
 		{Wire: "network_range_v6", Name: "network_range_v6", Kind: "scalar"},
@@ -529,11 +570,12 @@ var nounAccountSettings = &Noun{
 		{Wire: "peer_inactivity_expiration_enabled", Name: "peer_inactivity_expiration_enabled", Kind: "scalar"},
 		{Wire: "peer_login_expiration", Name: "peer_login_expiration", Kind: "scalar"},
 		{Wire: "peer_login_expiration_enabled", Name: "peer_login_expiration_enabled", Kind: "scalar"},
+		{Wire: "post_quantum_mode", Name: "post_quantum_mode", Kind: "scalar"},
 		{Wire: "regular_users_view_blocked", Name: "regular_users_view_blocked", Kind: "scalar"},
 		{Wire: "routing_peer_dns_resolution_enabled", Name: "routing_peer_dns_resolution_enabled", Kind: "scalar"},
 		{Wire: "user_approval_required", Name: "user_approval_required", Kind: "scalar"},
 	},
-	OptIn:      []string{"auto_update_version", "dns_domain", "groups_propagation_enabled", "jwt_allow_groups", "jwt_groups_claim_name", "jwt_groups_enabled", "lazy_connection_enabled", "network_range", "network_traffic_logs_enabled", "network_traffic_logs_groups", "network_traffic_packet_counter_enabled", "peer_approval_enabled", "peer_expose_enabled", "peer_expose_groups", "peer_inactivity_expiration", "peer_inactivity_expiration_enabled", "peer_login_expiration", "peer_login_expiration_enabled", "regular_users_view_blocked", "routing_peer_dns_resolution_enabled", "user_approval_required"},
+	OptIn:      []string{"auto_update_version", "dns_domain", "groups_propagation_enabled", "jwt_allow_groups", "jwt_groups_claim_name", "jwt_groups_enabled", "key_rotation_days", "lazy_connection_enabled", "network_range", "network_traffic_logs_enabled", "network_traffic_logs_groups", "network_traffic_packet_counter_enabled", "peer_approval_enabled", "peer_expose_enabled", "peer_expose_groups", "peer_inactivity_expiration", "peer_inactivity_expiration_enabled", "peer_login_expiration", "peer_login_expiration_enabled", "post_quantum_mode", "regular_users_view_blocked", "routing_peer_dns_resolution_enabled", "user_approval_required"},
 	Synthetic:  map[string]any{},
 	DataSchema: dataSchemaOfAccountSettings,
 	NewData:    func() any { return new(AccountSettingsDataModel) },

@@ -51,7 +51,11 @@ func ParseDigest(text string) (Digest, error) {
 
 // HashPeer is the hash of a peer entry.
 func HashPeer(p api.PeerEntry) Digest {
-	return newItem('p').number(p.N).text(p.Id, p.Key, p.Name, p.Ip, p.Ipv6).text(p.Aliases...).sum()
+	i := newItem('p').number(p.N).text(p.Id, p.Key, p.Name, p.Ip, p.Ipv6).text(p.Aliases...)
+	if p.NextKey != "" {
+		i = i.number(nextKeyMark).text(p.NextKey)
+	}
+	return i.sum()
 }
 
 // HashMember is the hash of one member of a set.
@@ -111,8 +115,20 @@ func HashSelf(s api.SelfView) Digest {
 	if s.KeepsDns { // agents of the first version know nothing of it, and are not told
 		i = i.number(1)
 	}
+	if s.NextKey != "" {
+		i = i.number(nextKeyMark).text(s.NextKey)
+	}
+	if s.KeyRotationDays != 0 || s.PostQuantum != "" {
+		i = i.number(settingsMark).number(uint32(s.KeyRotationDays)).text(s.PostQuantum)
+	}
 	return i.sum()
 }
+
+// Marks stand before fields that are hashed only when they say something. No length of a text is as great.
+const (
+	nextKeyMark  = 0xffff_ff00 + 'k'
+	settingsMark = 0xffff_ff00 + 's'
+)
 
 // An item collects the bytes under a hash. The array keeps most items off the heap.
 type item struct {

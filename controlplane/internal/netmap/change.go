@@ -63,6 +63,8 @@ type Peer struct {
 	Ordinal uint32
 	// Key is the WireGuard public key in base64.
 	Key string
+	// NextKey is the key that the machine will change over to; empty for none.
+	NextKey string
 	// Name is the DNS label.
 	Name string
 	// Aliases are further DNS labels.
@@ -78,6 +80,10 @@ type Settings struct {
 	Network, NetworkV6 netip.Prefix
 	// DNSDomain is the domain below which peers have their names.
 	DNSDomain string
+	// KeyRotationDays is after how many days a machine replaces its WireGuard key; 0 means never.
+	KeyRotationDays int
+	// PostQuantum says whether machines agree on pre-shared keys: permissive, strict, or empty for no.
+	PostQuantum string
 }
 
 // A Policy is a list of rules that count or do not count together.

@@ -245,16 +245,17 @@ func (e *Engine) reach(peerID string) (*roaring.Bitmap, error) {
 // entryOf is what others are told of a peer.
 func entryOf(p Peer) api.PeerEntry {
 	return api.PeerEntry{
-		N: p.Ordinal, Id: p.ID, Key: p.Key, Name: p.Name, Aliases: p.Aliases, Ip: text(p.IP.IsValid(), p.IP), Ipv6: text(p.IPv6.IsValid(), p.IPv6),
+		N: p.Ordinal, Id: p.ID, Key: p.Key, NextKey: p.NextKey, Name: p.Name, Aliases: p.Aliases, Ip: text(p.IP.IsValid(), p.IP), Ipv6: text(p.IPv6.IsValid(), p.IPv6),
 	}
 }
 
 // selfOf is what a peer is told of itself.
 func selfOf(p Peer, s Settings, keepsDNS bool) api.SelfView {
 	return api.SelfView{
-		N: p.Ordinal, Id: p.ID, Name: p.Name, Aliases: p.Aliases, Key: p.Key, Ip: text(p.IP.IsValid(), p.IP), Ipv6: text(p.IPv6.IsValid(), p.IPv6),
+		N: p.Ordinal, Id: p.ID, Name: p.Name, Aliases: p.Aliases, Key: p.Key, NextKey: p.NextKey, Ip: text(p.IP.IsValid(), p.IP), Ipv6: text(p.IPv6.IsValid(), p.IPv6),
 		Network: text(s.Network.IsValid(), s.Network), NetworkV6: text(s.NetworkV6.IsValid(), s.NetworkV6),
 		DnsDomain: s.DNSDomain, KeepsDns: keepsDNS, Approved: p.Approved,
+		KeyRotationDays: s.KeyRotationDays, PostQuantum: s.PostQuantum,
 	}
 }
 

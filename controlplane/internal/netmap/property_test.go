@@ -148,6 +148,8 @@ func (w *world) change() Change {
 		return PolicyRemove{policy}
 	}
 	w.settings.DNSDomain = fmt.Sprintf("wattle%d.internal", w.random.IntN(3))
+	w.settings.KeyRotationDays = w.random.IntN(2)
+	w.settings.PostQuantum = []string{"", "strict"}[w.random.IntN(2)]
 	return SettingsPut{w.settings}
 }
 
@@ -166,6 +168,9 @@ func (w *world) putPeer(id string) Change {
 		p.Aliases = append(p.Aliases, fmt.Sprintf("alias%d", i))
 	}
 	p.IP = netip.AddrFrom4([4]byte{100, 64, byte(w.random.IntN(2)), 9})
+	if p.NextKey = ""; w.random.IntN(3) == 0 {
+		p.NextKey = fmt.Sprintf("next%d", w.random.IntN(3))
+	}
 	p.Approved = w.random.IntN(5) > 0
 	w.peers[id] = p
 	return PeerPut{p}

@@ -46,6 +46,12 @@ func (s *Server) WithdrawAgent(ctx context.Context, _ api.WithdrawAgentRequestOb
 	return api.WithdrawAgent200JSONResponse{}, err
 }
 
+// SetAgentKey answers PUT /agent/v1/key.
+func (s *Server) SetAgentKey(ctx context.Context, r api.SetAgentKeyRequestObject) (api.SetAgentKeyResponseObject, error) {
+	err := s.state.SetAgentKey(ctx, caller(ctx), *r.Body)
+	return api.SetAgentKey200JSONResponse{}, err
+}
+
 // ReportAgent answers POST /agent/v1/status.
 func (s *Server) ReportAgent(ctx context.Context, r api.ReportAgentRequestObject) (api.ReportAgentResponseObject, error) {
 	err := s.state.ReportAgent(ctx, caller(ctx), *r.Body, exchangeOf(ctx).remote)

@@ -244,7 +244,12 @@ func (a *account) settings() ([]netmap.Change, error) {
 	if err := json.Unmarshal([]byte(a.row.Settings), new(api.AccountSettingsRequest)); err != nil {
 		return nil, fmt.Errorf("settings of account %s: %w", a.id, err)
 	}
-	return []netmap.Change{netmap.SettingsPut{Settings: netmap.Settings{Network: v4, NetworkV6: v6, DNSDomain: a.row.DNSDomain}}}, nil
+	settings := showSettings(a.row)
+	told := netmap.Settings{Network: v4, NetworkV6: v6, DNSDomain: a.row.DNSDomain, KeyRotationDays: settings.KeyRotationDays}
+	if settings.PostQuantumMode != api.AccountSettingsPostQuantumModeOff {
+		told.PostQuantum = string(settings.PostQuantumMode)
+	}
+	return []netmap.Change{netmap.SettingsPut{Settings: told}}, nil
 }
 
 func (a *account) applyObject(o store.Object, remove bool) ([]netmap.Change, error) {

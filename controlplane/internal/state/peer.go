@@ -27,7 +27,8 @@ func onePeer(p store.Peer) ([]netmap.Change, error) {
 		return nil, fmt.Errorf("address of peer %s: %w", p.ID, err)
 	}
 	return []netmap.Change{netmap.PeerPut{Peer: netmap.Peer{
-		ID: p.ID, Ordinal: p.Ordinal, Key: base64.StdEncoding.EncodeToString(p.WireGuardKey), Name: p.DNSLabel,
+		ID: p.ID, Ordinal: p.Ordinal, Key: base64.StdEncoding.EncodeToString(p.WireGuardKey),
+		NextKey: base64.StdEncoding.EncodeToString(p.NextWireGuardKey), Name: p.DNSLabel,
 		Aliases: append([]string(nil), p.ExtraDNSLabels...), IP: v4, IPv6: v6, Approved: !p.ApprovalRequired,
 	}}}, nil
 }

@@ -27,7 +27,8 @@ const (
 func showSettings(row store.Account) api.AccountSettings {
 	shown := api.AccountSettings{
 		PeerLoginExpiration: loginLife, PeerInactivityExpiration: inactivityLife, RegularUsersViewBlocked: true, AutoUpdateVersion: "disabled",
-		JwtAllowGroups: []string{}, PeerExposeGroups: []string{}, NetworkTrafficLogsGroups: []string{},
+		PostQuantumMode: api.AccountSettingsPostQuantumModeOff,
+		JwtAllowGroups:  []string{}, PeerExposeGroups: []string{}, NetworkTrafficLogsGroups: []string{},
 	}
 	_ = json.Unmarshal([]byte(row.Settings), &shown)
 	shown.DnsDomain, shown.NetworkRange, shown.NetworkRangeV6 = row.DNSDomain, row.Network, row.NetworkV6
@@ -99,10 +100,14 @@ func settingsRefs(s api.AccountSettings) (refs []store.Ref) {
 type settingsAudit struct {
 	api.NestedSettings
 	api.Onboarding
+	KeyRotationDays int                                `json:"key_rotation_days"`
+	PostQuantumMode api.AccountSettingsPostQuantumMode `json:"post_quantum_mode"`
 }
 
 func auditedSettings(row store.Account) settingsAudit {
-	return settingsAudit{showNested(showSettings(row)), api.Onboarding{OnboardingFlowPending: row.OnboardingFlowPending, SignupFormPending: row.SignupFormPending}}
+	settings := showSettings(row)
+	onboarding := api.Onboarding{OnboardingFlowPending: row.OnboardingFlowPending, SignupFormPending: row.SignupFormPending}
+	return settingsAudit{showNested(settings), onboarding, settings.KeyRotationDays, settings.PostQuantumMode}
 }
 
 // showNested is the form of the settings that older clients know.

@@ -18,9 +18,11 @@ type Peer struct {
 	// ExtraDNSLabels are further labels; AddLabels keeps them unique.
 	ExtraDNSLabels []string
 	// IP and IPv6 are the overlay addresses.
-	IP, IPv6         string
-	MachineKey       []byte
-	WireGuardKey     []byte
+	IP, IPv6     string
+	MachineKey   []byte
+	WireGuardKey []byte
+	// NextWireGuardKey is the key that the machine will change over to; nil for none.
+	NextWireGuardKey []byte
 	ApprovalRequired bool
 	Ephemeral        bool
 	SSHEnabled       bool
@@ -34,10 +36,10 @@ type Peer struct {
 }
 
 // Peers is the table of peers.
-var Peers = newTable("peer", 1, `id account_id seq ordinal name dns_label extra_dns_labels ip ipv6 machine_key wireguard_key approval_required
+var Peers = newTable("peer", 1, `id account_id seq ordinal name dns_label extra_dns_labels ip ipv6 machine_key wireguard_key next_wireguard_key approval_required
 	ephemeral ssh_enabled login_expiration_enabled inactivity_expiration_enabled setup_key_id user_id created_at version`, func(p *Peer) []any {
 	return []any{
-		&p.ID, &p.AccountID, &p.Seq, &p.Ordinal, &p.Name, &p.DNSLabel, inJSON(&p.ExtraDNSLabels), &p.IP, &p.IPv6, &p.MachineKey, &p.WireGuardKey,
+		&p.ID, &p.AccountID, &p.Seq, &p.Ordinal, &p.Name, &p.DNSLabel, inJSON(&p.ExtraDNSLabels), &p.IP, &p.IPv6, &p.MachineKey, &p.WireGuardKey, &p.NextWireGuardKey,
 		&p.ApprovalRequired, &p.Ephemeral, &p.SSHEnabled, &p.LoginExpirationEnabled, &p.InactivityExpirationEnabled, &p.SetupKeyID, &p.UserID, stamp(&p.CreatedAt), &p.Version,
 	}
 })
@@ -47,9 +49,10 @@ func FindPeer(ctx context.Context, tx *Tx, accountID, id string) (Peer, error) {
 	return Peers.get(ctx, tx, "WHERE account_id = ? AND id = ?", accountID, id)
 }
 
-// PeersByKey returns the peers, of any account, that have one of the keys: two at most.
+// PeersByKey returns the peers, of any account, that have one of the keys, the
+// WireGuard key as the one in use or as the next one: three at most.
 func PeersByKey(ctx context.Context, tx *Tx, machineKey, wireguardKey []byte) ([]Peer, error) {
-	return Peers.list(ctx, tx, "WHERE machine_key = ? OR wireguard_key = ?", machineKey, wireguardKey)
+	return Peers.list(ctx, tx, "WHERE machine_key = ? OR wireguard_key = ? OR next_wireguard_key = ?", machineKey, wireguardKey, wireguardKey)
 }
 
 // AccountPeers returns the peers of an account.

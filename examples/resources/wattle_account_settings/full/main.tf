@@ -17,6 +17,7 @@ resource "wattle_account_settings" "example" {
   jwt_allow_groups                       = ["first"]
   jwt_groups_claim_name                  = "first"
   jwt_groups_enabled                     = true
+  key_rotation_days                      = 10
   lazy_connection_enabled                = true
   network_range                          = "10.10.0.0/16"
   network_traffic_logs_enabled           = true
@@ -28,6 +29,7 @@ resource "wattle_account_settings" "example" {
   peer_inactivity_expiration_enabled     = true
   peer_login_expiration                  = 3600
   peer_login_expiration_enabled          = true
+  post_quantum_mode                      = "off"
   regular_users_view_blocked             = true
   routing_peer_dns_resolution_enabled    = true
   user_approval_required                 = true
