@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	// interval is the time between two echo requests of a flow.
+	// interval is the time between two echo requests of a flow that names no other.
 	interval = 20 * time.Millisecond
 	// grace is how long an answer may take before its request counts as lost.
 	grace = time.Second
@@ -23,12 +23,13 @@ const (
 	silence = 500 * time.Millisecond
 )
 
-// A flow is an ICMP echo every 20 ms between two machines.
+// A flow is an ICMP echo at an interval between two machines.
 type flow struct {
-	conn *icmp.PacketConn
-	to   net.Addr
-	quit chan struct{}
-	wait sync.WaitGroup
+	every time.Duration
+	conn  *icmp.PacketConn
+	to    net.Addr
+	quit  chan struct{}
+	wait  sync.WaitGroup
 
 	mu       sync.Mutex // guards what follows
 	sent     []time.Time
@@ -41,8 +42,14 @@ func flowCommand(s *story, ts *testscript.TestScript, neg bool, args []string) {
 	usage(ts, len(args) >= 2, "flow NAME start|unbroken|silent|cut|resumed|stop ...")
 	name, verb := args[0], args[1]
 	if verb == "start" {
-		usage(ts, len(args) == 4, "flow NAME start HOST ADDR")
-		s.startFlow(ts, name, args[2], args[3])
+		usage(ts, len(args) == 4 || len(args) == 5, "flow NAME start HOST ADDR [INTERVAL]")
+		every := interval
+		if len(args) == 5 {
+			var err error
+			every, err = time.ParseDuration(args[4])
+			ts.Check(err)
+		}
+		s.startFlow(ts, name, args[2], args[3], every)
 		return
 	}
 	f, ok := s.flows[name]
@@ -70,16 +77,16 @@ func flowCommand(s *story, ts *testscript.TestScript, neg bool, args []string) {
 		f.stop()
 		delete(s.flows, name)
 	default:
-		ts.Fatalf("usage: flow NAME start HOST ADDR | unbroken | silent | cut 2s | resumed 1s | stop")
+		ts.Fatalf("usage: flow NAME start HOST ADDR [INTERVAL] | unbroken | silent | cut 2s | resumed 1s | stop")
 	}
 }
 
-func (s *story) startFlow(ts *testscript.TestScript, name, host, address string) {
+func (s *story) startFlow(ts *testscript.TestScript, name, host, address string, every time.Duration) {
 	ip := net.ParseIP(address)
 	if ip == nil {
 		ts.Fatalf("%q is not an address", address)
 	}
-	f := &flow{to: &net.IPAddr{IP: ip}, quit: make(chan struct{})}
+	f := &flow{every: every, to: &net.IPAddr{IP: ip}, quit: make(chan struct{})}
 	ts.Check(s.find(ts, host).Do(func() (err error) {
 		f.conn, err = icmp.ListenPacket("ip4:icmp", "0.0.0.0")
 		return err
@@ -94,7 +101,7 @@ func (s *story) startFlow(ts *testscript.TestScript, name, host, address string)
 func isSet(t time.Time) bool { return !t.IsZero() }
 
 func (f *flow) send(id int) {
-	ticker := time.NewTicker(interval)
+	ticker := time.NewTicker(f.every)
 	defer ticker.Stop()
 	for {
 		select {

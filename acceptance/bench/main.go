@@ -44,6 +44,7 @@ var benchmarks = []struct {
 	{"net/failover_to_relay", failoverToRelay},
 	{"net/roam", roam},
 	{"net/upgrade", upgrade},
+	{"net/rotation", rotation},
 	{"net/nat_matrix", natMatrix},
 }
 

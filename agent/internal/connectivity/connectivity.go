@@ -47,6 +47,10 @@ type Config struct {
 	// leaves it to WireGuard's own timers (15 s). See tunnel.Device.Rekey.
 	Rekey func(tunnel.PublicKey)
 
+	// Handshake tells the device to begin a new session with a peer beside the
+	// present one. Nil leaves it to the next packet. See tunnel.Device.Handshake.
+	Handshake func(tunnel.PublicKey)
+
 	// Mark is put on the streams to relays (Linux, privileged). 0: none.
 	Mark uint32
 
@@ -83,6 +87,9 @@ type Peer struct {
 	// Watched tells early when the peer does not answer by any path, and measures
 	// its round trip: for a peer whose place another can take.
 	Watched bool
+
+	// NextKey is the key that the peer will change over to; zero for none.
+	NextKey tunnel.PublicKey
 }
 
 // A Relay is a TURN or STUN server with the credential for it.

@@ -32,6 +32,12 @@ func (p *Pathfinder) know(ctx context.Context, peers []Peer) {
 	for _, peer := range peers {
 		byID[peer.ID] = peer
 		p.directory.ids[peer.PublicKey] = peer.ID
+		if !peer.NextKey.IsZero() {
+			p.directory.ids[peer.NextKey] = peer.ID
+		}
+		if p.directory.peers[peer.ID].PublicKey != peer.PublicKey {
+			delete(p.directory.seen, peer.ID) // its probes have another tag
+		}
 	}
 	p.mu.Lock()
 	p.directory.peers = byID
@@ -111,7 +117,7 @@ func (p *Pathfinder) recognise(ctx context.Context, tag string) {
 		return
 	}
 	d.sighting = true
-	private := p.cfg.PrivateKey
+	private := p.key
 	p.task(func() {
 		tags := make(map[string]string, len(unseen))
 		for _, peer := range unseen {

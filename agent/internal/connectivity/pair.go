@@ -53,9 +53,11 @@ var retryAttempts = []time.Duration{30 * time.Second, 2 * time.Minute, 10 * time
 // up 900 ms later.
 type pair struct {
 	peer     Peer
-	endpoint *tunnel.Endpoint
+	endpoint *tunnel.Endpoint // this and the next two: of the bond in use
 	seal     *sealer
 	probe    *prober
+	bonds    map[bondKey]*bond
+	uses     tunnel.PublicKey // the peer's key that is in use
 
 	awake  bool
 	wanted time.Time // last reason to be awake that is not a packet on a path
@@ -137,7 +139,7 @@ func (p *Pathfinder) sleep(pr *pair) {
 	pr.lastJoined = ""
 	pr.wide, pr.narrow = nil, netip.AddrPort{}
 	pr.primary, pr.also = nil, nil
-	pr.endpoint.Idle()
+	pr.send(nil, nil)
 	p.publish(pr)
 }
 
@@ -146,7 +148,10 @@ func (p *Pathfinder) handleEvent(ctx context.Context, pr *pair, event tunnel.Eve
 	switch event.Kind {
 	case tunnel.Wake:
 		p.wake(ctx, pr)
+	case tunnel.Rekeyed:
+		p.changedOver(pr, event.Peer)
 	case tunnel.Arrived:
+		p.changedOver(pr, event.Peer)
 		if event.Relay != nil {
 			pr.relayed = event.Addr
 		} else if pr.direct == nil && p.cfg.Force != PathRelayed {
@@ -227,11 +232,7 @@ func (p *Pathfinder) route(pr *pair) {
 	if primary != pr.primary || also != pr.also {
 		pr.primary, pr.also = primary, also
 		p.log.Debug("path chosen", "peer", pr.peer.ID, "path", primary.String(), "also", also.String())
-		if primary == nil {
-			pr.endpoint.Idle()
-		} else {
-			pr.endpoint.Use(primary, also)
-		}
+		pr.send(primary, also)
 	}
 	p.publish(pr)
 }

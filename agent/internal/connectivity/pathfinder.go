@@ -3,6 +3,7 @@ package connectivity
 import (
 	"context"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"slices"
 	"sync"
@@ -38,7 +39,8 @@ type Pathfinder struct {
 	started      time.Time
 
 	// Owned by Run.
-	pairs      map[tunnel.PublicKey]*pair
+	key, other tunnel.PrivateKey          // in use, and the next or former one; zero for none
+	pairs      map[tunnel.PublicKey]*pair // by the key of the map
 	byID       map[string]*pair
 	directory  directory
 	held       []heldBox
@@ -69,6 +71,7 @@ func New(cfg Config) (*Pathfinder, error) {
 	}
 	p := &Pathfinder{
 		cfg: cfg, log: cfg.Logger, started: time.Now(),
+		key:          cfg.PrivateKey,
 		transactions: newTransactions(),
 		checks:       newChecks(cfg.Bind),
 		mailbox:      newMailbox(),
@@ -220,34 +223,22 @@ func (p *Pathfinder) anyAwake() bool {
 
 func (p *Pathfinder) setPeers(ctx context.Context, peers []Peer) {
 	wanted := make(map[tunnel.PublicKey]bool, len(peers))
+	former := maps.Clone(p.byID)
 	clear(p.byID)
 	for _, peer := range peers {
 		wanted[peer.PublicKey] = true
-		pr := p.pairs[peer.PublicKey]
-		fresh := false
-		if pr != nil && pr.endpoint != p.cfg.Bind.Endpoint(peer.PublicKey) {
-			p.remove(pr) // the device has let the peer go and taken it again
-			pr = nil
-		}
-		if pr == nil {
-			seal, err := newSealer(p.cfg.PrivateKey, peer.PublicKey, p.started)
-			if err != nil {
-				p.log.Warn("peer has an unusable key, it will not be reached", "peer", peer.ID, "error", err.Error())
-				continue
-			}
-			pr = &pair{endpoint: p.cfg.Bind.Endpoint(peer.PublicKey), seal: seal}
-			pr.probe = &prober{
-				key: seal.probeKey, own: seal.ownTag, process: seal.epoch, peer: peer.PublicKey, endpoint: pr.endpoint,
-			}
-			p.pairs[peer.PublicKey], fresh = pr, true
-			p.mu.Lock()
-			p.tags[seal.peerTag] = pr.probe
-			p.mu.Unlock()
-		}
-		if pr.peer.ID != peer.ID {
-			p.unpublish(pr.peer.ID)
-		}
+		pr := p.pairOf(peer, former)
+		before := pr.peer
+		fresh := len(pr.bonds) == 0
 		pr.peer = peer
+		if err := p.bind(pr); err != nil {
+			p.log.Warn("peer has an unusable key, it will not be reached", "peer", peer.ID, "error", err.Error())
+			p.remove(pr)
+			continue
+		}
+		if before.ID != peer.ID {
+			p.unpublish(before.ID)
+		}
 		p.byID[peer.ID] = pr
 		if fresh {
 			p.recall(ctx, pr)
@@ -266,14 +257,14 @@ func (p *Pathfinder) setPeers(ctx context.Context, peers []Peer) {
 }
 
 func (p *Pathfinder) remove(pr *pair) {
-	p.sleep(pr)
+	if pr.endpoint != nil {
+		p.sleep(pr)
+	}
 	delete(p.pairs, pr.peer.PublicKey)
 	if p.byID[pr.peer.ID] == nil {
 		p.unpublish(pr.peer.ID)
 	}
-	p.mu.Lock()
-	delete(p.tags, pr.seal.peerTag)
-	p.mu.Unlock()
+	p.unbind(pr)
 }
 
 // handleSignal opens a message, or holds it while its sender is not in the map.
@@ -286,7 +277,7 @@ func (p *Pathfinder) handleSignal(ctx context.Context, from string, box []byte, 
 		p.held = append(p.held, heldBox{from: from, box: box, at: at})
 		return
 	}
-	message, restarted, err := pr.seal.open(box)
+	message, restarted, err := p.open(pr, box)
 	if err == nil {
 		var h *hello
 		if h, err = decodeHello(message); err == nil {

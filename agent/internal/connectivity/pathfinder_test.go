@@ -50,6 +50,7 @@ func (w *wire) setCut(cut bool) {
 type machine struct {
 	id     string
 	key    tunnel.PrivateKey
+	next   tunnel.PrivateKey // zero: none
 	addr   netip.Addr
 	device *tunnel.Device
 	paths  *Pathfinder
@@ -87,7 +88,7 @@ func newMachineWithKey(t *testing.T, w *wire, id, addr string, key tunnel.Privat
 	m.paths, err = New(Config{
 		Logger: log, PrivateKey: m.key, Bind: m.device.Bind(), Force: opts.force,
 		Interface: func(name string) bool { return name == "lo" },
-		Loopback:  true, Rekey: m.device.Rekey, Known: opts.known, IdleAfter: opts.idle,
+		Loopback:  true, Rekey: m.device.Rekey, Handshake: m.device.Handshake, Known: opts.known, IdleAfter: opts.idle,
 		Signal: func(_ context.Context, peer string, box []byte) error { return w.deliver(id, peer, box) },
 	})
 	if err != nil {
@@ -131,9 +132,14 @@ func introduce(t *testing.T, machines ...*machine) {
 			if other == m {
 				continue
 			}
-			peers = append(peers, Peer{ID: other.id, PublicKey: other.key.Public()})
+			var next tunnel.PublicKey
+			if !other.next.IsZero() {
+				next = other.next.Public()
+			}
+			peers = append(peers, Peer{ID: other.id, PublicKey: other.key.Public(), NextKey: next})
 			settings.Peers = append(settings.Peers, tunnel.Peer{
-				PublicKey: other.key.Public(), AllowedIPs: []netip.Prefix{netip.PrefixFrom(other.addr, other.addr.BitLen())},
+				PublicKey: other.key.Public(), NextKey: next,
+				AllowedIPs: []netip.Prefix{netip.PrefixFrom(other.addr, other.addr.BitLen())},
 			})
 		}
 		if err := m.device.Set(t.Context(), settings); err != nil {

@@ -58,7 +58,7 @@ func (p *Pathfinder) heardProbe(pb *prober, m *stun.Message, from netip.AddrPort
 		pb.endpoint.ComesDirect()
 	}
 	p.post(func(ctx context.Context) {
-		pr := p.pairs[pb.peer]
+		pr := p.pairWith(pb.peer)
 		if pr == nil || pr.probe != pb {
 			return
 		}

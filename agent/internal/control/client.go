@@ -174,6 +174,22 @@ func (c *Client) Withdraw(ctx context.Context) error {
 	return err
 }
 
+// SetKey says which WireGuard key this machine uses, and which one it will use
+// next, in base64; next is empty for none. The error is sdk.IsConflict when the control
+// plane has not been told of key as the next one. A clock that is off costs one
+// more attempt.
+func (c *Client) SetKey(ctx context.Context, key, next string) error {
+	keys := api.AgentKeys{Key: key}
+	if next != "" {
+		keys.Next = &next
+	}
+	err := c.api.SetAgentKey(ctx, keys)
+	if sdk.IsClockSkew(err) && c.ClockOffset() != 0 {
+		return c.api.SetAgentKey(ctx, keys)
+	}
+	return err
+}
+
 // Signal passes a sealed message to a peer. The error is sdk.IsPeerOffline when
 // the peer holds no stream.
 func (c *Client) Signal(ctx context.Context, to string, box []byte) error {

@@ -44,6 +44,7 @@ type self struct {
 type peer struct {
 	entry      api.PeerEntry
 	key        tunnel.PublicKey
+	next       tunnel.PublicKey // that it will change over to; zero: none
 	ipv4, ipv6 netip.Addr
 }
 
@@ -103,6 +104,11 @@ func readPeer(entry api.PeerEntry) (peer, error) {
 		return peer{}, err
 	}
 	p := peer{entry: entry, key: key}
+	if entry.NextKey != "" {
+		if p.next, err = tunnel.ParsePublicKey(entry.NextKey); err != nil {
+			return peer{}, err
+		}
+	}
 	if entry.Ip != "" {
 		if p.ipv4, err = netip.ParseAddr(entry.Ip); err != nil {
 			return peer{}, err
@@ -129,8 +135,8 @@ func (d *desired) planTunnel() {
 				allowed = append(allowed, netip.PrefixFrom(addr, addr.BitLen()))
 			}
 		}
-		d.tunnel.Peers = append(d.tunnel.Peers, tunnel.Peer{PublicKey: p.key, AllowedIPs: allowed})
-		d.paths = append(d.paths, connectivity.Peer{ID: p.entry.Id, PublicKey: p.key})
+		d.tunnel.Peers = append(d.tunnel.Peers, tunnel.Peer{PublicKey: p.key, NextKey: p.next, AllowedIPs: allowed})
+		d.paths = append(d.paths, connectivity.Peer{ID: p.entry.Id, PublicKey: p.key, NextKey: p.next})
 	}
 }
 

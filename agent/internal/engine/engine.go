@@ -79,6 +79,7 @@ type Engine struct {
 	outside outside
 
 	commands sync.Mutex // held by a command that changes the connection
+	amending sync.Mutex // held while the identity changes on disk
 
 	mu       sync.Mutex // guards all below
 	ctx      contextOf
@@ -233,6 +234,7 @@ func (e *Engine) start(mine *identity.Identity, client *control.Client, machine 
 		self: mine.PeerID, memory: memory, wall: e.time, carry: e.config.Forward, exit: func() exitWish { return exitWishOf(e.values()) },
 		logger: e.log, store: e.config.Store, machine: machine, client: client, overlay: network,
 		facts: func(programs []string) (api.MachineFacts, error) { return e.sight(machine, network).Facts(programs) }, epoch: mine.Epoch, last: e.lastMap(mine), changed: e.broadcast,
+		rotation: e.newRotation(mine, client, machine),
 	})
 	if err != nil {
 		return errors.Join(err, machine.close())
@@ -277,12 +279,24 @@ func (e *Engine) keepPort(mine *identity.Identity, port uint16) {
 	if port == mine.ListenPort {
 		return
 	}
-	mine.ListenPort = port
-	if err := e.config.Store.Save(mine); err != nil {
+	if err := e.amend(func(i *identity.Identity) { i.ListenPort = port }); err != nil {
 		e.log.Warn("port of the tunnel not kept", "error", err)
-		return
 	}
-	e.setIdentity(mine)
+}
+
+// amend changes the identity, on disk first. There is one.
+func (e *Engine) amend(change func(*identity.Identity)) error {
+	e.amending.Lock()
+	defer e.amending.Unlock()
+	e.mu.Lock()
+	next := *e.identity
+	e.mu.Unlock()
+	change(&next)
+	if err := e.config.Store.Save(&next); err != nil {
+		return err
+	}
+	e.setIdentity(&next)
+	return nil
 }
 
 // lastMap returns the map of the last run, nil when there is none for this peer.
@@ -362,13 +376,11 @@ func (e *Engine) Down(context.Context) error {
 	if mine == nil || !mine.Enrolled() {
 		return nil
 	}
-	next := *mine
-	next.Up = false
-	if err := e.config.Store.Save(&next); err != nil {
+	if err := e.amend(func(i *identity.Identity) { i.Up = false }); err != nil {
 		return err
 	}
 	e.mu.Lock()
-	e.identity, e.notice = &next, ""
+	e.notice = ""
 	e.mu.Unlock()
 	e.disconnect()
 	return nil

@@ -38,7 +38,10 @@ type Fake struct {
 	known    []connectivity.Known
 	boxes    []string
 	closed   bool
-	opened   MachineConfig // the last
+	opened   MachineConfig       // the last
+	key      tunnel.PublicKey    // of the device
+	keys     [2]tunnel.PublicKey // of the paths: in use and the other one
+	active   []connectivity.Active
 }
 
 // Opened returns what the last opening was given.
@@ -52,6 +55,9 @@ func (f *Fake) Opened() MachineConfig {
 func (f *Fake) Open(c MachineConfig) (*Machine, error) {
 	f.mu.Lock()
 	f.known, f.opened = c.Known, c
+	if !c.Key.IsZero() {
+		f.key = c.Key.Public()
+	}
 	f.mu.Unlock()
 	if err := f.note("open"); err != nil {
 		return nil, err
@@ -100,6 +106,16 @@ func (d fakeDevice) Set(_ context.Context, s tunnel.Settings) error {
 	if err == nil {
 		d.f.mu.Lock()
 		d.f.tunnel = s
+		d.f.mu.Unlock()
+	}
+	return err
+}
+
+func (d fakeDevice) SetKey(key tunnel.PrivateKey) error {
+	err := d.f.note("key")
+	if err == nil {
+		d.f.mu.Lock()
+		d.f.key = key.Public()
 		d.f.mu.Unlock()
 	}
 	return err
@@ -168,6 +184,21 @@ func (p fakePaths) NetworkChanged() {}
 func (p fakePaths) Woke()           {}
 
 func (p fakePaths) Wake(string) {}
+
+func (p fakePaths) SetKeys(key, other tunnel.PrivateKey) {
+	p.f.mu.Lock()
+	defer p.f.mu.Unlock()
+	p.f.keys = [2]tunnel.PublicKey{key.Public(), {}}
+	if !other.IsZero() {
+		p.f.keys[1] = other.Public()
+	}
+}
+
+func (p fakePaths) Active(context.Context) ([]connectivity.Active, error) {
+	p.f.mu.Lock()
+	defer p.f.mu.Unlock()
+	return slices.Clone(p.f.active), nil
+}
 
 func (p fakePaths) Known() []connectivity.Known {
 	p.f.mu.Lock()

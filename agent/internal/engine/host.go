@@ -25,6 +25,7 @@ import (
 // A Device is the tunnel as the engine uses it.
 type Device interface {
 	Set(ctx context.Context, settings tunnel.Settings) error
+	SetKey(key tunnel.PrivateKey) error
 	Stats() (map[tunnel.PublicKey]tunnel.Stats, error)
 	Ping(ctx context.Context, to netip.Addr) (time.Duration, error)
 	Close() error
@@ -43,6 +44,8 @@ type Paths interface {
 	Known() []connectivity.Known
 	Woke()
 	NetworkChanged()
+	SetKeys(key, other tunnel.PrivateKey)
+	Active(ctx context.Context) ([]connectivity.Active, error)
 }
 
 // A Resolver answers for names, as the engine uses it.
@@ -243,7 +246,7 @@ func open(c MachineConfig, mode tunnel.Mode, filter tunnel.Filter) (*Machine, er
 	name := device.Interface()
 	machine.Watch = func(ctx context.Context, changed func()) error { return route.Watch(ctx, name, changed) }
 	machine.Paths, err = connectivity.New(connectivity.Config{
-		Logger: c.Logger, PrivateKey: c.Key, Bind: device.Bind(), Signal: c.Signal, Rekey: device.Rekey, Transports: c.RelayTransports,
+		Logger: c.Logger, PrivateKey: c.Key, Bind: device.Bind(), Signal: c.Signal, Rekey: device.Rekey, Handshake: device.Handshake, Transports: c.RelayTransports,
 		Force: c.Force, Mark: own, Resolver: c.Resolver, MapPort: c.PortMapping,
 		Interface: func(other string) bool { return other != name && !strings.HasPrefix(other, "wt") },
 		Address:   func(addr netip.Addr) bool { return !c.Overlay(addr) },

@@ -49,6 +49,8 @@ type link struct {
 	wall    func() time.Time // the clock of this machine
 	changed func()           // tells the engine's waiters
 
+	rotation *rotation
+
 	newest chan *mapstate.Map // holds one, the newest
 	saves  chan *mapstate.Map // the same
 	again  chan struct{}      // holds one: apply the same map again
@@ -87,12 +89,14 @@ type linkConfig struct {
 	epoch   string
 	last    *mapstate.Map
 	changed func()
+
+	rotation *rotation
 }
 
 func newLink(c linkConfig) (*link, error) {
 	l := &link{
 		log: c.logger, store: c.store, machine: c.machine, carry: c.carry, client: c.client, overlay: c.overlay, changed: c.changed,
-		self: c.self, memory: c.memory, wall: c.wall,
+		self: c.self, memory: c.memory, wall: c.wall, rotation: c.rotation,
 		newest: make(chan *mapstate.Map, 1), saves: make(chan *mapstate.Map, 1), again: make(chan struct{}, 1), urgent: make(chan chan struct{}),
 		routers: newRouters(c.machine), exit: c.exit,
 	}
@@ -157,6 +161,7 @@ func (l *link) run(ctx context.Context) error {
 	parts.Go(func() { l.saveNewest(ctx) })
 	parts.Go(func() { l.savePaths(ctx) })
 	parts.Go(func() { watchSleep(ctx, l.wall, l.woke) })
+	parts.Go(func() { l.rotateKeys(ctx) })
 	parts.Go(func() {
 		if err := l.machine.Watch(ctx, l.networkChanged); err != nil {
 			l.log.Warn("changes of the network not watched", "error", err)
@@ -264,6 +269,7 @@ func (l *link) applyNewest(ctx context.Context) {
 		if _, wanted, _, _ := l.snapshot(); wanted != nil && len(wanted.watched) > 0 {
 			look.Reset(lookAwake)
 		}
+		l.rotation.look()
 		l.changed()
 	}
 }

@@ -91,15 +91,15 @@ func (l *link) describe(s *local.Status, mine *identity.Identity) {
 	if !wanted.self.view.Approved {
 		s.Warnings = append(s.Warnings, "this machine waits for approval: an administrator must approve it before it sees others")
 	}
-	if wanted.self.view.Key != s.PublicKey {
-		s.Warnings = append(s.Warnings, "the control plane knows another WireGuard key of this machine, so nobody reaches it; run `wattle logout` and enrol it again")
+	if problem := l.rotation.describe(s, mine); problem != "" {
+		s.Warnings = append(s.Warnings, problem)
 	}
 	stats, err := l.machine.Device.Stats()
 	if err != nil {
 		s.Warnings = append(s.Warnings, err.Error())
 	}
 	for _, p := range wanted.peers {
-		s.Peers = append(s.Peers, l.describePeer(p, stats[p.key]))
+		s.Peers = append(s.Peers, l.describePeer(p, stats[p.key].With(stats[p.next])))
 	}
 	l.describeRoutes(s, wanted)
 }

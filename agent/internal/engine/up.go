@@ -113,10 +113,9 @@ func (e *Engine) bringUp(ctx context.Context, request local.UpRequest) error {
 			return err
 		}
 	}
-	if err := e.config.Store.Save(&changed); err != nil {
+	if err := e.amend(func(i *identity.Identity) { i.CAPin, i.Up = next, true }); err != nil {
 		return err
 	}
-	e.setIdentity(&changed)
 	e.disconnect()
 	return openError(e.connect(nil))
 }

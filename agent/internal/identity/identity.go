@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"github.com/wattlenet/wattle/agent/internal/tunnel"
 )
@@ -59,6 +60,14 @@ type Identity struct {
 	MachineKey   MachineKey
 	WireGuardKey tunnel.PrivateKey
 
+	// NextKey is the WireGuard key that the machine will change over to,
+	// PreviousKey the one it has changed over from; zero for none.
+	NextKey     tunnel.PrivateKey
+	PreviousKey tunnel.PrivateKey
+
+	// KeySince is when WireGuardKey came into use; zero: not noted.
+	KeySince time.Time
+
 	// ManagementURL is the root of the control plane, such as
 	// https://mesh.example:8443. CAPin names its certificate authority
 	// ("sha256:" and 64 hexadecimal digits); empty for the system's roots.
@@ -93,6 +102,9 @@ type document struct {
 	Version       int    `json:"version"`
 	MachineKey    string `json:"machine_key"`
 	WireGuardKey  string `json:"wireguard_key"`
+	NextKey       string `json:"next_wireguard_key,omitempty"`
+	PreviousKey   string `json:"previous_wireguard_key,omitempty"`
+	KeySince      int64  `json:"wireguard_key_since,omitempty"` // seconds since 1970
 	ManagementURL string `json:"management_url,omitempty"`
 	CAPin         string `json:"ca_pin,omitempty"`
 	PeerID        string `json:"peer_id,omitempty"`
@@ -111,6 +123,9 @@ func (i *Identity) encode() ([]byte, error) {
 		Version:       documentVersion,
 		MachineKey:    base64.StdEncoding.EncodeToString(i.MachineKey.private.Seed()),
 		WireGuardKey:  i.WireGuardKey.Encode(),
+		NextKey:       encodeOptional(i.NextKey),
+		PreviousKey:   encodeOptional(i.PreviousKey),
+		KeySince:      secondsOf(i.KeySince),
 		ManagementURL: i.ManagementURL,
 		CAPin:         i.CAPin,
 		PeerID:        i.PeerID,
@@ -139,9 +154,17 @@ func decodeIdentity(raw []byte) (*Identity, error) {
 	if err != nil {
 		return nil, errors.New("the WireGuard key is damaged")
 	}
+	next, err1 := decodeOptional(d.NextKey)
+	previous, err2 := decodeOptional(d.PreviousKey)
+	if errors.Join(err1, err2) != nil {
+		return nil, errors.New("the next or the previous WireGuard key is damaged")
+	}
 	return &Identity{
 		MachineKey:    MachineKey{private: ed25519.NewKeyFromSeed(seed)},
 		WireGuardKey:  key,
+		NextKey:       next,
+		PreviousKey:   previous,
+		KeySince:      moment(d.KeySince),
 		ManagementURL: d.ManagementURL,
 		CAPin:         d.CAPin,
 		PeerID:        d.PeerID,
@@ -160,5 +183,33 @@ func New() (*Identity, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Identity{MachineKey: machine, WireGuardKey: tunnel.GenerateKey()}, nil
+	return &Identity{MachineKey: machine, WireGuardKey: tunnel.GenerateKey(), KeySince: time.Now().Truncate(time.Second)}, nil
+}
+
+func encodeOptional(k tunnel.PrivateKey) string {
+	if k.IsZero() {
+		return ""
+	}
+	return k.Encode()
+}
+
+func decodeOptional(text string) (tunnel.PrivateKey, error) {
+	if text == "" {
+		return tunnel.PrivateKey{}, nil
+	}
+	return tunnel.ParsePrivateKey(text)
+}
+
+func secondsOf(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.Unix()
+}
+
+func moment(seconds int64) time.Time {
+	if seconds == 0 {
+		return time.Time{}
+	}
+	return time.Unix(seconds, 0)
 }

@@ -84,6 +84,11 @@ func (c *Client) Wait(ctx context.Context, request WaitRequest) error {
 	return c.call(ctx, http.MethodPost, "/v1/wait", request, nil)
 }
 
+// RotateKey replaces the WireGuard key.
+func (c *Client) RotateKey(ctx context.Context, request RotateKeyRequest) error {
+	return c.call(ctx, http.MethodPost, "/v1/key/rotate", request, nil)
+}
+
 // Query asks the resolver of the network.
 func (c *Client) Query(ctx context.Context, request QueryRequest) (QueryAnswer, error) {
 	var answer QueryAnswer

@@ -5,6 +5,7 @@
 //	POST /v1/wait, /v1/ping, /v1/dns/query, /v1/whois, /v1/access, /v1/trace, /v1/netcheck   the same
 //	POST /v1/up, /v1/down, /v1/logout        root, the user of the daemon, or the operator
 //	POST /v1/settings, /v1/settings/reload, /v1/log-level, GET /v1/debug   the same
+//	POST /v1/key/rotate   the same
 //
 // Linux and macOS tell who calls. On Windows the folder of the socket is closed
 // to everybody but administrators and the daemon's user, and every caller counts
@@ -37,6 +38,9 @@ type Connection interface {
 	Down(ctx context.Context) error
 	Logout(ctx context.Context, request LogoutRequest) error
 	Wait(ctx context.Context, request WaitRequest) error
+
+	// RotateKey replaces the WireGuard key.
+	RotateKey(ctx context.Context, request RotateKeyRequest) error
 }
 
 // A Keeper keeps settings.

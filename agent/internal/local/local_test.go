@@ -69,6 +69,8 @@ func (d *fakeDaemon) Down(context.Context) error {
 }
 func (d *fakeDaemon) Logout(context.Context, LogoutRequest) error { return d.err }
 
+func (d *fakeDaemon) RotateKey(context.Context, RotateKeyRequest) error { return d.err }
+
 func (d *fakeDaemon) Wait(ctx context.Context, _ WaitRequest) error {
 	<-ctx.Done()
 	return ctx.Err()

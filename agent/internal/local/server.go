@@ -127,6 +127,7 @@ func (s *Server) Serve(ctx context.Context) error {
 	mux.HandleFunc("POST /v1/up", changing(s, s.config.Daemon.Up))
 	mux.HandleFunc("POST /v1/down", changing(s, func(ctx context.Context, _ struct{}) error { return s.config.Daemon.Down(ctx) }))
 	mux.HandleFunc("POST /v1/logout", changing(s, s.config.Daemon.Logout))
+	mux.HandleFunc("POST /v1/key/rotate", changing(s, s.config.Daemon.RotateKey))
 	mux.HandleFunc("POST /v1/wait", calling(s, s.config.Daemon.Wait))
 	mux.HandleFunc("POST /v1/ping", s.ping)
 	mux.HandleFunc("POST /v1/dns/query", answering(s, s.config.Daemon.Query))

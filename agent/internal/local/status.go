@@ -35,6 +35,11 @@ type Status struct {
 	Addresses []string `json:"addresses"`
 	PublicKey string   `json:"public_key"`
 
+	// PublicKeySince is when the key came into use; NextPublicKey is the one that
+	// takes its place when those who packets flow to know it, empty for none.
+	PublicKeySince *time.Time `json:"public_key_since,omitempty"`
+	NextPublicKey  string     `json:"next_public_key"`
+
 	Management Management `json:"management"`
 	Map        Map        `json:"map"`
 	Tunnel     Tunnel     `json:"tunnel"`
@@ -262,6 +267,11 @@ type UpRequest struct {
 // LogoutRequest forgets the machine's identity.
 type LogoutRequest struct {
 	Delete bool `json:"delete"` // delete the peer too
+}
+
+// RotateKeyRequest replaces the machine's WireGuard key.
+type RotateKeyRequest struct {
+	TimeoutSeconds float64 `json:"timeout_seconds,omitempty"` // 0: 60 s
 }
 
 // PingRequest asks for echo requests to a peer, by name or overlay address.

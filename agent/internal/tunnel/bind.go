@@ -51,8 +51,7 @@ type BindConfig struct {
 type Bind struct {
 	log    *slog.Logger
 	std    conn.Bind // sockets, over the standard bind
-	public PublicKey
-	reader *initiationReader
+	own    atomic.Pointer[ownKey]
 	named  *rate.Limiter
 	start  time.Time
 	events *events
@@ -104,21 +103,30 @@ func NewBind(cfg BindConfig) (*Bind, error) {
 	b := &Bind{
 		log:    cfg.Logger,
 		std:    newSockets(),
-		public: cfg.PrivateKey.Public(),
-		reader: newInitiationReader(cfg.PrivateKey),
 		named:  rate.NewLimiter(namedPerSecond, namedBurst),
 		start:  time.Now(),
 		events: newEvents(),
 		stun:   make(chan STUNMessage, stunQueue),
 		peers:  make(map[PublicKey]*Endpoint),
 	}
+	b.setKey(cfg.PrivateKey)
 	b.relays.Store(&map[netip.AddrPort]*Relay{})
 	b.streams = newStreamSlot(b)
 	return b, nil
 }
 
 // PublicKey returns the key the bind answers for.
-func (b *Bind) PublicKey() PublicKey { return b.public }
+func (b *Bind) PublicKey() PublicKey { return b.own.Load().public }
+
+// ownKey is the key the bind answers for.
+type ownKey struct {
+	public PublicKey
+	reader *initiationReader
+}
+
+func (b *Bind) setKey(private PrivateKey) {
+	b.own.Store(&ownKey{public: private.Public(), reader: newInitiationReader(private)})
+}
 
 // Port returns the UDP port the bind listens on, 0 while it is closed.
 func (b *Bind) Port() uint16 { return uint16(b.port.Load()) }

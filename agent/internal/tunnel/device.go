@@ -88,11 +88,18 @@ type Device struct {
 
 	roster *roster
 
+	moves sync.WaitGroup // of addresses to the next key of their peer
+	done  chan struct{}  // closed by Close
+
 	admitting sync.WaitGroup // handshakes of peers that are not active yet
 
 	mu         sync.Mutex // guards all below
 	addresses  []netip.Prefix
-	configured []Peer      // what the device has
+	configured []Peer // what the device has
+	wanted     []Peer
+	moved      map[PublicKey]bool // next keys that their peers use already
+	retired    map[PublicKey]retirement
+	retiring   *time.Timer // for the first of them
 	look       *time.Timer // for peers to retire; nil: nothing to look at
 	closed     bool
 }
@@ -105,11 +112,27 @@ type wireguard interface {
 
 	// Rekey ends the sessions with a peer.
 	Rekey(key PublicKey)
+
+	// SetKey replaces the private key; Handshake begins a new session with a peer
+	// beside the present one.
+	SetKey(private PrivateKey) error
+	Handshake(key PublicKey) error
 	Close()
 }
 
 // inProcess is wireguard-go.
 type inProcess struct{ *device.Device }
+
+func (w inProcess) SetKey(private PrivateKey) error {
+	return w.IpcSet(newUAPI().set("private_key", private.hex()).String())
+}
+
+func (w inProcess) Handshake(key PublicKey) error {
+	if peer := w.LookupPeer(device.NoisePublicKey(key)); peer != nil {
+		return peer.SendHandshakeInitiation(false)
+	}
+	return nil
+}
 
 func (w inProcess) Rekey(key PublicKey) {
 	if peer := w.LookupPeer(device.NoisePublicKey(key)); peer != nil {
@@ -143,7 +166,7 @@ func New(cfg Config) (*Device, error) {
 	if bind.PublicKey() != cfg.PrivateKey.Public() {
 		return nil, errors.New("tunnel: the bind was made for another key")
 	}
-	d := &Device{log: cfg.Logger, bind: bind, roster: newRoster()}
+	d := &Device{log: cfg.Logger, bind: bind, roster: newRoster(), done: make(chan struct{})}
 	if cfg.Mode == ModeKernel {
 		if err := d.openKernel(cfg); err != nil {
 			return nil, fmt.Errorf("WireGuard of the kernel: %w", err)
@@ -234,6 +257,10 @@ type Peer struct {
 	// AllowedIPs are the sources accepted from the peer and the destinations
 	// sent to it. A prefix belongs to one peer only.
 	AllowedIPs []netip.Prefix
+
+	// NextKey is the key that the peer will change over to; zero for none. It is
+	// answered at once, and the addresses move to it with its first data.
+	NextKey PublicKey
 }
 
 // Set makes the device what settings says: it adds, changes and removes what
@@ -255,7 +282,14 @@ func (d *Device) Set(ctx context.Context, settings Settings) error {
 		}
 		d.addresses = next.Addresses
 	}
-	if err := d.roster.set(next.Peers); err != nil {
+	d.retireKeys(d.wanted, next.Peers)
+	d.wanted = next.Peers
+	return d.setPeers()
+}
+
+// setPeers brings roster and device to what is wanted. The caller holds mu.
+func (d *Device) setPeers() error {
+	if err := d.roster.set(d.byKey(d.wanted)); err != nil {
 		return err
 	}
 	if err := d.configure(); err != nil {
@@ -282,6 +316,16 @@ type Stats struct {
 
 	ReceivedBytes uint64 // WireGuard messages included
 	SentBytes     uint64
+}
+
+// With adds what was counted under another key of the peer.
+func (s Stats) With(o Stats) Stats {
+	if o.LastHandshake.After(s.LastHandshake) {
+		s.LastHandshake = o.LastHandshake
+	}
+	s.ReceivedBytes += o.ReceivedBytes
+	s.SentBytes += o.SentBytes
+	return s
 }
 
 // Stats returns the counters of every peer that has any.
@@ -314,11 +358,16 @@ func (d *Device) Close() error {
 	if d.look != nil {
 		d.look.Stop()
 	}
+	if d.retiring != nil {
+		d.retiring.Stop()
+	}
 	d.mu.Unlock()
 	if !closed {
+		close(d.done)
 		d.wg.Close()
 	}
 	d.admitting.Wait()
+	d.moves.Wait()
 	return nil
 }
 

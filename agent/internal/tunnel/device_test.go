@@ -63,8 +63,8 @@ func TestDiffPeers(t *testing.T) {
 		}
 		return out
 	}
-	one := Settings{Peers: []Peer{{a, prefix("10.0.0.1/32", "10.1.0.0/16")}, {b, prefix("10.0.0.2/32")}}}.sorted().Peers
-	turned := Settings{Peers: []Peer{{b, prefix("10.0.0.2/32")}, {a, prefix("10.1.0.0/16", "10.0.0.1/32")}}}.sorted().Peers
+	one := Settings{Peers: []Peer{{PublicKey: a, AllowedIPs: prefix("10.0.0.1/32", "10.1.0.0/16")}, {PublicKey: b, AllowedIPs: prefix("10.0.0.2/32")}}}.sorted().Peers
+	turned := Settings{Peers: []Peer{{PublicKey: b, AllowedIPs: prefix("10.0.0.2/32")}, {PublicKey: a, AllowedIPs: prefix("10.1.0.0/16", "10.0.0.1/32")}}}.sorted().Peers
 	for name, c := range map[string]struct {
 		before, after []Peer
 		want          []string
@@ -72,7 +72,7 @@ func TestDiffPeers(t *testing.T) {
 		"same in another order": {one, turned, nil},
 		"all new":               {nil, one, []string{"public_key", "endpoint=peer:", "allowed_ip=10.0.0.1/32"}},
 		"one leaves":            {one, one[:1], []string{"remove=true"}},
-		"one changes":           {one, []Peer{{one[0].PublicKey, prefix("10.5.0.0/16")}, one[1]}, []string{"allowed_ip=10.5.0.0/16", "allowed_ip=-10.0.0."}},
+		"one changes":           {one, []Peer{{PublicKey: one[0].PublicKey, AllowedIPs: prefix("10.5.0.0/16")}, one[1]}, []string{"allowed_ip=10.5.0.0/16", "allowed_ip=-10.0.0."}},
 	} {
 		got, err := diffPeers(c.before, c.after)
 		if err != nil {
@@ -87,11 +87,11 @@ func TestDiffPeers(t *testing.T) {
 			}
 		}
 	}
-	moved, err := diffPeers([]Peer{{a, prefix("10.0.0.1/32", "10.9.0.0/16")}, {b, nil}}, []Peer{{a, prefix("10.0.0.1/32")}, {b, prefix("10.9.0.0/16")}})
+	moved, err := diffPeers([]Peer{{PublicKey: a, AllowedIPs: prefix("10.0.0.1/32", "10.9.0.0/16")}, {PublicKey: b}}, []Peer{{PublicKey: a, AllowedIPs: prefix("10.0.0.1/32")}, {PublicKey: b, AllowedIPs: prefix("10.9.0.0/16")}})
 	if err != nil || strings.Count(moved, "10.9.0.0/16") != 1 || strings.Contains(moved, "replace") || strings.Contains(moved, "=-") {
 		t.Errorf("a prefix does not move in one step: %v\n%s", err, moved)
 	}
-	if _, err := diffPeers(nil, []Peer{{a, prefix("10.0.0.0/24")}, {b, prefix("10.0.0.1/24")}}); err == nil {
+	if _, err := diffPeers(nil, []Peer{{PublicKey: a, AllowedIPs: prefix("10.0.0.0/24")}, {PublicKey: b, AllowedIPs: prefix("10.0.0.1/24")}}); err == nil {
 		t.Error("one prefix was given to two peers")
 	}
 	if _, err := diffPeers(nil, []Peer{{}}); err == nil {

@@ -65,6 +65,9 @@ type Endpoint struct {
 	stirred   atomic.Int64 // bind clock: last change of the path or of a session
 	relayed   atomic.Bool  // the last packet of the peer came through a relay
 
+	firstData atomic.Pointer[func()] // runs with the first data, which is held back; nil: nothing waits for it
+	joinedAt  atomic.Int64           // bind clock: when it was let go; 0: never
+
 	mu          sync.Mutex // guards all below
 	initiation  []byte     // newest initiation of ours that has no response yet
 	initiatedAt int64      // bind clock
@@ -75,7 +78,9 @@ type Endpoint struct {
 	heardAt     int64      // bind clock
 	passed      bool       // the device has seen it
 	kept        [][]byte   // transport messages kept while idle
-	indexes     []uint32   // our session indexes, oldest first
+	held        []heldPacket
+	heldBytes   int
+	indexes     []uint32 // our session indexes, oldest first
 	repeat      *time.Timer
 	delay       time.Duration // until the next repetition
 	forgotten   bool
@@ -166,6 +171,9 @@ func (e *Endpoint) SrcIP() netip.Addr { return netip.Addr{} }
 
 func (e *Endpoint) send(bufs [][]byte) error {
 	if len(bufs) == 1 {
+		if e.crossesFirstData(bufs[0]) {
+			return nil
+		}
 		e.noteHandshake(bufs[0])
 	}
 	r := e.routes.Load()
@@ -313,6 +321,9 @@ func (e *Endpoint) repeatInitiation() {
 // take both and start its counter twice.
 func (e *Endpoint) received(message []byte, from *origin, now int64) bool {
 	e.noteArrival(from, now)
+	if message[0] == messageTransport && e.firstData.Load() != nil && e.hold(message) {
+		return false
+	}
 	if message[0] != messageResponse {
 		return true
 	}
@@ -374,7 +385,7 @@ func (e *Endpoint) judge(message []byte, now int64) (answer []byte, pass bool) {
 	case repeated && e.passed && now-e.heardAt < int64(handshakeTime):
 		// The device is at it: two at once would make two sessions of it.
 		return nil, false
-	case crossed && e.bind.public.Less(e.key):
+	case crossed && e.bind.PublicKey().Less(e.key):
 		// Both sides began at once. Left alone, each device drops its own
 		// handshake for the other's and neither ends; the smaller key leads.
 		return slices.Clone(e.initiation), false

@@ -23,6 +23,9 @@ const (
 
 	// RelayLost: the stream to Relay has ended.
 	RelayLost
+
+	// Rekeyed: the peer uses its next key, Peer; the device sends to it by that.
+	Rekeyed
 )
 
 // An Event is something connectivity must know. Peer is zero for RelayLost.

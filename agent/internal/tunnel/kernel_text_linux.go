@@ -118,6 +118,20 @@ func (k *kernel) IpcGet() (string, error) {
 	return u.String(), nil
 }
 
+// SetKey replaces the private key. Sessions go on receiving and do not send any
+// more, as those of wireguard-go.
+func (k *kernel) SetKey(private PrivateKey) error {
+	key := wgtypes.Key(private.scalar)
+	if err := k.client.ConfigureDevice(k.name, wgtypes.Config{PrivateKey: &key}); err != nil {
+		return fmt.Errorf("set the key of %s: %w", k.name, err)
+	}
+	return nil
+}
+
+// Handshake leaves the session as it is: the kernel begins one with a packet
+// that needs it, and is not told to.
+func (k *kernel) Handshake(PublicKey) error { return nil }
+
 // Rekey takes the peer out and puts it back: the kernel has no other way to
 // end a session.
 func (k *kernel) Rekey(key PublicKey) {

@@ -62,7 +62,7 @@ func (s *sorter) initiation(b []byte, from *origin) (int, conn.Endpoint) {
 	if len(b) != initiationSize || !s.bind.named.Allow() {
 		return len(b), a
 	}
-	key, err := s.bind.reader.sender(b)
+	key, err := s.bind.own.Load().reader.sender(b)
 	if err != nil {
 		return len(b), a // the device has the last word
 	}

@@ -215,6 +215,7 @@ type streamSlot struct {
 	changed sync.Cond
 	current *stream
 	opened  bool
+	held    []heldPacket // for the device, from elsewhere than the stream
 }
 
 func newStreamSlot(b *Bind) *streamSlot {
@@ -281,10 +282,36 @@ func (slot *streamSlot) close() {
 func (slot *streamSlot) wait() (*stream, bool) {
 	slot.mu.Lock()
 	defer slot.mu.Unlock()
-	for slot.opened && slot.current == nil {
+	for slot.opened && slot.current == nil && len(slot.held) == 0 {
 		slot.changed.Wait()
 	}
 	return slot.current, slot.opened
+}
+
+// inject hands packets to the device through the stream's receive function.
+func (slot *streamSlot) inject(held []heldPacket) {
+	slot.mu.Lock()
+	slot.held = append(slot.held, held...)
+	if slot.current != nil && len(slot.held) > 0 {
+		_ = slot.current.conn.SetReadDeadline(time.Unix(1, 0)) // a dead stream has ended already
+	}
+	slot.mu.Unlock()
+	slot.changed.Broadcast()
+}
+
+func (slot *streamSlot) takeHeld(packets [][]byte, sizes []int, eps []conn.Endpoint) (n int) {
+	slot.mu.Lock()
+	defer slot.mu.Unlock()
+	if len(slot.held) == 0 {
+		return 0
+	}
+	for n = 0; n < min(len(packets), len(slot.held)); n++ {
+		sizes[n], eps[n] = copy(packets[n], slot.held[n].bytes), slot.held[n].from
+	}
+	if slot.held = slot.held[n:]; len(slot.held) == 0 && slot.current != nil {
+		_ = slot.current.conn.SetReadDeadline(time.Time{}) // a dead stream fails at its next read
+	}
+	return n
 }
 
 // receive is the bind's receive function for streams.
@@ -293,6 +320,9 @@ func (slot *streamSlot) receive(packets [][]byte, sizes []int, eps []conn.Endpoi
 		s, opened := slot.wait()
 		if !opened {
 			return 0, net.ErrClosed
+		}
+		if n := slot.takeHeld(packets, sizes, eps); n > 0 {
+			return n, nil
 		}
 		n, err := s.receive(packets, sizes, eps)
 		if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {

@@ -1,0 +1,233 @@
+package tunnel
+
+import (
+	"fmt"
+	"slices"
+	"time"
+)
+
+// A peer that rotates its key has two for a while, and the device knows it twice:
+//
+//	map: key k1, next k2   k1 has the addresses, k2 has none but answers handshakes
+//	first data under k2    it is held for a moment, then the addresses move to k2
+//	map: key k2            k1 goes soon: what was handed to it is still on its way out
+//
+// An address belongs to one peer of a device, which refuses packets of the
+// other key. So what k1 had sent before has a round trip and graceTime to come
+// through, while packets back still leave under k1.
+const (
+	graceTime = 30 * time.Millisecond
+
+	// heldLimit bounds in bytes what a peer sends under its next key meanwhile:
+	// 1 Gbit/s.
+	heldLimit = 4 << 20
+
+	// joinTime is how long the device may take to make the session of the first
+	// data its own; until then it would begin one itself.
+	joinTime = 50 * time.Millisecond
+
+	// retireTime is how long a key stays that its peer does not use any more.
+	retireTime = 5 * time.Second
+)
+
+// A retirement is a key that stays for a moment, without addresses.
+type retirement struct {
+	successor PublicKey
+	until     time.Time
+}
+
+// SetKey replaces the private key. Sessions go on receiving, and each peer gets
+// a new one with the next packet; peers that do not know the key are lost. The
+// same key again does nothing.
+func (d *Device) SetKey(private PrivateKey) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.bind.PublicKey() == private.Public() {
+		return nil
+	}
+	for _, p := range d.configured {
+		d.bind.Endpoint(p.PublicKey).renew()
+	}
+	if err := d.wg.SetKey(private); err != nil {
+		return fmt.Errorf("set the key of the WireGuard device: %w", err)
+	}
+	d.bind.setKey(private)
+	return nil
+}
+
+// Handshake begins a new session with a peer. The present one, if any, is used
+// until the new one stands.
+func (d *Device) Handshake(key PublicKey) {
+	if err := d.wg.Handshake(key); err != nil {
+		d.log.Debug("handshake not begun", "peer", key.String(), "error", err.Error())
+	}
+}
+
+// byKey gives each key of a peer an entry of its own, in a stable order, and
+// makes the next keys wait for their first data. The caller holds mu.
+func (d *Device) byKey(peers []Peer) []Peer {
+	moved := map[PublicKey]bool{}
+	list := make([]Peer, 0, len(peers))
+	for _, p := range peers {
+		now, next := p, Peer{PublicKey: p.NextKey}
+		now.NextKey = PublicKey{}
+		if !p.NextKey.IsZero() {
+			if d.moved[p.NextKey] {
+				moved[p.NextKey] = true
+				next.AllowedIPs, now.AllowedIPs = now.AllowedIPs, nil
+			} else {
+				d.awaitData(p.NextKey)
+			}
+			list = append(list, next)
+		}
+		list = append(list, now)
+		for key, r := range d.retired {
+			if r.successor == p.PublicKey {
+				list = append(list, Peer{PublicKey: key})
+			}
+		}
+	}
+	d.moved = moved
+	slices.SortFunc(list, func(a, b Peer) int { return slices.Compare(a.PublicKey[:], b.PublicKey[:]) })
+	return list
+}
+
+// retireKeys lets the keys go that peers have changed over from. The caller
+// holds mu and sets the peers then.
+func (d *Device) retireKeys(before, after []Peer) {
+	successors := map[PublicKey]PublicKey{}
+	for _, p := range before {
+		if !p.NextKey.IsZero() {
+			successors[p.NextKey] = p.PublicKey
+		}
+	}
+	now := time.Now()
+	stay := map[PublicKey]bool{}
+	for _, p := range after {
+		stay[p.PublicKey], stay[p.NextKey] = true, true
+		if former, ok := successors[p.PublicKey]; ok {
+			if d.retired == nil {
+				d.retired = map[PublicKey]retirement{}
+			}
+			d.retired[former] = retirement{p.PublicKey, now.Add(retireTime)}
+		}
+	}
+	for key, r := range d.retired {
+		if stay[key] || !stay[r.successor] || !now.Before(r.until) {
+			delete(d.retired, key)
+		}
+	}
+	if len(d.retired) == 0 {
+		return
+	}
+	if d.retiring == nil {
+		d.retiring = time.AfterFunc(retireTime, d.retireNow)
+	} else {
+		d.retiring.Reset(retireTime)
+	}
+}
+
+func (d *Device) retireNow() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed {
+		return
+	}
+	d.retireKeys(nil, d.wanted)
+	if err := d.setPeers(); err != nil {
+		d.log.Warn("former key of a peer not dropped", "error", err.Error())
+	}
+}
+
+// awaitData moves the addresses with the first data under key.
+func (d *Device) awaitData(key PublicKey) {
+	move := func() {
+		// Beside the goroutine of the socket: closing the device waits for that
+		// one and holds what changing the device needs.
+		d.moves.Go(func() {
+			grace := time.NewTimer(graceTime)
+			defer grace.Stop()
+			select {
+			case <-grace.C:
+			case <-d.done:
+				return
+			}
+			d.moveTo(key)
+			d.bind.Endpoint(key).release()
+		})
+	}
+	d.bind.Endpoint(key).firstData.CompareAndSwap(nil, &move)
+}
+
+func (d *Device) moveTo(key PublicKey) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed || !slices.ContainsFunc(d.wanted, func(p Peer) bool { return p.NextKey == key }) {
+		return
+	}
+	d.moved[key] = true
+	if err := d.setPeers(); err != nil {
+		d.log.Warn("peer has a new key that is not used yet", "error", err.Error())
+		return
+	}
+	d.bind.events.add(Event{Kind: Rekeyed, Peer: key})
+}
+
+// A heldPacket has arrived and was not shown to the device yet.
+type heldPacket struct {
+	from  *Endpoint
+	bytes []byte
+}
+
+// hold keeps data until release; false when nothing waits for it any more.
+func (e *Endpoint) hold(message []byte) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	begin := e.firstData.Load()
+	if begin == nil || e.forgotten {
+		return false
+	}
+	if e.heldBytes+len(message) > heldLimit {
+		e.bind.counters.queueDrops.Add(1)
+		return true
+	}
+	if len(e.held) == 0 {
+		(*begin)()
+	}
+	e.held = append(e.held, heldPacket{from: e, bytes: slices.Clone(message)})
+	e.heldBytes += len(message)
+	return true
+}
+
+// release shows the device what was held.
+func (e *Endpoint) release() {
+	e.mu.Lock()
+	held := e.held
+	e.held, e.heldBytes = nil, 0
+	e.firstData.Store(nil)
+	e.joinedAt.Store(e.bind.now())
+	e.mu.Unlock()
+	e.bind.streams.inject(held)
+}
+
+// crossesFirstData reports whether message begins a session although the peer
+// has just begun one, which the device will see in a moment.
+func (e *Endpoint) crossesFirstData(message []byte) bool {
+	joined := e.joinedAt.Load()
+	if joined == 0 {
+		return false
+	}
+	if wireguardType(message) == messageInitiation && e.bind.now()-joined < int64(joinTime) {
+		return true
+	}
+	e.joinedAt.Store(0) // data: the session is the device's own
+	return false
+}
+
+// renew forgets what was made with a former key of ours.
+func (e *Endpoint) renew() {
+	e.joinedAt.Store(0)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.initiation = nil
+}
