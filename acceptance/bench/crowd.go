@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -30,7 +31,8 @@ const (
 )
 
 // idleCrowd prints the resident memory of an agent, and what it takes of a processor, when it sees many machines and has
-// nothing to do. The others are simulated: they enrol and are never online.
+// nothing to do; and how long it takes to apply the largest map, and one more machine in it. The others are simulated: they
+// enrol and are never online.
 func idleCrowd(ctx context.Context, c config) (err error) {
 	n, err := newNetwork(ctx, c, lan)
 	if err != nil {
@@ -76,6 +78,60 @@ func idleCrowd(ctx context.Context, c config) (err error) {
 		figure(fmt.Sprintf("idle_agent_%d_rss_mib", size), memory, "MiB")
 		figure(fmt.Sprintf("idle_agent_%d_cpu_percent", size), 100*(after-before).Seconds()/crowdLook.Seconds(), "%")
 	}
+	return applied(ctx, n, a, present)
+}
+
+// applyLine is how the status tells the time of the last application.
+var applyLine = regexp.MustCompile(`"apply_ms": ?([0-9.]+)`)
+
+// applied prints what one more machine costs an agent that sees size others, and what it did to the packet filter.
+func applied(ctx context.Context, n *network, a *fleet.Machine, size int) error {
+	took := func() (float64, error) {
+		out, err := a.Wattle(ctx, "status", "--json")
+		if err != nil {
+			return 0, err
+		}
+		match := applyLine.FindStringSubmatch(out)
+		if match == nil {
+			return 0, fmt.Errorf("the status tells no time of the map:\n%s", out[:min(len(out), 500)])
+		}
+		return strconv.ParseFloat(match[1], 64)
+	}
+	whole, err := took()
+	if err != nil {
+		return err
+	}
+	figure(fmt.Sprintf("apply_map_%d_ms", size), whole, "ms")
+	var joins []float64
+	watching, stop := context.WithCancel(ctx)
+	defer stop()
+	monitor := n.a.Command(watching, "nft", "monitor")
+	var changes strings.Builder
+	monitor.Stdout = &changes
+	if err := monitor.Start(); err != nil {
+		return fmt.Errorf("watch the packet filter: %w", err)
+	}
+	if err := settle(ctx, time.Second); err != nil { // it subscribes
+		return err
+	}
+	const rounds = 5
+	for i := range rounds {
+		if err := errors.Join(gather(ctx, n, 1), sees(ctx, a, size+i+1)); err != nil {
+			return err
+		}
+		one, err := took()
+		if err != nil {
+			return err
+		}
+		joins = append(joins, 1000*one)
+	}
+	if err := settle(ctx, time.Second); err != nil { // it prints
+		return err
+	}
+	stop()
+	_ = monitor.Wait() // it was killed
+	spread("apply_join_us", joins, "us")
+	figure("nft_ops_per_join", float64(strings.Count(changes.String(), "add element"))/rounds, "elements")
 	return nil
 }
 

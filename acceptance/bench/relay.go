@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -214,20 +213,5 @@ func (one *contestant) spent() (time.Duration, error) {
 	if one.relay == nil {
 		return 0, nil
 	}
-	text, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(one.relay.PID()), "stat"))
-	if err != nil {
-		return 0, fmt.Errorf("read the processor time of a relay: %w", err)
-	}
-	// The second field, in parentheses, may hold blanks; utime and stime are the 14th and 15th (proc_pid_stat(5)).
-	fields := strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:]))
-	var ticks int64
-	for _, field := range fields[11:13] {
-		n, err := strconv.ParseInt(field, 10, 64)
-		if err != nil {
-			return 0, fmt.Errorf("read the processor time of a relay: %w", err)
-		}
-		ticks += n
-	}
-	const perSecond = 100 // USER_HZ on every Linux that Go runs on
-	return time.Duration(ticks) * time.Second / perSecond, nil
+	return processor(one.relay.PID())
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"log/slog"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -24,6 +25,12 @@ const (
 
 	// saveInterval is the least time between two writes of the map.
 	saveInterval = time.Second
+
+	// What it took to apply the map of a large network is given back to the system
+	// once the map rests. It costs a garbage collection.
+	manyPeers     = 500
+	spareAfter    = 3 * time.Second
+	spareInterval = time.Minute
 )
 
 // A link is one time between up and down: the parts of the agent and the
@@ -69,6 +76,7 @@ type link struct {
 	desired *desired      // in force
 	applied *mapstate.Map // the one that desired was made of
 	faults  []string      // of the last application
+	took    time.Duration // the last application
 
 	waiting map[string]string // better routers, by destination
 }
@@ -236,9 +244,11 @@ func (l *link) setState(state control.State) {
 // applyNewest owns the state of the host.
 func (l *link) applyNewest(ctx context.Context) {
 	var current *mapstate.Map
-	retry, look := time.NewTimer(retryApply), time.NewTimer(lookIdle)
+	retry, look, spare := time.NewTimer(retryApply), time.NewTimer(lookIdle), time.NewTimer(spareAfter)
 	retry.Stop()
 	look.Stop()
+	spare.Stop()
+	var spared time.Time
 	for {
 		var waits chan struct{}
 		select {
@@ -248,6 +258,10 @@ func (l *link) applyNewest(ctx context.Context) {
 		case <-retry.C:
 		case <-l.again:
 		case waits = <-l.urgent:
+		case <-spare.C:
+			debug.FreeOSMemory()
+			spared = time.Now()
+			continue
 		case <-look.C:
 			if moved, next := l.lookAtRouters(); !moved {
 				look.Reset(next)
@@ -257,11 +271,16 @@ func (l *link) applyNewest(ctx context.Context) {
 		if current == nil {
 			continue // nobody waits before there is a map
 		}
+		begun := time.Now()
 		faults := l.apply(ctx, current)
+		l.timed(time.Since(begun))
 		if waits != nil {
 			close(waits)
 		}
 		retry.Stop()
+		if len(current.Peers) >= manyPeers {
+			spare.Reset(max(spareAfter, spareInterval-time.Since(spared)))
+		}
 		if len(faults) > 0 {
 			retry.Reset(retryApply)
 		}
@@ -342,6 +361,13 @@ func (l *link) applyNames(ctx context.Context, wanted *desired) error {
 		return errors.Join(err, l.machine.Names.Set(ctx, system.Config{}))
 	}
 	return l.machine.Names.Set(ctx, wanted.names)
+}
+
+// timed publishes how long the last map took to apply.
+func (l *link) timed(took time.Duration) {
+	l.mu.Lock()
+	l.took = took
+	l.mu.Unlock()
 }
 
 // note publishes the outcome. A nil wanted keeps the one in force.

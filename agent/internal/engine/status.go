@@ -77,7 +77,9 @@ func (l *link) describe(s *local.Status, mine *identity.Identity) {
 		return
 	}
 	position := applied.Position()
-	s.Map = local.Map{Epoch: position.Epoch, Serial: position.Serial, Digest: position.Digest}
+	l.mu.Lock()
+	s.Map = local.Map{Epoch: position.Epoch, Serial: position.Serial, Digest: position.Digest, ApplyMillis: millis(l.took)}
+	l.mu.Unlock()
 	s.Name = wanted.self.view.Name
 	s.FQDN = s.Name
 	if wanted.self.view.DnsDomain != "" {

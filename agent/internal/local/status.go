@@ -77,6 +77,10 @@ type Map struct {
 	Epoch  string `json:"epoch"`
 	Serial int64  `json:"serial"`
 	Digest string `json:"digest"`
+
+	// ApplyMillis is how long it took to bring this machine to the map, the last
+	// time that it changed.
+	ApplyMillis float64 `json:"apply_ms"`
 }
 
 // Tunnel is the WireGuard device.
