@@ -127,7 +127,11 @@ func PeerOffline() *Problem {
 
 // Conflict says that the value of field is taken by another object.
 func Conflict(noun, field, value string) *Problem {
-	detail := fmt.Sprintf("a %s with the %s %q exists already", noun, field, value)
+	article := "a"
+	if strings.ContainsRune("aeio", rune(noun[0])) {
+		article = "an"
+	}
+	detail := fmt.Sprintf("%s %s with the %s %q exists already", article, noun, field, value)
 	return &Problem{Kind: KindConflict, Detail: detail, Errors: []FieldError{{Field: field, Detail: "taken by another " + noun}}}
 }
 

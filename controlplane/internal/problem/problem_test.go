@@ -55,6 +55,8 @@ func TestTexts(t *testing.T) {
 	}{
 		{NotFound("setup key"), "setup key not found"},
 		{Conflict("group", "name", "web"), `a group with the name "web" exists already`},
+		{Conflict("user", "email", "a@b"), `a user with the email "a@b" exists already`},
+		{Conflict("identity provider", "name", "sso"), `an identity provider with the name "sso" exists already`},
 		{
 			Invalid(Field("name", "must not be empty"), Field("rules[0].ports[1]", "must be at most %d", 65535)),
 			"name: must not be empty; rules[0].ports[1]: must be at most 65535",
