@@ -65,6 +65,9 @@ func (l *link) describe(s *local.Status, mine *identity.Identity) {
 	s.Relay = local.Relay{Server: relay.Server, Transport: relay.Transport, Mapped: relay.Mapped, Error: relay.Error}
 	for _, f := range l.forward.Status() {
 		s.Forwards = append(s.Forwards, describeForward(f))
+		if f.Kind == forward.KindProxy && f.Err == nil && !f.Listen.Addr().IsLoopback() {
+			s.Warnings = append(s.Warnings, fmt.Sprintf("whoever reaches %s may use the proxy into the network, it asks for no password; give --proxy an address of the loopback", f.Listen))
+		}
 	}
 	network := l.machine.Paths.NetworkStatus()
 	s.Network = local.Network{
