@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -207,5 +208,5 @@ func (c *caller) do(ctx context.Context, method, path, body string, read func([]
 // percentile returns the smallest of values that part of them do not exceed; values must not be empty.
 func percentile(values []float64, part float64) float64 {
 	sorted := slices.Sorted(slices.Values(values))
-	return sorted[min(len(sorted)-1, int(part*float64(len(sorted))))]
+	return sorted[max(0, int(math.Ceil(part*float64(len(sorted))))-1)]
 }

@@ -60,7 +60,7 @@ func (p *Pathfinder) watchDirect(ctx context.Context, pr *pair) {
 		pr.suspect = false
 		p.route(pr)
 	case !pr.asking:
-		if age, ever := pr.direct.Received(); !ever || age > keepaliveAge {
+		if age, ever := pr.direct.Received(); !ever || age > cmp.Or(pr.keepalive, keepaliveAge) {
 			p.ask(ctx, pr)
 		}
 	}
@@ -127,7 +127,11 @@ func (p *Pathfinder) ask(ctx context.Context, pr *pair) {
 func (p *Pathfinder) doubt(ctx context.Context, pr *pair) {
 	if !pr.suspect {
 		pr.suspect = true
+		pr.pause = pr.direct.Pause()
 		p.route(pr)
+		if pr.pause > leastKeepalive {
+			p.sendHello(ctx, pr) // a NAT may have forgotten us both: the peer knocks from its side
+		}
 	}
 	if pr.deciding {
 		return
@@ -145,6 +149,7 @@ func (p *Pathfinder) doubt(ctx context.Context, pr *pair) {
 			switch {
 			case err == nil:
 				pr.rtt, pr.suspect = rtt, false
+				p.learnKeepalive(pr)
 				p.route(pr)
 			case !ever || age >= probeLimit: // nor did data arrive on it meanwhile
 				p.directLost(ctx, pr)
@@ -153,12 +158,36 @@ func (p *Pathfinder) doubt(ctx context.Context, pr *pair) {
 	})
 }
 
+// learnKeepalive asks more often from now on on a path that was alive but had to
+// be opened again: some router on it forgets sooner than we kept it open.
+func (p *Pathfinder) learnKeepalive(pr *pair) {
+	if pr.pause <= leastKeepalive {
+		return
+	}
+	pr.keepalive = max(leastKeepalive, min(cmp.Or(pr.keepalive, keepaliveAge), pr.pause/2))
+	p.log.Debug("mappings on the path are short", "peer", pr.peer.ID, "pause", pr.pause.String(), "keepalive", pr.keepalive.String())
+	pr.pause = 0
+}
+
+// knock opens the routers of this machine towards the peer, which is awake and
+// says hello about an attempt that is over: what it sends may not arrive.
+func (p *Pathfinder) knock(ctx context.Context, pr *pair) {
+	if pr.direct != nil && !pr.asking {
+		p.ask(ctx, pr)
+	}
+	if pr.relay != nil && time.Since(pr.bound) > leastKeepalive {
+		pr.bound = time.Time{} // the request that binds the channel anew also opens the way from the relay
+		p.useRelay(ctx, pr)
+	}
+}
+
 // directLost falls back to the relay. Without one the path stays in use: it is
 // all there is, and it may come back.
 func (p *Pathfinder) directLost(ctx context.Context, pr *pair) {
 	running := pr.attempt != nil && !pr.attempt.done
 	if pr.relay != nil {
 		p.log.Info("direct path lost", "peer", pr.peer.ID, "remote", pr.direct.Addr().String())
+		pr.gone = pr.direct.Addr()
 		pr.direct, pr.suspect = nil, false
 		pr.lastError = "the direct path went silent"
 		pr.rtt = 0

@@ -25,6 +25,9 @@ const (
 	answerSlack  = 20 * time.Millisecond  // between the arrival of an answer and its notice
 	keepaliveAge = 20 * time.Second       // below the 30 s after which many NATs forget
 
+	// leastKeepalive bounds what is learned from NATs that forget sooner.
+	leastKeepalive = 4 * time.Second
+
 	firstHello   = time.Second // until a hello is repeated; doubles
 	longestHello = 30 * time.Second
 	signalLimit  = 15 * time.Second
@@ -71,7 +74,11 @@ type pair struct {
 	narrow  netip.AddrPort // a direct address that carries none; zero: none is known
 	proving bool           // probes of full size are under way
 
-	suspect  bool      // direct is in doubt: the relay carries copies
+	suspect   bool           // direct is in doubt: the relay carries copies
+	keepalive time.Duration  // of the direct path, once it was learned; 0: keepaliveAge
+	pause     time.Duration  // before what was sent into the doubt
+	gone      netip.AddrPort // where the peer was until the path was given up
+
 	hushed   bool      // a question about the silence is under way
 	calmed   time.Time // last answer to such a question
 	deciding bool      // probes of doubt are under way
@@ -204,6 +211,10 @@ func (p *Pathfinder) takeDirect(pr *pair, path *tunnel.Path, local string, rtt t
 		pr.direct = path
 	}
 	pr.direct.MarkReceived()
+	if pr.gone == path.Addr() {
+		p.learnKeepalive(pr) // it was there all the time
+	}
+	pr.gone = netip.AddrPort{}
 	pr.remembered = path.Addr()
 	pr.suspect = false
 	pr.rtt = rtt

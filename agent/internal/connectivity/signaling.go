@@ -50,6 +50,8 @@ func (p *Pathfinder) agree(ctx context.Context, pr *pair, h *hello) {
 		}
 		if !a.done && a.agent != nil {
 			a.add(h.Candidates, p.allowed)
+		} else {
+			p.knock(ctx, pr)
 		}
 		if h.Answers != a.session { // our answer has not arrived yet
 			p.sendHello(ctx, pr)

@@ -73,6 +73,16 @@ func (p *Path) Unanswered() time.Duration {
 	return age
 }
 
+// Pause returns how long nothing had arrived when the sending began that is
+// unanswered now; 0 when everything is answered or nothing ever arrived.
+func (p *Path) Pause() time.Duration {
+	began, received := p.unanswered.Load(), p.received.Load()
+	if began == 0 || received == 0 {
+		return 0
+	}
+	return time.Duration(began - received)
+}
+
 // WriteSTUN sends one STUN message along the path: to the peer, past the device.
 func (p *Path) WriteSTUN(message []byte) error { return p.transmit([][]byte{message}) }
 
