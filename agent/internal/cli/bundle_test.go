@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -69,9 +70,7 @@ func TestBundleHoldsNoSecret(t *testing.T) {
 	}
 	state := filepath.Join(filepath.Dir(socket), "state")
 	secrets := map[string]string{"setup key": plane.SetupKey, "token of the administrator": plane.Token}
-	for name, secret := range stateSecrets(t, state) {
-		secrets[name] = secret
-	}
+	maps.Copy(secrets, stateSecrets(t, state))
 	for _, mode := range []string{"none", "strict"} {
 		path := filepath.Join(t.TempDir(), "bundle.tar.gz")
 		args := []string{"debug", "bundle", "--redact", mode, "--output", path}

@@ -155,6 +155,7 @@ func TestBeforeEnrolment(t *testing.T) {
 		{program.ExitNotEnrolled, "wattle up", []string{"whoami"}},
 		{program.ExitNotEnrolled, "wattle up", []string{"ip"}},
 		{program.ExitNotEnrolled, "wattle up", []string{"route", "list"}},
+		{program.ExitNotEnrolled, "wattle up", []string{"dns", "status"}},
 		{program.ExitNotEnrolled, "wattle up", []string{"whois", "100.64.0.1"}},
 		{program.ExitNotEnrolled, "wattle up", []string{"trace", "in", "a", "b", "icmp"}},
 		{program.ExitNotEnrolled, "wattle up", []string{"access", "a", "b", "--local"}},

@@ -12,7 +12,7 @@ import (
 
 func newDNS(a *app) *cobra.Command {
 	command := group("dns", "Look at the names of the network")
-	command.AddCommand(newDNSQuery(a))
+	command.AddCommand(newDNSQuery(a), newDNSStatus(a))
 	return command
 }
 

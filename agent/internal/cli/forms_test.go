@@ -51,10 +51,11 @@ func TestForms(t *testing.T) {
 			PortMapping: netcheck.PortMapping{Error: "no gateway answers"}, Servers: []netcheck.Answer{{Host: "relay.example:3478", Relay: true, UDP: true, RTTMillis: 7.5}},
 			Management: netcheck.Management{URL: "https://mesh.example", Reached: true, RTTMillis: 12, ClockKnown: true}, CaptivePortal: netcheck.PortalNo, Warnings: []string{},
 		},
-		"bundle":    packed{"wattle.bundle/v1", "wattle-debug.tar.gz", "default", []packedPart{{"log.txt", 7, "the newest lines"}}},
-		"trace":     local.TraceAnswer{Schema: local.TraceSchema, Steps: []local.TraceStep{{Step: "rules", Detail: "no rule accepts it, so it is dropped"}}},
-		"dns_query": local.QueryAnswer{Schema: local.QuerySchema, Name: "db-1.wattle.internal.", Type: "A", Code: "NOERROR", Authoritative: true, Records: []string{"db-1.wattle.internal. 60 IN A 100.64.0.2"}},
-		"ping":      pingSummary{Schema: "wattle.ping/v1", Peer: "db-1", Sent: 3, Received: 3, MinMs: 1, AvgMs: 2, MaxMs: 3, Path: "direct"},
+		"bundle":     packed{"wattle.bundle/v1", "wattle-debug.tar.gz", "default", []packedPart{{"log.txt", 7, "the newest lines"}}},
+		"dns_status": dnsStatus{"wattle.dns-status/v1", local.DNS{Domain: "wattle.internal", Kind: "file", Set: true}},
+		"trace":      local.TraceAnswer{Schema: local.TraceSchema, Steps: []local.TraceStep{{Step: "rules", Detail: "no rule accepts it, so it is dropped"}}},
+		"dns_query":  local.QueryAnswer{Schema: local.QuerySchema, Name: "db-1.wattle.internal.", Type: "A", Code: "NOERROR", Authoritative: true, Records: []string{"db-1.wattle.internal. 60 IN A 100.64.0.2"}},
+		"ping":       pingSummary{Schema: "wattle.ping/v1", Peer: "db-1", Sent: 3, Received: 3, MinMs: 1, AvgMs: 2, MaxMs: 3, Path: "direct"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var text strings.Builder
@@ -139,7 +140,8 @@ func TestScreenOfNetcheck(t *testing.T) {
 			PortMapping: netcheck.PortMapping{Protocol: "pcp", Gateway: "192.168.1.1", External: "203.0.113.9:4000"},
 			Management:  netcheck.Management{URL: "https://mesh.example", Reached: true, RTTMillis: 12, ClockKnown: true, ClockOffsetSeconds: -3},
 			Servers: []netcheck.Answer{
-				{Host: "far.example:3478", Relay: true, UDP: true, RTTMillis: 80}, {Host: "dead.example:3478", Error: "no answer over UDP"},
+				{Host: "far.example:3478", Relay: true, UDP: true, RTTMillis: 80},
+				{Host: "dead.example:3478", Error: "no answer over UDP"},
 				{Host: "near.example:3478", Relay: true, UDP: true, RTTMillis: 7.5, TCP: true, TCPMillis: 9},
 			},
 			CaptivePortal: netcheck.PortalNo,
@@ -158,8 +160,14 @@ func TestScreensOfLooking(t *testing.T) {
 	for _, err := range []error{
 		printTrace(&text, local.TraceAnswer{Steps: []local.TraceStep{{Step: "source", Passes: true, Detail: "this machine"}, {Step: "rules", Detail: "no rule accepts it"}}}, false),
 		printWhois(&text, local.WhoisAnswer{Kind: local.WhoPeer, ID: "p2", Name: "db-1", FQDN: "db-1.wattle.internal", Addresses: []string{"100.64.0.2"}, PublicKey: "b64"}),
+		printDNS(&text, local.DNS{Kind: "off"}),
+		printDNS(&text, local.DNS{
+			Domain: "wattle.internal", Addresses: []string{"100.64.0.1"}, Kind: "systemd-resolved", Set: true, Domains: []string{"wattle.internal"},
+			Search: []string{"wattle.internal"}, Groups: []local.NameserverGroup{{Servers: []string{"10.0.0.53:53"}, Domains: []string{"corp.example"}}},
+			FormerServers: []string{"192.168.1.1"}, Error: "port 53 is in use",
+		}),
 		printRoutes(&text, nil),
-		printRoutes(&text, []local.Route{{Name: "office", Role: "use", Prefix: "10.0.0.0/8", Routers: []string{"gw-1", "gw-2"}}, {Name: "wiki", Role: "serve", Domains: []string{"*.corp.example"}, Masquerade: true}}),
+		printRoutes(&text, []local.Route{{Name: "office", Role: "use", Prefix: "10.0.0.0/8", Routers: []string{"gw-1", "gw-2"}, Router: "gw-1"}, {Name: "lab", Role: "use", Prefix: "10.9.0.0/16", Note: "nobody leads there"}, {Name: "wiki", Role: "serve", Domains: []string{"*.corp.example"}, Masquerade: true}}),
 		printExplanation(&text, api.AccessExplanation{
 			Detail:        "no rule accepts tcp/22 from web-1 to db-1",
 			NearMisses:    []api.AccessNearMiss{{Rule: api.AccessRule{PolicyName: "web to db", RuleName: "postgres"}, Missing: "port"}},

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -199,17 +200,19 @@ func printRoutes(w io.Writer, routes []local.Route) error {
 		return err
 	}
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	_, _ = fmt.Fprintln(table, "DESTINATION\tNAME\tROLE\tROUTERS\tMASQUERADE") // Flush tells
+	_, _ = fmt.Fprintln(table, "DESTINATION\tNAME\tROLE\tROUTER\tOTHERS\tNOTE") // Flush tells
 	for _, r := range routes {
 		where := append([]string{}, r.Domains...)
 		if r.Prefix != "" {
 			where = append(where, r.Prefix)
 		}
-		hides := "no"
+		others := slices.DeleteFunc(slices.Clone(r.Routers), func(name string) bool { return name == r.Router })
+		note := r.Note
 		if r.Masquerade {
-			hides = "yes"
+			note = strings.TrimPrefix(note+", masquerade", ", ")
 		}
-		_, _ = fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", strings.Join(where, ", "), r.Name, r.Role, dash(strings.Join(r.Routers, ", ")), hides)
+		line := []string{strings.Join(where, ", "), r.Name, r.Role, dash(r.Router), dash(strings.Join(others, ", ")), dash(note)}
+		_, _ = fmt.Fprintln(table, strings.Join(line, "\t"))
 	}
 	return table.Flush()
 }

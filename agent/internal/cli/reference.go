@@ -98,6 +98,7 @@ func Reference(w io.Writer, root *cobra.Command) error {
 var effects = map[settings.Effect]string{
 	settings.AtOnce: "acts at once",
 	settings.Facts:  "is told to the control plane",
+	settings.Apply:  "applies the network map again",
 	settings.Reopen: "opens the tunnel anew",
 }
 

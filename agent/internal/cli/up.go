@@ -73,7 +73,7 @@ func credential(key string) string {
 		return ""
 	}
 	path := filepath.Join(folder, "setup-key")
-	if _, err := os.Stat(path); err != nil {
+	if _, err := os.Stat(path); err != nil { //nolint:gosec // systemd names the folder
 		return ""
 	}
 	return path

@@ -17,10 +17,11 @@ type exitWish struct {
 	off       bool
 	failsOpen bool
 	localToo  bool // local subnets leave by the exit node as well
+	declines  bool // nothing else behind machines is used
 }
 
 func exitWishOf(v settings.Values) exitWish {
-	wish := exitWish{node: v.ExitNode, failsOpen: v.ExitNodeFail == "open", localToo: !v.ExitNodeLocal}
+	wish := exitWish{node: v.ExitNode, failsOpen: v.ExitNodeFail == "open", localToo: !v.ExitNodeLocal, declines: !v.AcceptRoutes}
 	switch v.ExitNode {
 	case "auto":
 		wish.node = ""
@@ -57,6 +58,9 @@ func (d *desired) chooseExit(wish exitWish) {
 	taken := map[netip.Prefix]bool{}
 	for _, x := range d.destinations {
 		if !x.isExit() {
+			if x.led() && wish.declines {
+				x.refusal, x.declined = "this machine accepts no routes; `wattle set accept_routes=on` ends that", true
+			}
 			continue
 		}
 		x.fallsOpen = wish.failsOpen

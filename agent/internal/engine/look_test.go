@@ -54,6 +54,29 @@ func looking(t *testing.T) *Engine {
 	return &Engine{link: l}
 }
 
+// TestRoutesThatAreDeclined: a machine whose user wants no routes has none.
+func TestRoutesThatAreDeclined(t *testing.T) {
+	e := looking(t)
+	ask := func() local.TraceAnswer {
+		t.Helper()
+		traced, err := e.Trace(t.Context(), local.FlowRequest{Direction: "out", Source: "one", Destination: "10.9.9.9", Protocol: "tcp", Port: 443})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return traced
+	}
+	if traced := ask(); !traced.Passes {
+		t.Fatalf("%+v", traced)
+	}
+	e.link.exit = func() exitWish { return exitWish{declines: true} }
+	if faults := e.link.apply(t.Context(), e.link.applied); len(faults) != 0 {
+		t.Fatal(faults)
+	}
+	if traced := ask(); traced.Passes || !strings.Contains(traced.Steps[len(traced.Steps)-1].Detail, "accept_routes") {
+		t.Errorf("%+v", traced)
+	}
+}
+
 func TestWhois(t *testing.T) {
 	e := looking(t)
 	for address, want := range map[string]string{

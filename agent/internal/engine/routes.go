@@ -27,6 +27,7 @@ type destination struct {
 	router string       // the id of the peer that carries the traffic; empty: nobody
 	named  []netip.Addr // what names were found to mean
 
+	declined  bool // refused because this machine's user wants no routes
 	fallsOpen bool // without a router that answers the traffic goes as without the agent
 	open      bool // it does
 }

@@ -130,7 +130,7 @@ func (l *link) describeRoutes(s *local.Status, wanted *desired) {
 		s.Warnings = append(s.Warnings, fmt.Sprintf("the route to %s overlaps the local subnet %s at %s, which stays local; renumber one of them", overlap.Destination, overlap.Subnet, overlap.Interface))
 	}
 	for _, d := range wanted.destinations {
-		if d.refusal != "" && !d.isExit() {
+		if d.refusal != "" && !d.isExit() && !d.declined {
 			s.Warnings = append(s.Warnings, fmt.Sprintf("the route %s to %s is not used: %s", d.views[0].Name, d.prefix, d.refusal))
 		}
 		s.Routes = append(s.Routes, d.describe(names, waiting))

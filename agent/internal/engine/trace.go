@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -92,17 +93,22 @@ func (t *tracing) router(route api.CompiledRoute) (*peer, bool) {
 	if route.Role == api.CompiledRouteRoleServe {
 		return nil, t.drop("route", "this machine leads to %s itself: the host's own routes decide", route.Name)
 	}
-	names := t.routers(route)
-	if len(names) == 0 {
-		return nil, t.drop("route", "nobody leads to %s at the moment", route.Name)
+	at := slices.IndexFunc(t.wanted.destinations, func(d *destination) bool {
+		return slices.ContainsFunc(d.views, func(v api.CompiledRoute) bool { return v.Id == route.Id })
+	})
+	if at < 0 {
+		return nil, t.drop("route", "%s is not in force yet", route.Name)
 	}
-	chosen := names[0]
+	led := t.wanted.destinations[at]
+	if led.refusal != "" {
+		return nil, t.drop("route", "%s is not used: %s", route.Name, led.refusal)
+	}
 	for i := range t.wanted.peers {
-		if p := &t.wanted.peers[i]; p.entry.Name == chosen {
-			return p, t.pass("route", "%s leads there by %s", route.Name, chosen)
+		if p := &t.wanted.peers[i]; p.entry.Id == led.router {
+			return p, t.pass("route", "%s leads there by %s", route.Name, p.entry.Name)
 		}
 	}
-	return nil, t.drop("route", "the router %s of %s is no peer that this machine sees", chosen, route.Name)
+	return nil, t.drop("route", "nobody leads to %s at the moment", route.Name)
 }
 
 func (t *tracing) inbound() bool {

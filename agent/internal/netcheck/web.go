@@ -34,12 +34,12 @@ func (c Config) management(ctx context.Context) (Management, string) {
 	carrier := c.carrier()
 	defer carrier.CloseIdleConnections()
 	began := time.Now()
-	answer, err := get(ctx, carrier, address.JoinPath("/api/instance").String())
+	head, err := get(ctx, carrier, address.JoinPath("/api/instance").String())
 	if err != nil {
 		m.Error = err.Error()
 	} else {
 		m.Reached, m.RTTMillis = true, millis(time.Since(began))
-		if date, err := http.ParseTime(answer.Header.Get("Date")); err == nil {
+		if date, err := http.ParseTime(head.fields.Get("Date")); err == nil {
 			m.ClockKnown = true
 			// The second in which the answer was made has half passed on average.
 			m.ClockOffsetSeconds = date.Add(time.Second / 2).Sub(began.Add(time.Since(began) / 2)).Round(time.Second).Seconds()
@@ -58,22 +58,28 @@ func (c Config) carrier() *http.Transport {
 	}
 }
 
-func get(ctx context.Context, carrier http.RoundTripper, address string) (*http.Response, error) {
+// head is what an answer begins with.
+type head struct {
+	status int
+	fields http.Header
+}
+
+func get(ctx context.Context, carrier http.RoundTripper, address string) (head, error) {
 	ctx, cancel := context.WithTimeout(ctx, webLimit)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
-		return nil, err
+		return head{}, err
 	}
 	answer, err := carrier.RoundTrip(request) // redirections are an answer
 	if err != nil {
 		if operation, ok := errors.AsType[*net.OpError](err); ok {
 			err = operation
 		}
-		return nil, err
+		return head{}, err
 	}
 	_, _ = io.Copy(io.Discard, io.LimitReader(answer.Body, 64<<10)) // only its head is of interest
-	return answer, answer.Body.Close()
+	return head{answer.StatusCode, answer.Header}, answer.Body.Close()
 }
 
 // portal looks at the control plane's host over plain HTTP: a portal redirects
@@ -85,14 +91,14 @@ func portal(ctx context.Context, carrier http.RoundTripper, address *url.URL, re
 	if address.Scheme != "https" {
 		return Unknown
 	}
-	answer, err := get(ctx, carrier, "http://"+address.Hostname()+"/")
+	head, err := get(ctx, carrier, "http://"+address.Hostname()+"/")
 	if err != nil {
 		return Unknown // nobody answers at all: another fault
 	}
-	if answer.StatusCode == http.StatusNetworkAuthenticationRequired {
+	if head.status == http.StatusNetworkAuthenticationRequired {
 		return PortalYes
 	}
-	if to, err := answer.Location(); err == nil && to.Hostname() != address.Hostname() {
+	if to, err := url.Parse(head.fields.Get("Location")); err == nil && to.Hostname() != "" && to.Hostname() != address.Hostname() {
 		return PortalYes
 	}
 	return Unknown

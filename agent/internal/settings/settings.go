@@ -31,6 +31,7 @@ type Values struct {
 	PathMode        string   // auto, direct or relay
 	RelayTransports []string // ways to a relay that may be used; empty: all
 	PortMapping     bool     // ask the gateway to forward the tunnel's port
+	AcceptRoutes    bool     // use what lies behind machines, but for exit nodes
 	ExitNode        string   // auto, off, or the name of a machine
 	ExitNodeFail    string   // closed or open
 	ExitNodeLocal   bool     // local subnets stay local while an exit node is used
@@ -145,6 +146,10 @@ var table = []Setting{
 		field: func(v *Values) field { return (*toggle)(&v.PortMapping) },
 	},
 	{
+		Name: "accept_routes", Usage: "use the subnets and names behind machines of the network; exit_node is about the rest", Effect: Apply,
+		field: func(v *Values) field { return (*toggle)(&v.AcceptRoutes) },
+	},
+	{
 		Name: "exit_node", Usage: "machine that all else of this machine's traffic leaves by: a name, auto (what the network applies by itself) or off", Effect: Apply,
 		field: func(v *Values) field { return (*text)(&v.ExitNode) },
 		check: func(v Values) error {
@@ -175,7 +180,7 @@ func resolvers() (names []string) {
 func Defaults() Values {
 	return Values{
 		LogLevel: "info", DNS: string(system.Auto), Tunnel: "auto", Interface: tunnel.DefaultInterface, Firewall: "auto", PathMode: "auto", PortMapping: true,
-		ExitNode: "auto", ExitNodeFail: "closed", ExitNodeLocal: true,
+		ExitNode: "auto", ExitNodeFail: "closed", AcceptRoutes: true, ExitNodeLocal: true,
 	}
 }
 
