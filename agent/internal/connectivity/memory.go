@@ -28,6 +28,9 @@ const (
 	// echoInterval is the least time between two answers to the probes of a peer
 	// with a probe of our own.
 	echoInterval = 250 * time.Millisecond
+
+	// mutualSilence is less than hush, after which the peer asks.
+	mutualSilence = 2 * hush / 3
 )
 
 // memory is the Known of every peer that there is something to say about.
@@ -124,19 +127,29 @@ func (p *Pathfinder) echo(ctx context.Context, pr *pair, from netip.AddrPort, re
 	if !pr.awake || !from.IsValid() || time.Since(pr.echoed) < echoInterval {
 		return
 	}
-	pr.echoed = time.Now()
 	if relay == nil {
-		// A NAT before the peer may have forgotten its mapping: then this is the
-		// first that is heard of the new one.
-		moved := pr.direct != nil && from != pr.direct.Addr() && (pr.suspect || pr.direct.Unanswered() > hush)
+		moved := pr.moved(from)
 		if (pr.direct == nil || moved) && from != pr.narrow && p.cfg.Force != PathRelayed {
+			pr.echoed = time.Now()
 			p.tryDirect(ctx, pr, from, moved)
 		}
 		return
 	}
 	if from != pr.relayed && p.allocation != nil && p.allocation.relay == relay {
+		pr.echoed = time.Now()
 		p.tryRelayed(ctx, pr, from, relay)
 	}
+}
+
+// moved reports whether a probe from this address may be the first that is heard
+// of a mapping that a NAT before the peer has made anew: it asks because it has
+// heard nothing, and as little was heard of it since.
+func (pr *pair) moved(from netip.AddrPort) bool {
+	if pr.direct == nil || from == pr.direct.Addr() {
+		return false
+	}
+	age, ever := pr.direct.Received()
+	return !ever || age > mutualSilence
 }
 
 // tryRelayed takes another relayed address of the peer once it has answered
