@@ -166,6 +166,10 @@ func (p *Pathfinder) SetRelays(list []Relay) error {
 // HandleSignal takes a sealed message that the control plane has delivered
 // from the peer with this ID. It never blocks and keeps no part of box.
 func (p *Pathfinder) HandleSignal(from string, box []byte) {
+	if len(box) > MaximumBox {
+		p.log.Debug("signal refused", "peer", from, "error", errBoxSize.Error())
+		return
+	}
 	box = slices.Clone(box)
 	p.post(func(ctx context.Context) { p.handleSignal(ctx, from, box, time.Now()) })
 }
