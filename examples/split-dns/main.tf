@@ -1,6 +1,8 @@
 # Names that mean something else inside the network: an internal zone that the
 # agents answer themselves, a domain that the office's own servers answer, and
-# everything else where it was answered before.
+# everything else where it was answered before. The agent makes itself the name
+# server of its machine, through systemd-resolved, NetworkManager or resolvconf
+# where they manage it; `wattle dns status` shows what was set.
 
 terraform {
   required_version = ">= 1.11"
@@ -44,7 +46,10 @@ resource "wattle_dns_record" "code" {
   content = "git.internal.example.org"
 }
 
-# Asked for their own domain only; nothing else leaves for them.
+# Asked for their own domain only; nothing else leaves for them. They may lie
+# behind a routing peer. With `ns_type = "tls"` and `port = 853` they are asked
+# over TLS; while none of them answers, names of the domain fail and are not asked
+# of anybody else.
 resource "wattle_nameserver_group" "office" {
   name        = "office"
   description = "The domain controllers answer for corp.example.org."

@@ -870,12 +870,21 @@ func (e MapOpOp) Valid() bool {
 
 // Defines values for NameserverNsType.
 const (
-	NameserverNsTypeUdp NameserverNsType = "udp"
+	NameserverNsTypeHttps NameserverNsType = "https"
+	NameserverNsTypeTcp   NameserverNsType = "tcp"
+	NameserverNsTypeTls   NameserverNsType = "tls"
+	NameserverNsTypeUdp   NameserverNsType = "udp"
 )
 
 // Valid indicates whether the value is a known member of the NameserverNsType enum.
 func (e NameserverNsType) Valid() bool {
 	switch e {
+	case NameserverNsTypeHttps:
+		return true
+	case NameserverNsTypeTcp:
+		return true
+	case NameserverNsTypeTls:
+		return true
 	case NameserverNsTypeUdp:
 		return true
 	default:
@@ -885,12 +894,21 @@ func (e NameserverNsType) Valid() bool {
 
 // Defines values for NameserverRequestNsType.
 const (
-	NameserverRequestNsTypeUdp NameserverRequestNsType = "udp"
+	NameserverRequestNsTypeHttps NameserverRequestNsType = "https"
+	NameserverRequestNsTypeTcp   NameserverRequestNsType = "tcp"
+	NameserverRequestNsTypeTls   NameserverRequestNsType = "tls"
+	NameserverRequestNsTypeUdp   NameserverRequestNsType = "udp"
 )
 
 // Valid indicates whether the value is a known member of the NameserverRequestNsType enum.
 func (e NameserverRequestNsType) Valid() bool {
 	switch e {
+	case NameserverRequestNsTypeHttps:
+		return true
+	case NameserverRequestNsTypeTcp:
+		return true
+	case NameserverRequestNsTypeTls:
+		return true
 	case NameserverRequestNsTypeUdp:
 		return true
 	default:
@@ -2763,14 +2781,17 @@ type Nameserver struct {
 	// Ip The address of the server.
 	Ip string `json:"ip"`
 
-	// NsType How the server is asked.
+	// NsType How the server is asked: over UDP, and TCP for long answers; over TCP; over TLS (RFC 7858); or over HTTPS at `/dns-query` (RFC 8484).
 	NsType NameserverNsType `json:"ns_type"`
 
 	// Port The port of the server.
 	Port int `json:"port"`
+
+	// TlsName The name in the certificate of a server that is asked over TLS or HTTPS; empty when the certificate is for the address.
+	TlsName string `json:"tls_name"`
 }
 
-// NameserverNsType How the server is asked.
+// NameserverNsType How the server is asked: over UDP, and TCP for long answers; over TCP; over TLS (RFC 7858); or over HTTPS at `/dns-query` (RFC 8484).
 type NameserverNsType string
 
 // NameserverGroup A nameserver group says which DNS servers the machines of some groups ask, for all names or for those of some domains.
@@ -2843,14 +2864,17 @@ type NameserverRequest struct {
 	// Ip The address of the server.
 	Ip string `json:"ip"`
 
-	// NsType How the server is asked.
+	// NsType How the server is asked: over UDP, and TCP for long answers; over TCP; over TLS (RFC 7858); or over HTTPS at `/dns-query` (RFC 8484).
 	NsType *NameserverRequestNsType `json:"ns_type,omitempty"`
 
-	// Port The port of the server.
+	// Port The port of the server; DNS over TLS usually has 853, over HTTPS 443.
 	Port *int `json:"port,omitempty"`
+
+	// TlsName The name in the certificate of a server that is asked over TLS or HTTPS; empty when the certificate is for the address.
+	TlsName *string `json:"tls_name,omitempty"`
 }
 
-// NameserverRequestNsType How the server is asked.
+// NameserverRequestNsType How the server is asked: over UDP, and TCP for long answers; over TCP; over TLS (RFC 7858); or over HTTPS at `/dns-query` (RFC 8484).
 type NameserverRequestNsType string
 
 // NameserverView A nameserver group as machines know it.

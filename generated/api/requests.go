@@ -982,12 +982,16 @@ func (r NameserverRequest) validate(at string, f *faults) {
 	}
 	if r.NsType != nil {
 		v := *r.NsType
-		f.oneOf(at+"ns_type", string(v), "udp")
+		f.oneOf(at+"ns_type", string(v), "udp", "tcp", "tls", "https")
 	}
 	if r.Port != nil {
 		v := *r.Port
 		f.atLeast(at+"port", float64(v), 1)
 		f.atMost(at+"port", float64(v), 65535)
+	}
+	if r.TlsName != nil {
+		v := *r.TlsName
+		f.length(at+"tls_name", string(v), 0, 253)
 	}
 }
 
@@ -1002,6 +1006,10 @@ func (r *NameserverRequest) ApplyDefaults() {
 	if r.Port == nil {
 		v := int(53)
 		r.Port = &v
+	}
+	if r.TlsName == nil {
+		v := string("")
+		r.TlsName = &v
 	}
 }
 

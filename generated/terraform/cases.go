@@ -194,12 +194,13 @@ var Cases = []Case{
 				{Value: "[\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\"]", Path: "groups[0]", Literal: "\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\"", Says: "groups"},
 			}},
 			{Name: "name", Required: true, Values: []string{"\"first\"", "\"second\""}, Invalid: []string{"\"\"", "\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\""}},
-			{Name: "nameservers", Required: true, Values: []string{"[{ ip = \"100.64.0.101\" }]", "[{ ip = \"100.64.0.101\" }, { ip = \"100.64.0.101\", port = 2 }]"}, Invalid: []string{"[]"}, Flaws: []Flaw{
+			{Name: "nameservers", Required: true, Values: []string{"[{ ip = \"100.64.0.101\" }]", "[{ ip = \"100.64.0.101\" }, { ip = \"100.64.0.101\", ns_type = \"tcp\", port = 2, tls_name = \"first\" }]"}, Invalid: []string{"[]"}, Flaws: []Flaw{
 				{Value: "[{ ip = \"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\" }]", Path: "nameservers[0].ip", Literal: "\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\"", Says: "ip"},
 				{Value: "[{ ip = \"FD00::1\" }]", Path: "nameservers[0].ip", Literal: "\"FD00::1\"", Says: "ip"},
 				{Value: "[{ ns_type = \"no such value!\", ip = \"100.64.0.101\" }]", Path: "nameservers[0].ns_type", Literal: "\"no such value!\"", Says: "ns_type"},
 				{Value: "[{ port = 0, ip = \"100.64.0.101\" }]", Path: "nameservers[0].port", Literal: "0", Says: "port"},
 				{Value: "[{ port = 65536, ip = \"100.64.0.101\" }]", Path: "nameservers[0].port", Literal: "65536", Says: "port"},
+				{Value: "[{ tls_name = \"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\", ip = \"100.64.0.101\" }]", Path: "nameservers[0].tls_name", Literal: "\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\"", Says: "tls_name"},
 			}},
 			{Name: "primary", Values: []string(nil)},
 			{Name: "search_domains_enabled", Default: "false", Values: []string{"true"}},

@@ -41,15 +41,17 @@ type NameserverGroupModel struct {
 
 // NameserverModel is what Terraform holds.
 type NameserverModel struct {
-	Ip     types.String `tfsdk:"ip"`
-	NsType types.String `tfsdk:"ns_type"`
-	Port   types.Int64  `tfsdk:"port"`
+	Ip      types.String `tfsdk:"ip"`
+	NsType  types.String `tfsdk:"ns_type"`
+	Port    types.Int64  `tfsdk:"port"`
+	TlsName types.String `tfsdk:"tls_name"`
 }
 
 var nameserverTypes = map[string]attr.Type{
-	"ip":      types.StringType,
-	"ns_type": types.StringType,
-	"port":    types.Int64Type,
+	"ip":       types.StringType,
+	"ns_type":  types.StringType,
+	"port":     types.Int64Type,
+	"tls_name": types.StringType,
 }
 
 func expandNameserver(ctx context.Context, m *NameserverModel, d *diag.Diagnostics) api.NameserverRequest {
@@ -64,6 +66,10 @@ func expandNameserver(ctx context.Context, m *NameserverModel, d *diag.Diagnosti
 		v := int(m.Port.ValueInt64())
 		out.Port = &v
 	}
+	if !m.TlsName.IsNull() && !m.TlsName.IsUnknown() {
+		v := m.TlsName.ValueString()
+		out.TlsName = &v
+	}
 	return out
 }
 
@@ -72,6 +78,7 @@ func flattenNameserver(ctx context.Context, o *api.Nameserver, m *NameserverMode
 	m.Ip = types.StringValue(o.Ip)
 	m.NsType = types.StringValue(string(o.NsType))
 	m.Port = types.Int64Value(int64(o.Port))
+	m.TlsName = types.StringValue(o.TlsName)
 }
 
 func schemaOfNameserverGroup() schema.Schema {
@@ -129,16 +136,23 @@ func schemaOfNameserverGroup() schema.Schema {
 						"ns_type": schema.StringAttribute{
 							Optional:            true,
 							Computed:            true,
-							MarkdownDescription: "How the server is asked. One of `udp`. Default: `\"udp\"`.",
+							MarkdownDescription: "How the server is asked: over UDP, and TCP for long answers; over TCP; over TLS (RFC 7858); or over HTTPS at `/dns-query` (RFC 8484). One of `udp`, `tcp`, `tls`, `https`. Default: `\"udp\"`.",
 							Default:             stringdefault.StaticString("udp"),
-							Validators:          []validator.String{stringvalidator.OneOf("udp")},
+							Validators:          []validator.String{stringvalidator.OneOf("udp", "tcp", "tls", "https")},
 						},
 						"port": schema.Int64Attribute{
 							Optional:            true,
 							Computed:            true,
-							MarkdownDescription: "The port of the server. From 1 to 65535. Default: `53`.",
+							MarkdownDescription: "The port of the server; DNS over TLS usually has 853, over HTTPS 443. From 1 to 65535. Default: `53`.",
 							Default:             int64default.StaticInt64(53),
 							Validators:          []validator.Int64{int64validator.AtLeast(1), int64validator.AtMost(65535)},
+						},
+						"tls_name": schema.StringAttribute{
+							Optional:            true,
+							Computed:            true,
+							MarkdownDescription: "The name in the certificate of a server that is asked over TLS or HTTPS; empty when the certificate is for the address. At most 253 characters. Default: `\"\"`.",
+							Default:             stringdefault.StaticString(""),
+							Validators:          []validator.String{stringvalidator.UTF8LengthBetween(0, 253)},
 						},
 					},
 				},
@@ -248,15 +262,17 @@ type NameserverGroupDataModel struct {
 
 // NameserverDataModel is what Terraform holds.
 type NameserverDataModel struct {
-	Ip     types.String `tfsdk:"ip"`
-	NsType types.String `tfsdk:"ns_type"`
-	Port   types.Int64  `tfsdk:"port"`
+	Ip      types.String `tfsdk:"ip"`
+	NsType  types.String `tfsdk:"ns_type"`
+	Port    types.Int64  `tfsdk:"port"`
+	TlsName types.String `tfsdk:"tls_name"`
 }
 
 var nameserverDataTypes = map[string]attr.Type{
-	"ip":      types.StringType,
-	"ns_type": types.StringType,
-	"port":    types.Int64Type,
+	"ip":       types.StringType,
+	"ns_type":  types.StringType,
+	"port":     types.Int64Type,
+	"tls_name": types.StringType,
 }
 
 func flattenNameserverData(ctx context.Context, o *api.Nameserver, m *NameserverDataModel, d *diag.Diagnostics) {
@@ -264,6 +280,7 @@ func flattenNameserverData(ctx context.Context, o *api.Nameserver, m *Nameserver
 	m.Ip = types.StringValue(o.Ip)
 	m.NsType = types.StringValue(string(o.NsType))
 	m.Port = types.Int64Value(int64(o.Port))
+	m.TlsName = types.StringValue(o.TlsName)
 }
 
 var nameserverGroupDataTypes = map[string]attr.Type{
@@ -328,11 +345,15 @@ func dataSchemaOfNameserverGroup() datasource.Schema {
 						},
 						"ns_type": datasource.StringAttribute{
 							Computed:            true,
-							MarkdownDescription: "How the server is asked.",
+							MarkdownDescription: "How the server is asked: over UDP, and TCP for long answers; over TCP; over TLS (RFC 7858); or over HTTPS at `/dns-query` (RFC 8484).",
 						},
 						"port": datasource.Int64Attribute{
 							Computed:            true,
-							MarkdownDescription: "The port of the server.",
+							MarkdownDescription: "The port of the server; DNS over TLS usually has 853, over HTTPS 443.",
+						},
+						"tls_name": datasource.StringAttribute{
+							Computed:            true,
+							MarkdownDescription: "The name in the certificate of a server that is asked over TLS or HTTPS; empty when the certificate is for the address.",
 						},
 					},
 				},
@@ -401,11 +422,15 @@ func listSchemaOfNameserverGroup() datasource.Schema {
 							},
 							"ns_type": datasource.StringAttribute{
 								Computed:            true,
-								MarkdownDescription: "How the server is asked.",
+								MarkdownDescription: "How the server is asked: over UDP, and TCP for long answers; over TCP; over TLS (RFC 7858); or over HTTPS at `/dns-query` (RFC 8484).",
 							},
 							"port": datasource.Int64Attribute{
 								Computed:            true,
-								MarkdownDescription: "The port of the server.",
+								MarkdownDescription: "The port of the server; DNS over TLS usually has 853, over HTTPS 443.",
+							},
+							"tls_name": datasource.StringAttribute{
+								Computed:            true,
+								MarkdownDescription: "The name in the certificate of a server that is asked over TLS or HTTPS; empty when the certificate is for the address.",
 							},
 						},
 					},
@@ -469,6 +494,7 @@ var nounNameserverGroup = &Noun{
 			{Wire: "ip", Name: "ip", Kind: "scalar"},
 			{Wire: "ns_type", Name: "ns_type", Kind: "scalar"},
 			{Wire: "port", Name: "port", Kind: "scalar"},
+			{Wire: "tls_name", Name: "tls_name", Kind: "scalar"},
 		}},
 		{Wire: "primary", Name: "primary", Kind: "scalar"},
 		{Wire: "search_domains_enabled", Name: "search_domains_enabled", Kind: "scalar"},

@@ -36,7 +36,7 @@ func HashRecord(r api.RecordView) Digest {
 func HashNameserver(n api.NameserverView) Digest {
 	i := newItem('n').text(n.Id).number(flag(n.Search)).number(uint32(len(n.Servers)))
 	for _, server := range n.Servers {
-		i = i.text(server.Ip, string(server.NsType)).number(uint32(server.Port))
+		i = i.text(server.Ip, string(server.NsType), server.TlsName).number(uint32(server.Port))
 	}
 	return i.text(n.Domains...).sum()
 }

@@ -54,7 +54,7 @@ func nameservers(names mapstate.Names) (list []dns.Nameservers) {
 		out := dns.Nameservers{Domains: group.Domains, Search: group.Search}
 		for _, server := range group.Servers {
 			if addr, err := netip.ParseAddr(server.Ip); err == nil { // checked too
-				out.Servers = append(out.Servers, dns.Server{Addr: netip.AddrPortFrom(addr, uint16(server.Port)), Over: dns.Transport(server.NsType)})
+				out.Servers = append(out.Servers, dns.Server{Addr: netip.AddrPortFrom(addr, uint16(server.Port)), Over: dns.Transport(server.NsType), Name: server.TlsName})
 			}
 		}
 		list = append(list, out)

@@ -3,12 +3,13 @@ package netmap
 import (
 	"fmt"
 	"maps"
-	"net/netip"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/wattlenet/wattle/generated/api"
 )
 
 const (
@@ -78,7 +79,7 @@ func (w *world) changeNamed() Change {
 		maps.DeleteFunc(w.named.records, func(_ string, r Record) bool { return r.Zone == zone })
 		return ZoneRemove{zone}
 	case pick < 12:
-		n := Nameserver{ID: nameserver, Servers: []netip.AddrPort{netip.MustParseAddrPort("192.0.2.53:53")}, Search: w.random.IntN(2) == 0, Groups: w.anyGroups()}
+		n := Nameserver{ID: nameserver, Servers: []api.Nameserver{{Ip: "192.0.2.53", NsType: api.NameserverNsTypeUdp, Port: 53}}, Search: w.random.IntN(2) == 0, Groups: w.anyGroups()}
 		if n.Search {
 			n.Domains = []string{"b.example", "a.example"}
 		}
@@ -152,7 +153,7 @@ func TestNamesReachTheirGroups(t *testing.T) {
 	both.Groups, none.Groups = []string{"db", "web"}, nil
 	changed := record
 	changed.TTL = 300
-	everywhere := Nameserver{ID: "n", Servers: []netip.AddrPort{netip.MustParseAddrPort("192.0.2.53:53")}, Groups: []string{"all"}}
+	everywhere := Nameserver{ID: "n", Servers: []api.Nameserver{{Ip: "192.0.2.53", NsType: api.NameserverNsTypeUdp, Port: 53}}, Groups: []string{"all"}}
 	const zoneAndTwo = "dns_zone_upsert dns_record_upsert dns_record_upsert"
 	for i, step := range []struct {
 		name    string

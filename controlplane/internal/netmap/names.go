@@ -1,10 +1,6 @@
 package netmap
 
-import (
-	"net/netip"
-
-	"github.com/wattlenet/wattle/generated/api"
-)
+import "github.com/wattlenet/wattle/generated/api"
 
 // ZonePut says that a DNS zone exists and how it looks now; its records stay as they are.
 type ZonePut struct{ Zone Zone }
@@ -61,8 +57,8 @@ type Record struct {
 // A Nameserver is a group of DNS servers that some peers ask.
 type Nameserver struct {
 	ID string
-	// Servers are asked in their order; all of them over UDP.
-	Servers []netip.AddrPort
+	// Servers are asked in their order.
+	Servers []api.Nameserver
 	// Domains are those whose names the servers are asked for; none means every name.
 	Domains []string
 	// Search says whether the domains are search domains too.
@@ -78,9 +74,7 @@ func (r Record) view() api.RecordView {
 }
 
 func (n Nameserver) view() api.NameserverView {
-	v := api.NameserverView{Id: n.ID, Servers: []api.Nameserver{}, Domains: append([]string{}, n.Domains...), Search: n.Search}
-	for _, server := range n.Servers {
-		v.Servers = append(v.Servers, api.Nameserver{Ip: server.Addr().String(), NsType: api.NameserverNsTypeUdp, Port: int(server.Port())})
+	return api.NameserverView{
+		Id: n.ID, Servers: append([]api.Nameserver{}, n.Servers...), Domains: append([]string{}, n.Domains...), Search: n.Search,
 	}
-	return v
 }

@@ -104,7 +104,7 @@ func TestPresenceInAnswers(t *testing.T) {
 		},
 		"/api/dns/nameservers/" + servers: {
 			"description": "", "domains": none, "primary": true, "enabled": true, "search_domains_enabled": false, "groups.0": present{},
-			"nameservers.0.ip": "192.0.2.53", "nameservers.0.ns_type": "udp", "nameservers.0.port": 53.0,
+			"nameservers.0.ip": "192.0.2.53", "nameservers.0.ns_type": "udp", "nameservers.0.port": 53.0, "nameservers.0.tls_name": "",
 		},
 		"/api/dns/settings": {"disabled_management_groups": none},
 		"/api/dns/zones/" + zone: {

@@ -177,6 +177,7 @@ func TestNameserversAnswerForAllOrForSome(t *testing.T) {
 		"everywhere":       {func(r *api.NameserverGroupRequest) { r.Nameservers[0].Ip = "::" }, "nameservers[0].ip", "no server"},
 		"long spelling":    {func(r *api.NameserverGroupRequest) { r.Nameservers[0].Ip = "FD00::53" }, "nameservers[0].ip", "fd00::53"},
 		"unknown kind":     {func(r *api.NameserverGroupRequest) { r.Nameservers[0].NsType = new(api.NameserverRequestNsType("doh")) }, "nameservers[0].ns_type", "udp"},
+		"TLS in the clear": {func(r *api.NameserverGroupRequest) { r.Nameservers[0].NsType = new(api.NameserverRequestNsTypeTls) }, "nameservers[0].port", "853"},
 		"no group":         {func(r *api.NameserverGroupRequest) { r.Groups = []string{} }, "groups", "at least 1"},
 		"unknown group":    {func(r *api.NameserverGroupRequest) { r.Groups = []string{"x"} }, "groups[0]", "unknown group id"},
 		"long name":        {func(r *api.NameserverGroupRequest) { r.Name = fmt.Sprintf("%041d", 0) }, "name", "at most 40"},
@@ -193,9 +194,11 @@ func TestNameserversAnswerForAllOrForSome(t *testing.T) {
 		})
 	}
 	req := valid()
-	req.Nameservers = []api.NameserverRequest{{Ip: "fd00::53", Port: new(5353)}, {Ip: "192.0.2.53"}}
+	req.Nameservers = []api.NameserverRequest{
+		{Ip: "fd00::53", Port: new(853), NsType: new(api.NameserverRequestNsTypeTls), TlsName: new("dns.example")}, {Ip: "192.0.2.53"},
+	}
 	made := must(f.CreateNameserverGroup(ctx, f.owner, req))(t)
-	servers := []api.Nameserver{{Ip: "fd00::53", NsType: "udp", Port: 5353}, {Ip: "192.0.2.53", NsType: "udp", Port: 53}}
+	servers := []api.Nameserver{{Ip: "fd00::53", NsType: "tls", Port: 853, TlsName: "dns.example"}, {Ip: "192.0.2.53", NsType: "udp", Port: 53}}
 	if diff := cmp.Diff(servers, made.Nameservers); diff != "" || !made.Enabled || made.Primary {
 		t.Errorf("%+v %s", made, diff)
 	}

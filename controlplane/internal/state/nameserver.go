@@ -48,13 +48,9 @@ func showNameservers(g object[nameserverBody]) api.NameserverGroup {
 
 // compiledNameservers is the nameserver group as the network map takes it.
 func compiledNameservers(g object[nameserverBody]) netmap.Nameserver {
-	out := netmap.Nameserver{ID: g.ID, Domains: g.Body.Domains, Search: g.Body.SearchDomains}
+	out := netmap.Nameserver{ID: g.ID, Servers: g.Body.Nameservers, Domains: g.Body.Domains, Search: g.Body.SearchDomains}
 	if g.Body.Enabled {
 		out.Groups = g.Body.Groups
-	}
-	for _, server := range g.Body.Nameservers {
-		addr, _ := netip.ParseAddr(server.Ip) // checked when it was written
-		out.Servers = append(out.Servers, netip.AddrPortFrom(addr, uint16(server.Port)))
 	}
 	return out
 }
@@ -117,8 +113,18 @@ func checkNameservers(req api.NameserverGroupRequest) error {
 		if err == nil && (addr.IsUnspecified() || addr.IsMulticast()) {
 			more = append(more, problem.Field(fmt.Sprintf("nameservers[%d].ip", i), "is the address of no server: %s", addr))
 		}
+		more = append(more, checkTransport(fmt.Sprintf("nameservers[%d]", i), server)...)
 	}
 	return faults(req.Validate(), more...)
+}
+
+// checkTransport finds a server that cannot be asked in the way that it shall be.
+func checkTransport(path string, server api.NameserverRequest) []problem.FieldError {
+	usual, encrypted := map[api.NameserverRequestNsType]int{api.NameserverRequestNsTypeTls: 853, api.NameserverRequestNsTypeHttps: 443}[*server.NsType]
+	if !encrypted || *server.Port != 53 {
+		return nil
+	}
+	return []problem.FieldError{problem.Field(path+".port", "is that of DNS in the clear; a server that is asked over %s usually has %d", *server.NsType, usual)}
 }
 
 // nameserverBody turns a request into what is kept.
@@ -128,7 +134,7 @@ func (w *write) nameserverBody(req api.NameserverGroupRequest) (nameserverBody, 
 		SearchDomains: *req.SearchDomainsEnabled, Enabled: *req.Enabled,
 	}
 	for _, server := range req.Nameservers {
-		body.Nameservers = append(body.Nameservers, api.Nameserver{Ip: server.Ip, NsType: api.NameserverNsType(*server.NsType), Port: *server.Port})
+		body.Nameservers = append(body.Nameservers, api.Nameserver{Ip: server.Ip, NsType: api.NameserverNsType(*server.NsType), Port: *server.Port, TlsName: *server.TlsName})
 	}
 	var err error
 	body.Groups, err = w.groupIDs("groups", req.Groups)

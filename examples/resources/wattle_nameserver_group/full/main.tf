@@ -19,8 +19,10 @@ resource "wattle_nameserver_group" "example" {
   nameservers = [{
     ip = "100.64.0.101"
     }, {
-    ip   = "100.64.0.101"
-    port = 443
+    ip       = "100.64.0.101"
+    ns_type  = "tcp"
+    port     = 443
+    tls_name = "first"
   }]
   search_domains_enabled = true
 }
