@@ -37,7 +37,7 @@ func directTCP(ctx context.Context, c config) (err error) {
 		return err
 	}
 	one, err := compare(ctx, max(21, 2*c.rounds), ours, plain, func(ctx context.Context, t *tunnelEnds) (float64, error) {
-		return throughput(ctx, n.a, n.b, netip.AddrPortFrom(t.b, 5201).String(), streamLength)
+		return throughput(ctx, n.a, n.b, netip.AddrPortFrom(t.b, 5201).String())
 	})
 	if err != nil {
 		return err
@@ -48,7 +48,7 @@ func directTCP(ctx context.Context, c config) (err error) {
 	spread("direct_cpu_ratio", one.cpu, "x")
 	four, err := compare(ctx, c.rounds, ours, plain, func(ctx context.Context, t *tunnelEnds) (float64, error) {
 		return atOnce(4, func(i int) (float64, error) {
-			return throughput(ctx, n.a, n.b, netip.AddrPortFrom(t.b, uint16(5210+i)).String(), streamLength)
+			return throughput(ctx, n.a, n.b, netip.AddrPortFrom(t.b, uint16(5210+i)).String())
 		})
 	})
 	if err != nil {
@@ -56,7 +56,7 @@ func directTCP(ctx context.Context, c config) (err error) {
 	}
 	spread("direct_tcp4_ratio", four.ratios, "x")
 	reverse, err := compare(ctx, c.rounds, ours, plain, func(ctx context.Context, t *tunnelEnds) (float64, error) {
-		return throughput(ctx, n.b, n.a, netip.AddrPortFrom(t.a, 5220).String(), streamLength)
+		return throughput(ctx, n.b, n.a, netip.AddrPortFrom(t.a, 5220).String())
 	})
 	if err != nil {
 		return err

@@ -198,7 +198,7 @@ func (one *contestant) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	rate, err := throughput(ctx, one.a, one.b, one.to.String(), streamLength)
+	rate, err := throughput(ctx, one.a, one.b, one.to.String())
 	if err != nil {
 		return err
 	}

@@ -103,8 +103,8 @@ func source(address string, length time.Duration) error {
 	return nil
 }
 
-// throughput sends one TCP stream from a to address at b and returns bytes a second.
-func throughput(ctx context.Context, a, b fleet.Place, address string, length time.Duration) (float64, error) {
+// throughput sends one TCP stream from a to address at b for streamLength and returns bytes a second.
+func throughput(ctx context.Context, a, b fleet.Place, address string) (float64, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return 0, fmt.Errorf("find this program: %w", err)
@@ -121,7 +121,7 @@ func throughput(ctx context.Context, a, b fleet.Place, address string, length ti
 		_ = listener.Wait() // it was killed
 	}()
 	for attempt := 0; ; attempt++ {
-		sender := a.Command(ctx, self, "source", address, length.String())
+		sender := a.Command(ctx, self, "source", address, streamLength.String())
 		var stderr strings.Builder
 		sender.Stderr = &stderr
 		out, err := sender.Output()
