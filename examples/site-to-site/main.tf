@@ -4,7 +4,8 @@
 #   10.10.0.0/16 berlin ── routers ══ overlay ══ routers ── madrid 10.20.0.0/16
 #
 # Routers join by the setup key of their site. Two routers of one site take over
-# from each other.
+# from each other: one that does not answer is left within three seconds, and
+# `wattle route list` tells who carries the traffic.
 
 terraform {
   required_version = ">= 1.11"
@@ -60,8 +61,10 @@ resource "wattle_network_resource" "subnet" {
   groups     = [wattle_group.subnet[each.key].id]
 }
 
-# Without masquerade the other site sees the true addresses; the routers of the
-# site need a way back then, which their peers have: they are its gateways.
+# Without masquerade machines of the site see the overlay addresses of those who
+# come, and must send their answers to the router: it is their gateway, or that
+# has a route to the network's range by way of it. With `masquerade = true` they see the router's
+# own address and nothing has to be set up there.
 resource "wattle_network_router" "site" {
   for_each    = var.sites
   network_id  = wattle_network.site[each.key].id

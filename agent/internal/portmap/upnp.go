@@ -15,6 +15,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/wattlenet/wattle/agent/internal/mark"
 )
 
 // discoverAddr is the group of SSDP (UPnP Device Architecture 1.1, section 1).
@@ -58,7 +60,7 @@ type igdService struct {
 }
 
 func newUPnP(gateway Gateway, discover netip.AddrPort) *upnp {
-	dialer := &net.Dialer{}
+	dialer := &net.Dialer{Control: mark.Socket}
 	return &upnp{gateway: gateway, discover: discover, web: &http.Client{
 		Transport: &http.Transport{
 			DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
@@ -124,11 +126,16 @@ func (c *upnp) remove(ctx context.Context, _ uint16) error {
 func (c *upnp) search(ctx context.Context) (*url.URL, error) {
 	ctx, cancel := context.WithTimeout(ctx, searchLimit)
 	defer cancel()
-	conn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: c.gateway.Local.AsSlice()})
+	config := net.ListenConfig{Control: mark.Socket}
+	packets, err := config.ListenPacket(ctx, "udp4", netip.AddrPortFrom(c.gateway.Local, 0).String())
 	if err != nil {
 		return nil, err
 	}
-	defer conn.Close() //nolint:errcheck // nothing to lose
+	defer packets.Close() //nolint:errcheck // nothing to lose
+	conn, ok := packets.(*net.UDPConn)
+	if !ok {
+		return nil, fmt.Errorf("search for the gateway: %T is no UDP socket", packets)
+	}
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Now()) })
 	defer stop()
 	request := "M-SEARCH * HTTP/1.1\r\nHOST: " + c.discover.String() + "\r\nMAN: \"ssdp:discover\"\r\nMX: 1\r\nST: " + igdDevice + "\r\n\r\n"
