@@ -24,10 +24,9 @@ func (d stubbornDisk) flush(path string) error {
 
 func openStubborn(t *testing.T, path string) (*Store, stubbornDisk) {
 	t.Helper()
-	s := open(t, path)
 	d := stubbornDisk{asked: make(chan struct{}), end: make(chan error)}
-	s.dialect = d // the writer looks at it when the first write comes
-	return s, d
+	s, err := openAs(t.Context(), config(path), d)
+	return closing(t, s, err), d
 }
 
 // insertAccount writes a row and tells when it was brought into memory.

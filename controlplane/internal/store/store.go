@@ -107,6 +107,11 @@ type Store struct {
 // another process has the file, the file is no database, its schema is newer
 // than the program.
 func Open(ctx context.Context, cfg Config) (*Store, error) {
+	return openAs(ctx, cfg, sqlite{})
+}
+
+// openAs is Open with the dialect in which a file is spoken to.
+func openAs(ctx context.Context, cfg Config, file dialect) (*Store, error) {
 	if cfg.Path == "" && cfg.Postgres == "" || cfg.Logger == nil {
 		return nil, errors.New("store: Logger and one of Path and Postgres are required")
 	}
@@ -116,7 +121,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if cfg.Readers == 0 {
 		cfg.Readers = 4
 	}
-	s := &Store{dialect: sqlite{}, path: cfg.Path, logger: cfg.Logger, queue: make(chan *write, queueLimit), done: make(chan struct{})}
+	s := &Store{dialect: file, path: cfg.Path, logger: cfg.Logger, queue: make(chan *write, queueLimit), done: make(chan struct{})}
 	if err := s.open(ctx, cfg); err != nil {
 		return nil, errors.Join(err, s.closeFiles())
 	}

@@ -45,6 +45,12 @@ func open(t *testing.T, path string) *Store {
 func opened(t *testing.T, cfg Config) *Store {
 	t.Helper()
 	s, err := Open(t.Context(), cfg)
+	return closing(t, s, err)
+}
+
+// closing is a store that was opened and closes with its test.
+func closing(t *testing.T, s *Store, err error) *Store {
+	t.Helper()
 	if err != nil {
 		t.Fatal(err)
 	}
