@@ -225,7 +225,7 @@ func TestPostureChecksAreChecked(t *testing.T) {
 	_, err = f.CreatePostureCheck(t.Context(), f.owner, api.PostureCheckRequest{Name: "none"})
 	refused(t, err, problem.KindInvalid, "checks", "at least one of")
 	_, err = f.CreatePostureCheck(t.Context(), f.owner, guard("relative", "bin/guard"))
-	refused(t, err, problem.KindInvalid, "checks.process_check.processes[0].linux_path", "matches")
+	refused(t, err, problem.KindInvalid, "checks.process_check.processes[0].linux_path", "whole path")
 	twice := inGermany()
 	places, _ := twice.Checks.GeoLocationCheck.Get()
 	places.Locations = append(places.Locations, places.Locations[0], api.GeoLocationRequest{CountryCode: "XX"})
