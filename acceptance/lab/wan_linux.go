@@ -125,8 +125,12 @@ func (w *WAN) read() {
 		if err != nil {
 			return
 		}
+		to, ok := destination(buffer[:n])
+		if !ok {
+			continue // the kernel's own word at this device, such as the groups of IPv6 that a router is in
+		}
 		direction := 0
-		if to, ok := destination(buffer[:n]); ok && w.LAN.Contains(to) {
+		if w.LAN.Contains(to) {
 			direction = 1
 		}
 		w.mu.Lock()
