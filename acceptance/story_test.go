@@ -188,7 +188,8 @@ func (s *story) find(ts *testscript.TestScript, name string) *lab.Host {
 // command makes a command on a host, with the environment of the script and
 // the host's own daemon in it.
 func (s *story) command(ctx context.Context, ts *testscript.TestScript, h *lab.Host, args []string) *exec.Cmd {
-	c := h.CommandIn(ctx, ts.MkAbs("."), args[0], args[1:]...)
+	c := h.Command(ctx, args[0], args[1:]...)
+	c.Dir = ts.MkAbs(".")
 	for _, name := range []string{
 		"PATH", "HOME", "TF_CLI_CONFIG_FILE", "TF_IN_AUTOMATION", "TF_INPUT", "CHECKPOINT_DISABLE", "NO_COLOR",
 		"TF_CLI_ARGS", "WATTLE_CREDENTIALS", "TMPDIR", "WORK",

@@ -297,27 +297,19 @@ func (l *Lab) setCut(verb string, a, b netip.Addr, udpOnly bool) error {
 	return l.core.nft(fmt.Sprintf("%s element %s core %s { %s . %s, %s . %s }\n", verb, family, set, a, b, b, a))
 }
 
-// Command makes a command that runs on the host, in the folder of the process.
-// The environment is that of the process unless the caller sets it.
+// Command makes a command that runs on the host, in the folder and with the
+// environment of the process unless the caller sets Dir and Env.
 func (h *Host) Command(ctx context.Context, name string, args ...string) *exec.Cmd {
-	folder, err := os.Getwd()
-	if err != nil {
-		folder = "/"
-	}
-	return h.CommandIn(ctx, folder, name, args...)
-}
-
-// CommandIn is Command in another folder. Setting Dir of the command would not
-// do: entering a mount namespace leads to its root.
-func (h *Host) CommandIn(ctx context.Context, folder, name string, args ...string) *exec.Cmd {
-	enter := []string{
-		"--net=" + h.path(), "--uts=" + h.utsPath(), "--mount=/proc/self/fd/3", "--",
-		"sh", "-c", `cd "$0" && exec "$@" 3<&-`, folder, name,
-	}
-	command := exec.CommandContext(ctx, "nsenter", append(enter, args...)...)
+	command := exec.CommandContext(ctx, "sh", append([]string{"-c", enterScript, h.path(), h.utsPath(), name}, args...)...)
 	command.ExtraFiles = []*os.File{h.mounts}
 	return command
 }
+
+// enterScript runs a program on the host whose network and name are the files $0
+// and $1 and whose mounts are descriptor 3. Entering a mount namespace leads to
+// its root, so that the folder is handed on and entered again.
+const enterScript = `net=$0; uts=$1; shift
+exec nsenter --net="$net" --uts="$uts" --mount=/proc/self/fd/3 -- sh -c 'cd "$0" && exec "$@" 3<&-' "$(pwd)" "$@"`
 
 // keepMounts makes a mount namespace in which /etc/resolv.conf is empty and the
 // host's own: what an agent writes there reaches no other machine.

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -119,6 +120,14 @@ func TestCommandRunsOnHost(t *testing.T) {
 	out, err = a.Command(t.Context(), "uname", "-n").CombinedOutput()
 	if err != nil || string(out) != "a\n" {
 		t.Errorf("the host's name is %q: %v", out, err)
+	}
+	inside := a.Command(t.Context(), "sh", "-c", `pwd; echo "$1 $SAID"`, "sh", "two  words")
+	inside.Dir, inside.Env = filepath.Join(t.TempDir(), "a folder"), append(os.Environ(), "SAID=so")
+	if err := os.Mkdir(inside.Dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := inside.Output(); err != nil || string(out) != inside.Dir+"\ntwo  words so\n" {
+		t.Errorf("%q: %v", out, err)
 	}
 }
 
