@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"net/url"
 	"os"
 	"runtime"
 	"slices"
@@ -217,15 +218,11 @@ func knownOf(status local.Status) bundle.Known {
 
 // hostOf is the host of a URL, empty when it has none.
 func hostOf(address string) string {
-	_, rest, found := strings.Cut(address, "://")
-	if !found {
+	parsed, err := url.Parse(address)
+	if err != nil {
 		return ""
 	}
-	rest, _, _ = strings.Cut(rest, "/")
-	if host, _, err := net.SplitHostPort(rest); err == nil {
-		return host
-	}
-	return rest
+	return parsed.Hostname()
 }
 
 // hostFacts tells of the machine around the daemon.

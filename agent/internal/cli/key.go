@@ -12,13 +12,7 @@ import (
 )
 
 func newKey(a *app) *cobra.Command {
-	command := &cobra.Command{
-		Use: "key", Short: "Look after the key of this machine", Args: unknownCommand,
-		RunE: func(command *cobra.Command, _ []string) error {
-			_ = command.Help() // writes to stdout, whose failure cobra does not tell either
-			return program.Usage("a command is missing")
-		},
-	}
+	command := group("key", "Look after the key of this machine")
 	command.AddCommand(newKeyRotate(a))
 	return command
 }

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -162,16 +163,12 @@ func managementText(m netcheck.Management) string {
 func nearestFirst(list []netcheck.Answer) []netcheck.Answer {
 	return slices.SortedStableFunc(slices.Values(list), func(a, b netcheck.Answer) int {
 		switch {
-		case a.UDP != b.UDP && a.UDP:
+		case a.UDP == b.UDP:
+			return cmp.Compare(a.RTTMillis, b.RTTMillis)
+		case a.UDP:
 			return -1
-		case a.UDP != b.UDP:
-			return 1
-		case a.RTTMillis < b.RTTMillis:
-			return -1
-		case a.RTTMillis > b.RTTMillis:
-			return 1
 		}
-		return 0
+		return 1
 	})
 }
 
