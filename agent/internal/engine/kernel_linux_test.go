@@ -7,9 +7,6 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
-	"os"
-	"os/exec"
-	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -23,36 +20,14 @@ import (
 	"github.com/wattlenet/wattle/agent/internal/settings"
 	"github.com/wattlenet/wattle/controlplane/controlplanetest"
 	"github.com/wattlenet/wattle/generated/sdk"
+	"github.com/wattlenet/wattle/internal/namespacetest"
 )
-
-const insideVariable = "WATTLE_TEST_INSIDE_NAMESPACE"
 
 // TestKernelMachine runs the whole agent on WireGuard of the kernel, in a
 // network namespace of its own. Where the kernel has none, `make test-kernel`
 // runs it in an emulated machine.
 func TestKernelMachine(t *testing.T) {
-	if os.Getenv(insideVariable) != "" {
-		throughKernel(t)
-		return
-	}
-	inside := exec.Command(os.Args[0], "-test.run=^TestKernelMachine$", "-test.v")
-	inside.Env = append(os.Environ(), insideVariable+"=1")
-	inside.SysProcAttr = &syscall.SysProcAttr{
-		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNET,
-		UidMappings: []syscall.SysProcIDMap{{HostID: os.Getuid(), Size: 1}},
-		GidMappings: []syscall.SysProcIDMap{{HostID: os.Getgid(), Size: 1}},
-	}
-	out, err := inside.CombinedOutput()
-	if _, exited := errors.AsType[*exec.ExitError](err); err != nil && !exited {
-		t.Skipf("SKIPPED: network namespaces are not to be had here: %v", err)
-	}
-	t.Logf("%s", out)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if strings.Contains(string(out), "--- SKIP") {
-		t.Skip("SKIPPED: this kernel has no WireGuard; make test-kernel emulates a machine that has")
-	}
+	namespacetest.Run(t, namespacetest.Network, throughKernel)
 }
 
 // street gives the namespace an address that a candidate can have.
@@ -60,7 +35,7 @@ func street(t *testing.T) {
 	t.Helper()
 	wg := &netlink.Wireguard{LinkAttrs: netlink.LinkAttrs{Name: "probe"}}
 	if err := netlink.LinkAdd(wg); errors.Is(err, syscall.EOPNOTSUPP) {
-		t.Skip("no WireGuard in this kernel")
+		t.Skip("SKIPPED: this kernel has no WireGuard; make test-kernel emulates a machine that has")
 	} else if err != nil {
 		t.Fatal(err)
 	}

@@ -8,8 +8,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"os/exec"
-	"syscall"
 	"testing"
 	"time"
 
@@ -19,35 +17,14 @@ import (
 	"golang.org/x/sys/unix"
 	"golang.zx2c4.com/wireguard/tun"
 
+	"github.com/wattlenet/wattle/internal/namespacetest"
 	"github.com/wattlenet/wattle/internal/verdict/verdicttest"
 )
 
-const inside = "WATTLE_FIREWALL_TEST_INSIDE"
-
-// TestKernel starts this test again in a user and network namespace of its own,
-// where it may hold interfaces and tables without root.
+// TestKernel runs in a network namespace of its own, where it may hold
+// interfaces and tables without root.
 func TestKernel(t *testing.T) {
-	if os.Getenv(inside) != "" {
-		testKernel(t)
-		return
-	}
-	again := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestKernel$", "-test.v")
-	again.Env = append(os.Environ(), inside+"=1")
-	again.SysProcAttr = &syscall.SysProcAttr{
-		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNET,
-		UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}},
-		GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}},
-	}
-	output, err := again.CombinedOutput()
-	var failed *exec.ExitError
-	switch {
-	case err == nil:
-		t.Logf("inside:\n%s", output)
-	case errors.As(err, &failed):
-		t.Fatalf("inside: %v\n%s", err, output)
-	default:
-		t.Skipf("SKIPPED: no user and network namespaces here: %v", err)
-	}
+	namespacetest.Run(t, namespacetest.Network, testKernel)
 }
 
 // bench is a namespace with the tunnel's interface, whose far end is the test.

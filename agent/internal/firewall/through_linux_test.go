@@ -2,12 +2,8 @@ package firewall
 
 import (
 	"bytes"
-	"errors"
 	"net"
 	"net/netip"
-	"os"
-	"os/exec"
-	"syscall"
 	"testing"
 	"time"
 
@@ -16,33 +12,14 @@ import (
 	"golang.zx2c4.com/wireguard/tun"
 
 	"github.com/wattlenet/wattle/agent/internal/tunnel"
+	"github.com/wattlenet/wattle/internal/namespacetest"
 	"github.com/wattlenet/wattle/internal/verdict/verdicttest"
 )
 
 // TestTUN runs the recorded cases through an interface of the host with the
 // filter of the process behind it, in a namespace of its own.
 func TestTUN(t *testing.T) {
-	if os.Getenv(inside) != "" {
-		throughTUN(t)
-		return
-	}
-	again := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestTUN$", "-test.v")
-	again.Env = append(os.Environ(), inside+"=1")
-	again.SysProcAttr = &syscall.SysProcAttr{
-		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNET,
-		UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}},
-		GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}},
-	}
-	output, err := again.CombinedOutput()
-	var failed *exec.ExitError
-	switch {
-	case err == nil && bytes.Contains(output, []byte("--- SKIP")):
-		t.Skipf("SKIPPED: %s", output)
-	case errors.As(err, &failed):
-		t.Fatalf("inside: %v\n%s", err, output)
-	case err != nil:
-		t.Skipf("SKIPPED: no user and network namespaces here: %v", err)
-	}
+	namespacetest.Run(t, namespacetest.Network, throughTUN)
 }
 
 // host is a machine whose interface is filtered by the process; the test
@@ -75,7 +52,7 @@ func (q *queueing) Outbound(raw []byte) bool {
 func throughTUN(t *testing.T) {
 	inner, err := tun.CreateTUN("wt0", 1280)
 	if err != nil {
-		t.Skipf("no TUN interface here: %v", err)
+		t.Skipf("SKIPPED: no TUN interface here: %v", err)
 	}
 	h := &host{t: t, filter: &queueing{Filter: NewFilter()}, left: make(chan departure, 100)}
 	h.device = tunnel.Filtered(inner, h.filter)

@@ -3,37 +3,17 @@ package identity
 import (
 	"errors"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/wattlenet/wattle/internal/namespacetest"
 )
 
-const inside = "WATTLE_IDENTITY_TEST_INSIDE"
-
-// TestFullDisk starts itself again where it may mount a disk of 64 KiB.
+// TestFullDisk runs where it may mount a disk of 64 KiB.
 func TestFullDisk(t *testing.T) {
-	if os.Getenv(inside) != "" {
-		testFullDisk(t)
-		return
-	}
-	again := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestFullDisk$", "-test.v")
-	again.Env = append(os.Environ(), inside+"=1")
-	again.SysProcAttr = &syscall.SysProcAttr{
-		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS,
-		UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}},
-		GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}},
-	}
-	output, err := again.CombinedOutput()
-	var failed *exec.ExitError
-	switch {
-	case err == nil:
-	case errors.As(err, &failed):
-		t.Fatalf("inside: %v\n%s", err, output)
-	default:
-		t.Skipf("SKIPPED: no user and mount namespaces here: %v", err)
-	}
+	namespacetest.Run(t, namespacetest.Mounts, testFullDisk)
 }
 
 func testFullDisk(t *testing.T) {

@@ -1,38 +1,17 @@
 package mark
 
 import (
-	"errors"
 	"net"
-	"os"
-	"os/exec"
-	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/wattlenet/wattle/internal/namespacetest"
 )
 
-const inside = "WATTLE_MARK_TEST_INSIDE"
-
-// TestSocketBearsTheMark runs again in a namespace where marks need no root.
+// TestSocketBearsTheMark runs in a namespace where marks need no root.
 func TestSocketBearsTheMark(t *testing.T) {
-	if os.Getenv(inside) != "" {
-		socketBearsTheMark(t)
-		return
-	}
-	again := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestSocketBearsTheMark$", "-test.v")
-	again.Env = append(os.Environ(), inside+"=1")
-	again.SysProcAttr = &syscall.SysProcAttr{
-		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNET,
-		UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}},
-		GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}},
-	}
-	output, err := again.CombinedOutput()
-	if _, failed := errors.AsType[*exec.ExitError](err); failed {
-		t.Fatalf("inside: %v\n%s", err, output)
-	}
-	if err != nil {
-		t.Skipf("SKIPPED: no user and network namespaces here: %v", err)
-	}
+	namespacetest.Run(t, namespacetest.Network, socketBearsTheMark)
 }
 
 func socketBearsTheMark(t *testing.T) {

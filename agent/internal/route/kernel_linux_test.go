@@ -6,46 +6,25 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
-	"syscall"
 	"testing"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/wattlenet/wattle/agent/internal/mark"
+	"github.com/wattlenet/wattle/internal/namespacetest"
 )
 
-const inside = "WATTLE_ROUTE_TEST_INSIDE"
-
-// TestKernel starts this test again in a user and network namespace of its own, where it may hold routes without root.
+// TestKernel runs in a network namespace of its own, where it may hold routes without root.
 func TestKernel(t *testing.T) {
-	if os.Getenv(inside) != "" {
-		runtime.LockOSThread() // settings below /proc are those of the thread
-		testKernel(t)
-		return
-	}
-	again := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestKernel$", "-test.v")
-	again.Env = append(os.Environ(), inside+"=1")
-	again.SysProcAttr = &syscall.SysProcAttr{
-		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNET,
-		UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}},
-		GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}},
-	}
-	output, err := again.CombinedOutput()
-	if _, failed := errors.AsType[*exec.ExitError](err); failed {
-		t.Fatalf("inside: %v\n%s", err, output)
-	}
-	if err != nil {
-		t.Skipf("SKIPPED: no user and network namespaces here: %v", err)
-	}
-	t.Logf("inside:\n%s", output)
+	namespacetest.Run(t, namespacetest.Network, testKernel)
 }
 
 func testKernel(t *testing.T) {
+	runtime.LockOSThread() // settings below /proc are those of the thread
 	eth, wt := interfaceWith(t, "eth0", "192.168.7.2/24", "fd00:7::2/64"), interfaceWith(t, "wt0", "100.88.0.1/16", "fd00:88::1/64")
 	for _, gateway := range []string{"192.168.7.1", "fd00:7::1"} {
 		if err := netlink.RouteAdd(&netlink.Route{Gw: net.ParseIP(gateway), LinkIndex: eth}); err != nil {

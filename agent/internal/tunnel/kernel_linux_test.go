@@ -7,8 +7,6 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
-	"os"
-	"os/exec"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -17,33 +15,14 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
+
+	"github.com/wattlenet/wattle/internal/namespacetest"
 )
 
 // TestKernelWireGuard runs in a network namespace of its own. Where the kernel
 // has no WireGuard, `make test-kernel` runs it in an emulated machine.
 func TestKernelWireGuard(t *testing.T) {
-	if os.Getenv(insideVariable) != "" {
-		throughKernel(t)
-		return
-	}
-	inside := exec.Command(os.Args[0], "-test.run=^TestKernelWireGuard$", "-test.v")
-	inside.Env = append(os.Environ(), insideVariable+"=1")
-	inside.SysProcAttr = &syscall.SysProcAttr{
-		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNET,
-		UidMappings: []syscall.SysProcIDMap{{HostID: os.Getuid(), Size: 1}},
-		GidMappings: []syscall.SysProcIDMap{{HostID: os.Getgid(), Size: 1}},
-	}
-	out, err := inside.CombinedOutput()
-	if _, exited := errors.AsType[*exec.ExitError](err); err != nil && !exited {
-		t.Skipf("SKIPPED: network namespaces are not to be had here: %v", err)
-	}
-	t.Logf("%s", out)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if strings.Contains(string(out), "--- SKIP") {
-		t.Skip("SKIPPED: this kernel has no WireGuard; make test-kernel emulates a machine that has")
-	}
+	namespacetest.Run(t, namespacetest.Network, throughKernel)
 }
 
 // pair is a machine with the kernel's WireGuard and one in netstack mode.
@@ -64,7 +43,7 @@ func throughKernel(t *testing.T) {
 	p := &pair{t: t, hostKey: GenerateKey(), key: GenerateKey()}
 	p.host, err = New(Config{Logger: slog.New(slog.DiscardHandler), PrivateKey: p.hostKey, Mode: ModeKernel, Interface: "wt7"})
 	if errors.Is(err, syscall.EOPNOTSUPP) {
-		t.Skip("no WireGuard in this kernel")
+		t.Skip("SKIPPED: this kernel has no WireGuard; make test-kernel emulates a machine that has")
 	}
 	if err != nil {
 		t.Fatal(err)

@@ -2,46 +2,25 @@ package tunnel
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"net/netip"
 	"os"
-	"os/exec"
-	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/vishvananda/netlink"
-)
 
-const insideVariable = "WATTLE_TEST_INSIDE_NAMESPACE"
+	"github.com/wattlenet/wattle/internal/namespacetest"
+)
 
 // TestUserspace runs in a network namespace of its own, without root outside.
 func TestUserspace(t *testing.T) {
-	if os.Getenv(insideVariable) == "" {
-		inside := exec.Command(os.Args[0], "-test.run=^TestUserspace$", "-test.v")
-		inside.Env = append(os.Environ(), insideVariable+"=1")
-		inside.SysProcAttr = &syscall.SysProcAttr{
-			Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNET,
-			UidMappings: []syscall.SysProcIDMap{{HostID: os.Getuid(), Size: 1}},
-			GidMappings: []syscall.SysProcIDMap{{HostID: os.Getgid(), Size: 1}},
-		}
-		out, err := inside.CombinedOutput()
-		if _, exited := errors.AsType[*exec.ExitError](err); err != nil && !exited {
-			t.Skipf("network namespaces are not to be had here: %v", err)
-		}
-		t.Logf("%s", out)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if strings.Contains(string(out), "--- SKIP") {
-			t.Skip("no TUN in a namespace of one's own here")
-		}
-		return
-	}
+	namespacetest.Run(t, namespacetest.Network, throughTUN)
+}
+
+func throughTUN(t *testing.T) {
 	if _, err := os.Stat("/dev/net/tun"); err != nil {
-		t.Skipf("no TUN here: %v", err)
+		t.Skipf("SKIPPED: no TUN here: %v", err)
 	}
 	lo, err := netlink.LinkByName("lo")
 	if err != nil {

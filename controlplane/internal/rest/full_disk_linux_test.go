@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -12,43 +11,23 @@ import (
 
 	"github.com/wattlenet/wattle/controlplane/controlplanetest"
 	"github.com/wattlenet/wattle/generated/api"
+	"github.com/wattlenet/wattle/internal/namespacetest"
 )
-
-const smallDisk = "WATTLE_TEST_SMALL_DISK"
 
 // TestFullDiskAsksToComeBack fills a disk of a few megabytes, mounted in a
 // namespace of the test's own.
 func TestFullDiskAsksToComeBack(t *testing.T) {
-	if folder := os.Getenv(smallDisk); folder != "" {
+	namespacetest.Run(t, namespacetest.Mounts, func(t *testing.T) {
+		folder := t.TempDir()
 		if err := syscall.Mount("none", folder, "tmpfs", 0, "size=3m"); err != nil {
 			t.Skip("SKIPPED: no tmpfs in a namespace of our own:", err)
 		}
 		t.Setenv("TMPDIR", folder)
-		fillDisk(t, folder)
-		return
-	}
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.CommandContext(t.Context(), self, "-test.run=^TestFullDiskAsksToComeBack$", "-test.v")
-	cmd.Env = append(os.Environ(), smallDisk+"="+t.TempDir())
-	cmd.SysProcAttr = &syscall.SysProcAttr{
-		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS,
-		UidMappings: []syscall.SysProcIDMap{{HostID: os.Getuid(), Size: 1}},
-		GidMappings: []syscall.SysProcIDMap{{HostID: os.Getgid(), Size: 1}},
-	}
-	out, err := cmd.CombinedOutput()
-	switch {
-	case strings.Contains(string(out), "SKIPPED:"):
-		t.Skip(string(out))
-	case err != nil && cmd.ProcessState == nil:
-		t.Skip("SKIPPED: no user namespaces:", err)
-	case err != nil:
-		t.Fatalf("%v\n%s", err, out)
-	case !strings.Contains(string(out), "the disk was full after"):
-		t.Fatalf("the disk was never full\n%s", out)
-	}
+		t.Run("fill", func(t *testing.T) { fillDisk(t, folder) }) // a test of its own has a folder of its own on that disk
+		if err := syscall.Unmount(folder, 0); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 // fillDisk creates groups until the disk is full.
