@@ -8,6 +8,7 @@ import (
 
 	"github.com/pion/stun/v2"
 
+	"github.com/wattlenet/wattle/internal/framing"
 	"github.com/wattlenet/wattle/relay/internal/batch"
 )
 
@@ -60,7 +61,7 @@ type tally struct {
 var outboxes = sync.Pool{New: func() any { return batch.NewOutbox() }}
 
 // headsSize is room for the headers of one batch.
-const headsSize = 1024 * channelHeader
+const headsSize = 1024 * framing.ChannelHeader
 
 func newForwarder(g *gate) *forwarder {
 	return &forwarder{gate: g, heads: make([]byte, 0, headsSize)}
@@ -91,16 +92,16 @@ func (f *forwarder) fromClient(a *allocation, frame []byte) {
 	if !f.charge(a, length) {
 		return
 	}
-	frame = frame[:channelHeader+length]
+	frame = frame[:framing.ChannelHeader+length]
 	switch {
 	case r.answer != 0:
 		f.switched(length)
 		binary.BigEndian.PutUint16(frame, r.answer)
 		f.toClient(r.to, nil, frame)
 	case r.to != nil:
-		f.arrive(r.to, a.relayed, frame[channelHeader:])
+		f.arrive(r.to, a.relayed, frame[framing.ChannelHeader:])
 	default:
-		f.toPeer(a, r.peer, frame[channelHeader:])
+		f.toPeer(a, r.peer, frame[framing.ChannelHeader:])
 	}
 }
 
@@ -207,7 +208,7 @@ func (f *forwarder) toClient(a *allocation, head, body []byte) {
 		f.box(a.client.conn).Add(a.tuple.client, head, body)
 		return
 	}
-	f.count.dropped += uint64(s.out.push(head, body, false))
+	f.count.dropped += uint64(s.out.Push(head, body, false))
 	if !slices.Contains(f.streams, s) {
 		f.streams = append(f.streams, s)
 	}
@@ -215,7 +216,7 @@ func (f *forwarder) toClient(a *allocation, head, body []byte) {
 
 // head makes a ChannelData header that lives until flush.
 func (f *forwarder) head(number uint16, length int) []byte {
-	if len(f.heads)+channelHeader > cap(f.heads) {
+	if len(f.heads)+framing.ChannelHeader > cap(f.heads) {
 		f.flush()
 	}
 	begin := len(f.heads)
@@ -260,7 +261,7 @@ func (f *forwarder) flush() {
 		outboxes.Put(b.out)
 	}
 	for _, s := range f.streams {
-		s.out.wake()
+		s.out.Wake()
 	}
 	clear(f.boxes)
 	clear(f.streams)
@@ -272,12 +273,12 @@ func (f *forwarder) flush() {
 // parseChannelData reads the header of ChannelData (RFC 8656, section 12.4).
 // Over UDP a frame may be padded to four bytes; what is longer is not one frame.
 func parseChannelData(frame []byte) (number uint16, length int, ok bool) {
-	if len(frame) < channelHeader {
+	if len(frame) < framing.ChannelHeader {
 		return 0, 0, false
 	}
 	number = binary.BigEndian.Uint16(frame)
 	length = int(binary.BigEndian.Uint16(frame[2:]))
-	rest := len(frame) - channelHeader - length
+	rest := len(frame) - framing.ChannelHeader - length
 	return number, length, number >= firstChannel && number <= lastChannel && rest >= 0 && rest <= 3
 }
 

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/pion/stun/v2"
+
+	"github.com/wattlenet/wattle/internal/framing"
 )
 
 // A bareClient speaks TURN byte by byte: what pion's client would not send can
@@ -33,11 +35,11 @@ type framed struct {
 }
 
 func (f *framed) ReadFrom(p []byte) (int, net.Addr, error) {
-	head, err := f.in.Peek(channelHeader)
+	head, err := f.in.Peek(framing.ChannelHeader)
 	if err != nil {
 		return 0, nil, err
 	}
-	n, err := frameLength(head)
+	n, err := framing.Length(head)
 	if err != nil {
 		return 0, nil, err
 	}
@@ -146,7 +148,7 @@ func (c *bareClient) expectFrame(number uint16, payload []byte) {
 	c.t.Helper()
 	got := c.receive()
 	at, length, ok := parseChannelData(got)
-	if !ok || at != number || !bytes.Equal(got[channelHeader:channelHeader+length], payload) {
+	if !ok || at != number || !bytes.Equal(got[framing.ChannelHeader:framing.ChannelHeader+length], payload) {
 		c.t.Fatalf("got % x…, want %d bytes on channel %#x", got[:min(len(got), 12)], len(payload), number)
 	}
 }
@@ -477,7 +479,7 @@ func FuzzForward(f *testing.F) {
 	f.Add([]byte{0x4f})
 	g := newGate()
 	peer := netip.MustParseAddrPort("203.0.113.1:4000")
-	to := &allocation{holder: alice, usage: &usage{}, relayed: peer, client: client{stream: &stream{out: newFrameQueue(queueBytes)}}}
+	to := &allocation{holder: alice, usage: &usage{}, relayed: peer, client: client{stream: &stream{out: framing.NewQueue(queueBytes)}}}
 	from := &allocation{holder: alice, usage: &usage{}, relayed: netip.MustParseAddrPort("203.0.113.1:4001")}
 	socket := &relayedSocket{}
 	socket.owner.Store(to)
@@ -485,32 +487,45 @@ func FuzzForward(f *testing.F) {
 	(&grant{to: from, channel: 0x4000, peers: []netip.AddrPort{peer}}).apply(now())
 	(&grant{to: to, channel: 0x4abc, peers: []netip.AddrPort{from.relayed}}).apply(now())
 	forward := newForwarder(g)
+	var writer framing.Writer
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		forward.begin()
 		forward.fromClient(from, bytes.Clone(raw))
 		forward.fromClient(nil, bytes.Clone(raw))
 		forward.flush()
-		queue := to.client.stream.out
-		if len(queue.chunks) == 0 {
-			return
+		// The mark shows where what was forwarded ends.
+		mark := []byte{0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42, 12: 0, 19: 0}
+		to.client.stream.out.Push(nil, mark, true)
+		var left collected
+		if err := writer.Write(to.client.stream.out, &left, func() error { return nil }); err != nil {
+			t.Fatal(err)
 		}
-		chunks, _ := queue.take(nil)
-		number, length, ok := parseChannelData(chunks[0].bytes)
-		if !ok || number != 0x4abc || !bytes.Equal(chunks[0].bytes[channelHeader:channelHeader+length], raw[channelHeader:channelHeader+length]) {
-			t.Fatalf("% x became % x", raw, chunks[0].bytes)
+		var want []byte
+		if number, length, ok := parseChannelData(raw); ok && number == 0x4000 {
+			want = frame(0x4abc, raw[framing.ChannelHeader:framing.ChannelHeader+length])
+			want = append(want, make([]byte, -len(want)&3)...)
 		}
-		for i := range chunks {
-			chunks[i].free()
+		if !bytes.Equal(left.Bytes(), append(want, mark...)) {
+			t.Fatalf("% x became % x", raw, left.Bytes())
 		}
 	})
 }
+
+// collected is a connection that keeps what is written to it.
+type collected struct {
+	net.Conn
+	bytes.Buffer
+}
+
+func (c *collected) Write(p []byte) (int, error) { return c.Buffer.Write(p) }
+func (c *collected) Read(p []byte) (int, error)  { return c.Buffer.Read(p) }
 
 // BenchmarkSwitch is what one frame between two channels costs without its
 // share of the system calls.
 func BenchmarkSwitch(b *testing.B) {
 	g := newGate()
 	peer := netip.MustParseAddrPort("203.0.113.1:4000")
-	to := &allocation{holder: alice, usage: &usage{}, relayed: peer, client: client{stream: &stream{out: newFrameQueue(queueBytes)}}}
+	to := &allocation{holder: alice, usage: &usage{}, relayed: peer, client: client{stream: &stream{out: framing.NewQueue(queueBytes)}}}
 	from := &allocation{holder: alice, usage: &usage{}, relayed: netip.MustParseAddrPort("203.0.113.1:4001")}
 	socket := &relayedSocket{}
 	socket.owner.Store(to)
@@ -522,7 +537,8 @@ func BenchmarkSwitch(b *testing.B) {
 	for i := range train {
 		train[i] = frame(0x4000, bytes.Repeat([]byte("x"), 1300))
 	}
-	var chunks []chunk
+	var writer framing.Writer
+	var left collected
 	b.ReportAllocs()
 	for b.Loop() {
 		forward.begin()
@@ -530,9 +546,9 @@ func BenchmarkSwitch(b *testing.B) {
 			forward.fromClient(from, raw)
 		}
 		forward.flush()
-		chunks, _ = to.client.stream.out.take(chunks[:0])
-		for i := range chunks {
-			chunks[i].free()
+		left.Reset()
+		if err := writer.Write(to.client.stream.out, &left, func() error { return nil }); err != nil {
+			b.Fatal(err)
 		}
 	}
 }

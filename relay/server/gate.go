@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/pion/stun/v2"
+
+	"github.com/wattlenet/wattle/internal/framing"
 )
 
 // Protocol numbers and attributes of RFC 8656 that pion/stun does not name.
@@ -252,7 +254,7 @@ func (g *gate) settle(tuple fiveTuple, then *pending) {
 // and applies what a CreatePermission or ChannelBind was granted.
 func (g *gate) observe(raw []byte, tuple fiveTuple, at client, then *pending) *allocation {
 	var kind stun.MessageType
-	if len(raw) < stunHeader {
+	if len(raw) < framing.STUNHeader {
 		return nil
 	}
 	if kind.ReadValue(binary.BigEndian.Uint16(raw)); kind.Class != stun.ClassSuccessResponse {

@@ -2,20 +2,15 @@ package server
 
 import (
 	"bufio"
-	"encoding/binary"
 	"errors"
-	"fmt"
 	"net"
 	"sync"
 	"time"
+
+	"github.com/wattlenet/wattle/internal/framing"
 )
 
 const (
-	// stunHeader is the length of a STUN header (RFC 8489, section 5);
-	// channelHeader that of ChannelData (RFC 8656, section 12.4).
-	stunHeader    = 20
-	channelHeader = 4
-
 	// maxMessage is the longest message that is passed on, in bytes. WireGuard
 	// packets in ChannelData stay below 1500.
 	maxMessage = 2048
@@ -36,8 +31,6 @@ const (
 	// 10 Mbit/s. Beyond it the oldest data goes, as in any router.
 	queueBytes = 256 << 10
 )
-
-var errNotTURN = errors.New("stream does not carry STUN or ChannelData")
 
 // A streamListener hands pion connections whose frames have passed the gate.
 type streamListener struct {
@@ -94,13 +87,8 @@ func (l *streamListener) Close() error {
 	return err
 }
 
-// A stream is one client's connection. Frames follow each other without a
-// separator and are padded to four bytes (RFC 8656, section 12.5):
-//
-//	| 00xxxxxx type | length | cookie, transaction | attributes … |  STUN
-//	| 01xxxxxx channel | length | data … | padding 0..3 |            ChannelData
-//
-// Data is forwarded here; pion gets exactly one control message from each Read,
+// A stream is one client's connection, which carries frames as package framing
+// draws them. Data is forwarded here; pion gets exactly one control message from each Read,
 // which is what lets its own splitter, whose arithmetic is 16 bits wide, never
 // see a length that it could wrap.
 type stream struct {
@@ -108,7 +96,7 @@ type stream struct {
 	listener *streamListener
 	gate     *gate
 	tuple    fiveTuple
-	out      *frameQueue
+	out      *framing.Queue
 	ending   sync.Once
 	closing  sync.Once
 
@@ -134,7 +122,7 @@ func newStream(conn net.Conn, l *streamListener) *stream {
 		gate:     l.gate,
 		tuple:    fiveTuple{stream: true, local: addrPort(conn.LocalAddr()), client: addrPort(conn.RemoteAddr())},
 		in:       bufio.NewReaderSize(conn, streamBuffer),
-		out:      newFrameQueue(queueBytes),
+		out:      framing.NewQueue(queueBytes),
 		forward:  newForwarder(l.gate),
 		counted:  true,
 	}
@@ -177,8 +165,8 @@ func (s *stream) Read(p []byte) (int, error) {
 			return copy(p, frame), nil
 		}
 		if verdict.answer != nil {
-			s.out.push(nil, verdict.answer, true)
-			s.out.wake()
+			s.out.Push(nil, verdict.answer, true)
+			s.out.Wake()
 		}
 	}
 }
@@ -203,14 +191,14 @@ func (s *stream) flush() {
 // next returns the next frame of at most limit bytes, in the memory of the
 // buffer, which stays as it is until the frames that it holds are used up: only
 // then, after a flush, it is filled again. Longer frames, which nobody can want,
-// are skipped; a stream that lost its framing ends with errNotTURN.
+// are skipped; a stream that lost its framing ends with framing.ErrNotTURN.
 func (s *stream) next(limit int) ([]byte, error) {
 	for {
-		head, err := s.peek(channelHeader)
+		head, err := s.peek(framing.ChannelHeader)
 		if err != nil {
 			return nil, err
 		}
-		n, err := frameLength(head)
+		n, err := framing.Length(head)
 		if err != nil {
 			return nil, err
 		}
@@ -255,39 +243,22 @@ func (s *stream) acquainted() {
 	}
 }
 
-// frameLength returns the length of a frame, padding included, from its first
-// four bytes.
-func frameLength(head []byte) (int, error) {
-	length := int(binary.BigEndian.Uint16(head[2:4]))
-	switch head[0] >> 6 {
-	case 0:
-		if length%4 != 0 {
-			return 0, fmt.Errorf("%w: STUN length %d", errNotTURN, length)
-		}
-		return stunHeader + length, nil
-	case 1:
-		return channelHeader + (length+3)&^3, nil
-	default:
-		return 0, fmt.Errorf("%w: first byte %#02x", errNotTURN, head[0])
-	}
-}
-
 // Write queues what pion answers. It does not wait for the client.
 func (s *stream) Write(p []byte) (int, error) {
 	if a := s.gate.observe(p, s.tuple, client{stream: s}, &s.then); a != nil {
 		s.known = a
 		s.extend()
 	}
-	s.gate.stats.droppedPackets.Add(uint64(s.out.push(nil, p, true)))
-	s.out.wake()
+	s.gate.stats.droppedPackets.Add(uint64(s.out.Push(nil, p, true)))
+	s.out.Wake()
 	return len(p), nil
 }
 
 // write empties the queue until the stream is closed.
 func (s *stream) write() {
-	var w chunkWriter
+	var w framing.Writer
 	patience := func() error { return s.SetWriteDeadline(time.Now().Add(writePatience)) }
-	for w.write(s.out, s.Conn, patience) == nil {
+	for w.Write(s.out, s.Conn, patience) == nil {
 		continue
 	}
 	s.end()
@@ -297,7 +268,7 @@ func (s *stream) write() {
 // calls Close.
 func (s *stream) end() {
 	s.ending.Do(func() {
-		s.out.close()
+		s.out.Close()
 		_ = s.Conn.Close() // one that is gone already is as good as closed
 		s.listener.mu.Lock()
 		delete(s.listener.streams, s)

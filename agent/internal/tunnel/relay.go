@@ -69,7 +69,8 @@ func (r *Relay) Close() error {
 // Write sends one message to the relay itself: TURN control.
 func (r *Relay) Write(message []byte) error {
 	if r.stream != nil {
-		return r.stream.writeControl(message)
+		r.stream.push([][]byte{message}, true)
+		return nil // a stream that has ended is told by an Event
 	}
 	if !r.bind.open.Load() {
 		return errNotOpen
@@ -147,18 +148,13 @@ func (r *Relay) appendFrame(dst, packet []byte, p *Path) []byte {
 	}
 	dst = binary.BigEndian.AppendUint16(dst, p.channel)
 	dst = binary.BigEndian.AppendUint16(dst, uint16(len(packet)))
-	dst = append(dst, packet...)
-	if r.stream != nil { // over streams padded to four bytes (RFC 8656, section 12.5)
-		for range padded(len(packet)) - len(packet) {
-			dst = append(dst, 0)
-		}
-	}
-	return dst
+	return append(dst, packet...)
 }
 
 func (r *Relay) write(train [][]byte, p *Path) error {
 	if r.stream != nil {
-		return r.stream.writeData(train)
+		r.stream.push(train, false)
+		return nil // a stream that has ended is told by an Event
 	}
 	if !r.bind.open.Load() {
 		return errNotOpen

@@ -1,7 +1,6 @@
 package tunnel
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
@@ -10,13 +9,10 @@ import (
 	"time"
 
 	"golang.zx2c4.com/wireguard/conn"
+
+	"github.com/wattlenet/wattle/internal/framing"
 )
 
-// On a stream, STUN messages and ChannelData follow one another without any
-// other framing (RFC 8656, section 12.5). The first two bits tell them apart:
-//
-//	0 0 | STUN: length in bytes 2 and 3, without the header of 20
-//	0 1 | ChannelData: length in bytes 2 and 3, without the header of 4, padded to 4
 const (
 	streamReadBuffer = 256 << 10
 
@@ -24,8 +20,6 @@ const (
 	// not build seconds of queue: 512 KiB are 0.4 s at 10 Mbit/s.
 	streamQueue = 512 << 10
 )
-
-var errFraming = errors.New("relay stream: neither STUN nor ChannelData")
 
 // A stream is the connection to a relay that is not reached by UDP.
 type stream struct {
@@ -37,22 +31,15 @@ type stream struct {
 	buf        []byte
 	start, end int
 
-	mu     sync.Mutex // guards all below
-	wake   sync.Cond
-	queue  []chunk
-	queued int // bytes
-	closed bool
-}
-
-// A chunk is one gathered write. Control is never dropped.
-type chunk struct {
-	bytes   []byte
-	control bool
+	out    *framing.Queue
+	ending sync.Once
 }
 
 func newStream(r *Relay, connection net.Conn) *stream {
-	s := &stream{relay: r, conn: connection, done: make(chan struct{}), buf: make([]byte, streamReadBuffer)}
-	s.wake.L = &s.mu
+	s := &stream{
+		relay: r, conn: connection, done: make(chan struct{}),
+		buf: make([]byte, streamReadBuffer), out: framing.NewQueue(streamQueue),
+	}
 	go s.write()
 	return s
 }
@@ -66,75 +53,33 @@ func (s *stream) Close() error {
 
 // fail ends both directions; the first call has effect.
 func (s *stream) fail() {
-	s.mu.Lock()
-	first := !s.closed
-	s.closed = true
-	s.queue, s.queued = nil, 0
-	s.mu.Unlock()
-	s.wake.Broadcast()
-	if first {
+	s.ending.Do(func() {
+		s.out.Close()
 		_ = s.conn.Close() // nothing is left to lose
-	}
+	})
 }
 
-func (s *stream) writeControl(message []byte) error {
-	return s.enqueue(chunk{bytes: append([]byte(nil), message...), control: true})
-}
-
-func (s *stream) writeData(train [][]byte) error {
-	size := 0
+// push queues messages for the relay: control, or data, of which the oldest goes
+// when the queue is full.
+func (s *stream) push(train [][]byte, control bool) {
+	dropped := 0
 	for _, frame := range train {
-		size += len(frame)
+		dropped += s.out.Push(nil, frame, control)
 	}
-	bytes := make([]byte, 0, size)
-	for _, frame := range train {
-		bytes = append(bytes, frame...)
-	}
-	return s.enqueue(chunk{bytes: bytes})
+	s.out.Wake()
+	s.relay.bind.counters.queueDrops.Add(uint64(dropped))
 }
 
-// enqueue drops the oldest data when the queue is full.
-func (s *stream) enqueue(c chunk) error {
-	s.mu.Lock()
-	if s.closed {
-		s.mu.Unlock()
-		return fmt.Errorf("relay stream: %w", net.ErrClosed)
-	}
-	s.queue = append(s.queue, c)
-	s.queued += len(c.bytes)
-	for i := 0; s.queued > streamQueue && i < len(s.queue)-1; {
-		if s.queue[i].control {
-			i++
-			continue
-		}
-		s.queued -= len(s.queue[i].bytes)
-		s.queue = append(s.queue[:i], s.queue[i+1:]...)
-		s.relay.bind.counters.queueDrops.Add(1)
-	}
-	s.mu.Unlock()
-	s.wake.Signal()
-	return nil
-}
-
-// write gathers all that waits into one system call.
+// write sends what is queued until the stream ends.
 func (s *stream) write() {
 	defer close(s.done)
+	var w framing.Writer
 	for {
-		s.mu.Lock()
-		for len(s.queue) == 0 && !s.closed {
-			s.wake.Wait()
-		}
-		if s.closed {
-			s.mu.Unlock()
+		err := w.Write(s.out, s.conn, func() error { return nil })
+		if errors.Is(err, net.ErrClosed) {
 			return
 		}
-		buffers := make(net.Buffers, len(s.queue))
-		for i, c := range s.queue {
-			buffers[i] = c.bytes
-		}
-		s.queue, s.queued = nil, 0
-		s.mu.Unlock()
-		if _, err := buffers.WriteTo(s.conn); err != nil {
+		if err != nil {
 			s.relay.bind.streams.lost(s, err)
 			return
 		}
@@ -144,17 +89,12 @@ func (s *stream) write() {
 // next returns the next whole frame in the buffer; nil when more must be read.
 func (s *stream) next() ([]byte, error) {
 	b := s.buf[s.start:s.end]
-	if len(b) < channelHeader {
+	if len(b) < framing.ChannelHeader {
 		return nil, nil
 	}
-	size := int(binary.BigEndian.Uint16(b[2:]))
-	switch b[0] >> 6 {
-	case 0:
-		size += stunHeaderSize
-	case 1:
-		size = channelHeader + padded(size)
-	default:
-		return nil, errFraming
+	size, err := framing.Length(b)
+	if err != nil {
+		return nil, fmt.Errorf("relay: %w", err)
 	}
 	if len(b) < size {
 		return nil, nil

@@ -1,4 +1,4 @@
-package server
+package framing
 
 import (
 	"net"
@@ -18,8 +18,9 @@ type chunk struct {
 
 var chunkMemory = sync.Pool{New: func() any { return new([chunkSize]byte) }}
 
-// A frameQueue holds frames for one connection, oldest first, in chunks.
-type frameQueue struct {
+// A Queue holds frames for one connection, oldest first, in chunks. Make it with
+// NewQueue.
+type Queue struct {
 	limit int // bytes
 
 	mu     sync.Mutex // guards what follows
@@ -29,17 +30,20 @@ type frameQueue struct {
 	filled *sync.Cond
 }
 
-func newFrameQueue(limit int) *frameQueue {
-	q := &frameQueue{limit: limit}
+// NewQueue makes a queue of about limit bytes: beyond it the oldest data goes, as
+// in any router.
+func NewQueue(limit int) *Queue {
+	q := &Queue{limit: limit}
 	q.filled = sync.NewCond(&q.mu)
 	return q
 }
 
-// push appends a copy of the frame head+body, padded to four bytes (RFC 8656,
-// section 12.5), and returns how many old frames of data it had to drop.
-// Control messages are never dropped: they are few and are awaited. Whoever has
-// pushed all he has calls wake.
-func (q *frameQueue) push(head, body []byte, control bool) (dropped int) {
+// Push appends a copy of the frame head+body, padded to four bytes (RFC 8656,
+// section 12.5), and returns how many frames it had to drop for it: old ones of
+// data, or itself when it is longer than a chunk or the queue is closed. Control
+// messages are never dropped for others: they are few and are awaited. Whoever
+// has pushed all he has calls Wake.
+func (q *Queue) Push(head, body []byte, control bool) (dropped int) {
 	size := (len(head) + len(body) + 3) &^ 3
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -58,7 +62,7 @@ func (q *frameQueue) push(head, body []byte, control bool) (dropped int) {
 }
 
 // last returns the chunk that takes a frame of that size.
-func (q *frameQueue) last(size int, data bool) *chunk {
+func (q *Queue) last(size int, data bool) *chunk {
 	if n := len(q.chunks); n > 0 {
 		if c := &q.chunks[n-1]; c.data == data && len(c.bytes)+size <= chunkSize {
 			return c
@@ -69,7 +73,7 @@ func (q *frameQueue) last(size int, data bool) *chunk {
 }
 
 // trim drops the oldest data beyond the limit, but for the newest chunk.
-func (q *frameQueue) trim() (dropped int) {
+func (q *Queue) trim() (dropped int) {
 	for i := 0; q.bytes > q.limit && i < len(q.chunks)-1; {
 		c := &q.chunks[i]
 		if !c.data {
@@ -90,12 +94,12 @@ func (c *chunk) free() {
 	c.bytes = nil
 }
 
-// wake tells the writer that there is something.
-func (q *frameQueue) wake() { q.filled.Signal() }
+// Wake tells the writer that there is something.
+func (q *Queue) Wake() { q.filled.Signal() }
 
 // take waits for frames and moves all of them to into, which is empty. It
 // returns false once the queue is closed.
-func (q *frameQueue) take(into []chunk) ([]chunk, bool) {
+func (q *Queue) take(into []chunk) ([]chunk, bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for len(q.chunks) == 0 && !q.closed {
@@ -110,22 +114,28 @@ func (q *frameQueue) take(into []chunk) ([]chunk, bool) {
 	return into, true
 }
 
-func (q *frameQueue) close() {
+// Close ends Write, and forgets what waits. A second call does nothing.
+func (q *Queue) Close() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.closed = true
+	for i := range q.chunks {
+		q.chunks[i].free()
+	}
+	q.chunks, q.bytes = nil, 0
 	q.filled.Broadcast()
 }
 
-// A chunkWriter empties a queue into a connection.
-type chunkWriter struct {
+// A Writer empties a queue into a connection. It belongs to one goroutine.
+type Writer struct {
 	taken   []chunk
 	buffers net.Buffers
 }
 
-// write sends all that waits in as few calls as the connection allows. It
-// returns net.ErrClosed once the queue is closed.
-func (w *chunkWriter) write(q *frameQueue, conn net.Conn, before func() error) error {
+// Write waits for frames and sends all that wait, in as few calls as the
+// connection allows; before is called in between. It returns net.ErrClosed once
+// the queue is closed.
+func (w *Writer) Write(q *Queue, conn net.Conn, before func() error) error {
 	taken, ok := q.take(w.taken[:0])
 	if !ok {
 		return net.ErrClosed
