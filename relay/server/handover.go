@@ -6,7 +6,7 @@ import (
 	"net/netip"
 	"sync"
 
-	"github.com/coder/websocket"
+	"github.com/wattlenet/wattle/internal/webstream"
 )
 
 const (
@@ -17,9 +17,6 @@ const (
 	// WebSocketProtocol is the subprotocol of the messages: each binary one
 	// holds whole frames, as they follow each other on a TCP connection.
 	WebSocketProtocol = "turn"
-
-	// maxWebSocketMessage bounds a message of many frames.
-	maxWebSocketMessage = 1 << 20
 )
 
 // A handover is the listener of connections that others have accepted.
@@ -95,7 +92,7 @@ func (s *Server) bring(conn net.Conn, local, remote net.Addr) {
 }
 
 // ServeHTTP makes a request for a WebSocket a connection of a client. Others
-// get 426.
+// are refused.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	local, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
 	remote, err := netip.ParseAddrPort(r.RemoteAddr)
@@ -103,20 +100,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "the connection has no address", http.StatusInternalServerError)
 		return
 	}
-	socket, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{WebSocketProtocol}})
+	conn, err := webstream.Accept(w, r, WebSocketProtocol)
 	if err != nil {
 		return // it has answered
 	}
-	socket.SetReadLimit(maxWebSocketMessage)
-	// The context of a request ends with this function, as the connection does.
-	conn := websocket.NetConn(r.Context(), socket, websocket.MessageBinary)
-	s.bring(&webConn{Conn: conn, socket: socket}, local, net.TCPAddrFromAddrPort(remote))
+	s.bring(conn, local, net.TCPAddrFromAddrPort(remote))
 }
-
-// A webConn closes without waiting for the other side to agree.
-type webConn struct {
-	net.Conn
-	socket *websocket.Conn
-}
-
-func (c *webConn) Close() error { return c.socket.CloseNow() }

@@ -10,10 +10,10 @@ import (
 	"net/netip"
 	"net/url"
 	"strings"
-	"sync"
 
-	"github.com/coder/websocket"
 	"github.com/pion/stun/v2"
+
+	"github.com/wattlenet/wattle/internal/webstream"
 )
 
 // A transport is how a relay is reached, the preferred first.
@@ -37,8 +37,6 @@ const (
 	// webSocketTURN is the subprotocol in which each binary message holds
 	// whole frames of TURN.
 	webSocketTURN = "turn"
-	// maxWebSocketMessage bounds a message of many frames, in bytes.
-	maxWebSocketMessage = 1 << 20
 )
 
 // A relayURL is one way to reach one relay.
@@ -153,41 +151,14 @@ func (u relayURL) dialWeb(ctx context.Context, dialer *net.Dialer) (net.Conn, ne
 	if err != nil {
 		return nil, netip.AddrPort{}, err
 	}
-	var mu sync.Mutex // guards server
-	var server netip.AddrPort
-	carrier := &http.Transport{
-		Proxy:           http.ProxyFromEnvironment,
-		TLSClientConfig: config,
-		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
-			conn, err := dialer.DialContext(ctx, network, address)
-			if err == nil {
-				mu.Lock()
-				defer mu.Unlock()
-				server, err = netip.ParseAddrPort(conn.RemoteAddr().String())
-			}
-			return conn, err
-		},
-	}
-	socket, answer, err := websocket.Dial(ctx, u.web, &websocket.DialOptions{
-		HTTPClient: &http.Client{Transport: carrier}, Subprotocols: []string{webSocketTURN},
-	})
+	carrier := &http.Transport{Proxy: http.ProxyFromEnvironment, TLSClientConfig: config, DialContext: dialer.DialContext}
+	conn, err := webstream.Dial(ctx, carrier, u.web, webSocketTURN)
 	if err != nil {
-		if answer != nil {
-			_ = answer.Body.Close() // it is in err
-		}
-		return nil, server, err
+		return nil, netip.AddrPort{}, err
 	}
-	socket.SetReadLimit(maxWebSocketMessage)
-	mu.Lock()
-	defer mu.Unlock()
-	// The stream lives until it is closed, not as long as this attempt.
-	return &webConn{Conn: websocket.NetConn(context.WithoutCancel(ctx), socket, websocket.MessageBinary), socket: socket}, server, nil
+	server, err := netip.ParseAddrPort(conn.RemoteAddr().String())
+	if err != nil {
+		return nil, server, errors.Join(err, conn.Close())
+	}
+	return conn, server, nil
 }
-
-// A webConn closes without waiting for the other side to agree.
-type webConn struct {
-	net.Conn
-	socket *websocket.Conn
-}
-
-func (c *webConn) Close() error { return c.socket.CloseNow() }
