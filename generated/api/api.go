@@ -1686,7 +1686,7 @@ type AccountSettings struct {
 	// PeerLoginExpirationEnabled Whether the logins of people end after `peer_login_expiration`, so that their machines need a new one. It is kept and has no effect yet.
 	PeerLoginExpirationEnabled bool `json:"peer_login_expiration_enabled"`
 
-	// PostQuantumMode Whether pairs of machines mix keys that withstand quantum computers (ML-KEM-768) into their sessions: `off`; `permissive`, where both machines can; or `strict`, so that nothing flows between two machines before they have agreed on one. It is kept and told to the machines, and has no effect yet.
+	// PostQuantumMode Whether pairs of machines mix keys that withstand quantum computers (ML-KEM-768) into their sessions: `off`; `permissive`, where both machines can; or `strict`, so that nothing flows between two machines before they have agreed on one, and nothing at all with a machine that cannot. A machine may set it otherwise for itself (`wattle set post_quantum=...`).
 	PostQuantumMode AccountSettingsPostQuantumMode `json:"post_quantum_mode"`
 
 	// RegularUsersViewBlocked Whether people with the role `user` see nothing but their own in the dashboard. It is kept and has no effect yet.
@@ -1702,7 +1702,7 @@ type AccountSettings struct {
 	Version int64 `json:"version"`
 }
 
-// AccountSettingsPostQuantumMode Whether pairs of machines mix keys that withstand quantum computers (ML-KEM-768) into their sessions: `off`; `permissive`, where both machines can; or `strict`, so that nothing flows between two machines before they have agreed on one. It is kept and told to the machines, and has no effect yet.
+// AccountSettingsPostQuantumMode Whether pairs of machines mix keys that withstand quantum computers (ML-KEM-768) into their sessions: `off`; `permissive`, where both machines can; or `strict`, so that nothing flows between two machines before they have agreed on one, and nothing at all with a machine that cannot. A machine may set it otherwise for itself (`wattle set post_quantum=...`).
 type AccountSettingsPostQuantumMode string
 
 // AccountSettingsRequest The settings to change; what is absent stays as it is.
@@ -1764,7 +1764,7 @@ type AccountSettingsRequest struct {
 	// PeerLoginExpirationEnabled Whether the logins of people end after `peer_login_expiration`, so that their machines need a new one. It is kept and has no effect yet.
 	PeerLoginExpirationEnabled *bool `json:"peer_login_expiration_enabled,omitempty"`
 
-	// PostQuantumMode Whether pairs of machines mix keys that withstand quantum computers (ML-KEM-768) into their sessions: `off`; `permissive`, where both machines can; or `strict`, so that nothing flows between two machines before they have agreed on one. It is kept and told to the machines, and has no effect yet.
+	// PostQuantumMode Whether pairs of machines mix keys that withstand quantum computers (ML-KEM-768) into their sessions: `off`; `permissive`, where both machines can; or `strict`, so that nothing flows between two machines before they have agreed on one, and nothing at all with a machine that cannot. A machine may set it otherwise for itself (`wattle set post_quantum=...`).
 	PostQuantumMode *AccountSettingsRequestPostQuantumMode `json:"post_quantum_mode,omitempty"`
 
 	// RegularUsersViewBlocked Whether people with the role `user` see nothing but their own in the dashboard. It is kept and has no effect yet.
@@ -1777,7 +1777,7 @@ type AccountSettingsRequest struct {
 	UserApprovalRequired *bool `json:"user_approval_required,omitempty"`
 }
 
-// AccountSettingsRequestPostQuantumMode Whether pairs of machines mix keys that withstand quantum computers (ML-KEM-768) into their sessions: `off`; `permissive`, where both machines can; or `strict`, so that nothing flows between two machines before they have agreed on one. It is kept and told to the machines, and has no effect yet.
+// AccountSettingsRequestPostQuantumMode Whether pairs of machines mix keys that withstand quantum computers (ML-KEM-768) into their sessions: `off`; `permissive`, where both machines can; or `strict`, so that nothing flows between two machines before they have agreed on one, and nothing at all with a machine that cannot. A machine may set it otherwise for itself (`wattle set post_quantum=...`).
 type AccountSettingsRequestPostQuantumMode string
 
 // AgentEvent One line of the stream.

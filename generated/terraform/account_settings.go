@@ -150,7 +150,7 @@ func schemaOfAccountSettings() schema.Schema {
 			},
 			"post_quantum_mode": schema.StringAttribute{
 				Optional:            true,
-				MarkdownDescription: "Whether pairs of machines mix keys that withstand quantum computers (ML-KEM-768) into their sessions: `off`; `permissive`, where both machines can; or `strict`, so that nothing flows between two machines before they have agreed on one. It is kept and told to the machines, and has no effect yet. One of `off`, `permissive`, `strict`. Unset means that Terraform leaves it alone.",
+				MarkdownDescription: "Whether pairs of machines mix keys that withstand quantum computers (ML-KEM-768) into their sessions: `off`; `permissive`, where both machines can; or `strict`, so that nothing flows between two machines before they have agreed on one, and nothing at all with a machine that cannot. A machine may set it otherwise for itself (`wattle set post_quantum=...`). One of `off`, `permissive`, `strict`. Unset means that Terraform leaves it alone.",
 				Validators:          []validator.String{stringvalidator.OneOf("off", "permissive", "strict")},
 			},
 			"regular_users_view_blocked": schema.BoolAttribute{
@@ -487,7 +487,7 @@ func dataSchemaOfAccountSettings() datasource.Schema {
 			},
 			"post_quantum_mode": datasource.StringAttribute{
 				Computed:            true,
-				MarkdownDescription: "Whether pairs of machines mix keys that withstand quantum computers (ML-KEM-768) into their sessions: `off`; `permissive`, where both machines can; or `strict`, so that nothing flows between two machines before they have agreed on one. It is kept and told to the machines, and has no effect yet.",
+				MarkdownDescription: "Whether pairs of machines mix keys that withstand quantum computers (ML-KEM-768) into their sessions: `off`; `permissive`, where both machines can; or `strict`, so that nothing flows between two machines before they have agreed on one, and nothing at all with a machine that cannot. A machine may set it otherwise for itself (`wattle set post_quantum=...`).",
 			},
 			"regular_users_view_blocked": datasource.BoolAttribute{
 				Computed:            true,

@@ -21,6 +21,9 @@ func printPath(w io.Writer, p local.Peer) error {
 		way += ", round trip " + rtt(p.RTTMillis)
 	}
 	_, _ = fmt.Fprintf(table, "%s: %s%s\n", p.Name, way, prefixed("; ", reasonText(p.Reason)))
+	if p.PostQuantum != "" {
+		row("post-quantum", "%s%s", p.PostQuantum, prefixed(": ", quantumText(p.PostQuantumReason)))
+	}
 	if p.LastError != "" {
 		row("failed", "%s", p.LastError)
 	}

@@ -127,12 +127,20 @@ func (t *tally) add(reply local.PingReply) error {
 		return json.NewEncoder(t.out).Encode(reply)
 	}
 	if reply.Error != "" {
-		_, err := fmt.Fprintf(t.out, "%s (%s): seq=%d %s\n", reply.Peer, reply.Address, reply.Sequence, reply.Error)
+		_, err := fmt.Fprintf(t.out, "%s (%s): seq=%d %s%s\n", reply.Peer, reply.Address, reply.Sequence, reply.Error, keyless(reply))
 		return err
 	}
 	_, err := fmt.Fprintf(t.out, "%s (%s): seq=%d %s time=%.2f ms%s\n",
 		reply.Peer, reply.Address, reply.Sequence, way(reply), reply.RTTMillis, t.why(reply))
 	return err
+}
+
+// keyless says that there is no answer for want of a post-quantum key.
+func keyless(reply local.PingReply) string {
+	if reply.PostQuantum == "" {
+		return ""
+	}
+	return "; nothing flows without a post-quantum key" + prefixed(": ", quantumText(reply.PostQuantumReason))
 }
 
 func way(reply local.PingReply) string { return reply.Path + prefixed(" via ", reply.Remote) }

@@ -102,6 +102,9 @@ func detailRows(row func(name, format string, args ...any), status local.Status)
 		row("peer", "%s of account %s", status.PeerID, status.AccountID)
 		row("public key", "%s", status.PublicKey)
 	}
+	if status.PostQuantum != "" {
+		row("post-quantum", "%s", status.PostQuantum)
+	}
 	if status.Map.Epoch != "" {
 		row("map", "serial %d of %s, digest %.12s", status.Map.Serial, status.Map.Epoch, status.Map.Digest)
 	}
@@ -192,7 +195,7 @@ func (s screen) printPeers(w io.Writer, peers []local.Peer) error {
 		return err
 	}
 	for _, p := range listed {
-		if p.LastError != "" || p.Attempt != nil {
+		if p.LastError != "" || p.Attempt != nil || p.PostQuantumReason != "" && p.Path != "idle" {
 			if err := printPath(w, p); err != nil {
 				return err
 			}
@@ -292,6 +295,27 @@ func reasonText(reason string) string {
 		return "looking for a shorter path"
 	case "relay_only_mode":
 		return "relay only, as configured"
+	}
+	return strings.ReplaceAll(reason, "_", " ")
+}
+
+// quantumText says why the session with a peer takes no post-quantum key.
+func quantumText(reason string) string {
+	switch reason {
+	case "peer_too_old":
+		return "the agent of the peer knows no such keys; update it"
+	case "peer_cannot":
+		return "the agent of the peer knows no kind of them that this one knows; update the older of the two"
+	case "peer_off":
+		return "the peer does not want any: its settings say so, or it has not heard of the account's yet"
+	case "no_answer":
+		return "the peer has not answered yet"
+	case "not_begun":
+		return "it is agreed on with the first packets"
+	case "under_way":
+		return "the two machines are agreeing on it"
+	case local.PostQuantumNextSession:
+		return "agreed on, for the next session"
 	}
 	return strings.ReplaceAll(reason, "_", " ")
 }

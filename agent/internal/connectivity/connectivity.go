@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/wattlenet/wattle/agent/internal/postquantum"
 	"github.com/wattlenet/wattle/agent/internal/tunnel"
 )
 
@@ -50,6 +51,11 @@ type Config struct {
 	// Handshake tells the device to begin a new session with a peer beside the
 	// present one. Nil leaves it to the next packet. See tunnel.Device.Handshake.
 	Handshake func(tunnel.PublicKey)
+
+	// PresharedKey tells the device what sessions between a key of this machine and
+	// one of a peer begin with; zero for what it does without. Nil where nothing is
+	// ever agreed on. See tunnel.Device.SetPresharedKey.
+	PresharedKey func(own, peer tunnel.PublicKey, key tunnel.PresharedKey) error
 
 	// Mark is put on the streams to relays (Linux, privileged). 0: none.
 	Mark uint32
@@ -163,7 +169,18 @@ type Status struct {
 	Reason      Reason
 	LastAttempt time.Time // of ICE; zero: none
 	LastError   string    // of that attempt; empty: it succeeded or still runs
+	Keys        KeyStatus //
 	Attempt     *Record   // of that attempt while the pair is awake; nil before the peer has joined it
+}
+
+// A KeyStatus is what is known about post-quantum keys with a peer.
+type KeyStatus struct {
+	State  postquantum.State  // empty: this machine does not want any
+	Reason postquantum.Reason // of Pending and Unavailable
+
+	// Since is when sessions began to take them; zero unless Agreed. A session that
+	// is older has none.
+	Since time.Time
 }
 
 // A RelayStatus is what is known about this machine's allocation.

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+
+	"github.com/wattlenet/wattle/agent/internal/postquantum"
 )
 
 const (
@@ -26,8 +28,9 @@ var errHello = errors.New("malformed hello")
 //	A: hello{session a, answers b} ->  more candidates, a new relayed address
 type hello struct {
 	// Session names the sender's attempt; Answers the receiver's attempt that
-	// the sender has joined, empty while it knows none.
-	Session string `json:"session"`
+	// the sender has joined, empty while it knows none. A hello without a session
+	// is about keys alone.
+	Session string `json:"session,omitempty"`
 	Answers string `json:"answers,omitempty"`
 
 	// Ufrag and Password of the sender's ICE agent (RFC 8445, section 5.3).
@@ -44,6 +47,10 @@ type hello struct {
 	// Access of the sender, empty while it does not know: with its own the
 	// receiver can say why there is no direct path.
 	Access Access `json:"access,omitempty"`
+
+	// Keys is the exchange of a post-quantum secret; nil of an agent that knows
+	// none.
+	Keys *postquantum.Message `json:"post_quantum,omitempty"`
 }
 
 func (h *hello) encode() ([]byte, error) { return json.Marshal(h) } //nolint:gosec // the password of an ICE agent is for the peer, and travels sealed
@@ -55,12 +62,17 @@ func decodeHello(raw []byte) (*hello, error) {
 		return nil, fmt.Errorf("%w: %w", errHello, err)
 	}
 	switch {
-	case !isSession(h.Session), h.Answers != "" && !isSession(h.Answers):
+	case !isSession(h.Session) && (h.Session != "" || h.Keys == nil), h.Answers != "" && !isSession(h.Answers):
 		return nil, fmt.Errorf("%w: session", errHello)
 	case len(h.Ufrag) > maximumCredential, len(h.Password) > maximumCredential, (h.Ufrag == "") != (h.Password == ""):
 		return nil, fmt.Errorf("%w: credential", errHello)
 	case len(h.Candidates) > maximumCandidates:
 		return nil, fmt.Errorf("%w: %d candidates, at most %d", errHello, len(h.Candidates), maximumCandidates)
+	}
+	if h.Keys != nil {
+		if err := h.Keys.Check(); err != nil {
+			return nil, fmt.Errorf("%w: %w", errHello, err)
+		}
 	}
 	if !slices.Contains(accesses, h.Access) {
 		h.Access = AccessUnknown // of a later release

@@ -28,6 +28,7 @@ func (p *Pathfinder) tickPair(ctx context.Context, pr *pair, now time.Time) {
 		p.useRelay(ctx, pr)
 	}
 	p.repeat(ctx, pr, now)
+	p.stepKeys(ctx, pr, now)
 	p.watchPeer(ctx, pr, now)
 	p.publish(pr)
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/pion/ice/v3"
 
+	"github.com/wattlenet/wattle/agent/internal/postquantum"
 	"github.com/wattlenet/wattle/agent/internal/tunnel"
 )
 
@@ -61,6 +62,11 @@ type pair struct {
 	probe    *prober
 	bonds    map[bondKey]*bond
 	uses     tunnel.PublicKey // the peer's key that is in use
+
+	keys      *postquantum.Exchange
+	tellKeys  bool      // the peer does not know what keys says
+	unmixed   time.Time // since then the session lacks the first secret; zero: it does not
+	handshook time.Time // last time that a session with it was begun
 
 	awake  bool
 	wanted time.Time // last reason to be awake that is not a packet on a path
@@ -126,6 +132,7 @@ func (p *Pathfinder) wake(ctx context.Context, pr *pair) {
 	p.useRelay(ctx, pr) // by what is remembered; the hello may correct it
 	p.tryRemembered(ctx, pr)
 	p.startAttempt(pr)
+	pr.keys.Step(time.Now(), postquantum.Use{}) // the hello carries it
 	p.sendHello(ctx, pr)
 	p.publish(pr)
 }
@@ -145,6 +152,7 @@ func (p *Pathfinder) sleep(pr *pair) {
 	pr.direct, pr.relay = nil, nil
 	pr.lastJoined = ""
 	pr.wide, pr.narrow = nil, netip.AddrPort{}
+	pr.unmixed = time.Time{}
 	pr.primary, pr.also = nil, nil
 	pr.send(nil, nil)
 	p.publish(pr)

@@ -12,6 +12,7 @@ import (
 	"github.com/pion/stun/v2"
 
 	"github.com/wattlenet/wattle/agent/internal/portmap"
+	"github.com/wattlenet/wattle/agent/internal/postquantum"
 	"github.com/wattlenet/wattle/agent/internal/tunnel"
 )
 
@@ -39,7 +40,8 @@ type Pathfinder struct {
 	started      time.Time
 
 	// Owned by Run.
-	key, other tunnel.PrivateKey          // in use, and the next or former one; zero for none
+	key, other tunnel.PrivateKey // in use, and the next or former one; zero for none
+	mode       postquantum.Mode
 	pairs      map[tunnel.PublicKey]*pair // by the key of the map
 	byID       map[string]*pair
 	directory  directory
@@ -56,6 +58,7 @@ type Pathfinder struct {
 	stunURLs []string
 	gateway  GatewayStatus
 	network  NetworkStatus // but for its gateway
+	told     postquantum.Mode
 }
 
 type heldBox struct {
@@ -72,11 +75,13 @@ func New(cfg Config) (*Pathfinder, error) {
 	p := &Pathfinder{
 		cfg: cfg, log: cfg.Logger, started: time.Now(),
 		key:          cfg.PrivateKey,
+		mode:         postquantum.Off,
 		transactions: newTransactions(),
 		checks:       newChecks(cfg.Bind),
 		mailbox:      newMailbox(),
 		pairs:        make(map[tunnel.PublicKey]*pair),
 		byID:         make(map[string]*pair),
+		told:         postquantum.Off,
 		directory:    newDirectory(),
 		outside:      newOutside(),
 		status:       make(map[string]published),

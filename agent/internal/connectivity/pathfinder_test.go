@@ -1,6 +1,7 @@
 package connectivity
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -15,6 +16,7 @@ import (
 	"github.com/pion/logging"
 	"github.com/pion/turn/v3"
 
+	"github.com/wattlenet/wattle/agent/internal/postquantum"
 	"github.com/wattlenet/wattle/agent/internal/tunnel"
 )
 
@@ -26,17 +28,29 @@ type wire struct {
 	machines map[string]*machine
 	cut      bool
 	sent     int
+	bytes    int
+
+	// meddle, if any, sees each box before it is delivered and returns what is
+	// delivered in its place.
+	meddle func(from, to string, box []byte) [][]byte
 }
 
 func (w *wire) deliver(from, to string, box []byte) error {
 	w.mu.Lock()
 	w.sent++
-	m, cut := w.machines[to], w.cut
+	w.bytes += len(box)
+	m, cut, meddle := w.machines[to], w.cut, w.meddle
 	w.mu.Unlock()
 	if cut || m == nil {
 		return fmt.Errorf("peer %s is not connected", to)
 	}
-	m.paths.HandleSignal(from, box)
+	boxes := [][]byte{box}
+	if meddle != nil {
+		boxes = meddle(from, to, box)
+	}
+	for _, b := range boxes {
+		m.paths.HandleSignal(from, b)
+	}
 	return nil
 }
 
@@ -52,6 +66,7 @@ type machine struct {
 	key    tunnel.PrivateKey
 	next   tunnel.PrivateKey // zero: none
 	addr   netip.Addr
+	mode   postquantum.Mode
 	device *tunnel.Device
 	paths  *Pathfinder
 	stop   func()
@@ -62,7 +77,8 @@ type machineOptions struct {
 	relay []Relay
 	port  uint16 // 0: the system chooses
 	known []Known
-	idle  time.Duration // 0: the default
+	idle  time.Duration    // 0: the default
+	mode  postquantum.Mode // "": off
 }
 
 func testLogger(id string) *slog.Logger {
@@ -80,7 +96,7 @@ func newMachine(t *testing.T, w *wire, id, addr string, opts machineOptions) *ma
 func newMachineWithKey(t *testing.T, w *wire, id, addr string, key tunnel.PrivateKey, opts machineOptions) *machine {
 	t.Helper()
 	log := testLogger(id)
-	m := &machine{id: id, key: key, addr: netip.MustParseAddr(addr)}
+	m := &machine{id: id, key: key, addr: netip.MustParseAddr(addr), mode: cmp.Or(opts.mode, postquantum.Off)}
 	var err error
 	if m.device, err = tunnel.New(tunnel.Config{Logger: log, PrivateKey: m.key, Mode: tunnel.ModeNetstack, ListenPort: opts.port}); err != nil {
 		t.Fatal(err)
@@ -88,7 +104,7 @@ func newMachineWithKey(t *testing.T, w *wire, id, addr string, key tunnel.Privat
 	m.paths, err = New(Config{
 		Logger: log, PrivateKey: m.key, Bind: m.device.Bind(), Force: opts.force,
 		Interface: func(name string) bool { return name == "lo" },
-		Loopback:  true, Rekey: m.device.Rekey, Handshake: m.device.Handshake, Known: opts.known, IdleAfter: opts.idle,
+		Loopback:  true, Rekey: m.device.Rekey, Handshake: m.device.Handshake, PresharedKey: m.device.SetPresharedKey, Known: opts.known, IdleAfter: opts.idle,
 		Signal: func(_ context.Context, peer string, box []byte) error { return w.deliver(id, peer, box) },
 	})
 	if err != nil {
@@ -128,6 +144,7 @@ func introduce(t *testing.T, machines ...*machine) {
 		var peers []Peer
 		var settings tunnel.Settings
 		settings.Addresses = []netip.Prefix{netip.PrefixFrom(m.addr, 16)}
+		settings.RequirePresharedKey = m.mode == postquantum.Strict
 		for _, other := range machines {
 			if other == m {
 				continue
@@ -145,6 +162,7 @@ func introduce(t *testing.T, machines ...*machine) {
 		if err := m.device.Set(t.Context(), settings); err != nil {
 			t.Fatal(err)
 		}
+		m.paths.SetPostQuantum(m.mode)
 		m.paths.SetPeers(peers)
 	}
 }

@@ -3,6 +3,7 @@ package connectivity
 import (
 	"context"
 
+	"github.com/wattlenet/wattle/agent/internal/postquantum"
 	"github.com/wattlenet/wattle/agent/internal/tunnel"
 )
 
@@ -16,6 +17,8 @@ type bond struct {
 	probe    *prober
 
 	asking, answered bool // a probe under our next key
+
+	mixed tunnel.PresharedKey // what the device was told
 }
 
 type bondKey struct{ own, peer tunnel.PublicKey }
@@ -108,7 +111,7 @@ func (p *Pathfinder) pairOf(peer Peer, former map[string]*pair) *pair {
 		}
 	}
 	if pr == nil {
-		pr = &pair{bonds: map[bondKey]*bond{}}
+		pr = &pair{bonds: map[bondKey]*bond{}, keys: postquantum.New(p.mode, postquantum.MLKEM{})}
 	}
 	p.pairs[peer.PublicKey] = pr
 	return pr
@@ -152,7 +155,9 @@ func (p *Pathfinder) bind(pr *pair) error {
 		}
 	}
 	p.unbind(pr)
+	p.unmix(pr)
 	pr.bonds = wanted
+	p.mix(pr) // before the peer hears that we know its key
 	p.mu.Lock()
 	for _, b := range wanted {
 		p.tags[b.seal.peerTag] = b.probe
@@ -191,6 +196,7 @@ func (p *Pathfinder) unbind(pr *pair) {
 func (p *Pathfinder) use(pr *pair) {
 	b := pr.bonds[bondKey{p.key.Public(), pr.uses}]
 	pr.endpoint, pr.seal, pr.probe = b.endpoint, b.seal, b.probe
+	pr.keys.SetLeads(p.key.Public().Less(pr.uses))
 }
 
 // changedOver takes notice that a peer uses its next key.

@@ -17,6 +17,18 @@ func (p *Pathfinder) handleHello(ctx context.Context, pr *pair, h *hello, restar
 		pr.direct, pr.relay = nil, nil
 		p.route(pr)
 	}
+	p.heedKeys(pr, h.Keys)
+	if h.Session != "" {
+		p.heedPath(ctx, pr, h)
+	}
+	if pr.tellKeys { // no hello went back that would have said it
+		p.sendKeys(ctx, pr)
+	}
+	p.publish(pr)
+}
+
+// heedPath takes what the peer says about the path.
+func (p *Pathfinder) heedPath(ctx context.Context, pr *pair, h *hello) {
 	if !pr.awake {
 		p.rouse(pr)
 	}
@@ -33,7 +45,6 @@ func (p *Pathfinder) handleHello(ctx context.Context, pr *pair, h *hello, restar
 	p.useRelay(ctx, pr)
 	p.agree(ctx, pr, h)
 	pr.signalErr = ""
-	p.publish(pr)
 }
 
 // agree makes the two sides work on the same attempt. An attempt is joined
@@ -84,6 +95,9 @@ func (p *Pathfinder) peerRestarted(pr *pair) {
 	pr.suspect = false
 	pr.relayed, pr.bound, pr.lastJoined = netip.AddrPort{}, time.Time{}, ""
 	pr.helloDelay = firstHello
+	if pr.keys.Forget() {
+		p.mix(pr)
+	}
 	if p.cfg.Rekey != nil {
 		p.cfg.Rekey(pr.peer.PublicKey)
 	}
@@ -131,8 +145,10 @@ func (p *Pathfinder) flushHello(ctx context.Context, pr *pair) {
 	if pr.sending || pr.pending == nil {
 		return
 	}
-	p.log.Debug("hello sent", "peer", pr.peer.ID, "attempt", pr.pending.Session, "answers", pr.pending.Answers, "relayed", pr.pending.Relayed.String())
-	message, err := pr.pending.encode()
+	h := pr.pending
+	h.Keys, pr.tellKeys = pr.keys.Message(), false
+	p.log.Debug("hello sent", "peer", pr.peer.ID, "attempt", h.Session, "answers", h.Answers, "relayed", h.Relayed.String())
+	message, err := h.encode()
 	pr.pending = nil
 	var box []byte
 	if err == nil {
@@ -150,10 +166,14 @@ func (p *Pathfinder) flushHello(ctx context.Context, pr *pair) {
 		err := p.cfg.Signal(limited, id, box)
 		p.post(func(ctx context.Context) {
 			pr.sending = false
-			pr.signalErr = ""
+			if h.Session != "" {
+				pr.signalErr = ""
+			}
 			if err != nil && ctx.Err() == nil {
 				// tickPair repeats it.
-				pr.signalErr = err.Error()
+				if h.Session != "" {
+					pr.signalErr = err.Error()
+				}
 				p.log.Debug("signal not delivered", "peer", id, "error", err.Error())
 			}
 			p.flushHello(ctx, pr)

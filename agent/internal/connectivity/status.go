@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/wattlenet/wattle/agent/internal/postquantum"
 	"github.com/wattlenet/wattle/agent/internal/tunnel"
 )
 
@@ -23,9 +24,11 @@ func (p *Pathfinder) Status(peerID string) (Status, bool) {
 	p.mu.Lock()
 	said, ok := p.status[peerID]
 	_, known := p.directory.peers[peerID]
+	mode := p.told
 	p.mu.Unlock()
 	if !ok && known {
-		return Status{Path: PathIdle}, true
+		state, reason := postquantum.New(mode).State()
+		return Status{Path: PathIdle, Keys: KeyStatus{State: state, Reason: reason}}, true
 	}
 	s := said.status
 	if s.Path == PathDirect && said.endpoint.ComesRelayed() {
@@ -67,6 +70,8 @@ func (p *Pathfinder) publish(pr *pair) {
 	if age, ever := pr.sent(); ever {
 		s.Sent = time.Now().Add(-age)
 	}
+	s.Keys.State, s.Keys.Reason = pr.keys.State()
+	s.Keys.Since = pr.keys.Since()
 	if pr.awake && kind != PathDirect {
 		s.Reason = p.reason(pr)
 	}

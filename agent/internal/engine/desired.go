@@ -11,6 +11,7 @@ import (
 	"github.com/wattlenet/wattle/agent/internal/dns"
 	"github.com/wattlenet/wattle/agent/internal/dns/system"
 	"github.com/wattlenet/wattle/agent/internal/firewall"
+	"github.com/wattlenet/wattle/agent/internal/postquantum"
 	"github.com/wattlenet/wattle/agent/internal/route"
 	"github.com/wattlenet/wattle/agent/internal/tunnel"
 	"github.com/wattlenet/wattle/generated/api"
@@ -27,6 +28,7 @@ type desired struct {
 	dns      dns.Config
 	names    system.Config // zero: the machine asks as before
 	routing  route.Config
+	keys     postquantum.Mode
 	peers    []peer // by name
 
 	exit         exit
@@ -138,6 +140,12 @@ func (d *desired) planTunnel() {
 		d.tunnel.Peers = append(d.tunnel.Peers, tunnel.Peer{PublicKey: p.key, NextKey: p.next, AllowedIPs: allowed})
 		d.paths = append(d.paths, connectivity.Peer{ID: p.entry.Id, PublicKey: p.key, NextKey: p.next})
 	}
+}
+
+// require takes what this machine wants of post-quantum keys.
+func (d *desired) require(mode postquantum.Mode) {
+	d.keys = mode
+	d.tunnel.RequirePresharedKey = mode == postquantum.Strict
 }
 
 func (d *desired) planFirewall(m *mapstate.Map, name string) {

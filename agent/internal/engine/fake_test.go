@@ -18,6 +18,7 @@ import (
 	"github.com/wattlenet/wattle/agent/internal/dns"
 	"github.com/wattlenet/wattle/agent/internal/dns/system"
 	"github.com/wattlenet/wattle/agent/internal/firewall"
+	"github.com/wattlenet/wattle/agent/internal/postquantum"
 	"github.com/wattlenet/wattle/agent/internal/route"
 	"github.com/wattlenet/wattle/agent/internal/tunnel"
 )
@@ -42,6 +43,7 @@ type Fake struct {
 	key      tunnel.PublicKey    // of the device
 	keys     [2]tunnel.PublicKey // of the paths: in use and the other one
 	active   []connectivity.Active
+	mode     postquantum.Mode
 }
 
 // Opened returns what the last opening was given.
@@ -178,6 +180,12 @@ func (p fakePaths) Status(peerID string) (connectivity.Status, bool) {
 	defer p.f.mu.Unlock()
 	known := slices.ContainsFunc(p.f.peers, func(peer connectivity.Peer) bool { return peer.ID == peerID })
 	return connectivity.Status{Path: connectivity.PathDirect}, known
+}
+
+func (p fakePaths) SetPostQuantum(mode postquantum.Mode) {
+	p.f.mu.Lock()
+	defer p.f.mu.Unlock()
+	p.f.mode = mode
 }
 
 func (p fakePaths) NetworkChanged() {}

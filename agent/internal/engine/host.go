@@ -18,6 +18,7 @@ import (
 	"github.com/wattlenet/wattle/agent/internal/dns/system"
 	"github.com/wattlenet/wattle/agent/internal/firewall"
 	"github.com/wattlenet/wattle/agent/internal/mark"
+	"github.com/wattlenet/wattle/agent/internal/postquantum"
 	"github.com/wattlenet/wattle/agent/internal/route"
 	"github.com/wattlenet/wattle/agent/internal/tunnel"
 )
@@ -45,6 +46,7 @@ type Paths interface {
 	Woke()
 	NetworkChanged()
 	SetKeys(key, other tunnel.PrivateKey)
+	SetPostQuantum(mode postquantum.Mode)
 	Active(ctx context.Context) ([]connectivity.Active, error)
 }
 
@@ -246,7 +248,7 @@ func open(c MachineConfig, mode tunnel.Mode, filter tunnel.Filter) (*Machine, er
 	name := device.Interface()
 	machine.Watch = func(ctx context.Context, changed func()) error { return route.Watch(ctx, name, changed) }
 	machine.Paths, err = connectivity.New(connectivity.Config{
-		Logger: c.Logger, PrivateKey: c.Key, Bind: device.Bind(), Signal: c.Signal, Rekey: device.Rekey, Handshake: device.Handshake, Transports: c.RelayTransports,
+		Logger: c.Logger, PrivateKey: c.Key, Bind: device.Bind(), Signal: c.Signal, Rekey: device.Rekey, Handshake: device.Handshake, PresharedKey: device.SetPresharedKey, Transports: c.RelayTransports,
 		Force: c.Force, Mark: own, Resolver: c.Resolver, MapPort: c.PortMapping,
 		Interface: func(other string) bool { return other != name && !strings.HasPrefix(other, "wt") },
 		Address:   func(addr netip.Addr) bool { return !c.Overlay(addr) },

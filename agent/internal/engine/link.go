@@ -14,6 +14,7 @@ import (
 	"github.com/wattlenet/wattle/agent/internal/dns/system"
 	"github.com/wattlenet/wattle/agent/internal/forward"
 	"github.com/wattlenet/wattle/agent/internal/identity"
+	"github.com/wattlenet/wattle/agent/internal/postquantum"
 	"github.com/wattlenet/wattle/generated/api"
 	"github.com/wattlenet/wattle/internal/mapstate"
 )
@@ -69,6 +70,7 @@ type link struct {
 
 	routers *routers // owned by the loop
 	exit    func() exitWish
+	keys    func(*mapstate.Map) postquantum.Mode
 
 	mu      sync.Mutex // guards all below
 	state   control.State
@@ -93,6 +95,7 @@ type linkConfig struct {
 	wall    func() time.Time
 	carry   forward.Config
 	exit    func() exitWish
+	keys    func(*mapstate.Map) postquantum.Mode
 	facts   func(programs []string) (api.MachineFacts, error)
 	epoch   string
 	last    *mapstate.Map
@@ -106,7 +109,7 @@ func newLink(c linkConfig) (*link, error) {
 		log: c.logger, store: c.store, machine: c.machine, carry: c.carry, client: c.client, overlay: c.overlay, changed: c.changed,
 		self: c.self, memory: c.memory, wall: c.wall, rotation: c.rotation,
 		newest: make(chan *mapstate.Map, 1), saves: make(chan *mapstate.Map, 1), again: make(chan struct{}, 1), urgent: make(chan chan struct{}),
-		routers: newRouters(c.machine), exit: c.exit,
+		routers: newRouters(c.machine), exit: c.exit, keys: c.keys,
 	}
 	var err error
 	if l.forward, err = forward.New(forward.Options{Logger: c.logger, Overlay: l}); err != nil {
@@ -320,6 +323,7 @@ func (l *link) apply(ctx context.Context, m *mapstate.Map) []string {
 		d.named = l.meanings.of(d.key(), l.routers.now())
 	}
 	wanted.chooseExit(l.exit())
+	wanted.require(l.keys(m))
 	wanted.lead(l.routers.pick, l.routers.down)
 	l.routers.forget(wanted)
 	var faults []error
@@ -334,6 +338,7 @@ func (l *link) apply(ctx context.Context, m *mapstate.Map) []string {
 	if err := l.machine.Routes.Set(ctx, wanted.routing); err != nil {
 		faults = append(faults, err)
 	}
+	l.machine.Paths.SetPostQuantum(wanted.keys)
 	l.machine.Paths.SetPeers(wanted.paths)
 	if err := l.applyNames(ctx, wanted); err != nil {
 		faults = append(faults, err)

@@ -15,6 +15,7 @@ import (
 	"github.com/wattlenet/wattle/agent/internal/forward"
 	"github.com/wattlenet/wattle/agent/internal/identity"
 	"github.com/wattlenet/wattle/agent/internal/local"
+	"github.com/wattlenet/wattle/agent/internal/settings"
 	"github.com/wattlenet/wattle/agent/internal/tunnel"
 	"github.com/wattlenet/wattle/generated/api"
 	"github.com/wattlenet/wattle/internal/mapstate"
@@ -84,6 +85,7 @@ func newTestLink(t *testing.T) (*link, *Fake, *identity.Store) {
 		log: slog.New(slog.DiscardHandler), store: store, machine: machine, overlay: &overlay{}, changed: func() {},
 		newest: make(chan *mapstate.Map, 1), saves: make(chan *mapstate.Map, 1), again: make(chan struct{}, 1), urgent: make(chan chan struct{}),
 		routers: newRouters(machine), exit: func() exitWish { return exitWish{} },
+		keys: (&Engine{config: Config{Settings: &settings.Book{}}}).keysUnder,
 	}
 	if l.forward, err = forward.New(forward.Options{Logger: l.log, Overlay: l}); err != nil {
 		t.Fatal(err)

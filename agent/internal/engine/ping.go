@@ -10,6 +10,7 @@ import (
 
 	"github.com/wattlenet/wattle/agent/internal/dns"
 	"github.com/wattlenet/wattle/agent/internal/local"
+	"github.com/wattlenet/wattle/agent/internal/postquantum"
 	"github.com/wattlenet/wattle/internal/program"
 	"github.com/wattlenet/wattle/internal/verdict"
 )
@@ -134,6 +135,9 @@ func (l *link) echo(ctx context.Context, to pingTarget, timeout time.Duration) l
 		answer.Error = err.Error()
 	}
 	if path, known := l.machine.Paths.Status(to.peer.entry.Id); known {
+		if _, wanted, _, _ := l.snapshot(); answer.Error != "" && !answer.Denied && wanted.keys == postquantum.Strict && path.Keys.State != postquantum.Agreed {
+			answer.PostQuantum, answer.PostQuantumReason = string(path.Keys.State), string(path.Keys.Reason)
+		}
 		answer.Path, answer.Reason, answer.Remote = string(path.Path), string(path.Reason), cmp.Or(path.Relay, socket(path.Remote))
 	}
 	return answer

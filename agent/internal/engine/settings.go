@@ -3,10 +3,12 @@ package engine
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/wattlenet/wattle/agent/internal/connectivity"
 	"github.com/wattlenet/wattle/agent/internal/dns/system"
 	"github.com/wattlenet/wattle/agent/internal/local"
+	"github.com/wattlenet/wattle/agent/internal/postquantum"
 	"github.com/wattlenet/wattle/agent/internal/settings"
 	"github.com/wattlenet/wattle/internal/mapstate"
 	"github.com/wattlenet/wattle/internal/program"
@@ -14,10 +16,25 @@ import (
 
 // pushed is what the control plane says about settings of this machine.
 func pushed(m *mapstate.Map) settings.Given {
-	if m != nil && m.Self.KeepsDns {
-		return settings.Given{"dns": string(system.Off)}
+	if m == nil {
+		return nil
 	}
-	return nil
+	given := settings.Given{}
+	if m.Self.KeepsDns {
+		given["dns"] = string(system.Off)
+	}
+	switch mode := m.Self.PostQuantum; {
+	case slices.Contains(settings.PostQuantums, mode):
+		given["post_quantum"] = mode
+	case mode != "": // of a later release: no less than we know
+		given["post_quantum"] = string(postquantum.Strict)
+	}
+	return given
+}
+
+// keysUnder is what this machine wants of its peers under a map.
+func (e *Engine) keysUnder(m *mapstate.Map) postquantum.Mode {
+	return postquantum.Mode(e.config.Settings.Values(pushed(m)).PostQuantum)
 }
 
 // values are the settings in force.

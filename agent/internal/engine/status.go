@@ -13,6 +13,7 @@ import (
 	"github.com/wattlenet/wattle/agent/internal/forward"
 	"github.com/wattlenet/wattle/agent/internal/identity"
 	"github.com/wattlenet/wattle/agent/internal/local"
+	"github.com/wattlenet/wattle/agent/internal/postquantum"
 	"github.com/wattlenet/wattle/agent/internal/tunnel"
 )
 
@@ -88,6 +89,7 @@ func (l *link) describe(s *local.Status, mine *identity.Identity) {
 	if wanted.self.view.DnsDomain != "" {
 		s.FQDN += "." + wanted.self.view.DnsDomain
 	}
+	s.PostQuantum = string(wanted.keys)
 	s.Addresses = addresses(wanted.self.ipv4.Addr(), wanted.self.ipv6.Addr())
 	s.DNS = l.describeDNS(wanted)
 	if s.DNS.Error != "" {
@@ -195,8 +197,21 @@ func (l *link) describePeer(p peer, counted tunnel.Stats) local.Peer {
 		described.Remote, described.Relay, described.LastError = socket(path.Remote), path.Relay, path.LastError
 		described.RTTMillis = millis(path.RTT)
 		described.Attempt = describeAttempt(path.Attempt)
+		described.PostQuantum, described.PostQuantumReason = describeKeys(path.Keys, counted.LastHandshake)
 	}
 	return described
+}
+
+// describeKeys says whether the session with a peer is a post-quantum one: it is if
+// it began after both sides used a key.
+func describeKeys(keys connectivity.KeyStatus, began time.Time) (state, reason string) {
+	switch {
+	case keys.State == postquantum.Agreed && began.After(keys.Since):
+		return local.PostQuantumActive, ""
+	case keys.State == postquantum.Agreed:
+		return local.PostQuantumPending, local.PostQuantumNextSession
+	}
+	return string(keys.State), string(keys.Reason)
 }
 
 func describeAttempt(r *connectivity.Record) *local.Attempt {

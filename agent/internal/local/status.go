@@ -40,6 +40,10 @@ type Status struct {
 	PublicKeySince *time.Time `json:"public_key_since,omitempty"`
 	NextPublicKey  string     `json:"next_public_key"`
 
+	// PostQuantum is what this machine wants of sessions: off, permissive or strict;
+	// empty while there is no map.
+	PostQuantum string `json:"post_quantum"`
+
 	Management Management `json:"management"`
 	Map        Map        `json:"map"`
 	Tunnel     Tunnel     `json:"tunnel"`
@@ -181,10 +185,25 @@ type Peer struct {
 	SentBytes     uint64     `json:"sent_bytes"`
 	LastError     string     `json:"last_error"`
 
+	// PostQuantum is active while the session takes a key that withstands quantum
+	// computers, pending or unavailable while it does not, for PostQuantumReason;
+	// empty where this machine wants none.
+	PostQuantum       string `json:"post_quantum"`
+	PostQuantumReason string `json:"post_quantum_reason"`
+
 	// Attempt is the last one at a direct path, absent while the peer is idle or
 	// has not answered.
 	Attempt *Attempt `json:"attempt,omitempty"`
 }
+
+// What is said about post-quantum keys of a peer.
+const (
+	PostQuantumActive  = "active"
+	PostQuantumPending = "pending"
+
+	// PostQuantumNextSession is the reason of a session that is older than the key.
+	PostQuantumNextSession = "next_session"
+)
 
 // Attempt is what was tried for a direct path.
 type Attempt struct {
@@ -298,6 +317,11 @@ type PingReply struct {
 	Remote    string  `json:"remote"` // socket of the peer, or of the relay
 	Error     string  `json:"error"`  // empty when the peer answered
 	Denied    bool    `json:"denied"`
+
+	// PostQuantum and PostQuantumReason are those of the peer where the lack of a
+	// key is why it does not answer; empty else.
+	PostQuantum       string `json:"post_quantum,omitempty"`
+	PostQuantumReason string `json:"post_quantum_reason,omitempty"`
 }
 
 // WaitRequest blocks until a condition holds: ready, connected, peer:NAME or

@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"github.com/wattlenet/wattle/agent/internal/dns/system"
+	"github.com/wattlenet/wattle/agent/internal/postquantum"
 	"github.com/wattlenet/wattle/agent/internal/tunnel"
 )
 
@@ -34,6 +35,7 @@ type Values struct {
 	AcceptRoutes    bool     // use what lies behind machines, but for exit nodes
 	ExitNode        string   // auto, off, or the name of a machine
 	ExitNodeFail    string   // closed or open
+	PostQuantum     string   // off, permissive or strict
 	ExitNodeLocal   bool     // local subnets stay local while an exit node is used
 }
 
@@ -80,6 +82,8 @@ var (
 	Resolvers = resolvers()
 	// ExitFails are what may happen while the exit node does not answer.
 	ExitFails = []string{"closed", "open"}
+	// PostQuantums are what machines may want of each other.
+	PostQuantums = []string{string(postquantum.Off), string(postquantum.Permissive), string(postquantum.Strict)}
 	// Transports are the ways to a relay, the preferred first.
 	Transports = []string{"udp", "tcp", "tls", "websocket"}
 )
@@ -167,6 +171,11 @@ var table = []Setting{
 		Name: "exit_node_local", Usage: "reach local subnets while an exit node is used", Effect: Apply,
 		field: func(v *Values) field { return (*toggle)(&v.ExitNodeLocal) },
 	},
+	{
+		Name: "post_quantum", Usage: "mix keys that withstand quantum computers (ML-KEM-768) into sessions: where the other machine can (permissive), or nothing flows without (strict); the network says so unless it is set here",
+		Choices: PostQuantums, Effect: Apply,
+		field: func(v *Values) field { return (*text)(&v.PostQuantum) },
+	},
 }
 
 func resolvers() (names []string) {
@@ -180,7 +189,7 @@ func resolvers() (names []string) {
 func Defaults() Values {
 	return Values{
 		LogLevel: "info", DNS: string(system.Auto), Tunnel: "auto", Interface: tunnel.DefaultInterface, Firewall: "auto", PathMode: "auto", PortMapping: true,
-		ExitNode: "auto", ExitNodeFail: "closed", AcceptRoutes: true, ExitNodeLocal: true,
+		ExitNode: "auto", ExitNodeFail: "closed", AcceptRoutes: true, ExitNodeLocal: true, PostQuantum: string(postquantum.Off),
 	}
 }
 

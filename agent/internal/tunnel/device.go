@@ -97,6 +97,7 @@ type Device struct {
 	addresses  []netip.Prefix
 	configured []Peer // what the device has
 	wanted     []Peer
+	mixing     mixing
 	moved      map[PublicKey]bool // next keys that their peers use already
 	retired    map[PublicKey]retirement
 	retiring   *time.Timer // for the first of them
@@ -166,7 +167,7 @@ func New(cfg Config) (*Device, error) {
 	if bind.PublicKey() != cfg.PrivateKey.Public() {
 		return nil, errors.New("tunnel: the bind was made for another key")
 	}
-	d := &Device{log: cfg.Logger, bind: bind, roster: newRoster(), done: make(chan struct{})}
+	d := &Device{log: cfg.Logger, bind: bind, roster: newRoster(), mixing: newMixing(bind.PublicKey()), done: make(chan struct{})}
 	if cfg.Mode == ModeKernel {
 		if err := d.openKernel(cfg); err != nil {
 			return nil, fmt.Errorf("WireGuard of the kernel: %w", err)
@@ -248,6 +249,10 @@ type Settings struct {
 	Addresses []netip.Prefix
 
 	Peers []Peer
+
+	// RequirePresharedKey lets no session begin with a peer that SetPresharedKey
+	// was not called for, and ends those that have.
+	RequirePresharedKey bool
 }
 
 // A Peer is another machine, as the device knows it.
@@ -284,7 +289,7 @@ func (d *Device) Set(ctx context.Context, settings Settings) error {
 	}
 	d.retireKeys(d.wanted, next.Peers)
 	d.wanted = next.Peers
-	return d.setPeers()
+	return errors.Join(d.require(next.RequirePresharedKey), d.setPeers())
 }
 
 // setPeers brings roster and device to what is wanted. The caller holds mu.
@@ -296,6 +301,7 @@ func (d *Device) setPeers() error {
 		return err
 	}
 	d.bind.keepOnly(func(key PublicKey) bool { return d.roster.member(key) != nil })
+	d.forgetKeys()
 	return nil
 }
 

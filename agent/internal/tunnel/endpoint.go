@@ -139,6 +139,14 @@ func (e *Endpoint) Handshaking() bool {
 	return e.initiation != nil
 }
 
+// HandshakeAge returns how long ago either side began a handshake last; false for
+// never.
+func (e *Endpoint) HandshakeAge() (time.Duration, bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.bind.since(max(e.initiatedAt, e.heardAt))
+}
+
 // ClearSrc forgets the local address the path was last used from.
 func (e *Endpoint) ClearSrc() {
 	r := e.routes.Load()

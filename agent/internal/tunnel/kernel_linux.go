@@ -53,6 +53,7 @@ type kernel struct {
 type kernelPeer struct {
 	endpoint  *Endpoint
 	allowed   map[netip.Prefix]bool
+	mixed     wgtypes.Key    // pre-shared; zero: none
 	at        netip.AddrPort // where the kernel sends
 	arrival   *arrival       // of the initiation that the kernel may be answering
 	arrivalAt time.Time

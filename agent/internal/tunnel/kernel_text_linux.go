@@ -2,6 +2,7 @@ package tunnel
 
 import (
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -38,6 +39,12 @@ func (k *kernel) IpcSet(text string) error {
 				return err
 			}
 			k.allow(peer, parsed, !away)
+		case "preshared_key":
+			raw, err := hex.DecodeString(value)
+			if err != nil || len(raw) != KeySize {
+				return errors.New("a pre-shared key has not 32 bytes")
+			}
+			peer.mixed = wgtypes.Key(raw)
 		case "replace_allowed_ips":
 			clear(peer.allowed)
 		case "remove":
@@ -87,7 +94,7 @@ func (k *kernel) allow(peer *kernelPeer, prefix netip.Prefix, belongs bool) {
 
 // describe is a peer as the kernel shall have it.
 func (k *kernel) describe(p *kernelPeer) wgtypes.PeerConfig {
-	c := wgtypes.PeerConfig{PublicKey: wgtypes.Key(p.endpoint.key), ReplaceAllowedIPs: true}
+	c := wgtypes.PeerConfig{PublicKey: wgtypes.Key(p.endpoint.key), PresharedKey: &p.mixed, ReplaceAllowedIPs: true}
 	for prefix := range p.allowed {
 		c.AllowedIPs = append(c.AllowedIPs, net.IPNet{
 			IP: prefix.Addr().AsSlice(), Mask: net.CIDRMask(prefix.Bits(), prefix.Addr().BitLen()),

@@ -40,9 +40,13 @@ func (k PublicKey) IsZero() bool { return k == PublicKey{} }
 // A PrivateKey is a Curve25519 scalar. It does not print, and the compiler
 // refuses to compare two of them with ==; use Equal.
 type PrivateKey struct {
-	_      [0]func()
+	secret
 	scalar [KeySize]byte
 }
+
+// A secret does not print, is not encoded by reflection, and makes what holds it
+// impossible to compare with ==.
+type secret struct{ _ [0]func() }
 
 // GenerateKey makes a new private key.
 func GenerateKey() PrivateKey {
@@ -105,20 +109,20 @@ func (k PrivateKey) IsZero() bool {
 }
 
 // String hides the key.
-func (PrivateKey) String() string { return "(private key)" }
+func (secret) String() string { return "(secret key)" }
 
 // GoString hides the key from %#v.
-func (PrivateKey) GoString() string { return "tunnel.PrivateKey{}" }
+func (secret) GoString() string { return "(secret key)" }
 
 // Format hides the key from every verb.
-func (PrivateKey) Format(state fmt.State, _ rune) { _, _ = state.Write([]byte("(private key)")) }
+func (secret) Format(state fmt.State, _ rune) { _, _ = state.Write([]byte("(secret key)")) }
 
 // LogValue hides the key from log records.
-func (PrivateKey) LogValue() slog.Value { return slog.StringValue("(private key)") }
+func (secret) LogValue() slog.Value { return slog.StringValue("(secret key)") }
 
 // MarshalText refuses, so that no encoder writes the key by accident.
-func (PrivateKey) MarshalText() ([]byte, error) {
-	return nil, errors.New("a private key is not encoded by reflection: call Encode where it is stored")
+func (secret) MarshalText() ([]byte, error) {
+	return nil, errors.New("a secret key is not encoded by reflection: call Encode where it is stored")
 }
 
 func (k PrivateKey) hex() string { return hex.EncodeToString(k.scalar[:]) }

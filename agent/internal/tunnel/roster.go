@@ -201,13 +201,17 @@ func (d *Device) configure() error {
 	if err != nil {
 		return err
 	}
+	// A new peer has its pre-shared key before anything else.
+	change = d.mixing.change(next, d.configured != nil) + change
 	if change != "" {
 		if err := d.wg.IpcSet(change); err != nil {
 			d.configured = nil // unknown: the next call states everything
+			clear(d.mixing.told)
 			return fmt.Errorf("set the peers of the WireGuard device: %w", err)
 		}
 	}
 	d.configured = next
+	d.mixing.note(next)
 	if len(next) > 0 && d.look == nil && !d.roster.whole {
 		d.look = time.AfterFunc(retireLook, d.retireIdle)
 	}

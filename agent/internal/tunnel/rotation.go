@@ -48,7 +48,14 @@ func (d *Device) SetKey(private PrivateKey) error {
 	for _, p := range d.configured {
 		d.bind.Endpoint(p.PublicKey).renew()
 	}
-	if err := d.wg.SetKey(private); err != nil {
+	former := d.mixing.own
+	d.mixing.own = private.Public()
+	err := d.configure() // with what was agreed for the new key
+	if err == nil {
+		err = d.wg.SetKey(private)
+	}
+	if err != nil {
+		d.mixing.own = former
 		return fmt.Errorf("set the key of the WireGuard device: %w", err)
 	}
 	d.bind.setKey(private)
@@ -58,6 +65,7 @@ func (d *Device) SetKey(private PrivateKey) error {
 // Handshake begins a new session with a peer. The present one, if any, is used
 // until the new one stands.
 func (d *Device) Handshake(key PublicKey) {
+	d.activate(key)
 	if err := d.wg.Handshake(key); err != nil {
 		d.log.Debug("handshake not begun", "peer", key.String(), "error", err.Error())
 	}

@@ -27,7 +27,8 @@ func (u *uapi) set(key, value string) *uapi {
 
 // sorted returns a copy in a stable order.
 func (s Settings) sorted() Settings {
-	out := Settings{Addresses: slices.Clone(s.Addresses), Peers: slices.Clone(s.Peers)}
+	out := s
+	out.Addresses, out.Peers = slices.Clone(s.Addresses), slices.Clone(s.Peers)
 	slices.SortFunc(out.Addresses, comparePrefixes)
 	for i := range out.Peers {
 		out.Peers[i].AllowedIPs = slices.Clone(out.Peers[i].AllowedIPs)

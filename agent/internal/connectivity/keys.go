@@ -1,0 +1,152 @@
+package connectivity
+
+import (
+	"context"
+	"time"
+
+	"github.com/wattlenet/wattle/agent/internal/postquantum"
+	"github.com/wattlenet/wattle/agent/internal/tunnel"
+)
+
+// Choices of ours.
+const (
+	// settled is how long a path stands until the session on it is taken for begun.
+	settled = 2 * time.Second
+
+	// inUse is how long ago the last packet of a pair may be whose secret is renewed.
+	inUse = 2 * time.Minute
+
+	// rehandshake is how often a session with the first secret is asked for, and
+	// rehandshakeLimit for how long: the device refuses for 5 s after the last one.
+	rehandshake      = time.Second
+	rehandshakeLimit = 15 * time.Second
+)
+
+// SetPostQuantum says what the account wants of pairs of machines.
+func (p *Pathfinder) SetPostQuantum(mode postquantum.Mode) {
+	p.mu.Lock()
+	p.told = mode
+	p.mu.Unlock()
+	p.post(func(ctx context.Context) {
+		if p.mode == mode {
+			return
+		}
+		p.mode = mode
+		for _, pr := range p.pairs {
+			e := pr.keys.SetMode(mode)
+			p.take(pr, e)
+			if pr.awake {
+				pr.keys.Step(time.Now(), pr.use())
+				p.sendKeys(ctx, pr)
+			}
+			p.publish(pr)
+		}
+	})
+}
+
+// heedKeys takes the peer's word about post-quantum keys.
+func (p *Pathfinder) heedKeys(pr *pair, m *postquantum.Message) {
+	e := pr.keys.Receive(m, time.Now())
+	if e.Err != nil {
+		p.log.Debug("post-quantum exchange refused", "peer", pr.peer.ID, "error", e.Err.Error())
+	}
+	p.take(pr, e)
+	if !e.Both {
+		return
+	}
+	p.log.Debug("post-quantum secret agreed on", "peer", pr.peer.ID)
+	if !pr.keys.First() {
+		return // the next handshake is soon enough
+	}
+	pr.unmixed, pr.handshook = pr.keys.Since(), time.Now()
+	if e.Changed {
+		p.begin(pr)
+	}
+}
+
+// begin begins a session with the first secret. This side was the second to use
+// it, so the handshake finds both ready.
+func (p *Pathfinder) begin(pr *pair) {
+	if pr.keys.Strict() && p.cfg.Rekey != nil {
+		p.cfg.Rekey(pr.uses) // there is no session to be lost
+	}
+	if p.cfg.Handshake != nil {
+		p.cfg.Handshake(pr.uses)
+	}
+}
+
+// take carries out what the exchange has changed.
+func (p *Pathfinder) take(pr *pair, e postquantum.Effect) {
+	if e.Changed {
+		p.mix(pr)
+	}
+	pr.tellKeys = pr.tellKeys || e.Reply
+}
+
+// stepKeys begins and repeats exchanges, and sees to it that a session follows.
+func (p *Pathfinder) stepKeys(ctx context.Context, pr *pair, now time.Time) {
+	if pr.keys.Step(now, pr.use()) || pr.tellKeys {
+		p.sendKeys(ctx, pr)
+	}
+	switch began, ever := pr.endpoint.HandshakeAge(); {
+	case pr.unmixed.IsZero() || now.Sub(pr.handshook) < rehandshake:
+	case ever && began < now.Sub(pr.unmixed), now.Sub(pr.unmixed) > rehandshakeLimit:
+		pr.unmixed = time.Time{}
+	case p.cfg.Handshake != nil:
+		pr.handshook = now
+		p.cfg.Handshake(pr.uses)
+	}
+}
+
+// use says what the pair is used for.
+func (pr *pair) use() postquantum.Use {
+	age, ever := pr.sent()
+	return postquantum.Use{
+		Session: pr.primary != nil && pr.kind != PathIdle && time.Since(pr.since) > settled && !pr.endpoint.Handshaking(),
+		Traffic: ever && age < inUse,
+	}
+}
+
+// sendKeys tells the peer what the exchange has to say, with the hello that
+// waits to be sent if there is one.
+func (p *Pathfinder) sendKeys(ctx context.Context, pr *pair) {
+	if pr.pending == nil {
+		pr.pending = &hello{}
+	}
+	p.flushHello(ctx, pr)
+}
+
+// mix gives the device the pre-shared keys of a pair: another one for each key of
+// ours with each of the peer's, so that either may be rotated.
+func (p *Pathfinder) mix(pr *pair) {
+	for at, b := range pr.bonds {
+		var key tunnel.PresharedKey
+		if secret := pr.keys.Secret(); secret != nil {
+			raw, err := secret.Key(at.own, at.peer)
+			if err != nil {
+				p.log.Warn("no pre-shared key for a peer", "peer", pr.peer.ID, "error", err.Error())
+				continue
+			}
+			key = tunnel.NewPresharedKey(raw)
+		}
+		p.tellMixed(pr, at, b, key)
+	}
+}
+
+// unmix withdraws the keys of bonds that go.
+func (p *Pathfinder) unmix(pr *pair) {
+	for at, b := range pr.bonds {
+		p.tellMixed(pr, at, b, tunnel.PresharedKey{})
+	}
+}
+
+func (p *Pathfinder) tellMixed(pr *pair, at bondKey, b *bond, key tunnel.PresharedKey) {
+	if p.cfg.PresharedKey == nil || b.mixed.Equal(key) {
+		return
+	}
+	if err := p.cfg.PresharedKey(at.own, at.peer, key); err != nil {
+		p.log.Warn("pre-shared key of a peer not set", "peer", pr.peer.ID, "error", err.Error())
+		return
+	}
+	b.mixed = key
+}
