@@ -1,7 +1,8 @@
-// Package folder closes folders to everybody but the daemon.
+// Package folder keeps what the daemon leaves on disk whole and to itself.
 package folder
 
 import (
+	"errors"
 	"fmt"
 
 	"golang.org/x/sys/windows"
@@ -31,3 +32,13 @@ func Restrict(dir string) error {
 	}
 	return nil
 }
+
+// Sync does nothing: a folder cannot be synced on Windows.
+func Sync(string) error { return nil }
+
+// IsFull reports whether an error tells of a disk without space.
+func IsFull(err error) bool {
+	return errors.Is(err, windows.ERROR_DISK_FULL) || errors.Is(err, windows.ERROR_HANDLE_DISK_FULL)
+}
+
+func isReadOnly(err error) bool { return errors.Is(err, windows.ERROR_WRITE_PROTECT) }

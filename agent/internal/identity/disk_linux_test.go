@@ -8,6 +8,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/wattlenet/wattle/agent/internal/folder"
 	"github.com/wattlenet/wattle/internal/namespacetest"
 )
 
@@ -30,7 +31,7 @@ func testFullDisk(t *testing.T) {
 	if err := errors.Join(s.Save(former), s.SaveMap([]byte("former"))); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, "filler"), make([]byte, 64<<10), 0o600); !isDiskFull(err) {
+	if err := os.WriteFile(filepath.Join(dir, "filler"), make([]byte, 64<<10), 0o600); !folder.IsFull(err) {
 		t.Fatalf("the disk is not full: %v", err)
 	}
 	next := *former

@@ -77,7 +77,7 @@ func (s *Store) sweep() error {
 	}
 	for _, entry := range entries {
 		if !slices.ContainsFunc([]string{identityFile, mapFile, pathsFile}, func(name string) bool {
-			return strings.HasPrefix(entry.Name(), temporary(name))
+			return strings.HasPrefix(entry.Name(), folder.Temporary(name))
 		}) {
 			continue
 		}
@@ -87,9 +87,6 @@ func (s *Store) sweep() error {
 	}
 	return nil
 }
-
-// temporary is how the names begin that a file has while it is written.
-func temporary(name string) string { return "." + name + "." }
 
 // Close gives the folder free.
 func (s *Store) Close() error { return s.lock.Close() }
@@ -133,11 +130,11 @@ func (s *Store) Forget() error {
 	defer s.mu.Unlock()
 	// The identity goes last: without a map the machine only asks for one.
 	for _, name := range []string{mapFile, pathsFile, identityFile} {
-		if err := os.Remove(filepath.Join(s.dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := folder.Remove(filepath.Join(s.dir, name)); err != nil {
 			return fmt.Errorf("forget the identity: %w", err)
 		}
 	}
-	return syncFolder(s.dir)
+	return nil
 }
 
 // LoadMap returns the last map as SaveMap was given it, or nil when there is none.
@@ -188,7 +185,7 @@ func (s *Store) ForgetMap() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, name := range []string{pathsFile, mapFile} {
-		if err := os.Remove(filepath.Join(s.dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := folder.Remove(filepath.Join(s.dir, name)); err != nil {
 			return fmt.Errorf("forget the last network map: %w", err)
 		}
 	}
@@ -196,47 +193,6 @@ func (s *Store) ForgetMap() error {
 }
 
 // write replaces a file as a whole or not at all. The caller holds mu.
-func (s *Store) write(name string, content []byte) (err error) {
-	path := filepath.Join(s.dir, name)
-	file, err := os.CreateTemp(s.dir, temporary(name)+"*") // mode 0600
-	if err != nil {
-		return writeError(path, err)
-	}
-	defer func() {
-		if err != nil {
-			_ = os.Remove(file.Name())
-		}
-	}()
-	if _, err = file.Write(content); err == nil {
-		err = file.Sync()
-	}
-	if closeErr := file.Close(); err == nil {
-		err = closeErr
-	}
-	if err != nil {
-		return writeError(path, err)
-	}
-	if err = os.Rename(file.Name(), path); err != nil {
-		return writeError(path, err)
-	}
-	return syncFolder(s.dir)
-}
-
-// writeError names the cause in words where the system's word is not enough.
-func writeError(path string, err error) error {
-	switch {
-	case isDiskFull(err):
-		return fmt.Errorf("write %s: the disk is full; free some space, nothing was changed (%w)", path, cause(err))
-	case errors.Is(err, fs.ErrPermission), isReadOnly(err):
-		return fmt.Errorf("write %s: the state folder is not writable for the daemon; change its owner or run as root, nothing was changed (%w)", path, cause(err))
-	}
-	return fmt.Errorf("write %s: %w", path, cause(err))
-}
-
-// cause leaves out the name of the temporary file, which nobody has chosen.
-func cause(err error) error {
-	if path, ok := errors.AsType[*fs.PathError](err); ok {
-		return path.Err
-	}
-	return err
+func (s *Store) write(name string, content []byte) error {
+	return folder.Replace(filepath.Join(s.dir, name), content, fileMode)
 }

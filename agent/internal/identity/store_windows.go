@@ -18,12 +18,3 @@ func takeLock(file *os.File) error {
 	}
 	return err
 }
-
-// syncFolder does nothing: a folder cannot be synced on Windows.
-func syncFolder(string) error { return nil }
-
-func isDiskFull(err error) bool {
-	return errors.Is(err, windows.ERROR_DISK_FULL) || errors.Is(err, windows.ERROR_HANDLE_DISK_FULL)
-}
-
-func isReadOnly(err error) bool { return errors.Is(err, windows.ERROR_WRITE_PROTECT) }

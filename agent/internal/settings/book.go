@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
+
+	"github.com/wattlenet/wattle/agent/internal/folder"
 )
 
 // An Origin is where a value comes from.
@@ -283,31 +285,8 @@ func (b *Book) write(content map[string]json.RawMessage) (err error) {
 			err = fmt.Errorf("write the settings: %w", err)
 		}
 	}()
-	dir := filepath.Dir(b.path)
-	if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // settings are no secret
+	if err := os.MkdirAll(filepath.Dir(b.path), 0o755); err != nil { //nolint:gosec // settings are no secret
 		return err
 	}
-	file, err := os.CreateTemp(dir, ".agent-*.json")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			_ = os.Remove(file.Name())
-		}
-	}()
-	_, err = file.Write(append(raw, '\n'))
-	if err == nil {
-		err = file.Chmod(0o644)
-	}
-	if err == nil {
-		err = file.Sync()
-	}
-	if closeErr := file.Close(); err == nil {
-		err = closeErr
-	}
-	if err != nil {
-		return err
-	}
-	return os.Rename(file.Name(), b.path)
+	return folder.Replace(b.path, append(raw, '\n'), 0o644)
 }

@@ -11,9 +11,11 @@ import (
 	"net/netip"
 	"os"
 	"slices"
-	"strings"
 	"sync"
 	"time"
+
+	"github.com/wattlenet/wattle/agent/internal/folder"
+	"github.com/wattlenet/wattle/agent/internal/journal"
 )
 
 // repairInterval is the least time between two repairs of a file that another
@@ -24,7 +26,7 @@ const repairInterval = time.Second
 type file struct {
 	logger  *slog.Logger
 	path    string
-	journal string
+	journal journal.File[record]
 
 	mu      sync.Mutex // guards all below
 	set     Config
@@ -36,7 +38,7 @@ type file struct {
 }
 
 func newFile(o Options) *file {
-	f := &file{logger: o.Logger, path: o.path(), journal: o.Journal}
+	f := &file{logger: o.Logger, path: o.path(), journal: o.journal()}
 	if text, err := readFile(f.path); err == nil {
 		f.before = parseFile(text)
 	}
@@ -95,7 +97,7 @@ func (f *file) adopt(found resolvFile, c Config) error {
 	if err != nil {
 		return fmt.Errorf("read the name servers of this machine: %w", err)
 	}
-	if err := (journal{Boot: bootID(), Kind: File, Interface: c.Interface, File: &was}).save(f.journal); err != nil {
+	if err := f.journal.Write(record{Kind: File, Interface: c.Interface, File: &was}); err != nil {
 		return err
 	}
 	f.before = found
@@ -107,15 +109,15 @@ func (f *file) putBack() error {
 	if f.set.isZero() {
 		return nil
 	}
-	j, found, err := load(f.journal)
-	if err == nil && found && j.File != nil {
-		err = restore(*j.File, f.set.Interface)
+	entry, err := f.journal.Read()
+	if err == nil && entry != nil && entry.Was.File != nil {
+		err = restore(*entry.Was.File, f.set.Interface)
 	}
 	if err != nil {
 		return fmt.Errorf("put the former name servers back: %w", err)
 	}
 	f.set, f.written = Config{}, ""
-	return forget(f.journal)
+	return f.journal.Forget()
 }
 
 // Former returns what the file said before.
@@ -248,16 +250,32 @@ func readFile(path string) (text string, err error) {
 // cannot be, since the file is mounted or its folder is closed, it is written in
 // place.
 func writeFile(path, text string, mode fs.FileMode) error {
-	replacing := replaceFile(path, []byte(text), mode)
-	if replacing == nil {
-		return nil
+	replacing := folder.Replace(path, []byte(text), mode)
+	if replacing == nil || folder.IsFull(replacing) {
+		return replacing
 	}
-	out, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, mode) //nolint:gosec // resolv.conf
+	out, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, mode) //nolint:gosec // resolv.conf
 	if err != nil {
 		return errors.Join(replacing, err)
 	}
-	_, err = io.Copy(out, strings.NewReader(text))
-	return errors.Join(err, out.Sync(), out.Close())
+	before, err := io.ReadAll(io.LimitReader(out, maxFile))
+	if err == nil {
+		if err = overwrite(out, []byte(text)); err != nil {
+			err = errors.Join(err, overwrite(out, before)) // it had room for that
+		}
+	}
+	return errors.Join(err, out.Close())
+}
+
+func overwrite(file *os.File, content []byte) error {
+	_, err := file.WriteAt(content, 0)
+	if err == nil {
+		err = file.Truncate(int64(len(content)))
+	}
+	if err == nil {
+		err = file.Sync()
+	}
+	return err
 }
 
 // takeBackup reads what is at path.

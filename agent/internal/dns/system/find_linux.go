@@ -40,7 +40,7 @@ func find(ctx context.Context, o Options) (Setter, error) {
 
 // undo puts back what was set in a manager on this boot. What belongs to an
 // interface is gone with it.
-func undo(ctx context.Context, j journal) error {
+func undo(ctx context.Context, j record) error {
 	switch j.Kind {
 	case Resolved:
 		link, err := net.InterfaceByName(j.Interface)

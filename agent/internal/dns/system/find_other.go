@@ -20,4 +20,4 @@ func find(_ context.Context, o Options) (Setter, error) {
 }
 
 // undo has nothing to put back.
-func undo(context.Context, journal) error { return nil }
+func undo(context.Context, record) error { return nil }

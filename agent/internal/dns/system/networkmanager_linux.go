@@ -13,6 +13,8 @@ import (
 	"sync"
 
 	"github.com/godbus/dbus/v5"
+
+	"github.com/wattlenet/wattle/agent/internal/journal"
 )
 
 // What NetworkManager is on the bus (its D-Bus API reference).
@@ -35,7 +37,7 @@ var managerObject = object{managerName, "/org/freedesktop/NetworkManager"}
 // NetworkManager makes the device its own then, with addresses and IPv6 settings.
 type networkManager struct {
 	logger  *slog.Logger
-	journal string
+	journal journal.File[record]
 	bus     bus
 
 	mu     sync.Mutex // guards all below
@@ -47,7 +49,7 @@ type networkManager struct {
 
 // findNetworkManager returns the Setter if NetworkManager writes resolv.conf.
 func findNetworkManager(ctx context.Context, o Options) (Setter, error) {
-	n := &networkManager{logger: o.Logger, journal: o.Journal}
+	n := &networkManager{logger: o.Logger, journal: o.journal()}
 	ctx, cancel := context.WithTimeout(ctx, busTimeout)
 	defer cancel()
 	if !n.bus.running(ctx, managerName) {
@@ -80,7 +82,7 @@ func (n *networkManager) Set(ctx context.Context, c Config) error {
 		return nil
 	}
 	before := n.before
-	if err := (journal{Boot: bootID(), Kind: NetworkManager, Interface: c.Interface, Servers: c.Servers, Global: &before}).save(n.journal); err != nil {
+	if err := n.journal.Write(record{Kind: NetworkManager, Interface: c.Interface, Servers: c.Servers, Global: &before}); err != nil {
 		return err
 	}
 	if err := n.write(ctx, globalOf(c, n.former)); err != nil {
@@ -175,7 +177,7 @@ func (n *networkManager) putBack(ctx context.Context) error {
 		return explained(NetworkManager, err)
 	}
 	n.set = Config{}
-	return forget(n.journal)
+	return n.journal.Forget()
 }
 
 // give makes NetworkManager ask whom it asked before if it still asks us: who set

@@ -13,6 +13,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
+
+	"github.com/wattlenet/wattle/agent/internal/journal"
 )
 
 // entryPrefix begins the name under which resolvconf knows us: it orders its
@@ -27,7 +29,7 @@ var resolvconfFolders = []string{"/run/resolvconf/interfaces", "/run/resolvconf/
 type resolvconf struct {
 	logger  *slog.Logger
 	path    string // of resolv.conf
-	journal string
+	journal journal.File[record]
 	program string
 
 	mu     sync.Mutex // guards all below
@@ -46,7 +48,7 @@ func findResolvconf(_ context.Context, o Options) (Setter, error) {
 	if err != nil || !strings.Contains(found.title, "resolvconf") {
 		return nil, errElsewhere
 	}
-	return &resolvconf{logger: o.Logger, path: o.path(), journal: o.Journal, program: program, before: found.former()}, nil
+	return &resolvconf{logger: o.Logger, path: o.path(), journal: o.journal(), program: program, before: found.former()}, nil
 }
 
 // findProgram returns the path of resolvconf. systemd has one of this name too,
@@ -77,7 +79,7 @@ func (r *resolvconf) Set(ctx context.Context, c Config) error {
 	if r.set.equal(c) {
 		return nil
 	}
-	if err := (journal{Boot: bootID(), Kind: Resolvconf, Interface: c.Interface}).save(r.journal); err != nil {
+	if err := r.journal.Write(record{Kind: Resolvconf, Interface: c.Interface}); err != nil {
 		return err
 	}
 	if err := r.add(ctx, c); err != nil {
@@ -124,7 +126,7 @@ func (r *resolvconf) putBack(ctx context.Context) error {
 		return explainedProgram(err)
 	}
 	r.set = Config{}
-	return forget(r.journal)
+	return r.journal.Forget()
 }
 
 // removeEntry takes the entry for an interface away; one that is gone already is

@@ -12,6 +12,8 @@ import (
 
 	"github.com/godbus/dbus/v5"
 	"golang.org/x/sys/unix"
+
+	"github.com/wattlenet/wattle/agent/internal/journal"
 )
 
 // What systemd-resolved is on the bus (org.freedesktop.resolve1(5)).
@@ -33,7 +35,7 @@ const formerLife = 2 * time.Second
 // for the domains of the link and others for the rest.
 type resolved struct {
 	logger  *slog.Logger
-	journal string
+	journal journal.File[record]
 	bus     bus
 
 	mu     sync.Mutex // guards all below
@@ -61,7 +63,7 @@ type linkDomain struct {
 // findResolved returns the Setter if systemd-resolved answers the programs of
 // this machine.
 func findResolved(ctx context.Context, o Options) (Setter, error) {
-	r := &resolved{logger: o.Logger, journal: o.Journal}
+	r := &resolved{logger: o.Logger, journal: o.journal()}
 	ctx, cancel := context.WithTimeout(ctx, busTimeout)
 	defer cancel()
 	if !r.bus.running(ctx, resolvedName) {
@@ -101,7 +103,7 @@ func (r *resolved) Set(ctx context.Context, c Config) error {
 	if r.set.equal(c) && r.index == link.Index {
 		return nil
 	}
-	if err := (journal{Boot: bootID(), Kind: Resolved, Interface: c.Interface}).save(r.journal); err != nil {
+	if err := r.journal.Write(record{Kind: Resolved, Interface: c.Interface}); err != nil {
 		return err
 	}
 	if err := r.tell(ctx, link.Index, c); err != nil {
@@ -173,7 +175,7 @@ func (r *resolved) putBack(ctx context.Context) error {
 		return explained(Resolved, err)
 	}
 	r.set, r.index = Config{}, 0
-	return forget(r.journal)
+	return r.journal.Forget()
 }
 
 // revert makes systemd-resolved forget what was set for a link. One that is gone
