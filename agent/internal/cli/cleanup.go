@@ -17,13 +17,16 @@ import (
 
 func newCleanup() *cobra.Command {
 	var stateDir string
+	var keepClosed bool
 	var log program.Log
 	command := &cobra.Command{
 		Use:   "cleanup",
 		Short: "Put back what a daemon that was killed has left on this machine",
 		Long: "Put back what a daemon that was killed has left on this machine: the name servers,\n" +
 			"routes and forwarding. The rules of the packet filter stay, so that nobody gets in meanwhile. A\n" +
-			"daemon does the same when it starts; systemd runs this command when the daemon has ended.",
+			"daemon does the same when it starts; systemd runs this command when the daemon has ended.\n\n" +
+			"An exit node that fails closed stays closed while the daemon is dead. This command opens\n" +
+			"the machine again, unless --keep-closed says that a daemon is about to start.",
 		Args: noArguments,
 		RunE: func(command *cobra.Command, _ []string) (err error) {
 			logger, err := log.Logger(os.Stderr)
@@ -41,18 +44,19 @@ func newCleanup() *cobra.Command {
 				return err
 			}
 			defer func() { err = errors.Join(err, store.Close()) }()
-			return cleanup(command.Context(), logger, store)
+			return cleanup(command.Context(), logger, store, keepClosed)
 		},
 	}
 	command.Flags().StringVar(&stateDir, "state-dir", defaultStateDir(), "folder of the daemon")
+	command.Flags().BoolVar(&keepClosed, "keep-closed", false, "let nothing out past an exit node that fails closed: a daemon starts again")
 	log.Flags(command.Flags())
 	return command
 }
 
-// cleanup puts back what an agent with this state folder has left.
-func cleanup(ctx context.Context, logger *slog.Logger, store *identity.Store) error {
+// cleanup puts back what an agent with this state folder has left. With keepClosed what it refused stays refused.
+func cleanup(ctx context.Context, logger *slog.Logger, store *identity.Store, keepClosed bool) error {
 	return errors.Join(
 		system.Undo(ctx, system.Options{Logger: logger, Journal: filepath.Join(store.Dir(), system.JournalFile)}),
-		route.Undo(route.Options{Logger: logger, Journal: filepath.Join(store.Dir(), route.JournalFile)}),
+		route.Undo(route.Options{Logger: logger, Journal: filepath.Join(store.Dir(), route.JournalFile), KeepRefused: keepClosed}),
 	)
 }

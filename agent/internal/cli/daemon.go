@@ -74,12 +74,18 @@ func runDaemon(ctx context.Context, socket string, f daemonFlags) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
-	// Also when the machine shall not be connected: one that was killed may have left something.
-	if err := cleanup(ctx, logger, store); err != nil {
+	// Also when the machine shall not be connected: one that was killed may have left something. What it refused goes
+	// on being refused until the tunnel has its routes.
+	mine, err := store.Load()
+	if err != nil {
+		return err
+	}
+	if err := cleanup(ctx, logger, store, mine != nil && mine.Enrolled() && mine.Up); err != nil {
 		logger.Error("host not put back", "error", err)
 	}
 	agent, err := engine.New(engine.Config{
 		Logger: logger, Store: store, Version: program.Version(), Settings: book, Level: &level, Tail: &tail, Forward: carried,
+		Restore: func(ctx context.Context) error { return cleanup(ctx, logger, store, false) },
 	})
 	if err != nil {
 		return err

@@ -66,6 +66,10 @@ type Config struct {
 	// Open opens the parts on this host; nil is OpenHost.
 	Open func(MachineConfig) (*Machine, error)
 
+	// Restore puts back what an agent that was killed has left on the host; nil:
+	// nothing could be left.
+	Restore func(ctx context.Context) error
+
 	// Now is the clock of this machine; nil is time.Now.
 	Now func() time.Time
 }
@@ -104,6 +108,9 @@ func New(c Config) (*Engine, error) {
 	}
 	if c.Settings == nil {
 		c.Settings = &settings.Book{}
+	}
+	if c.Restore == nil {
+		c.Restore = func(context.Context) error { return nil }
 	}
 	found, err := c.Store.Load()
 	if err != nil {
@@ -352,6 +359,9 @@ func (e *Engine) forgetRemoved(l *link) {
 // forget drops link and identity. The caller holds commands.
 func (e *Engine) forget() error {
 	e.disconnect()
+	if err := e.config.Restore(context.Background()); err != nil {
+		e.log.Error("host not put back", "error", err)
+	}
 	err := e.config.Store.Forget()
 	e.mu.Lock()
 	if err == nil {
@@ -367,7 +377,7 @@ func (e *Engine) forget() error {
 }
 
 // Down disconnects the machine and leaves the host as it was.
-func (e *Engine) Down(context.Context) error {
+func (e *Engine) Down(ctx context.Context) error {
 	e.commands.Lock()
 	defer e.commands.Unlock()
 	e.mu.Lock()
@@ -383,7 +393,8 @@ func (e *Engine) Down(context.Context) error {
 	e.notice = ""
 	e.mu.Unlock()
 	e.disconnect()
-	return nil
+	// A tunnel that could not be opened has put nothing back.
+	return e.config.Restore(ctx)
 }
 
 // Logout forgets the identity, and deletes the peer when asked. When the

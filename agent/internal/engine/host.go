@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -13,6 +14,7 @@ import (
 
 	wire "github.com/miekg/dns"
 
+	"github.com/wattlenet/wattle/agent/internal/claim"
 	"github.com/wattlenet/wattle/agent/internal/connectivity"
 	"github.com/wattlenet/wattle/agent/internal/dns"
 	"github.com/wattlenet/wattle/agent/internal/dns/system"
@@ -86,6 +88,10 @@ type Machine struct {
 	Network  Network
 	Names    system.Setter // who asks the resolver
 	Routes   Routes
+
+	// Claim keeps other agents of this host from the interface; nil: nobody could
+	// want it.
+	Claim io.Closer
 
 	Mode       tunnel.Mode
 	ModeReason string // why not the mode that was wished first
@@ -162,8 +168,10 @@ const (
 func OpenHost(c MachineConfig) (*Machine, error) {
 	if c.Mode != tunnel.ModeNetstack {
 		machine, err := openInterface(c)
-		// A port in use is in use in every mode.
-		if err == nil || c.Mode == tunnel.ModeUserspace || c.Mode == tunnel.ModeKernel || errors.Is(err, syscall.EADDRINUSE) {
+		// A port in use is in use in every mode, and who named an interface that
+		// another agent has did not ask for a stack.
+		_, taken := errors.AsType[claim.Taken](err)
+		if err == nil || c.Mode == tunnel.ModeUserspace || c.Mode == tunnel.ModeKernel || errors.Is(err, syscall.EADDRINUSE) || taken {
 			return machine, err
 		}
 		c.Logger.Info("no interface, using the network stack of the process", "error", err)
@@ -201,6 +209,20 @@ func openEnforcer(c MachineConfig) (enforcer firewall.Enforcer, filter tunnel.Fi
 }
 
 func openInterface(c MachineConfig) (*Machine, error) {
+	// Before anything of that name is touched.
+	claimed, err := claim.Take("interface " + c.Interface)
+	if err != nil {
+		return nil, err
+	}
+	machine, err := openClaimed(c)
+	if err != nil {
+		return nil, errors.Join(err, claimed.Close())
+	}
+	machine.Claim = claimed
+	return machine, nil
+}
+
+func openClaimed(c MachineConfig) (*Machine, error) {
 	enforcer, filter, note, err := openEnforcer(c)
 	if err != nil {
 		return nil, err
@@ -223,6 +245,10 @@ func openInterface(c MachineConfig) (*Machine, error) {
 }
 
 func openStack(c MachineConfig) (*Machine, error) {
+	// What an agent with an interface has refused is nothing that this one leads.
+	if err := route.Undo(route.Options{Logger: c.Logger, Journal: c.Journal}); err != nil {
+		c.Logger.Warn("routes of a former agent not removed", "error", err)
+	}
 	filter := firewall.NewFilter()
 	machine, err := open(c, tunnel.ModeNetstack, filter)
 	if err != nil {
@@ -323,5 +349,9 @@ func (s stackNetwork) Listen(_ context.Context, addr netip.AddrPort) (net.Listen
 // of these who asks before who answers;
 // then routes and interface, the packet filter last.
 func (m *Machine) close() error {
-	return errors.Join(m.Names.Close(), m.Resolver.Close(), m.Routes.Close(), m.Device.Close(), m.Firewall.Close())
+	err := errors.Join(m.Names.Close(), m.Resolver.Close(), m.Routes.Close(), m.Device.Close(), m.Firewall.Close())
+	if m.Claim != nil {
+		err = errors.Join(err, m.Claim.Close())
+	}
+	return err
 }

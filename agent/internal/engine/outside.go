@@ -5,6 +5,8 @@ import (
 	"net"
 	"runtime"
 	"sync/atomic"
+
+	"github.com/wattlenet/wattle/agent/internal/mark"
 )
 
 // outside resolves the names that the agent itself needs: those of the control
@@ -14,6 +16,10 @@ import (
 type outside struct {
 	machine atomic.Pointer[Machine] // nil while down
 }
+
+// dialer opens connections that no route of ours leads elsewhere or refuses, not
+// even one that a former agent has left.
+var dialer = net.Dialer{Control: mark.Socket}
 
 // resolver is for the sockets of the agent; nil, the system's, where the name
 // servers of the machine are not set.
@@ -28,6 +34,5 @@ func (o *outside) dial(ctx context.Context, network, address string) (net.Conn, 
 	if m := o.machine.Load(); m != nil && len(m.Names.Status().Set.Servers) > 0 {
 		return m.Resolver.DialOutside(ctx)
 	}
-	var dialer net.Dialer
 	return dialer.DialContext(ctx, network, address)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"maps"
 	"net/netip"
@@ -12,6 +13,9 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/wattlenet/wattle/agent/internal/claim"
+	"github.com/wattlenet/wattle/agent/internal/journal"
 )
 
 // A Kernel is the Host on Linux, by rtnetlink and the settings below /proc/sys/net.
@@ -21,65 +25,111 @@ type Kernel struct {
 	slot, table int
 	handle      *netlink.Handle
 	settings    *settings
+	claim       io.Closer // of the table
 
 	mu     sync.Mutex // guards all below and the order of changes
 	status Status
+	noted  bool // the journal tells of us
 	closed bool
 }
 
 var families = [...]int{unix.AF_INET, unix.AF_INET6}
 
-// NewKernel opens rtnetlink, and removes what an agent that was killed has left. The error says why the kernel cannot
-// be told.
+// NewKernel opens rtnetlink. What an agent that was killed has left for the same
+// interface stays until the first Set, which makes it what is wanted: what must
+// not leave the host goes on being refused. The error says why the kernel cannot
+// be told, a claim.Taken that another agent has the table.
 func NewKernel(o Options) (*Kernel, error) {
 	if o.Logger == nil || o.Interface == "" || o.Journal == "" {
 		return nil, errors.New("route: logger, interface and journal are required")
 	}
-	handle, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	k, err := newKernel(o, o.Interface)
 	if err != nil {
-		return nil, fmt.Errorf("open rtnetlink: %w", err)
+		return nil, err
 	}
-	at := slot(o.Interface)
-	k := &Kernel{
-		log: o.Logger, name: o.Interface, slot: at, table: table + at, handle: handle, settings: &settings{journal: journal{path: o.Journal}},
+	entry, err := k.settings.journal.Read()
+	if err == nil && entry != nil {
+		if entry.Was.Interface != o.Interface || !entry.ThisBoot || !entry.Was.valid() {
+			err = Undo(o)
+		} else {
+			k.settings.changed = entry.Was.Settings
+		}
 	}
-	if err := errors.Join(k.clear(), k.settings.recover()); err != nil {
-		handle.Close()
-		return nil, fmt.Errorf("remove the routes that a former agent has left: %w", err)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("remove the routes that a former agent has left: %w", err), k.release())
 	}
 	return k, nil
 }
 
-// Undo puts back what an agent that was killed has left, without knowing its
-// interface. Agents that run beside it on this host are not touched.
-func Undo(o Options) error {
+// newKernel claims the table for an interface.
+func newKernel(o Options, name string) (*Kernel, error) {
+	at := slot(name)
+	claimed, err := claim.Take(fmt.Sprintf("routing table %d", table+at))
+	if err != nil {
+		return nil, err
+	}
 	handle, err := netlink.NewHandle(unix.NETLINK_ROUTE)
 	if err != nil {
-		return fmt.Errorf("open rtnetlink: %w", err)
+		return nil, errors.Join(fmt.Errorf("open rtnetlink: %w", err), claimed.Close())
 	}
-	defer handle.Close()
-	var faults []error
-	for at := range slots {
-		k := &Kernel{slot: at, table: table + at, handle: handle}
-		alive, err := k.alive()
-		if err == nil && !alive {
-			err = k.clear()
-		}
-		faults = append(faults, err)
-	}
-	return errors.Join(append(faults, (&settings{journal: journal{path: o.Journal}}).recover())...)
+	return &Kernel{
+		log: o.Logger, name: name, slot: at, table: table + at, handle: handle, claim: claimed,
+		settings: &settings{name: name, journal: journal.File[changes]{Path: o.Journal}},
+	}, nil
 }
 
-// alive reports whether routes of the table lead into an interface: it ends with
-// its agent, and they with it.
-func (k *Kernel) alive() (bool, error) {
+// release gives back what newKernel took.
+func (k *Kernel) release() error {
+	k.handle.Close()
+	return k.claim.Close()
+}
+
+// Undo puts back what an agent that was killed has left, as its journal says.
+// What another agent uses now is not touched.
+func Undo(o Options) error {
+	file := journal.File[changes]{Path: o.Journal}
+	entry, err := file.Read()
+	if err != nil || entry == nil {
+		return err
+	}
+	was := entry.Was
+	if !entry.ThisBoot || !was.valid() {
+		return file.Forget() // all of it ended with that boot
+	}
+	k, err := newKernel(o, was.Interface)
+	if _, taken := errors.AsType[claim.Taken](err); taken {
+		return file.Forget() // the next agent of that interface has made it its own
+	}
+	if err != nil {
+		return err
+	}
+	k.settings.changed = was.Settings
+	closed := false
+	if o.KeepRefused {
+		closed, err = k.refuses()
+	}
+	if !closed {
+		err = errors.Join(err, k.clear())
+	}
+	err = errors.Join(err, k.settings.restore())
+	if err == nil && !closed {
+		err = file.Forget()
+	}
+	if err != nil {
+		err = fmt.Errorf("remove the routes that a former agent has left: %w", err)
+	}
+	return errors.Join(err, k.release())
+}
+
+// refuses reports whether our table refuses anything.
+func (k *Kernel) refuses() (bool, error) {
 	for _, family := range families {
 		present, err := k.present(family)
 		if err != nil {
 			return false, err
 		}
 		for e := range present {
-			if !e.refused {
+			if e.refused {
 				return true, nil
 			}
 		}
@@ -104,6 +154,11 @@ func (k *Kernel) Set(_ context.Context, c Config) error {
 		link = found.Attrs().Index
 	}
 	k.status = Status{}
+	if link != 0 {
+		if err := k.begin(); err != nil {
+			return err
+		}
+	}
 	var faults []error
 	for _, family := range families {
 		if err := k.setFamily(c, wanted, family, link); err != nil {
@@ -114,6 +169,16 @@ func (k *Kernel) Set(_ context.Context, c Config) error {
 		faults = append(faults, err)
 	}
 	return errors.Join(faults...)
+}
+
+// begin makes sure that the journal names our interface before there are rules.
+func (k *Kernel) begin() error {
+	if k.noted {
+		return nil
+	}
+	err := k.settings.note(k.settings.changed)
+	k.noted = err == nil
+	return err
 }
 
 // setFamily brings rules and routes of one family up to date: routes are there before a rule leads to them, and go
@@ -276,8 +341,11 @@ func (k *Kernel) Close() error {
 	}
 	err := errors.Join(k.clear(), k.settings.restore())
 	if err == nil {
+		err = k.settings.journal.Forget()
+	}
+	if err == nil {
 		k.closed = true
-		k.handle.Close()
+		err = k.release()
 	}
 	return err
 }

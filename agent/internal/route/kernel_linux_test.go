@@ -18,9 +18,9 @@ import (
 	"github.com/wattlenet/wattle/internal/namespacetest"
 )
 
-// TestKernel runs in a network namespace of its own, where it may hold routes without root.
+// TestKernel runs in namespaces of its own, where it may hold routes without root.
 func TestKernel(t *testing.T) {
-	namespacetest.Run(t, namespacetest.Network, testKernel)
+	namespacetest.Run(t, namespacetest.Network|namespacetest.Mounts, testKernel)
 }
 
 func testKernel(t *testing.T) {
@@ -35,6 +35,9 @@ func testKernel(t *testing.T) {
 	t.Run("conforms", func(t *testing.T) { conforms(t, open(t, filepath.Join(t.TempDir(), "settings")), way) })
 	t.Run("a killed agent leaves nothing for the next", func(t *testing.T) { killed(t, way) })
 	t.Run("nor for the cleanup", func(t *testing.T) { interfaceGone(t, way) })
+	t.Run("nor for one that starts again", func(t *testing.T) { nothingRefused(t, way) })
+	t.Run("a second agent leaves the routes of the first alone", func(t *testing.T) { besideAnother(t, way) })
+	t.Run("a full disk changes nothing", func(t *testing.T) { fullDisk(t, way) })
 	t.Run("routes that others removed come back", func(t *testing.T) { repaired(t, way) })
 	t.Run("forwarding is switched on and back", carried)
 	t.Run("what somebody else has set since stays", overtaken)
@@ -114,15 +117,30 @@ func killed(t *testing.T, way func(netip.Addr, bool) Way) {
 	if got := read(t, "ipv4/conf/eth0/forwarding"); got != "1" {
 		t.Errorf("forwarding of eth0 is %s", got)
 	}
-	if err := Undo(Options{Journal: journal + " of another agent"}); err != nil {
+	beside := journal + " of another agent"
+	if err := os.WriteFile(beside, must(os.ReadFile(journal)), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if got := way(netip.MustParseAddr("10.1.0.1"), false); got != WayTunnel {
-		t.Errorf("while its interface is there, Undo touched the routes of an agent: %s", got)
+	for _, path := range []string{beside, beside + " that is empty"} {
+		if err := Undo(Options{Journal: path}); err != nil {
+			t.Fatal(err)
+		}
 	}
-	next := open(t, journal) // the former one was not closed
-	if got := way(netip.MustParseAddr("10.1.0.1"), false); got != WayHost {
-		t.Errorf("a packet goes to %s", got)
+	if got := way(netip.MustParseAddr("10.1.0.1"), false); got != WayTunnel {
+		t.Errorf("Undo touched the routes of an agent that runs: %s", got)
+	}
+	dies(t, former)
+	next := open(t, journal)
+	if got := way(netip.MustParseAddr("198.51.100.1"), false); got != WayRefused {
+		t.Errorf("before the next agent has its routes, what was refused goes to %s", got)
+	}
+	if err := next.Set(t.Context(), Config{Networks: config.Networks, Destinations: prefixes("10.2.0.0/16")}); err != nil {
+		t.Fatal(err)
+	}
+	for to, want := range map[string]Way{"10.1.0.1": WayHost, "10.2.0.1": WayTunnel, "198.51.100.1": WayHost} {
+		if got := way(netip.MustParseAddr(to), false); got != want {
+			t.Errorf("a packet to %s goes to %s, want %s", to, got, want)
+		}
 	}
 	if got := read(t, "ipv4/conf/eth0/forwarding"); got != "0" {
 		t.Errorf("forwarding of eth0 is still %s", got)
@@ -145,15 +163,99 @@ func interfaceGone(t *testing.T, way func(netip.Addr, bool) Way) {
 	if got := way(netip.MustParseAddr("198.51.100.1"), false); got != WayRefused {
 		t.Errorf("a packet goes to %s", got)
 	}
-	if err := Undo(Options{Journal: journal}); err != nil {
+	dies(t, k)
+	for _, step := range []struct {
+		keep bool
+		want Way
+	}{{true, WayRefused}, {true, WayRefused}, {false, WayHost}, {false, WayHost}} {
+		if err := Undo(Options{Journal: journal, KeepRefused: step.keep}); err != nil {
+			t.Fatal(err)
+		}
+		if got := way(netip.MustParseAddr("198.51.100.1"), false); got != step.want {
+			t.Errorf("after Undo, keeping %t, a packet goes to %s", step.keep, got)
+		}
+		if got := read(t, "ipv4/conf/eth0/forwarding"); got != "0" {
+			t.Errorf("forwarding of eth0 is still %s", got)
+		}
+	}
+	if _, err := os.Stat(journal); err == nil {
+		t.Error("the journal is still there")
+	}
+}
+
+// nothingRefused is a killed agent that kept nothing in: nothing of it stays.
+func nothingRefused(t *testing.T, way func(netip.Addr, bool) Way) {
+	journal := filepath.Join(t.TempDir(), "settings")
+	k := open(t, journal)
+	if err := k.Set(t.Context(), Config{Destinations: prefixes("10.1.0.0/16")}); err != nil {
 		t.Fatal(err)
 	}
-	if got := way(netip.MustParseAddr("198.51.100.1"), false); got != WayHost {
-		t.Errorf("after Undo a packet goes to %s", got)
+	dies(t, k)
+	if err := Undo(Options{Journal: journal, KeepRefused: true}); err != nil {
+		t.Fatal(err)
+	}
+	if got := way(netip.MustParseAddr("10.1.0.1"), false); got != WayHost {
+		t.Errorf("a packet goes to %s", got)
+	}
+	if _, err := os.Stat(journal); err == nil {
+		t.Error("the journal is still there")
+	}
+}
+
+// besideAnother is a second agent whose interface has the same table.
+func besideAnother(t *testing.T, way func(netip.Addr, bool) Way) {
+	first := open(t, filepath.Join(t.TempDir(), "settings"))
+	if err := first.Set(t.Context(), Config{Destinations: prefixes("10.1.0.0/16")}); err != nil {
+		t.Fatal(err)
+	}
+	_, err := NewKernel(Options{Logger: slog.New(slog.DiscardHandler), Interface: "wt0", Journal: filepath.Join(t.TempDir(), "settings")})
+	if err == nil || !strings.Contains(err.Error(), "another wattle agent on this host uses the routing table 22439") {
+		t.Errorf("error %v", err)
+	}
+	if got := way(netip.MustParseAddr("10.1.0.1"), false); got != WayTunnel {
+		t.Errorf("the routes of the first one are gone: %s", got)
+	}
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// fullDisk is a journal that cannot be written: nothing changes.
+func fullDisk(t *testing.T, way func(netip.Addr, bool) Way) {
+	dir := t.TempDir()
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=4k,nr_inodes=1"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
+	k := open(t, filepath.Join(dir, "settings"))
+	err := k.Set(t.Context(), Config{Destinations: prefixes("10.1.0.0/16"), Carried: prefixes("192.168.7.0/24")})
+	if err == nil || !strings.Contains(err.Error(), "the disk is full; free some space, nothing was changed") {
+		t.Errorf("error %v", err)
+	}
+	if got := way(netip.MustParseAddr("10.1.0.1"), false); got != WayHost {
+		t.Errorf("a packet goes to %s", got)
 	}
 	if got := read(t, "ipv4/conf/eth0/forwarding"); got != "0" {
-		t.Errorf("forwarding of eth0 is still %s", got)
+		t.Errorf("forwarding of eth0 is %s", got)
 	}
+	if err := k.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// dies ends an agent as a kill does: what it holds goes, what it has set stays.
+func dies(t *testing.T, k *Kernel) {
+	t.Helper()
+	if err := k.release(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func must(raw []byte, err error) []byte {
+	if err != nil {
+		panic(err)
+	}
+	return raw
 }
 
 func repaired(t *testing.T, way func(netip.Addr, bool) Way) {

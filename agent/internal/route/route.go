@@ -8,8 +8,9 @@
 //	5420  all that bears no mark          -> table 22439: destinations, exit node
 //	      whatever is left, and the agent's own sockets -> main, as without the agent
 //
-// Rules and routes bear a protocol number of ours, so that the leftovers of an agent that was killed are found at the
-// next start. Settings of the kernel that are changed stand in a journal before they are.
+// Rules and routes bear a protocol number of ours, by which they are told from those of others. What is changed stands
+// in a journal before it is, so that the leftovers of an agent that was killed are found. A refusal needs no interface:
+// it holds while the agent is dead and until the next one has its routes.
 package route
 
 import (
@@ -51,15 +52,18 @@ type Host interface {
 // host had before.
 const JournalFile = "routing.json"
 
-// Options are what opening needs; all are required.
+// Options are what opening and Undo need.
 type Options struct {
 	Logger *slog.Logger
 
-	// Interface is the name of the tunnel's interface.
+	// Interface is the name of the tunnel's interface; Undo reads it in the journal.
 	Interface string
 
 	// Journal is the path of the file that keeps what the host had before.
 	Journal string
+	// KeepRefused has Undo leave alone what refuses traffic: a daemon starts again, and nothing shall leak until it has
+	// its routes.
+	KeepRefused bool
 }
 
 // Status says what holds after the last Set.

@@ -9,15 +9,36 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/wattlenet/wattle/agent/internal/journal"
 )
+
+// errReadOnly is how the kernel refuses where /proc/sys cannot be written.
+var errReadOnly error = unix.EROFS
 
 // settingsRoot is where the kernel's network settings are. They are those of the network namespace of the thread.
 const settingsRoot = "/proc/sys/net"
 
+// changes are what the agent has changed on the host: rules and routes for an
+// interface, and settings. None of it outlives a boot.
+type changes struct {
+	// Interface is whose rules and routes stand.
+	Interface string    `json:"interface"`
+	Settings  []setting `json:"settings,omitempty"`
+}
+
 // settings changes settings of the kernel and puts them back.
 type settings struct {
-	journal journal
+	name    string // of the interface
+	journal journal.File[changes]
 	changed []setting // in the order of the changes
+}
+
+// note writes down what is changed, before it is.
+func (s *settings) note(list []setting) error {
+	return s.journal.Write(changes{Interface: s.name, Settings: list})
 }
 
 // setting is one that was changed.
@@ -35,7 +56,10 @@ func (s *settings) want(list []setting) error {
 			gone = append(gone, c)
 		}
 	}
-	faults := []error{s.putBack(gone)}
+	var faults []error
+	if len(gone) > 0 {
+		faults = append(faults, s.putBack(gone), s.note(s.changed))
+	}
 	for _, wanted := range list {
 		if err := s.change(wanted); err != nil {
 			faults = append(faults, err)
@@ -56,7 +80,7 @@ func (s *settings) change(wanted setting) error {
 	if known := slices.IndexFunc(s.changed, func(c setting) bool { return c.Name == wanted.Name }); known < 0 {
 		wanted.Before = now
 		next := append(slices.Clone(s.changed), wanted)
-		if err := s.journal.write(next); err != nil {
+		if err := s.note(next); err != nil {
 			return err
 		}
 		s.changed = next
@@ -66,9 +90,6 @@ func (s *settings) change(wanted setting) error {
 
 // putBack restores settings that still are what they were set to; what somebody else has changed since is theirs.
 func (s *settings) putBack(list []setting) error {
-	if len(list) == 0 {
-		return nil
-	}
 	var faults []error
 	for _, c := range list {
 		now, err := readSetting(c.Name)
@@ -81,7 +102,7 @@ func (s *settings) putBack(list []setting) error {
 		}
 		s.changed = slices.DeleteFunc(s.changed, func(o setting) bool { return o.Name == c.Name })
 	}
-	return errors.Join(append(faults, s.journal.write(s.changed))...)
+	return errors.Join(faults...)
 }
 
 // restore puts everything back.
@@ -91,14 +112,11 @@ func (s *settings) restore() error {
 	return s.putBack(list)
 }
 
-// recover puts back what an agent that was killed has changed.
-func (s *settings) recover() error {
-	list, err := s.journal.read()
-	if err != nil {
-		return err
-	}
-	s.changed = list
-	return s.restore()
+// valid reports whether a journal names settings of ours: nobody but us writes it.
+func (c changes) valid() bool {
+	return !slices.ContainsFunc(c.Settings, func(s setting) bool {
+		return !filepath.IsLocal(s.Name) || strings.ContainsAny(s.Before+s.Set, "\x00\n")
+	})
 }
 
 func readSetting(name string) (string, error) {
