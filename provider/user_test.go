@@ -95,3 +95,66 @@ func TestUserRefusals(t *testing.T) {
 		})
 	}
 }
+
+// TestInvite: an invite that was accepted, and one that has expired, is no drift.
+// The person is changed in place beside it, and everything goes in the end.
+func TestInvite(t *testing.T) {
+	plane := controlplanetest.New(t)
+	person := func(role string) string {
+		return `
+resource "wattle_group" "web" {
+  name = "web"
+}
+resource "wattle_user" "ada" {
+  email       = "ada@example.org"
+  role        = "` + role + `"
+  auto_groups = [wattle_group.web.id]
+}
+resource "wattle_invite" "ada" {
+  email                 = wattle_user.ada.email
+  invite_token_in_state = true
+}
+`
+	}
+	var link string
+	accept := func() {
+		if _, err := plane.Client.AcceptInvite(t.Context(), link, api.InviteAcceptRequest{Password: "correct horse", Name: new("Ada")}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	action := func(what string, a plancheck.ResourceActionType) plancheck.PlanCheck {
+		return plancheck.ExpectResourceAction(what, a)
+	}
+	apply(t, plane,
+		resource.TestStep{Config: person("user"), Check: resource.ComposeAggregateTestCheckFunc(
+			resource.TestCheckResourceAttr("wattle_invite.ada", "role", "user"),
+			resource.TestCheckResourceAttrWith("wattle_invite.ada", "invite_token", func(secret string) error {
+				link = secret
+				return nil
+			}),
+		)},
+		// The name that the person chose is the one change outside of Terraform, and it is the user's.
+		resource.TestStep{PreConfig: accept, Config: person("user"), ConfigPlanChecks: resource.ConfigPlanChecks{PreApply: []plancheck.PlanCheck{
+			action("wattle_invite.ada", plancheck.ResourceActionNoop),
+		}}},
+		resource.TestStep{Config: person("auditor"), ConfigPlanChecks: resource.ConfigPlanChecks{PreApply: []plancheck.PlanCheck{
+			action("wattle_invite.ada", plancheck.ResourceActionNoop), action("wattle_user.ada", plancheck.ResourceActionUpdate),
+		}}},
+		resource.TestStep{
+			Config: person("auditor") + "data \"wattle_invite\" \"ada\" {\n  id = wattle_invite.ada.id\n}\ndata \"wattle_invites\" \"open\" {}\n",
+			Check: resource.ComposeAggregateTestCheckFunc(
+				resource.TestCheckResourceAttr("data.wattle_invite.ada", "accepted", "true"),
+				resource.TestCheckResourceAttr("data.wattle_invites.open", "invites.#", "0"),
+			),
+		},
+		resource.TestStep{ResourceName: "wattle_invite.ada", ImportState: true, ImportStateVerify: true, ImportStateVerifyIgnore: []string{"invite_token", "invite_token_in_state"}},
+		// Who was let in cannot be invited again.
+		resource.TestStep{
+			Config:      person("auditor") + "resource \"wattle_invite\" \"again\" {\n  email = \"ada@example.org\"\n}\n",
+			ExpectError: regexp.MustCompile(`(?s)with wattle_invite.again.*email = .*Taken by another user`),
+		},
+	)
+	for invite, err := range plane.Client.Invites(t.Context(), sdk.ListInvitesOptions{}) {
+		t.Errorf("%+v is still there after destroy: %v", invite, err)
+	}
+}

@@ -2524,8 +2524,11 @@ type InstanceVersion struct {
 	ManagementCurrentVersion string `json:"management_current_version"`
 }
 
-// Invite An invite lets one person take up an account with a password of its own.
+// Invite An invite lets one person take up an account with a password of its own; it stays as a record when the person did. Role and groups are fixed with it: to change them later, declare the person as a user beside the invite, with the same address.
 type Invite struct {
+	// Accepted Whether the person signed in with it.
+	Accepted bool `json:"accepted"`
+
 	// AutoGroups The ids of the groups that machines of the person join.
 	AutoGroups []string `json:"auto_groups"`
 
@@ -2538,11 +2541,14 @@ type Invite struct {
 	// Email The e-mail address of the person.
 	Email string `json:"email"`
 
-	// Expired Whether the link has ended; make a new one then.
+	// Expired Whether the link has ended unused; make a new one then.
 	Expired bool `json:"expired"`
 
 	// ExpiresAt When the link ends.
 	ExpiresAt time.Time `json:"expires_at"`
+
+	// ExpiresIn The life of the link in seconds as it was asked for with the invite.
+	ExpiresIn int `json:"expires_in"`
 
 	// Id The id of the invite.
 	Id string `json:"id"`
@@ -2583,6 +2589,9 @@ type InviteAccepted struct {
 
 // InviteCreated A new invite with its secret.
 type InviteCreated struct {
+	// Accepted Whether the person signed in with it.
+	Accepted bool `json:"accepted"`
+
 	// AutoGroups The ids of the groups that machines of the person join.
 	AutoGroups []string `json:"auto_groups"`
 
@@ -2595,11 +2604,14 @@ type InviteCreated struct {
 	// Email The e-mail address of the person.
 	Email string `json:"email"`
 
-	// Expired Whether the link has ended; make a new one then.
+	// Expired Whether the link has ended unused; make a new one then.
 	Expired bool `json:"expired"`
 
 	// ExpiresAt When the link ends.
 	ExpiresAt time.Time `json:"expires_at"`
+
+	// ExpiresIn The life of the link in seconds as it was asked for with the invite.
+	ExpiresIn int `json:"expires_in"`
 
 	// Id The id of the invite.
 	Id string `json:"id"`
@@ -2658,16 +2670,18 @@ type InviteRegenerated struct {
 
 // InviteRequest Whom to invite.
 type InviteRequest struct {
-	// AutoGroups The groups that machines of the person join. Absent, there are none, or those of the person who is there already.
+	// AutoGroups The ids of the groups that machines of the person join. Absent, there are none, or those of the person who is there already.
 	AutoGroups *[]string `json:"auto_groups,omitempty"`
 
 	// Email The e-mail address of the person; of nobody who has signed in already.
+	//
+	// Examples: bob@example.org
 	Email string `json:"email"`
 
 	// ExpiresIn The life of the link in seconds, an hour to 30 days.
 	ExpiresIn *int `json:"expires_in,omitempty"`
 
-	// Name The name of the person; the person may give another one.
+	// Name The name of the person, who may give another one. Absent, it is that of the person who is there already, or empty.
 	Name *string `json:"name,omitempty"`
 
 	// Role The role that the person gets. Absent, it is `user`, or that of the person who is there already. Only an owner invites an owner.
@@ -5128,6 +5142,9 @@ type ListInvitesParams struct {
 	// Name Only the objects with exactly this name.
 	Name *Name `form:"name,omitempty" json:"name,omitempty"`
 
+	// Email Only the invite to this e-mail address.
+	Email *string `form:"email,omitempty" json:"email,omitempty"`
+
 	// Ids Only the objects with these ids, separated by commas, at most 200.
 	Ids *Ids `form:"ids,omitempty" json:"ids,omitempty"`
 
@@ -6042,6 +6059,9 @@ type ServerInterface interface {
 	// DeleteInvite Take an invite back.
 	// (DELETE /api/users/invites/{invite_id})
 	DeleteInvite(w http.ResponseWriter, r *http.Request, inviteId InviteId, params DeleteInviteParams)
+	// GetInvite Read an invite.
+	// (GET /api/users/invites/{invite_id})
+	GetInvite(w http.ResponseWriter, r *http.Request, inviteId InviteId)
 	// RegenerateInvite Make a new link for an invite.
 	// (POST /api/users/invites/{invite_id}/regenerate)
 	RegenerateInvite(w http.ResponseWriter, r *http.Request, inviteId InviteId)
@@ -10823,6 +10843,19 @@ func (siw *ServerInterfaceWrapper) ListInvites(w http.ResponseWriter, r *http.Re
 		return
 	}
 
+	// ------------- Optional query parameter "email" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "email", r.URL.Query(), &params.Email, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "email"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "email", Err: err})
+		}
+		return
+	}
+
 	// ------------- Optional query parameter "ids" -------------
 
 	err = runtime.BindQueryParameterWithOptions("form", false, false, "ids", r.URL.Query(), &params.Ids, runtime.BindQueryParameterOptions{Type: "array", Format: ""})
@@ -10928,6 +10961,32 @@ func (siw *ServerInterfaceWrapper) DeleteInvite(w http.ResponseWriter, r *http.R
 
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.DeleteInvite(w, r, inviteId, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// GetInvite operation middleware
+func (siw *ServerInterfaceWrapper) GetInvite(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "invite_id" -------------
+	var inviteId InviteId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "invite_id", r.PathValue("invite_id"), &inviteId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "invite_id", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.GetInvite(w, r, inviteId)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -11534,6 +11593,7 @@ func HandlerWithOptions(si ServerInterface, options StdHTTPServerOptions) http.H
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/users/invites", wrapper.ListInvites)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/api/users/invites", wrapper.CreateInvite)
 	m.HandleFunc(http.MethodDelete+" "+options.BaseURL+"/api/users/invites/{invite_id}", wrapper.DeleteInvite)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/users/invites/{invite_id}", wrapper.GetInvite)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/api/users/invites/{invite_id}/regenerate", wrapper.RegenerateInvite)
 	m.HandleFunc(http.MethodDelete+" "+options.BaseURL+"/api/users/{user_id}", wrapper.DeleteUser)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/users/{user_id}", wrapper.GetUser)
@@ -14389,6 +14449,28 @@ func (response DeleteInvite200JSONResponse) VisitDeleteInviteResponse(w http.Res
 	return err
 }
 
+type GetInviteRequestObject struct {
+	InviteId InviteId `json:"invite_id"`
+}
+
+type GetInviteResponseObject interface {
+	VisitGetInviteResponse(w http.ResponseWriter) error
+}
+
+type GetInvite200JSONResponse Invite
+
+func (response GetInvite200JSONResponse) VisitGetInviteResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type RegenerateInviteRequestObject struct {
 	InviteId InviteId `json:"invite_id"`
 	Body     *RegenerateInviteJSONRequestBody
@@ -14948,6 +15030,9 @@ type StrictServerInterface interface {
 	// DeleteInvite Take an invite back.
 	// (DELETE /api/users/invites/{invite_id})
 	DeleteInvite(ctx context.Context, request DeleteInviteRequestObject) (DeleteInviteResponseObject, error)
+	// GetInvite Read an invite.
+	// (GET /api/users/invites/{invite_id})
+	GetInvite(ctx context.Context, request GetInviteRequestObject) (GetInviteResponseObject, error)
 	// RegenerateInvite Make a new link for an invite.
 	// (POST /api/users/invites/{invite_id}/regenerate)
 	RegenerateInvite(ctx context.Context, request RegenerateInviteRequestObject) (RegenerateInviteResponseObject, error)
@@ -18530,6 +18615,32 @@ func (sh *strictHandler) DeleteInvite(w http.ResponseWriter, r *http.Request, in
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(DeleteInviteResponseObject); ok {
 		if err := validResponse.VisitDeleteInviteResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GetInvite operation middleware
+func (sh *strictHandler) GetInvite(w http.ResponseWriter, r *http.Request, inviteId InviteId) {
+	var request GetInviteRequestObject
+
+	request.InviteId = inviteId
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.GetInvite(ctx, request.(GetInviteRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetInvite")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(GetInviteResponseObject); ok {
+		if err := validResponse.VisitGetInviteResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {

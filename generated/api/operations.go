@@ -166,6 +166,7 @@ var Operations = map[string]Operation{
 	"GetIdentityProvider":          {ID: "GetIdentityProvider", Method: "GET", Path: "/api/identity-providers/{identity_provider_id}", Permission: "identity_providers:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"GetInstance":                  {ID: "GetInstance", Method: "GET", Path: "/api/instance", Permission: "anonymous", Credential: NoCredential, Writes: false},
 	"GetInstanceVersion":           {ID: "GetInstanceVersion", Method: "GET", Path: "/api/instance/version", Permission: "self", Credential: UserCredential, Writes: false},
+	"GetInvite":                    {ID: "GetInvite", Method: "GET", Path: "/api/users/invites/{invite_id}", Permission: "invites:read", Credential: UserCredential, Writes: false},
 	"GetInviteInfo":                {ID: "GetInviteInfo", Method: "GET", Path: "/api/invites/{invite_token}", Permission: "anonymous", Credential: NoCredential, Writes: false},
 	"GetNameserverGroup":           {ID: "GetNameserverGroup", Method: "GET", Path: "/api/dns/nameservers/{nameserver_group_id}", Permission: "nameservers:read", Credential: UserCredential, Writes: false, Conditional: true},
 	"GetNetwork":                   {ID: "GetNetwork", Method: "GET", Path: "/api/networks/{network_id}", Permission: "networks:read", Credential: UserCredential, Writes: false},

@@ -2674,6 +2674,10 @@ func (r ListInvitesParams) Validate() []FieldError {
 		v := *r.Name
 		f.length(at+"name", string(v), 0, 255)
 	}
+	if r.Email != nil {
+		v := *r.Email
+		f.length(at+"email", string(v), 0, 255)
+	}
 	if r.Ids != nil {
 		v := *r.Ids
 		f.items(at+"ids", len(v), 0, 200)

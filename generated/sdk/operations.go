@@ -88,8 +88,8 @@ func IsUnavailable(err error) bool { return isKind(err, api.ProblemUnavailable) 
 func IsUnsupportedMediaType(err error) bool { return isKind(err, api.ProblemUnsupportedMediaType) }
 
 // AcceptInvite creates the person of an invite with a password, or gives it to the invited person
-// who is there already; the invite is used up. `POST /api/users/invites/{invite_token}/accept` is
-// the same. 412 when the invite has expired.
+// who is there already; the link is used up, the invite stays as a record. `POST
+// /api/users/invites/{invite_token}/accept` is the same. 412 when the invite has expired.
 func (c *Client) AcceptInvite(ctx context.Context, inviteToken string, body api.InviteAcceptRequest, opts ...CallOption) (*api.InviteAccepted, error) {
 	call := newCall("POST", "/api/invites/"+url.PathEscape(inviteToken)+"/accept", opts)
 	call.body = body
@@ -459,7 +459,7 @@ func (c *Client) DeleteIdentityProvider(ctx context.Context, identityProviderID 
 	return c.do(ctx, call, nil)
 }
 
-// DeleteInvite deletes an invite; its link ends at once.
+// DeleteInvite deletes an invite; its link ends at once. Who accepted it stays.
 func (c *Client) DeleteInvite(ctx context.Context, inviteID string, opts ...CallOption) error {
 	call := newCall("DELETE", "/api/users/invites/"+url.PathEscape(inviteID), opts)
 	return c.do(ctx, call, nil)
@@ -764,6 +764,16 @@ func (c *Client) GetInstance(ctx context.Context, opts ...CallOption) (*api.Inst
 func (c *Client) GetInstanceVersion(ctx context.Context, opts ...CallOption) (*api.InstanceVersion, error) {
 	call := newCall("GET", "/api/instance/version", opts)
 	var out api.InstanceVersion
+	if err := c.do(ctx, call, &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
+// GetInvite reads one invite, also one that was accepted; its link is never shown.
+func (c *Client) GetInvite(ctx context.Context, inviteID string, opts ...CallOption) (*api.Invite, error) {
+	call := newCall("GET", "/api/users/invites/"+url.PathEscape(inviteID), opts)
+	var out api.Invite
 	if err := c.do(ctx, call, &out); err != nil {
 		return nil, err
 	}
@@ -1408,6 +1418,8 @@ func (c *Client) IdentityProviders(ctx context.Context, o ListIdentityProvidersO
 type ListInvitesOptions struct {
 	// Only the objects with exactly this name.
 	Name string
+	// Only the invite to this e-mail address.
+	Email string
 	// Only the objects with these ids, separated by commas, at most 200.
 	Ids []string
 	// The size of a page, 1 to 1000. Without it the answer is the whole list.
@@ -1419,6 +1431,9 @@ type ListInvitesOptions struct {
 func (o ListInvitesOptions) query(q url.Values) {
 	if o.Name != "" {
 		q.Set("name", o.Name)
+	}
+	if o.Email != "" {
+		q.Set("email", o.Email)
 	}
 	if len(o.Ids) > 0 {
 		q.Set("ids", strings.Join(o.Ids, ","))
@@ -2210,6 +2225,7 @@ func (c *Client) PutTerraformState(ctx context.Context, stateName string, body [
 }
 
 // RegenerateInvite makes a new link for an invite with a new life; the earlier link ends at once.
+// 412 when it was accepted.
 func (c *Client) RegenerateInvite(ctx context.Context, inviteID string, body api.InviteRegenerateRequest, opts ...CallOption) (*api.InviteRegenerated, error) {
 	call := newCall("POST", "/api/users/invites/"+url.PathEscape(inviteID)+"/regenerate", opts)
 	call.body = body

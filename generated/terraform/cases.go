@@ -175,6 +175,24 @@ var Cases = []Case{
 		},
 	},
 	{
+		Noun: "invite", Type: "wattle_invite", Plural: "invites", Key: "id", Path: "/api/users/invites",
+		Kind:   Collection,
+		Lookup: []string{"email"}, Parents: []string{},
+		Setup: "resource \"wattle_group\" \"ref1\" {\n  name = \"ref1\"\n}\n\nresource \"wattle_group\" \"ref2\" {\n  name = \"ref2\"\n}\n",
+		Needs: []string(nil),
+		Attributes: []Trial{
+			{Name: "auto_groups", Immutable: true, Chosen: true, Values: []string{"[wattle_group.ref1.id]", "[wattle_group.ref1.id, wattle_group.ref2.id]"}, Flaws: []Flaw{
+				{Value: "[\"\"]", Path: "auto_groups[0]", Literal: "\"\"", Says: "auto_groups"},
+				{Value: "[\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\"]", Path: "auto_groups[0]", Literal: "\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\"", Says: "auto_groups"},
+			}},
+			{Name: "email", Required: true, Immutable: true, Values: []string{"\"ada@example.org\"", "\"bob@example.org\""}, Invalid: []string{"\"no such value!\"", "\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\""}},
+			{Name: "expires_in", Default: "259200", Immutable: true, Values: []string{"3601", "3602", "3600"}, Invalid: []string{"3599", "2592001"}},
+			{Name: "invite_token_in_state", Default: "false", Immutable: true, Synthetic: true, Values: []string{"true"}},
+			{Name: "name", Immutable: true, Chosen: true, Values: []string{"\"first\"", "\"second\""}, Invalid: []string{"\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\""}},
+			{Name: "role", Immutable: true, Chosen: true, Values: []string{"\"user\"", "\"auditor\"", "\"network_admin\"", "\"admin\"", "\"owner\""}, Invalid: []string{"\"no such value!\""}},
+		},
+	},
+	{
 		Noun: "nameserver_group", Type: "wattle_nameserver_group", Plural: "nameserver_groups", Key: "id", Path: "/api/dns/nameservers",
 		Kind:   Collection,
 		Lookup: []string{"name"}, Parents: []string{},

@@ -23,6 +23,7 @@ var Nouns = []*Noun{
 	nounGroup,
 	nounGroupMembership,
 	nounIdentityProvider,
+	nounInvite,
 	nounNameserverGroup,
 	nounNetwork,
 	nounNetworkResource,

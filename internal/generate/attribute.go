@@ -42,6 +42,7 @@ type attribute struct {
 	Parent         bool   // a path parameter
 	Within         string // wire name of the flattened object that holds it
 	Secret         string
+	Lasting        bool   // a secret of an object that outlives the run
 	Switch         string // Go field of the secret's switch or version
 	References     string
 	Was            []string // names that it had in released contracts
@@ -165,7 +166,10 @@ func (m *model) leaf(wire string, in, back *openapi3.SchemaRef) *attribute {
 		a.OptIn = a.OptIn || h["optIn"] == true
 		a.Volatile = a.Volatile || h["volatile"] == true
 		if s, ok := h["secret"].(string); ok {
-			a.Secret = s
+			a.Secret, a.Lasting = s, s == "lasting"
+			if a.Lasting {
+				a.Secret = "create"
+			}
 		}
 		if s, ok := h["references"].(string); ok {
 			a.References = s

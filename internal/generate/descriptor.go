@@ -185,7 +185,11 @@ func (p *nounPage) created() {
 	}
 	p.f("return &api.%s{", p.Object)
 	for _, f := range p.Shared {
-		p.f("%s: out.%s,", f.Name, f.Name)
+		value := "out." + f.Name
+		if f.As != "" {
+			value = f.As + "(" + value + ")"
+		}
+		p.f("%s: %s,", f.Name, value)
 	}
 	p.f("}, nil\n}\n")
 }
@@ -197,6 +201,8 @@ func (p *nounPage) secrets() {
 			p.f("if !m.%s.IsUnknown() && !m.%s.ValueBool() {\nm.%s = types.StringNull()\n}", s.Switch, s.Switch, s.Go)
 		}
 		p.f("},")
+	}
+	if p.Ephemeral() {
 		p.f("EphemeralSchema: ephemeralSchemaOf%s,\nNewEphemeral: func() any { return new(%sEphemeralModel) },\nFromEphemeral: fromEphemeral%s,\nToEphemeral: toEphemeral%s,", p.Go, p.Go, p.Go, p.Go)
 	}
 	if len(p.WriteOnly) > 0 {

@@ -29,7 +29,7 @@ func emitDocs(files tree, m *model) error {
 				files["docs/list-resources/"+n.Name+".md"] = []byte(m.queryPage(n))
 			}
 		}
-		if len(n.Secrets) > 0 && n.Resource != nil {
+		if n.Ephemeral() {
 			files["docs/ephemeral-resources/"+n.Name+".md"] = []byte(m.ephemeralPage(n))
 		}
 	}

@@ -203,6 +203,7 @@ func (l *linter) component(name string, s *openapi3.Schema) {
 			l.add(here+"/x-terraform/references", "noun", "%s.%s refers to %s, which is no noun of the contract", name, wire, noun)
 		}
 	}
+	l.secrets(at, name, s)
 	l.flattened(at, name, s)
 	if s.MinProps > 1 {
 		l.add(at+"/minProperties", "R1", "%s wants %d properties: only minProperties: 1 is known, at least one of them all", name, s.MinProps)
@@ -218,6 +219,17 @@ func (l *linter) component(name string, s *openapi3.Schema) {
 					l.add(at+"/properties/"+escapePointer(wire), "R1", "%s.%s stands in %s and must be nullable, or a switch that is off by default", name, wire, rule)
 				}
 			}
+		}
+	}
+}
+
+// secrets refuses kinds of secrets that mean nothing.
+func (l *linter) secrets(at, name string, s *openapi3.Schema) {
+	for _, wire := range slices.Sorted(maps.Keys(s.Properties)) {
+		switch kind := hints(s.Properties[wire].Value)["secret"]; kind {
+		case nil, "create", "lasting", "write":
+		default:
+			l.add(at+"/properties/"+escapePointer(wire)+"/x-terraform/secret", "R7", "%s.%s is a secret %v: known are create, lasting and write", name, wire, kind)
 		}
 	}
 }

@@ -51,10 +51,14 @@ type noun struct {
 	Example        map[string]any   // see exampleValue
 	Examples       []map[string]any // further ones, see others
 	Revision       bool
-	Shared         []goField // fields of CreateObject that Object has too
+	Shared         []shared // fields of CreateObject that Object has too
 	schema         *openapi3.Schema
 	pointer        string
 }
+
+// shared is a field of two Go structs, and the type that turns one into the
+// other; empty when they are the same.
+type shared struct{ Name, As string }
 
 // newNouns finds every noun of the contract with its operations and attributes.
 func newNouns(m *model) ([]*noun, error) {
@@ -233,7 +237,7 @@ func (m *model) attributes(r *reporter, n *noun) {
 	}
 	n.Resource = n.resourceAttributes(tree, update)
 	if n.CreateObject != "" && n.CreateObject != n.Object {
-		m.createObject(n)
+		m.createObject(r, n)
 	}
 	for _, a := range n.Resource {
 		switch a.Secret {
@@ -260,24 +264,32 @@ func (m *model) parent(n *noun, name string) *attribute {
 
 // createObject finds the secret of a POST answer that is a superset of the
 // object, and which fields the two share.
-func (m *model) createObject(n *noun) {
+func (m *model) createObject(r *reporter, n *noun) {
 	created := m.doc.spec.Components.Schemas[n.CreateObject]
 	for wire, f := range m.types.fields[n.CreateObject] {
-		if m.types.fields[n.Object][wire].Type == f.Type {
-			n.Shared = append(n.Shared, f)
+		switch back := m.types.fields[n.Object][wire]; {
+		case back.Name == "":
+		case back.Type == f.Type:
+			n.Shared = append(n.Shared, shared{Name: f.Name})
+			continue
+		case m.types.named[f.Type] != "" && m.types.named[f.Type] == m.types.named[back.Type]: // an enum written twice
+			n.Shared = append(n.Shared, shared{Name: f.Name, As: "api." + back.Type})
+			continue
+		default:
+			r.add(n.pointer, "R4", "%s of %s and of %s are not of one type", wire, n.CreateObject, n.Object)
+			continue
 		}
-		if created == nil || m.types.fields[n.Object][wire].Name != "" {
+		if created == nil {
 			continue
 		}
 		p := created.Value.Properties[wire]
-		if hints(p.Value)["secret"] == "create" {
-			a := m.leaf(wire, p, nil)
+		if a := m.leaf(wire, p, nil); a.Secret == "create" {
 			a.Kind = "string"
 			a.Object = f
 			n.Resource = append(n.Resource, secretPair(a)...)
 		}
 	}
-	slices.SortFunc(n.Shared, func(a, b goField) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(n.Shared, func(a, b shared) int { return strings.Compare(a.Name, b.Name) })
 	sortAttributes(n.Resource)
 }
 
@@ -361,10 +373,14 @@ func secretPair(a *attribute) []*attribute {
 	s := *a
 	s.Mode, s.Sensitive, s.Secret = computed, true, "create"
 	s.Description = oneline(s.Description) + " Null unless `" + s.Name + "_in_state` is true, and after an import."
+	prefer := " Prefer the ephemeral resource, which keeps it out."
+	if s.Lasting {
+		prefer = ""
+	}
 	sw := &attribute{
 		Name: s.Name + "_in_state", Go: goName(s.Name) + "InState", Kind: "bool", Mode: optional, HasDefault: true, Default: false,
 		Immutable: true, Synthetic: true,
-		Description: "Whether the secret may stand in the state. Prefer the ephemeral resource, which keeps it out.",
+		Description: "Whether the secret may stand in the state." + prefer,
 	}
 	s.Switch = sw.Go
 	for _, was := range s.Was {
@@ -389,6 +405,12 @@ func writeOnlyPair(a *attribute) []*attribute {
 		v.Was = append(v.Was, was+"_wo_version")
 	}
 	return []*attribute{&w, v}
+}
+
+// Ephemeral reports whether the noun also exists for one run only: it has a
+// secret, and an object that ends with the run is of use.
+func (n *noun) Ephemeral() bool {
+	return n.Resource != nil && slices.ContainsFunc(n.Secrets, func(a *attribute) bool { return !a.Lasting })
 }
 
 func bodySchema(o *operation) *openapi3.Schema {

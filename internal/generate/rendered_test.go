@@ -1,6 +1,8 @@
 package main
 
 import (
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -46,6 +48,25 @@ func TestRenderedNoun(t *testing.T) {
 	for _, path := range []string{"docs/resources/label.md", "docs/data-sources/labels.md"} {
 		if files[path] != nil {
 			t.Errorf("%s is written", path)
+		}
+	}
+}
+
+// TestLastingSecret: what must outlive a run has no form that ends with it.
+func TestLastingSecret(t *testing.T) {
+	for kind, ephemeral := range map[string]bool{"create": true, "lasting": false} {
+		text := strings.Replace(library(t), "secret: create}}\n        used_times", "secret: "+kind+"}}\n        used_times", 1)
+		path := filepath.Join(t.TempDir(), "library.yaml")
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		m, files := load(t, path, "library")
+		i := slices.IndexFunc(m.Nouns, func(n *noun) bool { return n.Name == "library_card" })
+		if n := m.Nouns[i]; len(n.Secrets) != 1 || !has(n.Resource, "code_in_state") || n.Ephemeral() != ephemeral {
+			t.Errorf("%s: %d secrets, ephemeral %v", kind, len(n.Secrets), n.Ephemeral())
+		}
+		if page := files["docs/ephemeral-resources/library_card.md"] != nil; page != ephemeral {
+			t.Errorf("%s: a page of the ephemeral form: %v", kind, page)
 		}
 	}
 }

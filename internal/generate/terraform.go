@@ -63,7 +63,7 @@ func (p *nounPage) source() string {
 	p.typesVar(varName(p.Name)+"DataTypes", p.Data)
 	p.dataSchemas()
 	p.flatten("flatten"+p.Go+"Data", p.Object, p.Go+"DataModel", p.Data, false)
-	if len(p.Secrets) > 0 {
+	if p.Ephemeral() {
 		p.ephemeral()
 	}
 	p.descriptor()

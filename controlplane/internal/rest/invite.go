@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strings"
 
+	"github.com/wattlenet/wattle/controlplane/internal/seal/token"
 	"github.com/wattlenet/wattle/generated/api"
 )
 
@@ -19,6 +20,12 @@ func (s *Server) ListInvites(ctx context.Context, r api.ListInvitesRequestObject
 func (s *Server) CreateInvite(ctx context.Context, r api.CreateInviteRequestObject) (api.CreateInviteResponseObject, error) {
 	invite, err := s.state.CreateInvite(ctx, caller(ctx), *r.Body)
 	return api.CreateInvite200JSONResponse(invite), err
+}
+
+// GetInvite answers GET /api/users/invites/{invite_id}.
+func (s *Server) GetInvite(ctx context.Context, r api.GetInviteRequestObject) (api.GetInviteResponseObject, error) {
+	invite, err := s.state.GetInvite(ctx, caller(ctx), r.InviteId)
+	return api.GetInvite200JSONResponse(invite), err
 }
 
 // DeleteInvite answers DELETE /api/users/invites/{invite_id}.
@@ -47,15 +54,14 @@ func (s *Server) AcceptInvite(ctx context.Context, r api.AcceptInviteRequestObje
 
 // invitePaths leads the public paths of an invite from where clients of this API
 // family look, GET /api/users/invites/{invite_token} and POST .../accept, to where
-// they are. There they would cross /api/users/{user_id}/tokens, and a ServeMux
-// takes no two patterns that cross.
+// they are. There an administrator's GET by the id would take them.
 func invitePaths(r *http.Request) {
-	rest, ok := strings.CutPrefix(r.URL.Path, "/api/users/invites/")
+	rest, ok := strings.CutPrefix(r.URL.Path, invitesPath+"/")
 	if !ok {
 		return
 	}
 	secret, accept := strings.CutSuffix(rest, "/accept")
-	if secret == "" || strings.Contains(secret, "/") {
+	if !strings.HasPrefix(secret, string(token.Invite)) || strings.Contains(secret, "/") {
 		return
 	}
 	if !accept && r.Method == http.MethodGet || accept && r.Method == http.MethodPost {

@@ -9,18 +9,44 @@ import (
 	"github.com/wattlenet/wattle/generated/api"
 )
 
+// invitesPath stands where the id of a user stands in other paths.
+const invitesPath = "/api/users/invites"
+
+// paths are two ServeMux, since one takes no two patterns that cross: GET
+// /api/users/{user_id}/tokens and GET /api/users/invites/{invite_id} both fit
+// /api/users/invites/tokens. No user has the id "invites", so that the second wins.
+type paths struct{ invites, others http.ServeMux }
+
+func (p *paths) at(urlPath string) *http.ServeMux {
+	if strings.HasPrefix(urlPath, invitesPath+"/") {
+		return &p.invites
+	}
+	return &p.others
+}
+
+// HandleFunc adds a pattern: a method and a path.
+func (p *paths) HandleFunc(pattern string, handler func(http.ResponseWriter, *http.Request)) {
+	_, urlPath, _ := strings.Cut(pattern, " ")
+	p.at(urlPath).HandleFunc(pattern, handler)
+}
+
+// Handler returns what serves a request, and its pattern.
+func (p *paths) Handler(r *http.Request) (http.Handler, string) { return p.at(r.URL.Path).Handler(r) }
+
+func (p *paths) ServeHTTP(w http.ResponseWriter, r *http.Request) { p.at(r.URL.Path).ServeHTTP(w, r) }
+
 // A router finds the operation that a request addresses.
 type router struct {
-	mux        *http.ServeMux
+	paths      paths
 	operations map[string]api.Operation // by pattern
 }
 
 func newRouter() *router {
-	r := &router{mux: http.NewServeMux(), operations: map[string]api.Operation{}}
+	r := &router{operations: map[string]api.Operation{}}
 	for _, operation := range api.Operations {
 		pattern := operation.Method + " " + operation.Path
 		r.operations[pattern] = operation
-		r.mux.Handle(pattern, http.NotFoundHandler())
+		r.paths.HandleFunc(pattern, http.NotFound)
 	}
 	return r
 }
@@ -31,7 +57,7 @@ func (r *router) find(request *http.Request) (api.Operation, bool) {
 	if path.Clean(request.URL.Path) != request.URL.Path {
 		return api.Operation{}, false
 	}
-	_, pattern := r.mux.Handler(request)
+	_, pattern := r.paths.Handler(request)
 	operation, ok := r.operations[pattern]
 	return operation, ok
 }

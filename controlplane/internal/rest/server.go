@@ -96,7 +96,7 @@ func New(config Config) (*Server, error) {
 		RequestErrorHandlerFunc:  s.refuseBinding,
 		ResponseErrorHandlerFunc: s.refuse,
 	})
-	s.operations = api.HandlerWithOptions(strict, api.StdHTTPServerOptions{ErrorHandlerFunc: s.refuseBinding})
+	s.operations = api.HandlerWithOptions(strict, api.StdHTTPServerOptions{BaseRouter: new(paths), ErrorHandlerFunc: s.refuseBinding})
 	return s, nil
 }
 

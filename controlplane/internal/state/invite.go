@@ -16,8 +16,8 @@ import (
 
 func (a *account) showInvite(i store.Invite) api.Invite {
 	return api.Invite{
-		Id: i.ID, Email: i.Email, Name: i.Name, Role: api.InviteRole(i.Role), AutoGroups: groupList(i.AutoGroups), CreatedBy: i.CreatedBy,
-		CreatedAt: i.CreatedAt, ExpiresAt: i.ExpiresAt, Expired: expired(i), ManagedBy: a.managedBy(i.ID), Version: i.Version,
+		Id: i.ID, Email: i.Email, Name: i.Name, Role: api.InviteRole(i.Role), AutoGroups: a.groupsLeft(i.AutoGroups), CreatedBy: i.CreatedBy,
+		CreatedAt: i.CreatedAt, ExpiresIn: i.ExpiresIn, ExpiresAt: i.ExpiresAt, Expired: expired(i), Accepted: accepted(i), ManagedBy: a.managedBy(i.ID), Version: i.Version,
 	}
 }
 
@@ -25,19 +25,46 @@ func (a *account) showNewInvite(i store.Invite, secret string) api.InviteCreated
 	v := a.showInvite(i)
 	return api.InviteCreated{
 		Id: v.Id, Email: v.Email, Name: v.Name, Role: api.InviteCreatedRole(v.Role), AutoGroups: v.AutoGroups, CreatedBy: v.CreatedBy,
-		CreatedAt: v.CreatedAt, ExpiresAt: v.ExpiresAt, Expired: v.Expired, ManagedBy: v.ManagedBy, Version: v.Version, InviteToken: secret,
+		CreatedAt: v.CreatedAt, ExpiresIn: v.ExpiresIn, ExpiresAt: v.ExpiresAt, Expired: v.Expired, Accepted: v.Accepted, ManagedBy: v.ManagedBy, Version: v.Version, InviteToken: secret,
 	}
 }
 
-func expired(i store.Invite) bool { return !now().Before(i.ExpiresAt) }
+// groupsLeft are the groups among those of an invite that are still there: an
+// accepted one, or one for a person who has groups already, keeps none of them.
+func (a *account) groupsLeft(ids []string) []string {
+	return slices.DeleteFunc(slices.Clone(groupList(ids)), func(id string) bool {
+		_, there := a.groups.get(id)
+		return !there
+	})
+}
+
+func expired(i store.Invite) bool { return !accepted(i) && !now().Before(i.ExpiresAt) }
+
+func accepted(i store.Invite) bool { return !i.AcceptedAt.IsZero() }
 
 // ListInvites lists the invites that nobody accepted yet.
 func (s *State) ListInvites(_ context.Context, p auth.Principal, params api.ListInvitesParams) (items []api.Invite, next string, err error) {
 	err = s.reading(p, func(a *account) error {
-		items, next, err = list(&a.invites, page{params.Ids, params.Limit, params.Cursor}, named(params.Name, func(i store.Invite) string { return i.Name }), a.showInvite)
+		fits := func(i store.Invite) bool {
+			return !accepted(i) && (params.Name == nil || i.Name == *params.Name) && (params.Email == nil || i.Email == *params.Email)
+		}
+		items, next, err = list(&a.invites, page{params.Ids, params.Limit, params.Cursor}, fits, a.showInvite)
 		return err
 	})
 	return items, next, err
+}
+
+// GetInvite reads an invite, also one that was accepted.
+func (s *State) GetInvite(_ context.Context, p auth.Principal, id string) (answer api.Invite, err error) {
+	err = s.reading(p, func(a *account) error {
+		i, ok := a.invites.get(id)
+		if !ok {
+			return problem.NotFound("invite")
+		}
+		answer = a.showInvite(i)
+		return nil
+	})
+	return answer, err
 }
 
 // CreateInvite makes an invite; an earlier one for the same address ends. The
@@ -51,23 +78,17 @@ func (s *State) CreateInvite(ctx context.Context, p auth.Principal, req api.Invi
 	var id string
 	var secret token.Secret
 	err = s.write(ctx, p, api.PermissionInvitesCreate, func(w *write) error {
-		i, err := w.wantInvite(req)
+		i, given, err := w.wantInvite(req)
 		if err != nil {
 			return err
 		}
 		if err := w.ownersOnly(i.Role); err != nil {
 			return err
 		}
-		earlier, err := store.InvitesTo(w.ctx, w.tx, w.account.ID, i.Email)
-		if err != nil {
+		if err := w.removeInvites(i.Email); err != nil {
 			return err
 		}
-		for _, old := range earlier {
-			if err := w.removeInvite(old); err != nil {
-				return err
-			}
-		}
-		made, err := w.insertInvite(&i, time.Duration(*req.ExpiresIn)*time.Second)
+		made, err := w.insertInvite(&i, given)
 		if err != nil {
 			return err
 		}
@@ -77,42 +98,47 @@ func (s *State) CreateInvite(ctx context.Context, p auth.Principal, req api.Invi
 	return answer, err
 }
 
-// wantInvite decides for whom an invite is.
-func (w *write) wantInvite(req api.InviteRequest) (i store.Invite, err error) {
-	i = store.Invite{ID: newID(), AccountID: w.account.ID, Email: req.Email, Role: auth.RoleUser, CreatedBy: w.p.ID}
+// wantInvite decides for whom an invite is, and which groups it gives: none to
+// a person who is there already with groups of its own.
+func (w *write) wantInvite(req api.InviteRequest) (i store.Invite, gives []string, err error) {
+	i = store.Invite{ID: newID(), AccountID: w.account.ID, Email: req.Email, Role: auth.RoleUser, CreatedBy: w.p.ID, ExpiresIn: *req.ExpiresIn}
 	if req.Name != nil {
 		i.Name = *req.Name
 	}
 	if req.AutoGroups != nil {
 		if i.AutoGroups, err = w.autoGroups(*req.AutoGroups, false); err != nil {
-			return i, err
+			return i, nil, err
 		}
 	}
 	there, known, err := w.person(req.Email)
 	if err != nil {
-		return i, err
+		return i, nil, err
 	}
 	if !known {
 		if req.Role != nil {
 			i.Role = string(*req.Role)
 		}
-		return i, nil
+		return i, i.AutoGroups, nil
 	}
 	if !there.Invited {
-		return i, problem.Conflict("user", "email", req.Email)
+		return i, nil, problem.Conflict("user", "email", req.Email)
 	}
 	var differs []problem.FieldError
 	if req.Role != nil && string(*req.Role) != there.Role {
 		differs = append(differs, problem.Field("role", "%s is there already with the role %s; leave it out, or change the user", req.Email, there.Role))
 	}
-	if req.AutoGroups != nil && !slices.Equal(i.AutoGroups, there.AutoGroups) {
+	if req.AutoGroups != nil && !sameSet(i.AutoGroups, there.AutoGroups) {
 		differs = append(differs, problem.Field("auto_groups", "%s is there already with other groups; leave them out, or change the user", req.Email))
 	}
-	i.Email, i.Role, i.AutoGroups = there.Email, there.Role, there.AutoGroups
+	i.Role, i.AutoGroups = there.Role, there.AutoGroups
 	if req.Name == nil {
 		i.Name = there.Name
 	}
-	return i, faults(nil, differs...)
+	return i, nil, faults(nil, differs...)
+}
+
+func sameSet(a, b []string) bool {
+	return slices.Equal(slices.Sorted(slices.Values(a)), slices.Sorted(slices.Values(b)))
 }
 
 // person finds the person with an e-mail address.
@@ -125,19 +151,34 @@ func (w *write) person(email string) (u store.User, known bool, err error) {
 	return u, true, err
 }
 
-func (w *write) insertInvite(i *store.Invite, life time.Duration) (token.Secret, error) {
+// insertInvite makes an invite that gives these groups.
+func (w *write) insertInvite(i *store.Invite, groups []string) (token.Secret, error) {
 	secret := token.New(token.Invite)
 	sum := secret.Sum()
-	i.Seq, i.SHA256, i.CreatedAt, i.ExpiresAt, i.Version = w.seq(), sum[:], w.now, w.now.Add(life), 1
+	i.Seq, i.SHA256, i.CreatedAt, i.ExpiresAt, i.Version = w.seq(), sum[:], w.now, w.now.Add(time.Duration(i.ExpiresIn)*time.Second), 1
 	w.change(change{Invite: i})
 	if err := store.Invites.Insert(w.ctx, w.tx, i); err != nil {
 		return secret, err
 	}
-	refs := make([]store.Ref, len(i.AutoGroups))
-	for n, group := range i.AutoGroups {
+	refs := make([]store.Ref, len(groups))
+	for n, group := range groups {
 		refs[n] = store.Ref{Field: "auto_groups", ToKind: store.KindGroup, ToID: group}
 	}
 	return secret, store.SetRefs(w.ctx, w.tx, w.account.ID, store.KindInvite, i.ID, refs)
+}
+
+// removeInvites removes every invite for an e-mail address.
+func (w *write) removeInvites(email string) error {
+	list, err := store.InvitesTo(w.ctx, w.tx, w.account.ID, email)
+	if err != nil {
+		return err
+	}
+	for _, i := range list {
+		if err := w.removeInvite(i); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (w *write) removeInvite(i store.Invite) error {
@@ -169,8 +210,11 @@ func (s *State) RegenerateInvite(ctx context.Context, p auth.Principal, id strin
 	var secret token.Secret
 	err = s.write(ctx, p, api.PermissionInvitesUpdate, func(w *write) error {
 		was, err := w.invite(id, "")
-		if err != nil {
+		switch {
+		case err != nil:
 			return err
+		case accepted(was):
+			return problem.Precondition(was.Email + " accepted the invite at " + was.AcceptedAt.Format(time.RFC3339) + " and needs no link")
 		}
 		i := was
 		secret = token.New(token.Invite)
@@ -274,7 +318,12 @@ func (s *State) AcceptInvite(ctx context.Context, p auth.Principal, text string,
 			return err
 		}
 		answer = api.InviteAccepted{Success: true, UserId: u.ID}
-		return w.removeInvite(i)
+		i.AcceptedAt, i.Version = w.now, i.Version+1
+		w.change(change{Invite: &i})
+		if err := store.SetRefs(w.ctx, w.tx, w.account.ID, store.KindInvite, i.ID, nil); err != nil { // the groups are the person's now
+			return err
+		}
+		return store.Invites.Update(w.ctx, w.tx, &i)
 	}, func(*account) {})
 	return answer, err
 }

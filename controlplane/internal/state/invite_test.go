@@ -1,6 +1,7 @@
 package state
 
 import (
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -46,7 +47,14 @@ func TestInviteMakesAPerson(t *testing.T) {
 	if left := must2(second.ListInvites(t.Context(), f.owner, api.ListInvitesParams{}))(t); len(left) != 0 {
 		t.Errorf("%+v", left)
 	}
-	_, err := second.AcceptInvite(t.Context(), auth.Principal{}, made.InviteToken, api.InviteAcceptRequest{Password: "another horse"})
+	// The invite stays as a record that holds nothing: neither its link nor its groups.
+	third := must(New(t.Context(), f.cfg))(t)
+	if got := must(third.GetInvite(t.Context(), f.owner, made.Id))(t); !got.Accepted || got.Expired || got.Role != "auditor" || got.ExpiresIn != 259200 || len(third.invites) != 0 {
+		t.Errorf("%+v, %d links", got, len(third.invites))
+	}
+	_, err := third.RegenerateInvite(t.Context(), f.owner, made.Id, api.InviteRegenerateRequest{})
+	refused(t, err, problem.KindPrecondition, "", "accepted the invite")
+	_, err = second.AcceptInvite(t.Context(), auth.Principal{}, made.InviteToken, api.InviteAcceptRequest{Password: "another horse"})
 	refused(t, err, problem.KindNotFound, "", "invite not found")
 	_, err = second.CreateInvite(t.Context(), f.owner, api.InviteRequest{Email: "ADA@example.org"})
 	refused(t, err, problem.KindConflict, "email", "taken")
@@ -62,7 +70,7 @@ func TestInviteWakesAnInvitedPerson(t *testing.T) {
 	_, err = f.CreateInvite(t.Context(), f.owner, api.InviteRequest{Email: "bob@example.org", AutoGroups: &[]string{f.group("web").Id}})
 	refused(t, err, problem.KindInvalid, "auto_groups", "other groups")
 	made := must(f.CreateInvite(t.Context(), f.owner, api.InviteRequest{Email: "BOB@example.org"}))(t)
-	if made.Email != "bob@example.org" || made.Role != "admin" {
+	if made.Email != "BOB@example.org" || made.Role != "admin" { // as it was sent
 		t.Errorf("%+v", made)
 	}
 	accepted := must(f.AcceptInvite(t.Context(), auth.Principal{}, made.InviteToken, api.InviteAcceptRequest{Password: "correct horse", Name: new("Bob")}))(t)
@@ -108,6 +116,33 @@ func TestInviteLinks(t *testing.T) {
 	}
 	refused(t, f.DeleteInvite(t.Context(), f.owner, second.Id, ""), problem.KindNotFound, "", "invite not found")
 	_, err = f.RegenerateInvite(t.Context(), f.owner, second.Id, api.InviteRegenerateRequest{})
+	refused(t, err, problem.KindNotFound, "", "invite not found")
+}
+
+// An invite for a person with groups gives none of its own, and ends with the person.
+func TestInviteOfAPersonWithGroups(t *testing.T) {
+	f := fresh(t)
+	web, db := f.group("web"), f.group("db")
+	req := api.UserRequest{AutoGroups: &[]string{web.Id, db.Id}}
+	req.Email.Set("bob@example.org")
+	bob := must(f.CreateUser(t.Context(), f.owner, req))(t)
+	made := must(f.CreateInvite(t.Context(), f.owner, api.InviteRequest{Email: "bob@example.org", AutoGroups: &[]string{db.Id, web.Id}}))(t)
+	if len(made.AutoGroups) != 2 {
+		t.Errorf("%+v", made)
+	}
+	must(f.UpdateUser(t.Context(), f.owner, bob.Id, api.UserUpdate{Role: "user", AutoGroups: []string{web.Id}}, ""))(t)
+	if err := f.DeleteGroup(t.Context(), f.owner, db.Id, ""); err != nil {
+		t.Fatalf("the invite holds a group that it does not give: %v", err)
+	}
+	if got := must(f.GetInvite(t.Context(), f.owner, made.Id))(t); !slices.Equal(got.AutoGroups, []string{web.Id}) {
+		t.Errorf("%+v", got)
+	}
+	if err := f.DeleteUser(t.Context(), f.owner, bob.Id, ""); err != nil {
+		t.Fatal(err)
+	}
+	_, err := f.GetInviteInfo(t.Context(), made.InviteToken)
+	refused(t, err, problem.KindNotFound, "", "invite not found")
+	_, err = f.GetInvite(t.Context(), f.owner, made.Id)
 	refused(t, err, problem.KindNotFound, "", "invite not found")
 }
 

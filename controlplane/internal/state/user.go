@@ -285,6 +285,11 @@ func (s *State) DeleteUser(ctx context.Context, p auth.Principal, id, ifMatch st
 				return err
 			}
 		}
+		if u.Email != "" {
+			if err := w.removeInvites(u.Email); err != nil { // nobody comes back by a link
+				return err
+			}
+		}
 		if err := store.SetRefs(w.ctx, w.tx, w.account.ID, store.KindUser, id, nil); err != nil {
 			return err
 		}

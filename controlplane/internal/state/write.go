@@ -278,7 +278,7 @@ func (s *State) index(changes []change) {
 			delete(s.keys, [32]byte(c.SetupKey.SHA256))
 		case c.SetupKey != nil:
 			s.keys[[32]byte(c.SetupKey.SHA256)] = c.SetupKey.AccountID
-		case c.Invite != nil && c.Remove:
+		case c.Invite != nil && (c.Remove || accepted(*c.Invite)):
 			delete(s.invites, [32]byte(c.Invite.SHA256))
 		case c.Invite != nil:
 			s.invites[[32]byte(c.Invite.SHA256)] = c.Invite.AccountID

@@ -98,7 +98,7 @@ func rowsRoundTrip(t *testing.T, s *Store) {
 	tok := Token{ID: "t", AccountID: "a", UserID: "u", Seq: 2, SHA256: []byte{0, 1, 255}, CreatedAt: at, ExpiresAt: at.Add(time.Hour), ExpiresIn: 1, Version: 1}
 	k := SetupKey{ID: "k", AccountID: "a", Seq: 3, Name: "k", SHA256: []byte{9}, AutoGroups: []string{"g"}, Revoked: true, CreatedAt: at, UpdatedAt: at, Version: 1}
 	p := Peer{ID: "p", AccountID: "a", Seq: 4, Ordinal: 4_000_000_000, MachineKey: []byte{1}, WireGuardKey: []byte{2}, ExtraDNSLabels: []string{"x"}, SSHEnabled: true, InactivityExpirationEnabled: true, CreatedAt: at, Version: 1}
-	inv := Invite{ID: "i", AccountID: "a", Seq: 8, Email: "New@y", Name: "n", Role: "user", SHA256: []byte{7}, CreatedAt: at, ExpiresAt: at.Add(time.Hour), Version: 1}
+	inv := Invite{ID: "i", AccountID: "a", Seq: 8, Email: "New@y", Name: "n", Role: "user", SHA256: []byte{7}, ExpiresIn: 3600, CreatedAt: at, ExpiresAt: at.Add(time.Hour), Version: 1}
 	key := "api/g"
 	o := Object{ID: "g", AccountID: "a", Kind: KindGroup, Seq: 5, Name: "g", NameKey: &key, CreatedAt: at, Version: 1, Body: "{}"}
 	free := Object{ID: "q", AccountID: "a", Kind: KindPolicy, Seq: 6, Name: "q", CreatedAt: at, Version: 1, Body: "{}"}
