@@ -338,7 +338,13 @@ func authorized(field string, asked nullable.Nullable[map[string][]string], ids 
 		return nil, nil
 	}
 	people = make(map[string][]string, len(given))
-	for _, text := range sortedKeys(given) {
+	last := func(text string) int { // names come after ids, so that the one said to be too many is a name
+		if ids[text] != text {
+			return 1
+		}
+		return 0
+	}
+	for _, text := range slices.SortedStableFunc(slices.Values(sortedKeys(given)), func(a, b string) int { return last(a) - last(b) }) {
 		id := ids[text]
 		if _, twice := people[id]; twice && id != "" {
 			wrong = append(wrong, problem.Field(field+"."+text, "names the same group as another key"))
