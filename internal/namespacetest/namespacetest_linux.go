@@ -31,7 +31,7 @@ func Run(t *testing.T, namespaces uintptr, inside func(t *testing.T)) {
 		inside(t)
 		return
 	}
-	again := exec.CommandContext(t.Context(), os.Args[0],
+	again := exec.CommandContext(t.Context(), os.Args[0], //nolint:gosec // the test starts its own program
 		"-test.run=^"+regexp.QuoteMeta(t.Name())+"$", "-test.v", "-test.timeout="+flag.Lookup("test.timeout").Value.String())
 	again.Env = append(os.Environ(), insideVariable+"="+t.Name())
 	again.SysProcAttr = &syscall.SysProcAttr{
