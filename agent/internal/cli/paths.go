@@ -20,6 +20,9 @@ func printPath(w io.Writer, p local.Peer) error {
 	if p.RTTMillis != 0 {
 		way += ", round trip " + rtt(p.RTTMillis)
 	}
+	if p.MTU != 0 {
+		way += fmt.Sprintf(", mtu %d", p.MTU)
+	}
 	_, _ = fmt.Fprintf(table, "%s: %s%s\n", p.Name, way, prefixed("; ", reasonText(p.Reason)))
 	if p.PostQuantum != "" {
 		row("post-quantum", "%s%s", p.PostQuantum, prefixed(": ", quantumText(p.PostQuantumReason)))

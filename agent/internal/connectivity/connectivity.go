@@ -57,6 +57,9 @@ type Config struct {
 	// ever agreed on. See tunnel.Device.SetPresharedKey.
 	PresharedKey func(own, peer tunnel.PublicKey, key tunnel.PresharedKey) error
 
+	// MTU of the tunnel in bytes; 0 is tunnel.DefaultMTU.
+	MTU int
+
 	// Mark is put on the streams to relays (Linux, privileged). 0: none.
 	Mark uint32
 
@@ -164,6 +167,10 @@ type Status struct {
 
 	// Sent is when data was sent to the peer last; zero: never since it was woken.
 	Sent time.Time
+
+	// MTU is the largest packet of the overlay that the direct path carries, in
+	// bytes; 0: as large as any.
+	MTU int
 
 	// Reason says why the path is not direct; empty when it is, or when idle.
 	Reason      Reason

@@ -19,7 +19,7 @@ func (p *Pathfinder) tickPair(ctx context.Context, pr *pair, now time.Time) {
 		p.watchDirect(ctx, pr)
 	}
 	if pr.direct != nil {
-		p.proveWidth(ctx, pr)
+		p.watchWidth(ctx, pr, now)
 	}
 	if pr.relay != nil && (pr.direct == nil || pr.suspect) && pr.relay.Unanswered() > relayDoubt {
 		p.relays.question(pr.relay.Relay())
@@ -87,6 +87,8 @@ func (p *Pathfinder) question(ctx context.Context, pr *pair) {
 	pr.hushed = true
 	path := pr.direct
 	limit := max(hush, roundTrips*pr.rtt)
+	laden, ever := path.Laden()
+	large := ever && laden <= path.Unanswered()
 	p.task(func() {
 		rtt, err := p.probe(ctx, pr.probe, path, limit)
 		p.post(func(ctx context.Context) {
@@ -95,6 +97,9 @@ func (p *Pathfinder) question(ctx context.Context, pr *pair) {
 			case pr.direct != path || ctx.Err() != nil:
 			case err == nil:
 				pr.rtt, pr.calmed = rtt, time.Now()
+				if large {
+					p.questionWidth(ctx, pr) // small packets pass
+				}
 			case path.Unanswered() > limit:
 				p.doubt(ctx, pr)
 			}

@@ -79,6 +79,7 @@ type pair struct {
 	wide    *tunnel.Path   // has carried a full packet
 	narrow  netip.AddrPort // a direct address that carries none; zero: none is known
 	proving bool           // probes of full size are under way
+	proved  time.Time      // end of the last of them
 
 	suspect   bool           // direct is in doubt: the relay carries copies
 	keepalive time.Duration  // of the direct path, once it was learned; 0: keepaliveAge
@@ -178,18 +179,20 @@ func (p *Pathfinder) handleEvent(ctx context.Context, pr *pair, event tunnel.Eve
 	case tunnel.Stray:
 		if event.Relay != nil {
 			// The peer sends through the relay what it could send directly: it
-			// doubts the path, and with reason if nothing arrives on ours either.
+			// doubts the path, and with reason if nothing arrives on ours either,
+			// or it has found it too narrow.
 			if pr.direct != nil {
 				if age, ever := pr.direct.Received(); !ever || age > freshReceipt {
 					p.doubt(ctx, pr)
 				}
+				p.questionWidth(ctx, pr)
 			}
 			return
 		}
 		// The peer's address may have changed behind its NAT. The packet is no
 		// proof; the answer to a probe is.
 		running := pr.attempt != nil && !pr.attempt.done
-		if pr.awake && !running && p.cfg.Force != PathRelayed {
+		if pr.awake && !running && event.Addr != pr.narrow && p.cfg.Force != PathRelayed {
 			p.tryDirect(ctx, pr, event.Addr, true)
 		}
 	}
@@ -232,7 +235,7 @@ func (p *Pathfinder) takeDirect(pr *pair, path *tunnel.Path, local string, rtt t
 	p.route(pr)
 	p.post(func(ctx context.Context) {
 		if pr.direct == path {
-			p.proveWidth(ctx, pr)
+			p.watchWidth(ctx, pr, time.Now())
 		}
 	})
 }

@@ -1,6 +1,7 @@
 package connectivity
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"maps"
@@ -72,6 +73,7 @@ func New(cfg Config) (*Pathfinder, error) {
 	if cfg.Logger == nil || cfg.PrivateKey.IsZero() || cfg.Bind == nil || cfg.Signal == nil {
 		return nil, errConfig
 	}
+	cfg.MTU = cmp.Or(cfg.MTU, tunnel.DefaultMTU)
 	p := &Pathfinder{
 		cfg: cfg, log: cfg.Logger, started: time.Now(),
 		key:          cfg.PrivateKey,

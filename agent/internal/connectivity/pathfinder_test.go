@@ -79,6 +79,7 @@ type machineOptions struct {
 	known []Known
 	idle  time.Duration    // 0: the default
 	mode  postquantum.Mode // "": off
+	mtu   int              // 0: the default
 }
 
 func testLogger(id string) *slog.Logger {
@@ -98,13 +99,13 @@ func newMachineWithKey(t *testing.T, w *wire, id, addr string, key tunnel.Privat
 	log := testLogger(id)
 	m := &machine{id: id, key: key, addr: netip.MustParseAddr(addr), mode: cmp.Or(opts.mode, postquantum.Off)}
 	var err error
-	if m.device, err = tunnel.New(tunnel.Config{Logger: log, PrivateKey: m.key, Mode: tunnel.ModeNetstack, ListenPort: opts.port}); err != nil {
+	if m.device, err = tunnel.New(tunnel.Config{Logger: log, PrivateKey: m.key, Mode: tunnel.ModeNetstack, ListenPort: opts.port, MTU: opts.mtu}); err != nil {
 		t.Fatal(err)
 	}
 	m.paths, err = New(Config{
 		Logger: log, PrivateKey: m.key, Bind: m.device.Bind(), Force: opts.force,
 		Interface: func(name string) bool { return name == "lo" },
-		Loopback:  true, Rekey: m.device.Rekey, Handshake: m.device.Handshake, PresharedKey: m.device.SetPresharedKey, Known: opts.known, IdleAfter: opts.idle,
+		Loopback:  true, Rekey: m.device.Rekey, Handshake: m.device.Handshake, PresharedKey: m.device.SetPresharedKey, Known: opts.known, IdleAfter: opts.idle, MTU: opts.mtu,
 		Signal: func(_ context.Context, peer string, box []byte) error { return w.deliver(id, peer, box) },
 	})
 	if err != nil {

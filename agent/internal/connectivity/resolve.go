@@ -55,8 +55,8 @@ func hasRoute(addr netip.AddrPort) bool {
 // sourceTo is the address that packets to addr with this mark leave from; the
 // zero Addr when there is no route.
 func sourceTo(addr netip.AddrPort, mark uint32) netip.Addr {
-	conn, err := (&net.Dialer{Control: markSocket(mark)}).Dial("udp", addr.String())
-	if err != nil {
+	conn := towards(addr, mark)
+	if conn == nil {
 		return netip.Addr{}
 	}
 	defer conn.Close() //nolint:errcheck // nothing was written
@@ -65,6 +65,16 @@ func sourceTo(addr netip.AddrPort, mark uint32) netip.Addr {
 		return netip.Addr{}
 	}
 	return local.Addr().Unmap().WithZone("")
+}
+
+// towards returns a socket with this mark that is connected to addr, nil when
+// there is no route.
+func towards(addr netip.AddrPort, mark uint32) *net.UDPConn {
+	conn, err := (&net.Dialer{Control: markSocket(mark)}).Dial("udp", addr.String())
+	if err != nil {
+		return nil
+	}
+	return conn.(*net.UDPConn) // what the network is for
 }
 
 func boolRank(b bool) int {

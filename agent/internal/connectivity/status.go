@@ -32,7 +32,7 @@ func (p *Pathfinder) Status(peerID string) (Status, bool) {
 	}
 	s := said.status
 	if s.Path == PathDirect && said.endpoint.ComesRelayed() {
-		s.Path, s.Reason, s.Relay, s.RTT = PathRelayed, ReasonChecking, said.relay, 0
+		s.Path, s.Reason, s.Relay, s.RTT, s.MTU = PathRelayed, ReasonChecking, said.relay, 0, 0
 	}
 	return s, ok
 }
@@ -53,7 +53,7 @@ func (p *Pathfinder) publish(pr *pair) {
 	s := Status{Path: kind, Since: pr.since, LastAttempt: pr.lastAttempt, LastError: pr.lastError, Attempt: p.record(pr.attempt)}
 	switch kind {
 	case PathDirect:
-		s.Local, s.Remote, s.RTT = pr.localAddress, pr.remoteAddr, pr.rtt
+		s.Local, s.Remote, s.RTT, s.MTU = pr.localAddress, pr.remoteAddr, pr.rtt, pr.direct.MTU()
 	case PathRelayed:
 		s.Remote, s.Relay = pr.relay.Addr().String(), pr.relay.Relay().Server().String()
 		if p.allocation != nil {

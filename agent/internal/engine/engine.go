@@ -194,7 +194,7 @@ func (e *Engine) clientConfig(i *identity.Identity) control.ClientConfig {
 func (e *Engine) open(mine *identity.Identity, signal signaler, memory *pathMemory) (*Machine, *overlay, error) {
 	network, v := &overlay{}, e.values()
 	wanted := MachineConfig{
-		Logger: e.log, Key: mine.WireGuardKey, Mode: tunnel.Mode(v.Tunnel), Interface: v.Interface, ListenPort: uint16(v.ListenPort), MTU: v.MTU,
+		Logger: e.log, Key: mine.WireGuardKey, Mode: tunnel.Mode(v.Tunnel), Interface: v.Interface, ListenPort: uint16(v.ListenPort), MTU: v.MTU, Single: v.GSO == "off",
 		Firewall: Enforcement(v.Firewall), Signal: briefly(signal), Overlay: network.contains, Resolver: e.outside.resolver(),
 		RelayTransports: v.RelayTransports, Force: force(v.PathMode), PortMapping: v.PortMapping,
 		Known: memory.known(), Learned: memory.learned,

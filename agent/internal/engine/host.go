@@ -113,7 +113,8 @@ type MachineConfig struct {
 	Firewall   Enforcement
 	Interface  string
 	ListenPort uint16
-	MTU        int // bytes; 0: what every path carries
+	MTU        int  // bytes; 0: what every path carries
+	Single     bool // no segmentation offload
 
 	// Force restricts the kinds of path; "" uses what works.
 	Force connectivity.Path
@@ -265,7 +266,7 @@ func open(c MachineConfig, mode tunnel.Mode, filter tunnel.Filter) (*Machine, er
 		own = 0
 	}
 	device, err := tunnel.New(tunnel.Config{
-		Logger: c.Logger, PrivateKey: c.Key, Mode: mode, Interface: c.Interface, ListenPort: c.ListenPort, MTU: c.MTU, Filter: filter, Mark: own,
+		Logger: c.Logger, PrivateKey: c.Key, Mode: mode, Interface: c.Interface, ListenPort: c.ListenPort, MTU: c.MTU, Single: c.Single, Filter: filter, Mark: own,
 	})
 	if err != nil {
 		return nil, err
@@ -275,7 +276,7 @@ func open(c MachineConfig, mode tunnel.Mode, filter tunnel.Filter) (*Machine, er
 	machine.Watch = func(ctx context.Context, changed func()) error { return route.Watch(ctx, name, changed) }
 	machine.Paths, err = connectivity.New(connectivity.Config{
 		Logger: c.Logger, PrivateKey: c.Key, Bind: device.Bind(), Signal: c.Signal, Rekey: device.Rekey, Handshake: device.Handshake, PresharedKey: device.SetPresharedKey, Transports: c.RelayTransports,
-		Force: c.Force, Mark: own, Resolver: c.Resolver, MapPort: c.PortMapping,
+		Force: c.Force, MTU: c.MTU, Mark: own, Resolver: c.Resolver, MapPort: c.PortMapping,
 		Interface: func(other string) bool { return other != name && !strings.HasPrefix(other, "wt") },
 		Address:   func(addr netip.Addr) bool { return !c.Overlay(addr) },
 		Known:     c.Known, Learned: c.Learned,

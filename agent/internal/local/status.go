@@ -180,6 +180,7 @@ type Peer struct {
 	Remote        string     `json:"remote"`
 	Relay         string     `json:"relay"`
 	RTTMillis     float64    `json:"rtt_ms"` // 0: not measured
+	MTU           int        `json:"mtu"`    // largest packet that the direct path carries, in bytes; 0: as large as any
 	LastHandshake *time.Time `json:"last_handshake,omitempty"`
 	ReceivedBytes uint64     `json:"received_bytes"`
 	SentBytes     uint64     `json:"sent_bytes"`

@@ -28,6 +28,7 @@ type Values struct {
 	Interface       string   // name of the tunnel's interface
 	ListenPort      int      // UDP; 0: the system chooses
 	MTU             int      // bytes; 0: what every path carries
+	GSO             string   // auto or off
 	Firewall        string   // auto, nftables or userspace
 	PathMode        string   // auto, direct or relay
 	RelayTransports []string // ways to a relay that may be used; empty: all
@@ -75,6 +76,7 @@ func (s Setting) Flag() string { return strings.ReplaceAll(s.Name, "_", "-") }
 // Choices of settings.
 var (
 	Tunnels   = []string{"auto", "userspace", "kernel", "netstack"}
+	Offloads  = []string{"auto", "off"}
 	Firewalls = []string{"auto", "nftables", "userspace"}
 	PathModes = []string{"auto", "direct", "relay"}
 	LogLevels = []string{"debug", "info", "warn", "error"}
@@ -133,6 +135,10 @@ var table = []Setting{
 		},
 	},
 	{
+		Name: "gso", Usage: "batches of packets leave as one for the kernel or the network card to cut up (auto), or each by itself (off), where that is broken", Choices: Offloads, Effect: Reopen,
+		field: func(v *Values) field { return (*text)(&v.GSO) },
+	},
+	{
 		Name: "firewall", Usage: "who enforces the rules on an interface: the kernel (nftables) or the daemon (userspace)", Choices: Firewalls, Effect: Reopen,
 		field: func(v *Values) field { return (*text)(&v.Firewall) },
 	},
@@ -188,7 +194,7 @@ func resolvers() (names []string) {
 // Defaults are the values that nobody has set.
 func Defaults() Values {
 	return Values{
-		LogLevel: "info", DNS: string(system.Auto), Tunnel: "auto", Interface: tunnel.DefaultInterface, Firewall: "auto", PathMode: "auto", PortMapping: true,
+		LogLevel: "info", DNS: string(system.Auto), Tunnel: "auto", Interface: tunnel.DefaultInterface, GSO: "auto", Firewall: "auto", PathMode: "auto", PortMapping: true,
 		ExitNode: "auto", ExitNodeFail: "closed", AcceptRoutes: true, ExitNodeLocal: true, PostQuantum: string(postquantum.Off),
 	}
 }

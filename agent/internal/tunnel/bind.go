@@ -34,6 +34,7 @@ const (
 type BindConfig struct {
 	Logger     *slog.Logger // required
 	PrivateKey PrivateKey   // required: names the senders of handshakes
+	Single     bool         // no segmentation offload, see Config
 }
 
 // A Bind is the agent's one UDP socket per address family, seen by the
@@ -51,6 +52,7 @@ type BindConfig struct {
 type Bind struct {
 	log    *slog.Logger
 	std    conn.Bind // sockets, over the standard bind
+	single bool      // no segmentation offload
 	own    atomic.Pointer[ownKey]
 	named  *rate.Limiter
 	start  time.Time
@@ -103,6 +105,7 @@ func NewBind(cfg BindConfig) (*Bind, error) {
 	b := &Bind{
 		log:    cfg.Logger,
 		std:    newSockets(),
+		single: cfg.Single,
 		named:  rate.NewLimiter(namedPerSecond, namedBurst),
 		start:  time.Now(),
 		events: newEvents(),

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/time/rate"
 	"golang.zx2c4.com/wireguard/device"
 	"golang.zx2c4.com/wireguard/tun"
 )
@@ -41,6 +42,11 @@ const (
 	// every path, relays included.
 	DefaultMTU = 1280
 
+	// Overhead is what WireGuard adds to a packet, in bytes: header 16, tag 16. It
+	// pads packets to a multiple of PaddedTo first, but not beyond the device's MTU.
+	Overhead = 32
+	PaddedTo = 16
+
 	// MaximumMTU leaves room for the headers in a jumbo frame.
 	MaximumMTU = 8900
 )
@@ -66,6 +72,10 @@ type Config struct {
 
 	// MTU of the overlay in bytes; 0 is DefaultMTU.
 	MTU int
+
+	// Single sends every datagram by itself, for network cards and kernels whose
+	// segmentation offload is broken. Unused with a Bind of the caller's.
+	Single bool
 
 	// Mark is put on every packet the device sends (Linux, privileged). 0: none.
 	Mark uint32
@@ -160,7 +170,7 @@ func New(cfg Config) (*Device, error) {
 	bind := cfg.Bind
 	if bind == nil {
 		var err error
-		if bind, err = NewBind(BindConfig{Logger: cfg.Logger, PrivateKey: cfg.PrivateKey}); err != nil {
+		if bind, err = NewBind(BindConfig{Logger: cfg.Logger, PrivateKey: cfg.PrivateKey, Single: cfg.Single}); err != nil {
 			return nil, err
 		}
 	}
@@ -179,7 +189,11 @@ func New(cfg Config) (*Device, error) {
 		return nil, err
 	}
 	bind.admit = d.admit
-	wg := device.NewDevice(&waking{Device: Filtered(inner, cfg.Filter), roster: d.roster, activate: d.activate}, bind, quiet(cfg.Logger))
+	reader := &waking{
+		Device: Filtered(inner, cfg.Filter), roster: d.roster, activate: d.activate,
+		sender: inner, refusals: rate.NewLimiter(refusalsPerSecond, refusalsBurst),
+	}
+	wg := device.NewDevice(reader, bind, quiet(cfg.Logger))
 	settings := newUAPI().set("private_key", cfg.PrivateKey.hex()).set("listen_port", fmt.Sprint(cfg.ListenPort))
 	if cfg.Mark != 0 {
 		settings.set("fwmark", fmt.Sprint(cfg.Mark))

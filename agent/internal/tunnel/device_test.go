@@ -9,7 +9,6 @@ import (
 	"net/netip"
 	"os"
 	"strings"
-	"syscall"
 	"testing"
 
 	"golang.zx2c4.com/wireguard/conn"
@@ -177,18 +176,24 @@ func TestClosedDeviceRefuses(t *testing.T) {
 	}
 }
 
-// refusingBind takes single packets only, as a path with a small MTU does.
+// refusingBind takes single packets only, as a path with a small MTU does. As in
+// the standard bind a batch becomes a train where there is memory behind its first packet.
 type refusingBind struct {
 	conn.Bind
-	trains, singles int
-	err             error // of single packets
+	trains, batches, singles int
+	refusal                  error // of trains
+	err                      error // of all else
 }
 
 func (r *refusingBind) Send(bufs [][]byte, _ conn.Endpoint) error {
-	if len(bufs) > 1 {
+	switch {
+	case len(bufs) == 1:
+		r.singles++
+	case cap(bufs[0]) > len(bufs[0]):
 		r.trains++
-		return syscall.EMSGSIZE
+		return r.refusal
+	default:
+		r.batches++
 	}
-	r.singles++
 	return r.err
 }

@@ -94,6 +94,15 @@ func (e *Endpoint) Key() PublicKey { return e.key }
 // Primary returns the path that carries the peer's packets, nil when idle.
 func (e *Endpoint) Primary() *Path { return e.routes.Load().primary }
 
+// mtu returns the largest packet of the overlay that the path carries, in
+// bytes; 0: no limit is known.
+func (e *Endpoint) mtu() int {
+	if p := e.routes.Load().primary; p != nil {
+		return p.MTU()
+	}
+	return 0
+}
+
 // Use makes primary the path of the peer and sends what was kept. When also is
 // not nil it carries a copy of each packet; the receiver's replay window drops
 // the second.

@@ -15,7 +15,12 @@ import (
 // newTestDevice makes a device in netstack mode whose peers are those given.
 func newTestDevice(t *testing.T, key PrivateKey, addr string, filter Filter, peers ...Peer) *Device {
 	t.Helper()
-	d, err := New(Config{Logger: slog.New(slog.DiscardHandler), PrivateKey: key, Mode: ModeNetstack, Filter: filter})
+	return newTestDeviceOn(t, nil, key, addr, filter, peers...)
+}
+
+func newTestDeviceOn(t *testing.T, bind *Bind, key PrivateKey, addr string, filter Filter, peers ...Peer) *Device {
+	t.Helper()
+	d, err := New(Config{Logger: slog.New(slog.DiscardHandler), PrivateKey: key, Bind: bind, Mode: ModeNetstack, Filter: filter})
 	if err != nil {
 		t.Fatal(err)
 	}

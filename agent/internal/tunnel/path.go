@@ -11,9 +11,15 @@ import (
 	"golang.zx2c4.com/wireguard/conn"
 )
 
-// faultsUntilSingle is how many refused trains (kernel faults in segmentation
-// offload) make a path send datagram by datagram for good.
-const faultsUntilSingle = 3
+const (
+	// faultsUntilSingle is how many refused trains (kernel faults in segmentation
+	// offload) make a path send datagram by datagram for good.
+	faultsUntilSingle = 3
+
+	// safeMessage passes every link: 576 bytes (RFC 791, section 3.2) without the
+	// headers of IP and UDP.
+	safeMessage = 576 - 28
+)
 
 // A Path is one way for the packets of one peer: directly to an address, or
 // through a relay to the peer's relayed address. A path is made once and used
@@ -29,6 +35,9 @@ type Path struct {
 	received   atomic.Int64 // bind clock of the last receipt; 0: never
 	sent       atomic.Int64 // bind clock of the last send; 0: never
 	unanswered atomic.Int64 // bind clock of the first send since the last receipt; 0: none
+	laden      atomic.Int64 // bind clock of the last message that some link may be too narrow for; 0: never
+	mtu        atomic.Int32 // of the overlay, in bytes; 0: no limit is known
+	refused    atomic.Bool  // a train was too large for the path, and nobody has asked yet
 	single     atomic.Bool  // no segmentation offload on this path
 	faults     atomic.Int32
 }
@@ -73,6 +82,26 @@ func (p *Path) Unanswered() time.Duration {
 	return age
 }
 
+// Laden returns how long ago a message left on the path that some link may be too
+// narrow for, and false when none ever has.
+func (p *Path) Laden() (time.Duration, bool) { return p.bind.since(p.laden.Load()) }
+
+// Refused reports whether the kernel has refused a batch as too large for the
+// path since the last call: it has learned of a narrow link.
+func (p *Path) Refused() bool { return p.refused.Load() && p.refused.Swap(false) }
+
+// MTU returns the largest packet of the overlay that the path carries, in bytes;
+// 0: no limit is known.
+func (p *Path) MTU() int { return int(p.mtu.Load()) }
+
+// SetMTU sets it. The senders of larger packets that may not be broken up are
+// told, by ICMP inside the tunnel. WireGuard of the kernel does not heed it.
+func (p *Path) SetMTU(bytes int) {
+	if p.mtu.Swap(int32(bytes)) != int32(bytes) {
+		p.single.Store(false) // a train of smaller packets may pass
+	}
+}
+
 // Pause returns how long nothing had arrived when the sending began that is
 // unanswered now; 0 when everything is answered or nothing ever arrived.
 func (p *Path) Pause() time.Duration {
@@ -115,8 +144,13 @@ func (p *Path) send(bufs [][]byte) error {
 	now := p.bind.now()
 	p.sent.Store(now)
 	p.unanswered.CompareAndSwap(0, now)
+	if slices.ContainsFunc(bufs, large) {
+		p.laden.Store(now)
+	}
 	return p.transmit(bufs)
 }
+
+func large(message []byte) bool { return len(message) > safeMessage }
 
 func (p *Path) transmit(bufs [][]byte) error {
 	if p.relay != nil {
@@ -155,18 +189,38 @@ func lostSource(err error) bool {
 // kernel refuses the train, the packets go one by one: it would refuse the
 // same train for ever.
 func (b *Bind) sendTrain(bufs [][]byte, to *atomic.Pointer[conn.StdNetEndpoint], p *Path) error {
-	if p.single.Load() || len(bufs) == 1 {
+	if len(bufs) == 1 {
 		return b.sendSingly(bufs, to)
+	}
+	if b.single || p.single.Load() {
+		err := b.write(apart(bufs), to)
+		if errors.Is(err, syscall.EMSGSIZE) { // for one of them; who has a copy already drops the second
+			return b.sendSingly(bufs, to)
+		}
+		return err
 	}
 	err := b.write(bufs, to)
 	if !errors.Is(err, syscall.EMSGSIZE) && !errors.Is(err, syscall.EINVAL) {
 		return err
 	}
 	b.counters.refusedTrains.Add(1)
-	if errors.Is(err, syscall.EMSGSIZE) || p.faults.Add(1) >= faultsUntilSingle {
+	if errors.Is(err, syscall.EMSGSIZE) {
+		p.refused.Store(true)
+		p.single.Store(true)
+	} else if p.faults.Add(1) >= faultsUntilSingle {
 		p.single.Store(true)
 	}
 	return b.sendSingly(bufs, to)
+}
+
+// apart returns a batch whose packets have no memory behind them, in which the
+// standard bind would coalesce them: still one system call, and no train.
+func apart(bufs [][]byte) [][]byte {
+	list := make([][]byte, len(bufs))
+	for i, buf := range bufs {
+		list[i] = slices.Clip(buf)
+	}
+	return list
 }
 
 func (b *Bind) sendSingly(bufs [][]byte, to *atomic.Pointer[conn.StdNetEndpoint]) error {

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/time/rate"
 	"golang.zx2c4.com/wireguard/tun"
 )
 
@@ -49,9 +50,10 @@ type roster struct {
 
 // A member is one peer of the roster.
 type member struct {
-	peer   Peer
-	active atomic.Bool
-	past   Stats // counted before it was retired; guarded by Device.mu
+	peer     Peer
+	active   atomic.Bool
+	endpoint atomic.Pointer[Endpoint] // nil until it is active for the first time
+	past     Stats                    // counted before it was retired; guarded by Device.mu
 }
 
 func newRoster() *roster { return &roster{members: make(map[PublicKey]*member)} }
@@ -72,6 +74,7 @@ func (r *roster) set(peers []Peer) error {
 		if former := r.members[p.PublicKey]; former != nil {
 			m.past = former.past
 			m.active.Store(former.active.Load())
+			m.endpoint.Store(former.endpoint.Load())
 		}
 		members[p.PublicKey] = m
 		for _, prefix := range p.AllowedIPs {
@@ -187,6 +190,7 @@ func (d *Device) activate(key PublicKey) {
 	if d.closed || m == nil || m.active.Load() {
 		return
 	}
+	m.endpoint.Store(d.bind.Endpoint(key))
 	m.active.Store(true)
 	if err := d.configure(); err != nil {
 		m.active.Store(false)
@@ -281,15 +285,19 @@ func (s Stats) plus(later Stats) Stats {
 	return s
 }
 
-// waking makes the peers active that the packets of an interface are for. One
-// goroutine of the device reads.
+// waking makes the peers active that the packets of an interface are for, and
+// refuses packets that are too large for the path of their peer. One goroutine
+// of the device reads.
 type waking struct {
 	tun.Device
 	roster   *roster
 	activate func(PublicKey)
+	sender   tun.Device // the interface itself: its answers pass no filter
+	refusals *rate.Limiter
 
-	last    netip.Addr // destination of the last packet: its peer is active, or there is none
-	changes uint64     // of the roster at that time
+	last     netip.Addr // destination of the last packet: its peer is active, or there is none
+	endpoint *Endpoint  // of that peer; nil: there is none
+	changes  uint64     // of the roster at that time
 }
 
 // Read implements tun.Device.
@@ -297,16 +305,32 @@ func (w *waking) Read(bufs [][]byte, sizes []int, offset int) (int, error) {
 	n, err := w.Device.Read(bufs, sizes, offset)
 	changes := w.roster.changes.Load()
 	for i := range n {
-		to, failure := destination(bufs[i][offset : offset+sizes[i]])
-		if failure != nil || to == w.last && changes == w.changes {
+		packet := bufs[i][offset : offset+sizes[i]]
+		to, failure := destination(packet)
+		if failure != nil {
 			continue
 		}
-		if m := w.roster.owner(to); m != nil && !m.active.Load() {
-			w.activate(m.peer.PublicKey)
+		if to != w.last || changes != w.changes {
+			w.endpoint = w.wake(to)
+			w.last, w.changes = to, changes
 		}
-		w.last, w.changes = to, changes
+		if w.refuse(packet) {
+			sizes[i] = 0 // the device skips it
+		}
 	}
 	return n, err
+}
+
+// wake makes the peer active that packets to addr go to, and returns its endpoint.
+func (w *waking) wake(addr netip.Addr) *Endpoint {
+	m := w.roster.owner(addr)
+	if m == nil {
+		return nil
+	}
+	if !m.active.Load() {
+		w.activate(m.peer.PublicKey)
+	}
+	return m.endpoint.Load()
 }
 
 var errNoPacket = errors.New("not an IP packet")

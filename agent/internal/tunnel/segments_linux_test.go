@@ -95,23 +95,83 @@ func TestBatchesLeaveAsTrains(t *testing.T) {
 	}
 }
 
+// threePackets is a batch with the memory behind each packet that the device's have.
+func threePackets(size int) (bufs [][]byte) {
+	for range 3 {
+		bufs = append(bufs, make([]byte, size, 1<<16))
+	}
+	return bufs
+}
+
 func TestTooBigATrainGoesSingly(t *testing.T) {
 	b := testBind(t)
-	refusing := &refusingBind{Bind: b.std}
+	refusing := &refusingBind{Bind: b.std, refusal: syscall.EMSGSIZE}
 	b.std = refusing
 	p := b.DirectPath(peerAddr)
-	three := [][]byte{{1}, {2}, {3}}
-	if err := p.send(three); err != nil {
-		t.Fatal(err)
+	for range 2 {
+		if err := p.send(threePackets(1000)); err != nil {
+			t.Fatal(err)
+		}
 	}
-	if err := p.send(three); err != nil {
-		t.Fatal(err)
+	if refusing.trains != 1 || refusing.singles != 3 || refusing.batches != 1 {
+		t.Errorf("%d trains, %d singles, %d batches; want one train, its packets, and then no more trains", refusing.trains, refusing.singles, refusing.batches)
 	}
-	if refusing.trains != 1 || refusing.singles != 6 {
-		t.Errorf("%d trains and %d singles, want one train and then singles for good", refusing.trains, refusing.singles)
+	if !p.Refused() || p.Refused() {
+		t.Error("the path has to tell once that a train was too large for it")
+	}
+	p.SetMTU(900)
+	if err := p.send(threePackets(1000)); err != nil || refusing.trains != 2 {
+		t.Errorf("%v, %d trains; smaller packets may go as a train again", err, refusing.trains)
 	}
 	refusing.err = syscall.EMSGSIZE
-	if err := p.send(three); err != nil || b.Drops().TooBig != 3 {
+	if err := p.send(threePackets(1000)); err != nil || b.Drops().TooBig != 3 {
 		t.Errorf("%v, %d dropped; want no error and 3", err, b.Drops().TooBig)
+	}
+}
+
+func TestFaultyOffloadIsGivenUp(t *testing.T) {
+	b := testBind(t)
+	refusing := &refusingBind{Bind: b.std, refusal: syscall.EINVAL}
+	b.std = refusing
+	p := b.DirectPath(peerAddr)
+	for range faultsUntilSingle + 2 {
+		if err := p.send(threePackets(1000)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if refusing.trains != faultsUntilSingle || p.Refused() {
+		t.Errorf("%d trains, want %d and no word about the width of the path", refusing.trains, faultsUntilSingle)
+	}
+}
+
+func TestSegmentationIsOffOnRequest(t *testing.T) {
+	b := testBind(t)
+	b.single = true
+	refusing := &refusingBind{Bind: b.std, refusal: syscall.EIO}
+	b.std = refusing
+	for name, p := range map[string]*Path{"direct": b.DirectPath(peerAddr), "relay": b.OpenRelay(relayAddr, nil).Path(peerAddr, 0x4000)} {
+		b.open.Store(true)
+		if err := p.send(threePackets(1000)); err != nil || refusing.trains != 0 || refusing.batches == 0 {
+			t.Errorf("%s: %v, %d trains, %d batches", name, err, refusing.trains, refusing.batches)
+		}
+		refusing.batches = 0
+	}
+}
+
+func TestLargeMessagesAreNoticed(t *testing.T) {
+	b := testBind(t)
+	b.std = &refusingBind{Bind: b.std}
+	p := b.DirectPath(peerAddr)
+	if err := p.send([][]byte{make([]byte, safeMessage)}); err != nil {
+		t.Fatal(err)
+	}
+	if _, ever := p.Laden(); ever {
+		t.Error("a message that every link carries is taken for a large one")
+	}
+	if err := p.send([][]byte{{1}, make([]byte, safeMessage+1)}); err != nil {
+		t.Fatal(err)
+	}
+	if _, ever := p.Laden(); !ever {
+		t.Error("a large message is not noticed")
 	}
 }

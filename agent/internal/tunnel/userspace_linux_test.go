@@ -2,7 +2,10 @@ package tunnel
 
 import (
 	"context"
+	"errors"
+	"io/fs"
 	"log/slog"
+	"net"
 	"net/netip"
 	"os"
 	"testing"
@@ -88,5 +91,54 @@ func throughTUN(t *testing.T) {
 	}
 	if _, err := netlink.LinkByName("wt7"); err == nil {
 		t.Error("the interface outlives the device")
+	}
+}
+
+// TestNarrowPathTellsTheHost sends a stream of the host's own TCP over a path that
+// carries less than the interface.
+func TestNarrowPathTellsTheHost(t *testing.T) {
+	namespacetest.Run(t, namespacetest.Network, hostOnNarrowPath)
+}
+
+func hostOnNarrowPath(t *testing.T) {
+	lo, err := netlink.LinkByName("lo")
+	if err == nil {
+		err = netlink.LinkSetUp(lo)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	const mtu = 896
+	a, b := GenerateKey(), GenerateKey()
+	bind, err := NewBind(BindConfig{Logger: slog.New(slog.DiscardHandler), PrivateKey: a})
+	if err != nil {
+		t.Fatal(err)
+	}
+	longest := &longestSend{Bind: bind.std}
+	bind.std = longest
+	host, err := New(Config{Logger: slog.New(slog.DiscardHandler), PrivateKey: a, Bind: bind, Mode: ModeUserspace, Interface: "wt7"})
+	if errors.Is(err, fs.ErrNotExist) {
+		t.Skipf("SKIPPED: no TUN here: %v", err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := host.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	if err := host.Set(t.Context(), Settings{Addresses: []netip.Prefix{netip.MustParsePrefix("10.9.0.1/24")}, Peers: []Peer{peerAt(b, "10.9.0.2")}}); err != nil {
+		t.Fatal(err)
+	}
+	other := newTestDevice(t, b, "10.9.0.2", nil, peerAt(a, "10.9.0.1"))
+	path := bind.DirectPath(loopback(other))
+	path.SetMTU(mtu)
+	bind.Endpoint(b.Public()).Use(path, nil)
+	carry(t, func(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "tcp", to.String())
+	}, other)
+	if longest.bytes.Load() > mtu+Overhead {
+		t.Errorf("a message of %d bytes left on a path that carries %d", longest.bytes.Load(), mtu+Overhead)
 	}
 }
