@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // CheckBody compares the JSON text of a request body with the type of target,
@@ -80,11 +81,7 @@ func (w *bodyWalk) object(at string, raw json.RawMessage, t reflect.Type) {
 	if !known {
 		return
 	}
-	fields := map[string]reflect.Type{}
-	for f := range t.Fields() {
-		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
-		fields[name] = f.Type
-	}
+	fields := fieldsOf(t)
 	prefix := at
 	if prefix != "" {
 		prefix += "."
@@ -106,6 +103,25 @@ func (w *bodyWalk) object(at string, raw json.RawMessage, t reflect.Type) {
 			w.value(prefix+name, members[name], ft)
 		}
 	}
+}
+
+// knownFields holds what fieldsOf found: every request of an operation asks for the same types.
+var knownFields sync.Map // reflect.Type -> map[string]reflect.Type
+
+// fieldsOf returns the types of the members of a struct by their names in JSON.
+func fieldsOf(t reflect.Type) map[string]reflect.Type {
+	if known, ok := knownFields.Load(t); ok {
+		if fields, ok := known.(map[string]reflect.Type); ok {
+			return fields
+		}
+	}
+	fields := map[string]reflect.Type{}
+	for f := range t.Fields() {
+		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		fields[name] = f.Type
+	}
+	knownFields.Store(t, fields)
+	return fields
 }
 
 // bodyShape says what the JSON text of a request type must look like.

@@ -105,12 +105,10 @@ func checkBody(raw []byte, target any, strict bool) error {
 	if len(bytes.TrimSpace(raw)) == 0 {
 		return problem.Malformed("the body is empty; send a JSON object")
 	}
-	var syntax *json.SyntaxError
-	if err := json.Unmarshal(raw, new(json.RawMessage)); errors.As(err, &syntax) {
+	undecodable := json.Unmarshal(raw, target)
+	if syntax, ok := errors.AsType[*json.SyntaxError](undecodable); ok {
 		line, column := position(raw, syntax.Offset)
 		return problem.Malformed(fmt.Sprintf("the body is not JSON: %s at line %d, column %d", syntax.Error(), line, column))
-	} else if err != nil {
-		return problem.Malformed("the body is not JSON: " + err.Error())
 	}
 	if at := unreadable(raw); at >= 0 {
 		line, column := position(raw, int64(at)+1)
@@ -119,8 +117,10 @@ func checkBody(raw []byte, target any, strict bool) error {
 	if field := givenTwice(raw); field != "" {
 		return problem.Malformed("the body gives "+field+" twice", problem.Field(field, "is given twice"))
 	}
-	if faults := wrongTypes(raw, reflect.TypeOf(target)); len(faults) > 0 {
-		return problem.Malformed("the body has a value of a wrong type: "+listFaults(faults), faults...)
+	if undecodable != nil || bytes.TrimSpace(raw)[0] != '{' { // null decodes into everything
+		if faults := wrongTypes(raw, reflect.TypeOf(target)); len(faults) > 0 {
+			return problem.Malformed("the body has a value of a wrong type: "+listFaults(faults), faults...)
+		}
 	}
 	faults := api.CheckBody(raw, target, strict)
 	if len(faults) == 0 {
