@@ -15,6 +15,10 @@ import (
 	"github.com/pressly/goose/v3"
 )
 
+// pageCacheKiB bounds the pages that a connection keeps: those of some ten thousand objects, where SQLite's own 2 MiB
+// hold two thousand, beyond which each write reads pages back.
+const pageCacheKiB = 16 << 10
+
 // sqlite is the embedded engine: one file, of which one process is the only user.
 type sqlite struct{}
 
@@ -97,6 +101,10 @@ func openSQLite(ctx context.Context, cfg Config) (writer, readers *sql.DB, err e
 	if err := writable(ctx, writer, cfg.Path); err != nil {
 		return writer, nil, err
 	}
+	// What a savepoint changes is copied first; in a file if need be, and nobody reads that after a crash.
+	if _, err := writer.ExecContext(ctx, "PRAGMA temp_store = MEMORY"); err != nil {
+		return writer, nil, fmt.Errorf("open database %s: %w", cfg.Path, classify(err))
+	}
 	if readers, err = sql.Open("sqlite3", sqliteName(cfg, "deferred", true)); err != nil {
 		return writer, nil, err
 	}
@@ -112,6 +120,7 @@ func sqliteName(cfg Config, lock string, readOnly bool) string {
 		"_foreign_keys": {"on"},
 		"_busy_timeout": {strconv.FormatInt(cfg.BusyTimeout.Milliseconds(), 10)},
 		"_txlock":       {lock},
+		"_cache_size":   {strconv.Itoa(-pageCacheKiB)},
 	}
 	if readOnly {
 		options.Set("_query_only", "true")
