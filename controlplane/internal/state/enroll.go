@@ -226,7 +226,8 @@ func (w *write) nextOrdinal(pool ipam.Pool) (uint32, error) {
 		return 0, problem.Invalid(problem.Field("", "%s", ipam.ErrPoolExhausted))
 	}
 	w.account.NextOrdinal++
-	return ordinal, store.SetNextOrdinal(w.ctx, w.tx, w.account.ID, w.account.NextOrdinal)
+	store.KeepAccount(w.tx, w.account)
+	return ordinal, nil
 }
 
 // joinGroups puts a new peer into All and into the groups of its key.

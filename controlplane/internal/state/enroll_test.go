@@ -121,7 +121,12 @@ func TestFreedOrdinalsRest(t *testing.T) {
 func TestPoolExhausted(t *testing.T) {
 	f := fresh(t)
 	must(f.UpdateAccountSettings(t.Context(), f.owner, api.AccountSettingsRequest{NetworkRange: new("100.99.0.0/24")}, ""))(t)
-	err := f.store.Write(t.Context(), func(tx *store.Tx) error { return store.SetNextOrdinal(t.Context(), tx, f.owner.AccountID, 254) })
+	err := f.store.Write(t.Context(), func(tx *store.Tx) error {
+		row, err := store.NextSerial(t.Context(), tx, f.owner.AccountID)
+		row.NextOrdinal = 254
+		store.KeepAccount(tx, row)
+		return err
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

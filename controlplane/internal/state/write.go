@@ -170,9 +170,7 @@ func (w *write) finish() error {
 		w.change(change{Touched: ids})
 	}
 	if w.settings {
-		if err := store.Accounts.Update(w.ctx, w.tx, &w.account); err != nil {
-			return err
-		}
+		store.KeepAccount(w.tx, w.account)
 		w.change(change{Account: &w.account})
 	}
 	if err := w.provenance(); err != nil {
@@ -203,7 +201,7 @@ func (w *write) chain() error {
 	}
 	w.event.AccountID, w.event.N, w.event.CreatedAt = w.account.ID, n+1, w.now
 	w.event.Hash = audit.Chain(before, w.event)
-	return store.Audit.Insert(w.ctx, w.tx, &w.event)
+	return store.AddAuditEvent(w.ctx, w.tx, &w.event)
 }
 
 // apply brings a committed write into memory and into the network map.

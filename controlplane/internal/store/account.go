@@ -40,9 +40,27 @@ var Accounts = newTable("account", 1, `id serial epoch version next_ordinal netw
 // NextSerial gives this write its place in the history of the account and
 // returns the account with the new serial. The row stays locked until the
 // transaction ends, which orders all writes of an account.
-func NextSerial(ctx context.Context, tx *Tx, id string) (a Account, err error) {
-	err = tx.one(ctx, "UPDATE account SET serial = serial + 1 WHERE id = ? RETURNING "+Accounts.columns, []any{id}, Accounts.fields(&a)...)
-	return a, err
+func NextSerial(ctx context.Context, tx *Tx, id string) (Account, error) {
+	at, taken := tx.heads.of(id)
+	if taken {
+		at.account.Serial++
+	} else {
+		err := tx.one(ctx, "UPDATE account SET serial = serial + 1 WHERE id = ? RETURNING "+Accounts.columns, []any{id}, Accounts.fields(&at.row)...)
+		if err != nil {
+			return Account{}, err
+		}
+		at.account = at.row
+	}
+	tx.heads.own[id] = at
+	return at.account, nil
+}
+
+// KeepAccount makes a what the account is from this write on: its row is written
+// once, before the transaction ends. The account must come from NextSerial.
+func KeepAccount(tx *Tx, a Account) {
+	at := tx.heads.own[a.ID]
+	at.account = a
+	tx.heads.own[a.ID] = at
 }
 
 // AllAccounts returns every account in the order of creation.

@@ -90,7 +90,7 @@ func auditRows(t *testing.T, s *Store) {
 			t.Error("the audit of a new account begins with", n, hash, errHead)
 		}
 		for i := range events {
-			err = errors.Join(err, Audit.Insert(ctx, tx, &events[i]))
+			err = errors.Join(err, AddAuditEvent(ctx, tx, &events[i]))
 		}
 		return err
 	})
@@ -141,7 +141,7 @@ func sealed(t *testing.T, s *Store) {
 func ordinals(t *testing.T, s *Store) {
 	a := someAccount("a")
 	mustWrite(t, s, func(ctx context.Context, tx *Tx) error {
-		return errors.Join(Accounts.Insert(ctx, tx, &a), SetNextOrdinal(ctx, tx, "a", 9),
+		return errors.Join(Accounts.Insert(ctx, tx, &a),
 			FreeOrdinal(ctx, tx, "a", 5, at), FreeOrdinal(ctx, tx, "a", 3, at.Add(time.Hour)))
 	})
 	mustWrite(t, s, func(ctx context.Context, tx *Tx) error {

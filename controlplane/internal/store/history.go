@@ -50,8 +50,7 @@ type AuditEntry struct {
 	Hash []byte
 }
 
-// Audit is the table of audit events.
-var Audit = newTable("audit", 2, `account_id n created_at activity initiator_id initiator_name initiator_email target_id channel request_id
+var audit = newTable("audit", 2, `account_id n created_at activity initiator_id initiator_name initiator_email target_id channel request_id
 	meta before after hash`, func(e *AuditEntry) []any {
 	return []any{
 		&e.AccountID, &e.N, stamp(&e.CreatedAt), &e.Activity, &e.InitiatorID, &e.InitiatorName, &e.InitiatorEmail, &e.TargetID,
@@ -59,8 +58,23 @@ var Audit = newTable("audit", 2, `account_id n created_at activity initiator_id 
 	}
 })
 
+// AddAuditEvent appends an event, whose number and hash follow those of AuditHead.
+func AddAuditEvent(ctx context.Context, tx *Tx, e *AuditEntry) error {
+	if err := audit.Insert(ctx, tx, e); err != nil {
+		return err
+	}
+	if at, taken := tx.heads.of(e.AccountID); taken {
+		at.events, at.hash, at.read = e.N, e.Hash, true
+		tx.heads.own[e.AccountID] = at
+	}
+	return nil
+}
+
 // AuditHead returns number and hash of the newest event; 0 and nil when there is none.
 func AuditHead(ctx context.Context, tx *Tx, accountID string) (n int64, hash []byte, err error) {
+	if at, _ := tx.heads.of(accountID); at.read {
+		return at.events, at.hash, nil
+	}
 	err = tx.one(ctx, "SELECT n, hash FROM audit WHERE account_id = ? ORDER BY n DESC LIMIT 1", []any{accountID}, &n, &hash)
 	if errors.Is(err, ErrNoRow) {
 		err = nil
@@ -100,17 +114,17 @@ func (f AuditFilter) where() (text string, args []any) {
 func AuditBefore(ctx context.Context, tx *Tx, accountID string, n int64, limit int, filter AuditFilter) ([]AuditEntry, error) {
 	where, args := filter.where()
 	args = append(append([]any{accountID, n}, args...), limit)
-	return Audit.list(ctx, tx, "WHERE account_id = ? AND n < ?"+where+" ORDER BY n DESC LIMIT ?", args...)
+	return audit.list(ctx, tx, "WHERE account_id = ? AND n < ?"+where+" ORDER BY n DESC LIMIT ?", args...)
 }
 
 // FindAuditEvent returns one event; ErrNoRow when the account has none of the number.
 func FindAuditEvent(ctx context.Context, tx *Tx, accountID string, n int64) (AuditEntry, error) {
-	return Audit.get(ctx, tx, "WHERE account_id = ? AND n = ?", accountID, n)
+	return audit.get(ctx, tx, "WHERE account_id = ? AND n = ?", accountID, n)
 }
 
 // AuditFrom returns up to limit events from number n on, oldest first.
 func AuditFrom(ctx context.Context, tx *Tx, accountID string, n int64, limit int) ([]AuditEntry, error) {
-	return Audit.list(ctx, tx, "WHERE account_id = ? AND n >= ? ORDER BY n LIMIT ?", accountID, n, limit)
+	return audit.list(ctx, tx, "WHERE account_id = ? AND n >= ? ORDER BY n LIMIT ?", accountID, n, limit)
 }
 
 // A StoredAnswer is what was answered to the request of an Idempotency-Key.

@@ -108,12 +108,6 @@ func CountPeers(ctx context.Context, tx *Tx, accountID string) (n int, err error
 	return n, err
 }
 
-// SetNextOrdinal notes the lowest ordinal that was never given.
-func SetNextOrdinal(ctx context.Context, tx *Tx, accountID string, next uint32) error {
-	_, err := tx.exec(ctx, "UPDATE account SET next_ordinal = ? WHERE id = ?", next, accountID)
-	return err
-}
-
 // FreeOrdinal puts an ordinal into quarantine.
 func FreeOrdinal(ctx context.Context, tx *Tx, accountID string, ordinal uint32, now time.Time) error {
 	_, err := tx.exec(ctx, "INSERT INTO freed_ordinal (account_id, ordinal, freed_at) VALUES (?, ?, ?)", accountID, ordinal, millis(now))

@@ -73,7 +73,7 @@ func TestConformance(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			fresh := engine(t)
 			for rule, test := range map[string]func(t *testing.T, s *Store){
-				"rows round trip": rowsRoundTrip, "serial has no gaps": serialHasNoGaps, "writes are whole": writesAreWhole,
+				"rows round trip": rowsRoundTrip, "history has no gaps": historyHasNoGaps, "writes are whole": writesAreWhole,
 				"order of after": afterInOrder, "keys are unique": keysAreUnique, "one installation": oneInstallation,
 				"conditional use": conditionalUse, "log is trimmed": logIsTrimmed, "references": references,
 				"a read is one moment": readIsOneMoment, "a refusal that is passed over": refusalPassedOver, "answers": answers, "audit": auditRows,
@@ -149,55 +149,6 @@ func same[T any](t *testing.T, want T) func(got T, err error) {
 		if diff := cmp.Diff(want, got); diff != "" || err != nil {
 			t.Error(err, diff)
 		}
-	}
-}
-
-// serialHasNoGaps makes many concurrent writes, half of which fail at their end.
-func serialHasNoGaps(t *testing.T, s *Store) {
-	a := someAccount("a")
-	mustWrite(t, s, func(ctx context.Context, tx *Tx) error { return Accounts.Insert(ctx, tx, &a) })
-	refuse := errors.New("refused")
-	var all sync.WaitGroup
-	var kept atomic.Int64
-	for i := range 200 {
-		all.Go(func() {
-			err := s.Write(t.Context(), func(tx *Tx) error {
-				row, err := NextSerial(t.Context(), tx, "a")
-				if err != nil {
-					return err
-				}
-				entry := LogEntry{AccountID: "a", Serial: row.Serial, CreatedAt: at, Payload: "[]"}
-				if err := Log.Insert(t.Context(), tx, &entry); err != nil {
-					return err
-				}
-				if i%2 == 0 {
-					return refuse
-				}
-				return nil
-			})
-			switch {
-			case err == nil:
-				kept.Add(1)
-			case !errors.Is(err, refuse):
-				t.Error(err)
-			}
-		})
-	}
-	all.Wait()
-	err := s.Read(t.Context(), func(tx *Tx) error {
-		log, err := LogSince(t.Context(), tx, "a", 0)
-		if int64(len(log)) != kept.Load() || kept.Load() != 100 {
-			t.Errorf("%d entries, %d writes kept", len(log), kept.Load())
-		}
-		for i, entry := range log {
-			if entry.Serial != int64(i+1) {
-				t.Fatalf("entry %d has serial %d", i, entry.Serial)
-			}
-		}
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
 	}
 }
 

@@ -11,6 +11,7 @@ type Tx struct {
 	dialect  dialect
 	on       executor
 	prepared map[string]*sql.Stmt // nil for readers
+	heads    *heads               // nil for readers
 	after    []func()
 }
 

@@ -135,7 +135,7 @@ func (s *Store) lost() error {
 }
 
 func (s *Store) newTx(conn *sql.Conn) *Tx {
-	return &Tx{dialect: s.dialect, on: conn, prepared: map[string]*sql.Stmt{}}
+	return &Tx{dialect: s.dialect, on: conn, prepared: map[string]*sql.Stmt{}, heads: newHeads()}
 }
 
 // A company is who may be expected to share the next transaction, where COMMIT

@@ -69,6 +69,7 @@ func (w *writing) attempt(ctx context.Context) (begun bool, err error) {
 	if err := tx.plain(ctx, w.store.dialect.begin()); err != nil {
 		return false, err
 	}
+	tx.heads.reset()
 	kept := 0
 	for i := 0; i < len(w.batch) || w.join(); i++ {
 		one := w.batch[i]
@@ -84,6 +85,9 @@ func (w *writing) attempt(ctx context.Context) (begun bool, err error) {
 	}
 	if kept == 0 {
 		return true, tx.rollback(ctx)
+	}
+	if err := tx.heads.writeBack(ctx, tx); err != nil {
+		return true, errors.Join(err, tx.rollback(ctx))
 	}
 	receipt, err := w.store.dialect.receipt(ctx, tx)
 	if err != nil {
@@ -148,6 +152,7 @@ func savepoint(ctx context.Context, tx *Tx, one *write) error {
 		return err
 	}
 	tx.after = nil
+	tx.heads.begin()
 	err := classify(run(one.fn, tx))
 	if errors.Is(err, errAborted) || !fatal(err) {
 		if err == nil {
@@ -156,6 +161,7 @@ func savepoint(ctx context.Context, tx *Tx, one *write) error {
 		}
 		if err == nil {
 			one.after = tx.after
+			tx.heads.keep()
 			return nil
 		}
 		return undo(ctx, tx, err)
