@@ -11,7 +11,7 @@ import (
 // Choices of ours.
 const (
 	// settled is how long a path stands until the session on it is taken for begun.
-	settled = 2 * time.Second
+	settled = time.Second
 
 	// inUse is how long ago the last packet of a pair may be whose secret is renewed.
 	inUse = 2 * time.Minute

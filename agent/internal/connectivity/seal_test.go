@@ -136,12 +136,13 @@ func FuzzHello(f *testing.F) {
 	f.Add(raw)
 	f.Add([]byte(`{"session":"` + newSession() + `","relayed":"192.0.2.1:5"}`))
 	f.Add([]byte(`{}`))
+	f.Add([]byte(`{"post_quantum":{"mode":"strict","can":["mlkem768"],"offer":{"id":"` + newSession() + `","mechanism":"mlkem768","text":"AAAA"}}}`))
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		h, err := decodeHello(raw)
 		if err != nil {
 			return
 		}
-		if !isSession(h.Session) || len(h.Candidates) > maximumCandidates || len(h.Ufrag) > maximumCredential {
+		if !isSession(h.Session) && (h.Session != "" || h.Keys == nil) || len(h.Candidates) > maximumCandidates || len(h.Ufrag) > maximumCredential {
 			t.Errorf("accepted beyond its bounds: %+v", h)
 		}
 		again, err := h.encode()

@@ -56,11 +56,14 @@ const (
 	// exchangeInterval is the least time between two exchanges in the long run.
 	// A few may follow each other sooner: both machines may restart.
 	exchangeInterval = 2 * time.Minute
-	exchangeBurst    = 4
+	exchangeBurst    = 6
 
 	firstRepeat  = time.Second // until what was not answered is said again; doubles
 	strictRepeat = 30 * time.Second
 	lastRepeat   = 2 * time.Minute
+
+	// crossing is how long an offer may be under way.
+	crossing = 250 * time.Millisecond
 
 	// answerLife is how long an answer keeps this side from an offer of its own.
 	answerLife = time.Minute
@@ -82,7 +85,6 @@ type Exchange struct {
 	mode       Mode
 
 	current   *Secret // in use; nil: none
-	former    string  // name of what was in use before, empty for none; until confirmed
 	confirmed bool    // the peer uses current
 	began     time.Time
 
@@ -96,6 +98,7 @@ type Exchange struct {
 	met  bool    // the peer has said what it can
 	peer Message // the newest
 
+	saidAt   time.Time // what waits for an answer
 	repeatAt time.Time
 	delay    time.Duration
 
@@ -154,7 +157,7 @@ func (x *Exchange) SetMode(mode Mode) (e Effect) {
 // Forget forgets what only the peer's former process knew.
 func (x *Exchange) Forget() (changed bool) {
 	changed = x.current != nil
-	x.current, x.former, x.confirmed = nil, "", false
+	x.current, x.confirmed = nil, false
 	x.next, x.answer = nil, nil
 	x.peer.Uses, x.peer.Heard = "", ""
 	x.delay = 0
@@ -246,14 +249,15 @@ func (x *Exchange) Receive(m *Message, now time.Time) (e Effect) {
 	case x.current == nil:
 	case m.Uses == x.current.name:
 		e.Both = !x.confirmed
-		x.confirmed, x.former = true, ""
-	case !x.confirmed && m.Uses == x.former: // it has not heard yet that we use the new one
+		x.confirmed = true
+	case !x.confirmed && m.Heard != x.current.name: // it has not heard yet that we use it
 	default:
-		x.current, x.former = nil, "" // it has lost what we had agreed on
+		x.current, x.confirmed = nil, false // it has lost what we had agreed on
 		x.delay = 0
 		e.Changed = true
 	}
-	e.Reply = e.Reply || e.Changed || m.Heard != x.name()
+	lacks := m.Uses != x.name() && x.offer == nil && x.next == nil // what it uses, and nothing will end that
+	e.Reply = e.Reply || e.Changed || lacks || m.Heard != x.name()
 	return e
 }
 
@@ -289,7 +293,6 @@ func (x *Exchange) takeAnswer(a *Answer, now time.Time, e *Effect) error {
 
 // use makes s what sessions begin with.
 func (x *Exchange) use(s *Secret, now time.Time) {
-	x.former = x.name()
 	if x.current == nil {
 		x.began = now
 	}
@@ -308,11 +311,19 @@ func (x *Exchange) takeOffer(o *Offer, now time.Time, e *Effect) error {
 		return nil
 	}
 	if x.offer != nil && x.leads {
-		e.Reply = true // it may not have heard of ours
+		if e.Reply = now.Sub(x.saidAt) > crossing; e.Reply { // else ours is on its way
+			x.schedule(now)
+		}
 		return nil
 	}
 	at := slices.IndexFunc(x.mechanisms, func(m Mechanism) bool { return m.Name() == o.Mechanism })
-	if at < 0 || !x.spend(now) {
+	if at < 0 {
+		return nil
+	}
+	if x.offer != nil {
+		x.tokens++ // for the one that is given up
+	}
+	if !x.spend(now) {
 		return nil
 	}
 	shared, text, err := x.mechanisms[at].Answer(o.Text)
@@ -411,5 +422,5 @@ func (x *Exchange) schedule(now time.Time) {
 		limit = strictRepeat
 	}
 	x.delay = min(max(firstRepeat, 2*x.delay), limit)
-	x.repeatAt = now.Add(x.delay)
+	x.saidAt, x.repeatAt = now, now.Add(x.delay)
 }

@@ -12,7 +12,7 @@ import (
 // package is a pre-shared key, for one key of WireGuard at each end; what an
 // exchange is bound to is all that was said in it.
 const (
-	secretLabel = "wattle post-quantum secret v1 "
+	agreedLabel = "wattle post-quantum secret v1 "
 	nameLabel   = "wattle post-quantum name v1"
 	keyLabel    = "wattle post-quantum preshared key v1"
 
@@ -33,7 +33,7 @@ func newSecret(mechanism string, shared, offer, answer []byte) (*Secret, error) 
 	transcript := sha256.New()
 	_, _ = transcript.Write(offer) // never fails
 	_, _ = transcript.Write(answer)
-	bytes, err := hkdf.Key(sha256.New, shared, transcript.Sum(nil), secretLabel+mechanism, sha256.Size)
+	bytes, err := hkdf.Key(sha256.New, shared, transcript.Sum(nil), agreedLabel+mechanism, sha256.Size)
 	if err != nil {
 		return nil, err
 	}
