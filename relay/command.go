@@ -25,9 +25,7 @@ type options struct {
 	secret       string
 	peerNetworks []string
 	privatePeers bool
-	allocations  int
-	perPeer      int
-	bandwidth    int64
+	quotas       server.Quotas
 	queues       int
 	drain        time.Duration
 	metrics      string
@@ -54,9 +52,7 @@ func newCommand() *cobra.Command {
 	flags.StringVar(&o.secret, "secret", "", "the secret itself; process lists show it, prefer --secret-file or WATTLE_SECRET")
 	flags.StringSliceVar(&o.peerNetworks, "allow-peer-network", nil, "private network that may be relayed to, such as 10.20.0.0/16")
 	flags.BoolVar(&o.privatePeers, "allow-private-peers", false, "relay to all private networks: for a relay within a LAN")
-	flags.IntVar(&o.allocations, "allocations", server.DefaultAllocations, "allocations at once")
-	flags.IntVar(&o.perPeer, "allocations-per-peer", server.DefaultAllocationsPerPeer, "allocations of one peer at once")
-	flags.Int64Var(&o.bandwidth, "bandwidth-per-peer", 0, "bytes per second that one peer may send and receive through the relay; 0 for no limit")
+	o.quotas.Flags(flags, "")
 	flags.IntVar(&o.queues, "queues", 0, "sockets that read each UDP port (default: one for each processor, 8 at most)")
 	flags.DurationVar(&o.drain, "drain", 5*time.Second, "how long clients may take to move to another relay when this one is told to stop")
 	flags.StringVar(&o.metrics, "metrics-listen", "", "address of Prometheus metrics over plain HTTP at /metrics, such as 127.0.0.1:9478 (default: none)")
@@ -88,15 +84,13 @@ func run(command *cobra.Command, o *options) error {
 // that cannot be read.
 func (o *options) config() (server.Config, error) {
 	config := server.Config{
-		Listen:             o.listen,
-		ListenUDP:          o.listenTLS,
-		ListenTLS:          o.listenTLS,
-		AllowPrivatePeers:  o.privatePeers,
-		Allocations:        o.allocations,
-		AllocationsPerPeer: o.perPeer,
-		BandwidthPerPeer:   o.bandwidth,
-		Queues:             o.queues,
-		Drain:              o.drain,
+		Listen:            o.listen,
+		ListenUDP:         o.listenTLS,
+		ListenTLS:         o.listenTLS,
+		AllowPrivatePeers: o.privatePeers,
+		Quotas:            o.quotas,
+		Queues:            o.queues,
+		Drain:             o.drain,
 	}
 	var err error
 	if config.Secret, err = o.readSecret(); err != nil {

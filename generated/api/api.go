@@ -3817,6 +3817,9 @@ type RelayServer struct {
 	// Password The TURN password.
 	Password string `json:"password"`
 
+	// Region Where the operator says that it stands, such as `frankfurt`; for people to read, agents measure.
+	Region *string `json:"region,omitempty"`
+
 	// Urls Its addresses as STUN and TURN URIs (RFC 7064, RFC 7065), such as `turn:192.0.2.1:3478?transport=udp`, or `wss:` for TURN in binary messages of a WebSocket with the subprotocol `turn`.
 	Urls []string `json:"urls"`
 

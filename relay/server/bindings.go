@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"maps"
 	"net/netip"
 	"sync"
@@ -40,9 +41,14 @@ type channel struct {
 // bindings are the channels and permissions of one allocation, as pion/turn has
 // granted them. Readers take a view, which is never changed but for its expiries.
 type bindings struct {
-	mu   sync.Mutex // of writers
-	view atomic.Pointer[view]
+	mu     sync.Mutex // of writers; guards pruned, ended
+	pruned instant
+	ended  bool
+	view   atomic.Pointer[view]
 }
+
+// pruneEvery is how often an allocation that goes on forgets what has expired.
+const pruneEvery = instant(time.Minute)
 
 type view struct {
 	byNumber  map[uint16]*channel
@@ -93,6 +99,9 @@ func (g *grant) apply(at instant) {
 	b := &g.to.bindings
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if b.ended {
+		return
+	}
 	next := &changing{from: b.load(), at: at}
 	for _, peer := range g.peers {
 		next.permit(peer.Addr())
@@ -100,16 +109,63 @@ func (g *grant) apply(at instant) {
 			next.bind(g.channel, peer)
 		}
 	}
-	if next.to != nil {
-		b.view.Store(next.to)
-	}
+	g.to.change(next)
 }
 
-// room reports whether the allocation may remember more peers.
-func (g *grant) room(at instant) bool {
+// change makes what has changed the view of a and counts its channels. Called
+// with bindings.mu held.
+func (a *allocation) change(next *changing) {
+	if next.to == nil {
+		return
+	}
+	more := int64(len(next.to.byNumber) - len(a.bindings.load().byNumber))
+	for _, use := range a.uses {
+		use.channels.Add(more)
+	}
+	a.bindings.view.Store(next.to)
+}
+
+// prune forgets what has expired, so that it does not count as held.
+func (a *allocation) prune(at instant) {
+	b := &a.bindings
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.ended || at-b.pruned < pruneEvery {
+		return
+	}
+	b.pruned = at
+	next := &changing{from: b.load(), at: at}
+	next.copy()
+	a.change(next)
+}
+
+// end refuses further changes and returns how many channels there were.
+func (b *bindings) end() int64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.ended = true
+	return int64(len(b.load().byNumber))
+}
+
+// room returns a quotaError when the allocation may not remember more peers.
+func (g *grant) room(at instant) *quotaError {
 	v := g.to.bindings.load()
-	if len(v.permitted)+len(g.peers) <= maxPermissions || g.channel != 0 {
-		return true
+	if g.channel == 0 {
+		return g.roomToPermit(v, at)
+	}
+	if known := v.channel(g.channel, at); known != nil && known.peer == g.peers[0] {
+		return nil // it is kept
+	}
+	var full *quotaError
+	for _, use := range g.to.uses {
+		full = cmp.Or(full, use.bind())
+	}
+	return full
+}
+
+func (g *grant) roomToPermit(v *view, at instant) *quotaError {
+	if len(v.permitted)+len(g.peers) <= maxPermissions {
+		return nil
 	}
 	standing := 0
 	for _, until := range v.permitted {
@@ -117,7 +173,10 @@ func (g *grant) room(at instant) bool {
 			standing++
 		}
 	}
-	return standing+len(g.peers) <= maxPermissions
+	if standing+len(g.peers) > maxPermissions {
+		return &quotaError{allocationPermissions, standing}
+	}
+	return nil
 }
 
 // changing is a view that is copied once something in it has to change.

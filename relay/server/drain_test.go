@@ -72,7 +72,10 @@ func TestMetrics(t *testing.T) {
 	bare(t, relay, "udp", alice)
 	answer := httptest.NewRecorder()
 	relay.Metrics().ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/metrics", nil))
-	for _, line := range []string{"# TYPE wattle_relay_allocations gauge", "wattle_relay_allocations 1", `wattle_relay_refused_total{reason="quota"} 0`} {
+	for _, line := range []string{
+		"# TYPE wattle_relay_allocations gauge", "wattle_relay_allocations 1", `wattle_relay_refused_total{reason="account_channels"} 0`,
+		`wattle_relay_dropped_packets_total{reason="peer_bandwidth"} 0`, `wattle_relay_refused_total{reason="permissions"} 0`,
+	} {
 		if !strings.Contains(answer.Body.String(), line+"\n") {
 			t.Errorf("no line %q in\n%s", line, answer.Body)
 		}

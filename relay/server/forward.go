@@ -55,7 +55,7 @@ type route struct {
 
 // A tally counts packets until they are added to the counters of the relay.
 type tally struct {
-	packetsToPeers, bytesToPeers, packetsFromPeers, bytesFromPeers, dropped, limited uint64
+	packetsToPeers, bytesToPeers, packetsFromPeers, bytesFromPeers, dropped uint64
 }
 
 var outboxes = sync.Pool{New: func() any { return batch.NewOutbox() }}
@@ -119,13 +119,16 @@ func (f *forwarder) send(a *allocation, peer netip.AddrPort, payload []byte) {
 	}
 }
 
-// charge takes bytes from the bandwidth of the peer that holds a.
+// charge takes bytes from the bandwidth of the peer that holds a, and of its
+// account.
 func (f *forwarder) charge(a *allocation, bytes int) bool {
-	if a.usage.meter.spend(bytes, f.at) {
-		return true
+	for _, use := range a.uses {
+		if !use.meter.spend(bytes, f.at) {
+			f.gate.stats.beyond[use.of.bandwidth].Add(1)
+			return false
+		}
 	}
-	f.count.limited++
-	return false
+	return true
 }
 
 // find looks the channel of a up.

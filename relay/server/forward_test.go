@@ -84,12 +84,12 @@ func (c *bareClient) ask(method stun.Method, attributes ...stun.Setter) *stun.Me
 // bind binds a channel and returns the code of a refusal, 0 for success.
 func (c *bareClient) bind(number uint16, peer netip.AddrPort) stun.ErrorCode {
 	c.t.Helper()
-	answer := c.ask(stun.MethodChannelBind, peerAddress(peer), stun.RawAttribute{
-		Type: stun.AttrChannelNumber, Value: binary.BigEndian.AppendUint32(nil, uint32(number)<<16),
-	})
-	var code stun.ErrorCodeAttribute
-	_ = code.GetFrom(answer) // success has none
-	return code.Code
+	return codeOf(c.ask(stun.MethodChannelBind, peerAddress(peer), channelAttribute(number)))
+}
+
+// channelAttribute is CHANNEL-NUMBER (RFC 8656, section 18.1).
+func channelAttribute(number uint16) stun.Setter {
+	return stun.RawAttribute{Type: stun.AttrChannelNumber, Value: binary.BigEndian.AppendUint32(nil, uint32(number)<<16)}
 }
 
 func (c *bareClient) mustBind(number uint16, peer netip.AddrPort) {
@@ -399,20 +399,90 @@ func TestManyClientsOnSeveralQueues(t *testing.T) {
 }
 
 func TestBandwidth(t *testing.T) {
-	relay := startRelay(t, func(c *Config) { c.BandwidthPerPeer = 10_000 })
-	a, b := bare(t, relay, "udp", alice), bare(t, relay, "udp", bob)
-	a.mustBind(0x4000, b.relayed)
-	b.mustBind(0x4000, a.relayed)
-	const sent = 40
-	for range sent {
-		a.send(0x4000, bytes.Repeat([]byte("x"), 1000))
+	for name, c := range map[string]struct {
+		quotas Quotas
+		limit  limit
+		other  Holder // whom it does not limit
+	}{
+		"of a peer":     {Quotas{PerPeer: Quota{Bandwidth: 10_000}}, peerBandwidth, bob},
+		"of an account": {Quotas{PerAccount: Quota{Bandwidth: 10_000}}, accountBandwidth, mallory},
+	} {
+		t.Run(name, func(t *testing.T) {
+			relay := startRelay(t, func(config *Config) { config.Quotas = c.quotas })
+			a, b := bare(t, relay, "udp", alice), bare(t, relay, "udp", bob)
+			a.mustBind(0x4000, b.relayed)
+			b.mustBind(0x4000, a.relayed)
+			const sent = 40
+			for range sent {
+				a.send(0x4000, bytes.Repeat([]byte("x"), 1000))
+			}
+			from, to := bare(t, relay, "udp", c.other), bare(t, relay, "udp", Holder{c.other.Account, "another"})
+			from.mustBind(0x4000, to.relayed)
+			to.mustBind(0x4000, from.relayed)
+			from.send(0x4000, []byte("others are not limited by it"))
+			to.expectFrame(0x4000, []byte("others are not limited by it"))
+			a.ask(stun.MethodRefresh)
+			if beyond := relay.Stats().Beyond[c.limit]; beyond == 0 || beyond > sent-10 {
+				t.Errorf("%d of %d packets were beyond 10 kB/s", beyond, sent)
+			}
+		})
 	}
-	b.send(0x4000, []byte("others are not limited by it"))
-	a.expectFrame(0x4000, []byte("others are not limited by it"))
-	a.ask(stun.MethodRefresh)
-	stats := relay.Stats()
-	if stats.LimitedPackets == 0 || stats.LimitedPackets > sent-10 {
-		t.Errorf("%d of %d packets were beyond 10 kB/s", stats.LimitedPackets, sent)
+}
+
+// Channels count until they expire or their allocation ends, and one that is
+// kept counts once.
+func TestChannelQuota(t *testing.T) {
+	for name, c := range map[string]struct {
+		quotas Quotas
+		second Holder
+		limit  limit
+		says   string
+	}{
+		"of a peer":     {Quotas{PerPeer: Quota{Channels: 3}}, alice, peerChannels, "this machine's quota of channels at this relay is used up: 3"},
+		"of an account": {Quotas{PerAccount: Quota{Channels: 3}}, bob, accountChannels, "the account's quota of channels at this relay is used up: 3"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			relay := startRelay(t, func(config *Config) { config.Quotas = c.quotas })
+			a, b := bare(t, relay, "udp", alice), bare(t, relay, "udp", c.second)
+			peer := func(n byte) netip.AddrPort { return netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 51, 100, n}), 1) }
+			a.mustBind(0x4000, peer(1))
+			a.mustBind(0x4001, peer(2))
+			b.mustBind(0x4000, peer(3))
+			b.mustBind(0x4000, peer(3)) // it is kept
+			answer := b.ask(stun.MethodChannelBind, channelAttribute(0x4001), peerAddress(peer(4)))
+			var refusal stun.ErrorCodeAttribute
+			if err := refusal.GetFrom(answer); err != nil || refusal.Code != stun.CodeInsufficientCapacity || string(refusal.Reason) != c.says {
+				t.Fatalf("a fourth channel: %s, %v", refusal, err)
+			}
+			if got := relay.Stats().Beyond[c.limit]; got != 1 {
+				t.Errorf("%d requests were counted, want 1", got)
+			}
+			a.ask(stun.MethodRefresh, stun.RawAttribute{Type: stun.AttrLifetime, Value: make([]byte, 4)}) // the end
+			b.mustBind(0x4001, peer(4))
+		})
+	}
+}
+
+// An allocation that goes on gives back the channels that have expired.
+func TestExpiredChannelsAreGivenBack(t *testing.T) {
+	use := newUsage(Quota{Channels: 1}, ofPeer)
+	a := &allocation{uses: []*usage{use}}
+	first := &grant{to: a, channel: 0x4000, peers: []netip.AddrPort{netip.MustParseAddrPort("198.51.100.1:1")}}
+	other := &grant{to: a, channel: 0x4001, peers: []netip.AddrPort{netip.MustParseAddrPort("198.51.100.2:1")}}
+	first.apply(0)
+	expired := instant(channelLifetime)
+	if a.prune(expired - 1); first.room(expired-1) != nil || other.room(expired-1) == nil {
+		t.Error("a channel that stands is kept, and takes up the room of another")
+	}
+	if a.prune(expired + pruneEvery); other.room(expired) != nil {
+		t.Error("one that has expired takes up room")
+	}
+	other.apply(expired + pruneEvery)
+	if a.bindings.end(); use.channels.Load() != 1 {
+		t.Errorf("%d channels are counted, want 1", use.channels.Load())
+	}
+	if first.apply(expired + pruneEvery); use.channels.Load() != 1 {
+		t.Error("an allocation that has ended got a channel")
 	}
 }
 
@@ -456,16 +526,16 @@ func TestPermissionsAreBounded(t *testing.T) {
 	a := &allocation{}
 	for i := range maxPermissions {
 		g := &grant{to: a, peers: []netip.AddrPort{netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 51, byte(i >> 8), byte(i)}), 1)}}
-		if !g.room(0) {
+		if g.room(0) != nil {
 			t.Fatalf("no room for permission %d", i)
 		}
 		g.apply(0)
 	}
 	one := &grant{to: a, peers: []netip.AddrPort{netip.MustParseAddrPort("203.0.113.77:1")}}
-	if one.room(1) {
+	if one.room(1) == nil {
 		t.Error("there is room for one more than the limit")
 	}
-	if !one.room(int64(permissionLifetime)) {
+	if one.room(int64(permissionLifetime)) != nil {
 		t.Error("those that have expired take up room")
 	}
 }
@@ -479,8 +549,8 @@ func FuzzForward(f *testing.F) {
 	f.Add([]byte{0x4f})
 	g := newGate()
 	peer := netip.MustParseAddrPort("203.0.113.1:4000")
-	to := &allocation{holder: alice, usage: &usage{}, relayed: peer, client: client{stream: &stream{out: framing.NewQueue(queueBytes)}}}
-	from := &allocation{holder: alice, usage: &usage{}, relayed: netip.MustParseAddrPort("203.0.113.1:4001")}
+	to := &allocation{holder: alice, relayed: peer, client: client{stream: &stream{out: framing.NewQueue(queueBytes)}}}
+	from := &allocation{holder: alice, relayed: netip.MustParseAddrPort("203.0.113.1:4001")}
 	socket := &relayedSocket{}
 	socket.owner.Store(to)
 	g.ledger.sockets[peer.Port()].Store(socket)
@@ -525,8 +595,8 @@ func (c *collected) Read(p []byte) (int, error)  { return c.Buffer.Read(p) }
 func BenchmarkSwitch(b *testing.B) {
 	g := newGate()
 	peer := netip.MustParseAddrPort("203.0.113.1:4000")
-	to := &allocation{holder: alice, usage: &usage{}, relayed: peer, client: client{stream: &stream{out: framing.NewQueue(queueBytes)}}}
-	from := &allocation{holder: alice, usage: &usage{}, relayed: netip.MustParseAddrPort("203.0.113.1:4001")}
+	to := &allocation{holder: alice, relayed: peer, client: client{stream: &stream{out: framing.NewQueue(queueBytes)}}}
+	from := &allocation{holder: alice, relayed: netip.MustParseAddrPort("203.0.113.1:4001")}
 	socket := &relayedSocket{}
 	socket.owner.Store(to)
 	g.ledger.sockets[peer.Port()].Store(socket)

@@ -142,21 +142,20 @@ func (g *gate) admitAllocate(m *stun.Message, tuple fiveTuple, known *allocation
 	}
 	transport, err := m.Get(stun.AttrRequestedTransport)
 	if err == nil && len(transport) == 4 && transport[0] != protocolUDP {
-		return refuse(m, stun.CodeUnsupportedTransProto, key)
+		return refuse(m, key, stun.CodeUnsupportedTransProto, "only UDP is relayed")
 	}
 	family, err := m.Get(stun.AttrRequestedAddressFamily)
 	if err == nil && (len(family) != 4 || family[0] != familyIPv4) {
-		return refuse(m, stun.CodeAddrFamilyNotSupported, key)
+		return refuse(m, key, stun.CodeAddrFamilyNotSupported, "relayed addresses are IPv4")
 	}
 	if m.Contains(stun.AttrEvenPort) || m.Contains(stun.AttrReservationToken) {
-		return refuse(m, stun.CodeInsufficientCapacity, key) // pairs of ports are for RTP
+		return refuse(m, key, stun.CodeInsufficientCapacity, "pairs of ports are not given out") // they are for RTP
 	}
 	if g.draining.Load() {
-		return refuse(m, stun.CodeInsufficientCapacity, key)
+		return refuse(m, key, stun.CodeInsufficientCapacity, aboutToStop)
 	}
 	if err := g.ledger.reserve(tuple, holder); err != nil {
-		g.stats.refusedQuota.Add(1)
-		return refuse(m, stun.CodeAllocQuotaReached, key)
+		return g.beyond(m, key, err)
 	}
 	return verdict{pass: true, then: pending{reserved: true}}
 }
@@ -165,25 +164,25 @@ func (g *gate) admitAllocate(m *stun.Message, tuple fiveTuple, known *allocation
 // be a renewed one: the peer in it has to be the same.
 func (g *gate) admitUse(m *stun.Message, known *allocation, holder Holder, key stun.MessageIntegrity) verdict {
 	if known == nil {
-		return refuse(m, stun.CodeAllocMismatch, key)
+		return refuse(m, key, stun.CodeAllocMismatch, "no allocation for this address")
 	}
 	if known.holder != holder {
-		return refuse(m, stun.CodeWrongCredentials, key)
+		return refuse(m, key, stun.CodeWrongCredentials, "the allocation is another machine's")
 	}
 	if m.Type.Method == stun.MethodRefresh {
 		if g.draining.Load() && !deletes(m) {
-			return refuse(m, stun.CodeInsufficientCapacity, key)
+			return refuse(m, key, stun.CodeInsufficientCapacity, aboutToStop)
 		}
+		known.prune(now())
 		return verdict{pass: true}
 	}
 	wanted, code := g.wanted(m, known)
-	switch {
-	case code != 0:
+	if code != 0 {
 		g.stats.refusedPeers.Add(1)
-		return refuse(m, code, key)
-	case !wanted.room(now()):
-		g.stats.refusedQuota.Add(1)
-		return refuse(m, stun.CodeInsufficientCapacity, key)
+		return refuse(m, key, code, "this peer is not reached through this relay")
+	}
+	if err := wanted.room(now()); err != nil {
+		return g.beyond(m, key, err)
 	}
 	return verdict{pass: true, then: pending{grant: wanted}}
 }
@@ -279,25 +278,39 @@ func (g *gate) observe(raw []byte, tuple fiveTuple, at client, then *pending) *a
 // isChannelData tells by the first two bits (RFC 8656, section 12.4).
 func isChannelData(raw []byte) bool { return len(raw) > 0 && raw[0]>>6 == 1 }
 
-func refuse(m *stun.Message, code stun.ErrorCode, key stun.MessageIntegrity) verdict {
-	return verdict{answer: build(m, code, key)}
+// aboutToStop is what a relay that drains says.
+const aboutToStop = "the relay is about to stop"
+
+// refuse answers a client that has proved who it is, in words for its user.
+func refuse(m *stun.Message, key stun.MessageIntegrity, code stun.ErrorCode, reason string) verdict {
+	return verdict{answer: build(m, code, reason, key)}
+}
+
+// beyond refuses what is beyond a quota (RFC 8656, sections 7.2, 10.2 and 12.2).
+func (g *gate) beyond(m *stun.Message, key stun.MessageIntegrity, err *quotaError) verdict {
+	g.stats.beyond[err.limit].Add(1)
+	code := stun.ErrorCode(stun.CodeInsufficientCapacity)
+	if err.limit == peerAllocations || err.limit == accountAllocations {
+		code = stun.CodeAllocQuotaReached
+	}
+	return refuse(m, key, code, err.Error())
 }
 
 // unauthorized repeats the nonce of the request, so that it is never longer.
 func unauthorized(m *stun.Message) []byte {
 	var nonce stun.Nonce
 	if nonce.GetFrom(m) != nil {
-		return build(m, stun.CodeUnauthorized, stun.NewRealm(Realm))
+		return build(m, stun.CodeUnauthorized, "", stun.NewRealm(Realm))
 	}
-	return build(m, stun.CodeUnauthorized, stun.NewRealm(Realm), nonce)
+	return build(m, stun.CodeUnauthorized, "", stun.NewRealm(Realm), nonce)
 }
 
 // build makes an error response to m, nil when it cannot.
-func build(m *stun.Message, code stun.ErrorCode, more ...stun.Setter) []byte {
+func build(m *stun.Message, code stun.ErrorCode, reason string, more ...stun.Setter) []byte {
 	setters := append([]stun.Setter{
 		stun.NewTransactionIDSetter(m.TransactionID),
 		stun.NewType(m.Type.Method, stun.ClassErrorResponse),
-		stun.ErrorCodeAttribute{Code: code},
+		stun.ErrorCodeAttribute{Code: code, Reason: []byte(reason)},
 	}, more...)
 	answer, err := stun.Build(setters...)
 	if err != nil {

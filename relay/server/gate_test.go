@@ -14,7 +14,7 @@ func newGate() *gate {
 	stats := &counters{}
 	return &gate{
 		secret:       testSecret,
-		ledger:       &ledger{perHolder: 1, total: 10, clients: newTable(), stats: stats},
+		ledger:       newLedger(Quotas{Allocations: 10, PerPeer: Quota{Allocations: 1}}, stats),
 		destinations: &destinations{interfaces: func() ([]netip.Prefix, error) { return nil, nil }},
 		budget:       &budget{},
 		public:       netip.MustParseAddr("203.0.113.1"),

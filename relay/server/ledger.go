@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"errors"
 	"net"
 	"net/netip"
@@ -10,10 +11,7 @@ import (
 	"github.com/wattlenet/wattle/relay/internal/batch"
 )
 
-var (
-	errQuotaReached = errors.New("allocation quota reached")
-	errClosing      = errors.New("relay is closing")
-)
+var errClosing = errors.New("relay is closing")
 
 // A fiveTuple names a client as TURN does (RFC 8656, section 2.2).
 type fiveTuple struct {
@@ -30,7 +28,7 @@ type fiveTuple struct {
 type allocation struct {
 	tuple  fiveTuple
 	holder Holder
-	usage  *usage
+	uses   []*usage // of the peer and of the account
 
 	// Set when it is claimed, before anybody else can see it.
 	socket  *relayedSocket // nil while reserved
@@ -48,32 +46,35 @@ type client struct {
 	stream *stream
 }
 
-// usage is what one peer holds and spends over all its allocations.
-type usage struct {
-	allocations int // guarded by ledger.mu
-	meter       meter
-}
-
 // A ledger knows who holds which allocation. pion/turn tells its hooks either
 // the client or the relayed port, never both; the ledger joins them by reading
 // the answers.
 type ledger struct {
-	perHolder int
-	total     int
-	bandwidth int64 // bytes per second of one peer; 0: no limit
-	stats     *counters
+	quotas Quotas
+	stats  *counters
 
 	// clients are the claimed allocations; read for each batch of a client.
 	clients *table
 	// sockets by relayed port; read for each batch between two allocations.
 	sockets [1 << 16]atomic.Pointer[relayedSocket]
 
-	mu      sync.Mutex // guards tuples, held, closing
-	tuples  map[fiveTuple]*allocation
-	held    map[Holder]*usage
-	closing bool
+	mu       sync.Mutex // guards tuples, peers, accounts, closing
+	tuples   map[fiveTuple]*allocation
+	peers    map[Holder]*usage
+	accounts map[string]*usage
+	closing  bool
 
 	open sync.WaitGroup // one for each relayed socket
+}
+
+func newLedger(quotas Quotas, stats *counters) *ledger {
+	quotas.Allocations = cmp.Or(quotas.Allocations, DefaultAllocations)
+	quotas.PerPeer.Allocations = cmp.Or(quotas.PerPeer.Allocations, DefaultAllocationsPerPeer)
+	quotas.PerPeer.Channels = cmp.Or(quotas.PerPeer.Channels, DefaultChannelsPerPeer)
+	return &ledger{
+		quotas: quotas, stats: stats, clients: newTable(),
+		tuples: make(map[fiveTuple]*allocation), peers: make(map[Holder]*usage), accounts: make(map[string]*usage),
+	}
 }
 
 // find returns the allocation of tuple, nil when there is none.
@@ -84,23 +85,27 @@ func (l *ledger) find(tuple fiveTuple) *allocation {
 }
 
 // reserve notes that holder is about to get an allocation for tuple. It
-// returns errQuotaReached when holder or the relay has no more to give.
-func (l *ledger) reserve(tuple fiveTuple, holder Holder) error {
+// returns a quotaError when he, his account or the relay has no more to give.
+func (l *ledger) reserve(tuple fiveTuple, holder Holder) *quotaError {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.tuples == nil {
-		l.tuples, l.held = make(map[fiveTuple]*allocation), make(map[Holder]*usage)
+	if has := len(l.tuples); has >= l.quotas.Allocations {
+		return &quotaError{relayAllocations, has}
 	}
-	use := l.held[holder]
-	if use != nil && use.allocations >= l.perHolder || len(l.tuples) >= l.total {
-		return errQuotaReached
+	peer, account := l.peers[holder], l.accounts[holder.Account]
+	if peer == nil {
+		peer = newUsage(l.quotas.PerPeer, ofPeer)
 	}
-	if use == nil {
-		use = &usage{meter: meter{rate: l.bandwidth}}
-		l.held[holder] = use
+	if account == nil {
+		account = newUsage(l.quotas.PerAccount, ofAccount)
 	}
-	use.allocations++
-	l.tuples[tuple] = &allocation{tuple: tuple, holder: holder, usage: use}
+	if err := cmp.Or(peer.allocate(), account.allocate()); err != nil {
+		return err
+	}
+	peer.allocations++
+	account.allocations++
+	l.peers[holder], l.accounts[holder.Account] = peer, account
+	l.tuples[tuple] = &allocation{tuple: tuple, holder: holder, uses: []*usage{peer, account}}
 	return nil
 }
 
@@ -149,8 +154,16 @@ func (l *ledger) neighbour(a *allocation, port uint16) *allocation {
 // remove is called with mu held.
 func (l *ledger) remove(a *allocation) {
 	delete(l.tuples, a.tuple)
-	if a.usage.allocations--; a.usage.allocations == 0 {
-		delete(l.held, a.holder)
+	channels := a.bindings.end()
+	for _, use := range a.uses {
+		use.allocations--
+		use.channels.Add(-channels)
+	}
+	if l.peers[a.holder].allocations == 0 {
+		delete(l.peers, a.holder)
+	}
+	if l.accounts[a.holder.Account].allocations == 0 {
+		delete(l.accounts, a.holder.Account)
 	}
 }
 

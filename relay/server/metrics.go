@@ -14,21 +14,31 @@ type metric struct {
 
 // metrics lists the counters; those of one name stand together.
 func (s Stats) metrics() []metric {
-	return []metric{
+	const refused, dropped = "wattle_relay_refused_total", "wattle_relay_dropped_packets_total"
+	beyond := func(name string, l limit) metric {
+		return metric{name, fmt.Sprintf("reason=%q", l), "counter", "", float64(s.Beyond[l])}
+	}
+	list := []metric{
 		{"wattle_relay_allocations", "", "gauge", "Allocations that exist now.", float64(s.Allocations)},
 		{"wattle_relay_allocations_made_total", "", "counter", "Allocations since the start.", float64(s.AllocationsMade)},
-		{"wattle_relay_refused_total", `reason="credential"`, "counter", "Requests that were refused.", float64(s.RefusedCredentials)},
-		{"wattle_relay_refused_total", `reason="expired"`, "counter", "", float64(s.RefusedExpired)},
-		{"wattle_relay_refused_total", `reason="quota"`, "counter", "", float64(s.RefusedQuota)},
-		{"wattle_relay_refused_total", `reason="peer"`, "counter", "", float64(s.RefusedPeers)},
+		{refused, `reason="credential"`, "counter", "Requests that were refused.", float64(s.RefusedCredentials)},
+		{refused, `reason="expired"`, "counter", "", float64(s.RefusedExpired)},
+		{refused, `reason="peer"`, "counter", "", float64(s.RefusedPeers)},
+	}
+	for l := range limits {
+		if l != peerBandwidth && l != accountBandwidth {
+			list = append(list, beyond(refused, l))
+		}
+	}
+	return append(list, []metric{
 		{"wattle_relay_unanswered_strangers_total", "", "counter", "Requests without credential from addresses that had used up their answers.", float64(s.UnansweredStrangers)},
 		{"wattle_relay_packets_total", `direction="to_peers"`, "counter", "Packets of payload.", float64(s.PacketsToPeers)},
 		{"wattle_relay_packets_total", `direction="from_peers"`, "counter", "", float64(s.PacketsFromPeers)},
 		{"wattle_relay_bytes_total", `direction="to_peers"`, "counter", "Bytes of payload.", float64(s.BytesToPeers)},
 		{"wattle_relay_bytes_total", `direction="from_peers"`, "counter", "", float64(s.BytesFromPeers)},
-		{"wattle_relay_dropped_packets_total", `reason="undeliverable"`, "counter", "Packets that were not delivered.", float64(s.DroppedPackets)},
-		{"wattle_relay_dropped_packets_total", `reason="bandwidth"`, "counter", "", float64(s.LimitedPackets)},
-	}
+		{dropped, `reason="undeliverable"`, "counter", "Packets that were not delivered.", float64(s.DroppedPackets)},
+		beyond(dropped, peerBandwidth), beyond(dropped, accountBandwidth),
+	}...)
 }
 
 // Metrics serves the counters in the text format of Prometheus. They name no

@@ -29,16 +29,8 @@ import (
 	"github.com/pion/turn/v3"
 )
 
-// Quotas that hold when the configuration does not name others.
-const (
-	// DefaultAllocationsPerPeer leaves room for one allocation over each
-	// transport, and for those that a roaming peer left behind.
-	DefaultAllocationsPerPeer = 16
-	// DefaultAllocations stays below the number of ephemeral ports.
-	DefaultAllocations = 16384
-	// DefaultQueues is more than a network card of 10 Gbit/s needs.
-	DefaultQueues = 8
-)
+// DefaultQueues is more than a network card of 10 Gbit/s needs.
+const DefaultQueues = 8
 
 // samePortAttempts bounds the search for a port that is free for UDP and TCP,
 // when the system may choose it.
@@ -74,15 +66,8 @@ type Config struct {
 	// a relay within a LAN.
 	AllowPrivatePeers bool
 
-	// AllocationsPerPeer bounds what one peer may hold at once. Zero means
-	// DefaultAllocationsPerPeer.
-	AllocationsPerPeer int
-	// Allocations bounds what the relay gives out at once. Zero means
-	// DefaultAllocations.
-	Allocations int
-	// BandwidthPerPeer bounds what one peer sends and receives through all its
-	// allocations, in bytes per second. Zero means no limit.
-	BandwidthPerPeer int64
+	// Quotas bound what clients may hold and spend.
+	Quotas Quotas
 	// Queues is how many sockets share each UDP port, each with a reader of its
 	// own; a client always meets the same one. Zero means one for each
 	// processor, DefaultQueues at most.
@@ -119,13 +104,7 @@ func New(config Config) (*Server, error) {
 		return nil, err
 	}
 	stats := &counters{}
-	ledger := &ledger{
-		perHolder: cmp.Or(config.AllocationsPerPeer, DefaultAllocationsPerPeer),
-		total:     cmp.Or(config.Allocations, DefaultAllocations),
-		bandwidth: config.BandwidthPerPeer,
-		clients:   newTable(),
-		stats:     stats,
-	}
+	ledger := newLedger(config.Quotas, stats)
 	s := &Server{
 		logger:   config.Logger,
 		patience: config.Drain,
@@ -181,7 +160,7 @@ func (c *Config) check() error {
 		return fmt.Errorf("relay: RelayAddress %s is not a single IPv4 address", c.RelayAddress)
 	case c.RelayPorts.Min > c.RelayPorts.Max || c.RelayPorts.Max != 0 && c.RelayPorts.Min == 0:
 		return fmt.Errorf("relay: RelayPorts %s is not a range", c.RelayPorts)
-	case c.AllocationsPerPeer < 0 || c.Allocations < 0 || c.BandwidthPerPeer < 0 || c.Queues < 0:
+	case c.Quotas.negative() || c.Queues < 0:
 		return errors.New("relay: quotas and queues cannot be negative")
 	}
 	return nil

@@ -392,35 +392,60 @@ func TestAccountsDoNotMeet(t *testing.T) {
 }
 
 func TestQuota(t *testing.T) {
-	relay := startRelay(t, func(c *Config) { c.AllocationsPerPeer, c.Allocations = 2, 3 })
+	relay := startRelay(t, func(c *Config) { c.Quotas = Quotas{Allocations: 3, PerPeer: Quota{Allocations: 2}} })
 	_, first := allocate(t, relay, "udp", alice)
 	allocate(t, relay, "tcp", alice)
 	_, err := connect(t, relay, "udp", credentialOf(alice)).Allocate()
-	if err == nil || !strings.Contains(err.Error(), "486") {
+	if err == nil || !strings.Contains(err.Error(), "486: this machine's quota of allocations at this relay is used up: 2") {
 		t.Errorf("a third allocation of one peer: %v, want 486", err)
 	}
 	allocate(t, relay, "udp", bob)
-	if _, err := connect(t, relay, "udp", credentialOf(mallory)).Allocate(); err == nil {
-		t.Error("a fourth allocation of the relay was made")
+	_, err = connect(t, relay, "udp", credentialOf(mallory)).Allocate()
+	if err == nil || !strings.Contains(err.Error(), "508: the relay's quota of allocations is used up: 3") {
+		t.Errorf("a fourth allocation of the relay: %v, want 508", err)
 	}
-	if err := first.Close(); err != nil { // gives one back
+	release(t, relay, first)
+	allocate(t, relay, "udp", mallory)
+	if beyond := relay.Stats().Beyond; beyond[peerAllocations] != 1 || beyond[relayAllocations] != 1 {
+		t.Errorf("requests were counted against quotas as %v", beyond)
+	}
+}
+
+// release gives an allocation back and waits until the relay has it, which
+// pion's client does not.
+func release(t *testing.T, relay *Server, allocation io.Closer) {
+	t.Helper()
+	left := relay.Stats().Allocations - 1
+	if err := allocation.Close(); err != nil {
 		t.Fatal(err)
 	}
-	for deadline := time.Now().Add(5 * time.Second); relay.Stats().Allocations > 2; { // pion's client does not wait for it
+	for deadline := time.Now().Add(5 * time.Second); relay.Stats().Allocations > left; {
 		if time.Now().After(deadline) {
 			t.Fatal("a released allocation is still held")
 		}
 		time.Sleep(time.Millisecond)
 	}
-	allocate(t, relay, "udp", mallory)
-	if got := relay.Stats().RefusedQuota; got != 2 {
-		t.Errorf("%d requests were counted against quotas, want 2", got)
+}
+
+// The machines of one account have a quota together, and take nothing from
+// those of others.
+func TestAccountQuota(t *testing.T) {
+	relay := startRelay(t, func(c *Config) { c.Quotas.PerAccount.Allocations = 2 })
+	_, first := allocate(t, relay, "udp", alice)
+	allocate(t, relay, "udp", bob)
+	third := Holder{Account: alice.Account, Peer: "carol"}
+	_, err := connect(t, relay, "udp", credentialOf(third)).Allocate()
+	if err == nil || !strings.Contains(err.Error(), "486: the account's quota of allocations at this relay is used up: 2") {
+		t.Errorf("a third allocation of one account: %v, want 486", err)
 	}
+	allocate(t, relay, "udp", mallory)
+	release(t, relay, first)
+	allocate(t, relay, "udp", third)
 }
 
 // A client that leaves without a word frees its allocation.
 func TestClosedStreamEndsAllocation(t *testing.T) {
-	relay := startRelay(t, func(c *Config) { c.Allocations = 1 })
+	relay := startRelay(t, func(c *Config) { c.Quotas.Allocations = 1 })
 	conn := dial(t, relay, "tcp")
 	exchangeAllocate(t, conn, relay, credentialOf(alice))
 	if got := relay.Stats().Allocations; got != 1 {
@@ -533,7 +558,7 @@ func TestConfigIsChecked(t *testing.T) {
 		"relay over IPv6": {Secret: testSecret, Listen: listen, Logger: logger, RelayAddress: netip.MustParseAddr("2001:db8::1")},
 		"relay anywhere":  {Secret: testSecret, Listen: listen, Logger: logger, RelayAddress: netip.IPv4Unspecified()},
 		"ports reversed":  {Secret: testSecret, Listen: listen, Logger: logger, RelayPorts: PortRange{Min: 2, Max: 1}},
-		"negative quota":  {Secret: testSecret, Listen: listen, Logger: logger, Allocations: -1},
+		"negative quota":  {Secret: testSecret, Listen: listen, Logger: logger, Quotas: Quotas{Allocations: -1}},
 	} {
 		if relay, err := New(config); err == nil {
 			t.Errorf("%s: accepted", name)

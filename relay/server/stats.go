@@ -12,8 +12,6 @@ type Stats struct {
 	// RefusedCredentials counts requests with a wrong, foreign or malformed
 	// credential; RefusedExpired those whose credential was over.
 	RefusedCredentials, RefusedExpired uint64
-	// RefusedQuota counts allocations beyond a quota.
-	RefusedQuota uint64
 	// RefusedPeers counts permissions and channels to addresses that the relay
 	// does not reach for anybody.
 	RefusedPeers uint64
@@ -29,8 +27,9 @@ type Stats struct {
 	// permission, between accounts, to a port of the relay that is no
 	// allocation, or beyond the queue of a slow stream or socket.
 	DroppedPackets uint64
-	// LimitedPackets counts payload beyond the bandwidth of its peer.
-	LimitedPackets uint64
+	// Beyond counts what was beyond each quota: requests that were refused, and
+	// packets that were dropped for the bandwidth.
+	Beyond [limits]uint64
 }
 
 // counters is Stats while it is being counted.
@@ -39,7 +38,6 @@ type counters struct {
 	allocationsMade     atomic.Uint64
 	refusedCredentials  atomic.Uint64
 	refusedExpired      atomic.Uint64
-	refusedQuota        atomic.Uint64
 	refusedPeers        atomic.Uint64
 	unansweredStrangers atomic.Uint64
 	packetsToPeers      atomic.Uint64
@@ -47,16 +45,15 @@ type counters struct {
 	packetsFromPeers    atomic.Uint64
 	bytesFromPeers      atomic.Uint64
 	droppedPackets      atomic.Uint64
-	limitedPackets      atomic.Uint64
+	beyond              [limits]atomic.Uint64
 }
 
 func (c *counters) read() Stats {
-	return Stats{
+	s := Stats{
 		Allocations:         c.allocations.Load(),
 		AllocationsMade:     c.allocationsMade.Load(),
 		RefusedCredentials:  c.refusedCredentials.Load(),
 		RefusedExpired:      c.refusedExpired.Load(),
-		RefusedQuota:        c.refusedQuota.Load(),
 		RefusedPeers:        c.refusedPeers.Load(),
 		UnansweredStrangers: c.unansweredStrangers.Load(),
 		PacketsToPeers:      c.packetsToPeers.Load(),
@@ -64,8 +61,11 @@ func (c *counters) read() Stats {
 		PacketsFromPeers:    c.packetsFromPeers.Load(),
 		BytesFromPeers:      c.bytesFromPeers.Load(),
 		DroppedPackets:      c.droppedPackets.Load(),
-		LimitedPackets:      c.limitedPackets.Load(),
 	}
+	for i := range c.beyond {
+		s.Beyond[i] = c.beyond[i].Load()
+	}
+	return s
 }
 
 // add counts what one batch has moved.
@@ -79,7 +79,6 @@ func (c *counters) add(t *tally) {
 		{&c.packetsFromPeers, t.packetsFromPeers},
 		{&c.bytesFromPeers, t.bytesFromPeers},
 		{&c.droppedPackets, t.dropped},
-		{&c.limitedPackets, t.limited},
 	} {
 		if one.n > 0 {
 			one.to.Add(one.n)

@@ -177,7 +177,7 @@ func serverText(a netcheck.Answer) string {
 	if a.Relay {
 		kind = "relay"
 	}
-	text := fmt.Sprintf("%s %s", kind, a.Host)
+	text := fmt.Sprintf("%s %s%s", kind, a.Host, prefixed(" in ", a.Region))
 	if a.UDP {
 		text += fmt.Sprintf(", UDP %.1f ms", a.RTTMillis)
 	}

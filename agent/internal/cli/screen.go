@@ -131,10 +131,9 @@ func hostRows(row func(name, format string, args ...any), status local.Status) {
 	row("names", "%s at %s", status.DNS.Domain, cmp.Or(strings.Join(status.DNS.Addresses, ", "), "no address"))
 	networkRows(row, status.Network)
 	switch {
-	case status.Relay.Server != "" && status.Relay.Mapped != "":
-		row("relay", "%s over %s, sees this machine as %s", status.Relay.Server, status.Relay.Transport, status.Relay.Mapped)
 	case status.Relay.Server != "":
-		row("relay", "%s over %s", status.Relay.Server, status.Relay.Transport)
+		r := status.Relay
+		row("relay", "%s%s over %s%s", r.Server, prefixed(" in ", r.Region), r.Transport, prefixed(", sees this machine as ", r.Mapped))
 	default:
 		row("relay", "none%s", prefixed(": ", status.Relay.Error))
 	}

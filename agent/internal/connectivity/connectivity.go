@@ -109,6 +109,9 @@ type Relay struct {
 	// transport: UDP, of turns: TCP.
 	URLs []string
 
+	// Region is where the relay stands, in words for people. Empty: not told.
+	Region string
+
 	// TLS returns how to check the certificate of host, for turns: and wss:.
 	// The configuration is the caller's to change. Nil trusts the system's
 	// authorities.
@@ -193,6 +196,7 @@ type KeyStatus struct {
 // A RelayStatus is what is known about this machine's allocation.
 type RelayStatus struct {
 	Server    string // host:port; empty: no relay is configured or none answers
+	Region    string // where it stands; empty: not told
 	Transport string // udp, tcp, tls or websocket
 	Relayed   string // the address peers reach this machine at
 	Mapped    string // this machine's address as the server sees it; UDP only

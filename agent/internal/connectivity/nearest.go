@@ -136,12 +136,29 @@ func (r *relays) closer(ctx context.Context, a *allocation) *allocation {
 	}
 	measured := r.measure(ctx, urls)
 	nearest := ranked(urls, measured)[0]
-	present, known := measured[a.url.host]
-	next := measured[nearest.host]
-	if !known || nearest.name() == a.url.name() || next.rtt > present.rtt*4/5 || present.rtt-next.rtt < worthMoving {
+	next, answers := measured[nearest.host]
+	if !answers || nearest.name() == a.url.name() {
 		return nil
 	}
+	present, known := measured[a.url.host]
+	if !known { // measure waits for the near ones only
+		ctx, cancel := context.WithTimeout(ctx, a.patience())
+		defer cancel()
+		var err error
+		if present.rtt, err = r.roundTrip(ctx, a.relay.Server()); err != nil {
+			return nil // whether it lives is not the question here
+		}
+	}
+	if !worthLeaving(present.rtt, next.rtt) {
+		return nil
+	}
+	r.log.Info("another relay is nearer", "relay", nearest.host, "rtt", next.rtt.String(), "present", a.url.host, "present_rtt", present.rtt.String())
 	return r.allocateElsewhere(ctx, nearest)
+}
+
+// worthLeaving reports whether a relay is left for one with another round trip.
+func worthLeaving(present, next time.Duration) bool {
+	return next <= present*4/5 && present-next >= worthMoving
 }
 
 // other allocates at another relay than that of a, which does not want to go

@@ -298,7 +298,7 @@ func (p *Pathfinder) useRelay(ctx context.Context, pr *pair) {
 		p.post(func(context.Context) {
 			p.log.Info("relay does not reach a peer", "peer", pr.peer.ID, "error", err.Error())
 			if current() {
-				pr.relay = nil
+				pr.relay, pr.lastError = nil, err.Error()
 				p.route(pr)
 			}
 		})

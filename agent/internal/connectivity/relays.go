@@ -66,6 +66,7 @@ type relays struct {
 	why    error         // of lost
 	doubt  bool          // the allocation may be gone: ask
 	stale  bool          // so may the permission: the machine has slept
+	moved  bool          // the network has changed: another relay may be nearer
 	urgent *tunnel.Relay // whose doubt is about a path in use
 	winner relayURL      // the last in this network; zero: none yet
 	status RelayStatus
@@ -91,7 +92,7 @@ func (r *relays) set(list []Relay) error {
 
 func (r *relays) networkChanged() {
 	r.mu.Lock()
-	r.doubt = true
+	r.doubt, r.moved = true, true
 	r.winner = relayURL{} // another network may let other transports through
 	r.mu.Unlock()
 	r.signal()
@@ -349,7 +350,7 @@ func (r *relays) serve(ctx context.Context, a *allocation) *allocation {
 	transport := a.url.transport.String()
 	r.log.Info("relay ready", "relay", a.relay.Server().String(), "transport", transport, "relayed", a.relayed.String())
 	r.report(func(s *RelayStatus) {
-		*s = RelayStatus{Server: a.relay.Server().String(), Transport: transport, Relayed: a.relayed.String()}
+		*s = RelayStatus{Server: a.relay.Server().String(), Region: a.url.region, Transport: transport, Relayed: a.relayed.String()}
 		if a.mapped.IsValid() && !a.url.streaming() {
 			s.Mapped = a.mapped.String()
 		}
@@ -396,6 +397,9 @@ func (r *relays) keep(ctx context.Context, a *allocation) (*allocation, error) {
 		doubt, urgent, lost := r.news(a)
 		if r.slept() {
 			permitAt = time.Time{}
+		}
+		if r.hasMoved() {
+			measureAt = time.Time{}
 		}
 		if lost != nil || ctx.Err() != nil || !r.stillWanted(a) {
 			return nil, lost
@@ -460,11 +464,20 @@ func (r *relays) news(a *allocation) (doubt, urgent bool, lost error) {
 	return doubt, urgent, lost
 }
 
-// settle forgets doubts about allocations before this moment.
+// hasMoved reports whether the network has changed since the last call.
+func (r *relays) hasMoved() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	moved := r.moved
+	r.moved = false
+	return moved
+}
+
+// settle forgets what was reported about allocations before this moment.
 func (r *relays) settle() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.doubt = false
+	r.doubt, r.moved = false, false
 }
 
 // stillWanted takes over a new credential.
@@ -492,14 +505,20 @@ func (r *relays) refresh(ctx context.Context, a *allocation, limit time.Duration
 	return nil
 }
 
-// upgrade tries UDP again while a stream carries the relay.
+// upgrade tries UDP again while a stream carries the relay, the nearest relay
+// first.
 func (r *relays) upgrade(ctx context.Context, a *allocation) *allocation {
 	if !a.relay.Streaming() {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, allocateLimit)
 	defer cancel()
-	for _, url := range expanded(ctx, r.names, onePerHost(r.wanted())) {
+	urls := onePerHost(r.wanted())
+	measured := r.measure(ctx, urls)
+	for _, url := range ranked(urls, measured) {
+		if _, answers := measured[url.host]; !answers {
+			return nil
+		}
 		if better, err := r.allocateAt(ctx, url, nil); err == nil {
 			return better
 		}

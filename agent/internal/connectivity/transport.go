@@ -45,6 +45,7 @@ type relayURL struct {
 	server    netip.AddrPort // the address of host that is meant; the zero value: any
 	transport transport
 	web       string                                 // the whole URL, of a WebSocket
+	region    string                                 // where the relay stands, for people
 	tls       func(host string) (*tls.Config, error) // nil: the system's authorities
 	credential
 }
@@ -69,7 +70,7 @@ func (u relayURL) same(other relayURL) bool {
 // parseRelayURL reads turn:, turns: (RFC 7065) and wss:. It returns false for
 // stun:, which stunServers reads.
 func parseRelayURL(text string, relay Relay) (relayURL, bool, error) {
-	u := relayURL{tls: relay.TLS, credential: credential{relay.Username, relay.Password}}
+	u := relayURL{tls: relay.TLS, region: relay.Region, credential: credential{relay.Username, relay.Password}}
 	if strings.HasPrefix(text, "wss:") {
 		parsed, err := url.Parse(text)
 		if err != nil || parsed.Hostname() == "" {

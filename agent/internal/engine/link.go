@@ -228,13 +228,21 @@ func (l *link) giveRelays(servers []api.RelayServer) {
 			pin = *server.CaPin
 		}
 		relays = append(relays, connectivity.Relay{
-			URLs: server.Urls, Username: server.Username, Password: server.Password, Expires: server.Expires,
+			URLs: server.Urls, Region: regionOf(server), Username: server.Username, Password: server.Password, Expires: server.Expires,
 			TLS: func(host string) (*tls.Config, error) { return l.client.TLS(host, pin) },
 		})
 	}
 	if err := l.machine.Paths.SetRelays(relays); err != nil {
 		l.log.Warn("relays not all usable", "error", err)
 	}
+}
+
+// regionOf is where a relay stands, empty when that is not told.
+func regionOf(server api.RelayServer) string {
+	if server.Region == nil {
+		return ""
+	}
+	return *server.Region
 }
 
 func (l *link) setState(state control.State) {

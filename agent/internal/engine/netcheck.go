@@ -46,9 +46,9 @@ func (e *Engine) Netcheck(ctx context.Context, request local.NetcheckRequest) (n
 func (m *pathMemory) servers() []netcheck.Server {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	var urls []string
+	var servers []netcheck.Server
 	for _, relay := range m.relays {
-		urls = append(urls, relay.Urls...)
+		servers = append(servers, netcheck.ServersOf(regionOf(relay), relay.Urls)...)
 	}
-	return netcheck.ServersOf(urls)
+	return servers
 }

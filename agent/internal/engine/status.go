@@ -63,7 +63,7 @@ func (l *link) describe(s *local.Status, mine *identity.Identity) {
 	}
 	s.Firewall = local.Firewall{Kind: enforced.Kind, Rules: enforced.Rules, Dropped: enforced.Dropped, Note: l.machine.Note}
 	relay := l.machine.Paths.RelayStatus()
-	s.Relay = local.Relay{Server: relay.Server, Transport: relay.Transport, Mapped: relay.Mapped, Error: relay.Error}
+	s.Relay = local.Relay{Server: relay.Server, Region: relay.Region, Transport: relay.Transport, Mapped: relay.Mapped, Error: relay.Error}
 	for _, f := range l.forward.Status() {
 		s.Forwards = append(s.Forwards, describeForward(f))
 		if f.Kind == forward.KindProxy && f.Err == nil && !f.Listen.Addr().IsLoopback() {

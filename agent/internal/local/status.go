@@ -162,6 +162,7 @@ type Gateway struct {
 // Relay is this machine's allocation at a relay.
 type Relay struct {
 	Server    string `json:"server"`
+	Region    string `json:"region"` // where it stands; empty: not told
 	Transport string `json:"transport"`
 	Mapped    string `json:"mapped"`
 	Error     string `json:"error"`

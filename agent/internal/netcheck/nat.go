@@ -176,7 +176,7 @@ func (c Config) servers(ctx context.Context, targets []target) []Answer {
 }
 
 func (c Config) server(ctx context.Context, t target) Answer {
-	a := Answer{Host: t.server.Host, Relay: t.server.Relay}
+	a := Answer{Host: t.server.Host, Relay: t.server.Relay, Region: t.server.Region}
 	if t.err != nil {
 		a.Error = t.err.Error()
 		return a

@@ -65,8 +65,9 @@ type Config struct {
 
 // A Server answers binding requests.
 type Server struct {
-	Host  string // host:port
-	Relay bool   // it relays as well
+	Host   string // host:port
+	Relay  bool   // it relays as well
+	Region string // where it stands; empty: not told
 }
 
 // A Report is what was found.
@@ -126,8 +127,9 @@ type PortMapping struct {
 
 // Answer is what became of asking one server.
 type Answer struct {
-	Host  string `json:"host"`
-	Relay bool   `json:"relay"`
+	Host   string `json:"host"`
+	Relay  bool   `json:"relay"`
+	Region string `json:"region"` // where it stands; empty: not told
 
 	UDP       bool    `json:"udp"`
 	RTTMillis float64 `json:"rtt_ms"` // over UDP; 0: no answer

@@ -337,7 +337,7 @@ func TestDifferences(t *testing.T) {
 }
 
 func TestServersOf(t *testing.T) {
-	got := ServersOf([]string{
+	got := ServersOf("frankfurt", []string{
 		"turn:r.example:3478?transport=udp", "turn:r.example:3478?transport=tcp", "stun:s.example", "turns:r.example:443?transport=tcp",
 		"wss://r.example/relay", "nonsense",
 	})
@@ -345,7 +345,11 @@ func TestServersOf(t *testing.T) {
 	got = append(got, BesideManagement("https://mesh.example:8443")...)
 	got = append(got, BesideManagement("%")...)
 	want := []Server{
-		{"r.example:3478", true}, {"s.example:3478", false}, {"a.example:3478", false}, {"b.example:1", false}, {"mesh.example:3478", true},
+		{"r.example:3478", true, "frankfurt"},
+		{"s.example:3478", false, "frankfurt"},
+		{"a.example:3478", false, ""},
+		{"b.example:1", false, ""},
+		{"mesh.example:3478", true, ""},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)

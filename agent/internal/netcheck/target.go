@@ -12,16 +12,16 @@ import (
 // defaultPort is that of STUN and TURN (RFC 8489, section 18.6).
 const defaultPort = "3478"
 
-// ServersOf are the servers behind URLs of relays (RFC 7064, RFC 7065), each
-// once. URLs of other kinds lead to no STUN server and are left out.
-func ServersOf(urls []string) (servers []Server) {
+// ServersOf are the servers behind the URLs of one relay (RFC 7064, RFC 7065),
+// each once. URLs of other kinds lead to no STUN server and are left out.
+func ServersOf(region string, urls []string) (servers []Server) {
 	for _, text := range urls {
 		uri, err := stun.ParseURI(text)
 		if err != nil || uri.Scheme == stun.SchemeTypeSTUNS || uri.Scheme == stun.SchemeTypeTURNS {
 			continue
 		}
 		host := net.JoinHostPort(uri.Host, strconv.Itoa(uri.Port))
-		server := Server{Host: host, Relay: uri.Scheme == stun.SchemeTypeTURN}
+		server := Server{Host: host, Relay: uri.Scheme == stun.SchemeTypeTURN, Region: region}
 		if !slices.ContainsFunc(servers, func(s Server) bool { return s.Host == host }) {
 			servers = append(servers, server)
 		}

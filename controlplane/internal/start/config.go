@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/wattlenet/wattle/internal/program"
+	relay "github.com/wattlenet/wattle/relay/server"
 )
 
 // Config is what an installation is told when it starts. The zero value is not
@@ -60,10 +61,17 @@ type Config struct {
 	// the host of the public URL.
 	RelayAddress string
 
-	// SeparateRelays are the addresses, host:port, of relays that run elsewhere:
-	// wattle-relay, or any TURN server that takes TURN REST credentials. A
-	// wattle-relay with --listen-tls is host:port/port.
+	// SeparateRelays are relays that run elsewhere: wattle-relay, or any TURN
+	// server that takes TURN REST credentials. Each is host:port, or
+	// host:port/port for a wattle-relay with --listen-tls, and may have its region
+	// in front: region=host:port.
 	SeparateRelays []string
+
+	// RelayRegion says where the embedded relay stands. Empty for nothing.
+	RelayRegion string
+
+	// RelayQuotas bound what agents hold and spend at the embedded relay.
+	RelayQuotas relay.Quotas
 
 	// RelaySecretFile holds the secret that the separate relays share with the
 	// control plane. Required when there are any.
@@ -92,7 +100,9 @@ func (c *Config) Flags(flags *pflag.FlagSet) {
 	flags.BoolVar(&c.Relay, "relay", true, "run the embedded relay (STUN and TURN)")
 	flags.StringVar(&c.RelayListen, "relay-listen", ":3478", "address of the relay, UDP and TCP")
 	flags.StringVar(&c.RelayAddress, "relay-address", "", "address at which agents reach the relay (default: the host of the public URL)")
-	flags.StringSliceVar(&c.SeparateRelays, "separate-relay", nil, "address of a wattle-relay that runs elsewhere, such as relay.example:3478, or relay.example:3478/443 with its port for TLS; may be repeated")
+	flags.StringVar(&c.RelayRegion, "relay-region", "", "where the relay stands, for status and netcheck, such as frankfurt")
+	c.RelayQuotas.Flags(flags, "relay-")
+	flags.StringSliceVar(&c.SeparateRelays, "separate-relay", nil, "address of a wattle-relay that runs elsewhere, such as relay.example:3478, or frankfurt=relay.example:3478/443 with its region and its port for TLS; may be repeated")
 	flags.StringVar(&c.RelaySecretFile, "relay-secret-file", "", "file with the secret that the separate relays share with this server (their --secret-file)")
 	flags.StringVar(&c.GeoDatabase, "geo-database", "", "file in the MaxMind format (.mmdb) that tells countries or cities of addresses, for posture checks (default: none, and nobody meets a location check)")
 	flags.Float64Var(&c.Rate, "rate-limit", 0, "requests per second and caller on average; 0 for the default, negative for no limit")
@@ -152,10 +162,9 @@ func (c *Config) checkSeparateRelays() error {
 	if (len(c.SeparateRelays) > 0) != (c.RelaySecretFile != "") {
 		return program.Usage("--separate-relay and --relay-secret-file belong together; give both or none")
 	}
-	for _, at := range c.SeparateRelays {
-		plain, secure, cut := strings.Cut(at, "/")
-		if host, port, err := net.SplitHostPort(plain); err != nil || host == "" || port == "" || cut && secure == "" {
-			return program.Usage("--separate-relay %q is not an address such as relay.example:3478 or relay.example:3478/443", at)
+	for _, text := range c.SeparateRelays {
+		if _, err := parseSeparateRelay(text); err != nil {
+			return program.Usage("--separate-relay %q is not an address such as relay.example:3478 or frankfurt=relay.example:3478/443", text)
 		}
 	}
 	return nil

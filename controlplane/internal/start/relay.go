@@ -26,6 +26,7 @@ const relaySecretName = "relay"
 // A relayOffer is what agents are told of one relay.
 type relayOffer struct {
 	id     string
+	region string // "": not told
 	secret relay.Secret
 	urls   []string
 	pin    string // of the authority of its certificate; "": a public one
@@ -39,6 +40,7 @@ func newEmbeddedRelay(config Config, public *url.URL, api string, secret []byte)
 		Listen:       []string{config.RelayListen},
 		ListenUDP:    []string{api},
 		RelayAddress: relayAddress(config.RelayAddress, public),
+		Quotas:       config.RelayQuotas,
 		Logger:       config.Logger,
 	}
 	server, err := relay.New(wanted)
@@ -54,7 +56,7 @@ func newEmbeddedRelay(config Config, public *url.URL, api string, secret []byte)
 	if config.RelayAddress != "" || isLoopback(host) {
 		host = server.RelayAddress().String()
 	}
-	offer := relayOffer{id: "embedded", secret: secret, urls: relayURLs(host, fmt.Sprint(server.Addrs()[0].Port()))}
+	offer := relayOffer{id: "embedded", region: config.RelayRegion, secret: secret, urls: relayURLs(host, fmt.Sprint(server.Addrs()[0].Port()))}
 	if second {
 		offer.urls = append(offer.urls, secondUDP(host, cmp.Or(public.Port(), "443"))...)
 	}
@@ -99,20 +101,44 @@ func separateRelays(config Config) ([]relayOffer, error) {
 		return nil, fmt.Errorf("%w; --relay-secret-file names the file that every wattle-relay has as --secret-file", err)
 	}
 	var offers []relayOffer
-	for _, at := range config.SeparateRelays {
-		at, secure, _ := strings.Cut(at, "/")
-		host, port, err := net.SplitHostPort(at)
+	for _, text := range config.SeparateRelays {
+		at, err := parseSeparateRelay(text)
 		if err != nil {
-			return nil, fmt.Errorf("relay %s: %w", at, err) // Config.check saw to it that it splits
+			return nil, err // Config.check saw to it that there is none
 		}
-		offer := relayOffer{id: at, secret: secret, urls: relayURLs(host, port)}
-		if secure != "" {
-			offer.urls = append(offer.urls, secondUDP(host, secure)...)
-			offer = offer.withHTTPS(&url.URL{Host: net.JoinHostPort(host, secure)}, "")
+		offer := relayOffer{id: net.JoinHostPort(at.host, at.port), region: at.region, secret: secret, urls: relayURLs(at.host, at.port)}
+		if at.secure != "" {
+			offer.urls = append(offer.urls, secondUDP(at.host, at.secure)...)
+			offer = offer.withHTTPS(&url.URL{Host: net.JoinHostPort(at.host, at.secure)}, "")
 		}
 		offers = append(offers, offer)
 	}
 	return offers, nil
+}
+
+// A separateRelay is one of Config.SeparateRelays, taken apart.
+type separateRelay struct {
+	region, host, port string
+	secure             string // its port for TLS; "": none
+}
+
+// parseSeparateRelay reads [region=]host:port[/port].
+func parseSeparateRelay(text string) (at separateRelay, err error) {
+	address := text
+	if region, rest, named := strings.Cut(text, "="); named {
+		if at.region, address = region, rest; region == "" {
+			return at, fmt.Errorf("relay %q: the region is empty", text)
+		}
+	}
+	address, secure, cut := strings.Cut(address, "/")
+	at.secure = secure
+	if at.host, at.port, err = net.SplitHostPort(address); err != nil {
+		return at, fmt.Errorf("relay %q: %w", text, err)
+	}
+	if at.host == "" || at.port == "" || cut && secure == "" {
+		return at, fmt.Errorf("relay %q: the host or a port is empty", text)
+	}
+	return at, nil
 }
 
 // withHTTPS adds what the listener of the API and of the agents carries besides:
@@ -133,6 +159,9 @@ func (o relayOffer) forPeer(accountID, peerID string) api.RelayServer {
 	}
 	if o.pin != "" {
 		server.CaPin = &o.pin
+	}
+	if o.region != "" {
+		server.Region = &o.region
 	}
 	return server
 }
