@@ -73,7 +73,8 @@ type Config struct {
 	// up; the next packet finds one again. 0: 5 min.
 	IdleAfter time.Duration
 
-	// Force restricts the kinds of path: "" uses what works.
+	// Force restricts the kinds of path to peers whose Mode says nothing about
+	// them: "" uses what works.
 	Force Path
 
 	// Transports are the ways to a relay that may be used, as RelayStatus names
@@ -99,7 +100,20 @@ type Peer struct {
 
 	// NextKey is the key that the peer will change over to; zero for none.
 	NextKey tunnel.PublicKey
+
+	Mode Mode
 }
+
+// A Mode says which paths to one peer are used.
+type Mode string
+
+const (
+	ModeDefault Mode = ""       // those that Config.Force leaves
+	ModeAuto    Mode = "auto"   // what works
+	ModeDirect  Mode = "direct" // no packet takes a relay
+	ModeRelay   Mode = "relay"  // no direct path is looked for
+	ModeAlways  Mode = "always" // as ModeDefault; the path stays open while there is nothing to send
+)
 
 // A Relay is a TURN or STUN server with the credential for it.
 type Relay struct {

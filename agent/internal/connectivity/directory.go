@@ -55,6 +55,11 @@ func (p *Pathfinder) know(ctx context.Context, peers []Peer) {
 			p.directory.met[id] = true
 		}
 	}
+	for id, peer := range byID {
+		if peer.Mode == ModeAlways {
+			p.directory.met[id] = true
+		}
+	}
 	for id := range p.directory.met {
 		if _, known := byID[id]; !known {
 			delete(p.directory.met, id)

@@ -35,6 +35,9 @@ func (p *Pathfinder) tickPair(ctx context.Context, pr *pair, now time.Time) {
 
 // unused reports whether nothing has left for long, or nothing could.
 func (p *Pathfinder) unused(pr *pair, now time.Time) bool {
+	if pr.peer.Mode == ModeAlways {
+		return false
+	}
 	quiet := now.Sub(pr.wanted)
 	for _, path := range []*tunnel.Path{pr.direct, pr.relay} {
 		if path == nil {
@@ -225,7 +228,7 @@ func (p *Pathfinder) repeat(ctx context.Context, pr *pair, now time.Time) {
 		// The peer may have restarted or moved to another relay.
 		p.startAttempt(pr)
 		p.sendHello(ctx, pr)
-	case a.done && pr.direct == nil && now.After(pr.nextAttempt) && p.cfg.Force != PathRelayed && !pr.nextAttempt.IsZero():
+	case a.done && pr.direct == nil && now.After(pr.nextAttempt) && p.force(pr) != PathRelayed && !pr.nextAttempt.IsZero():
 		p.startAttempt(pr)
 		p.sendHello(ctx, pr)
 	}

@@ -107,7 +107,7 @@ func (p *Pathfinder) forgetKnown(id string) {
 
 // tryRemembered looks for the peer where it was last, without anybody's help.
 func (p *Pathfinder) tryRemembered(ctx context.Context, pr *pair) {
-	if pr.direct == nil && pr.remembered.IsValid() && pr.remembered != pr.narrow && p.cfg.Force != PathRelayed && p.allowed(pr.remembered.Addr()) {
+	if pr.direct == nil && pr.remembered.IsValid() && pr.remembered != pr.narrow && p.looksDirect(pr) && p.allowed(pr.remembered.Addr()) {
 		p.tryDirect(ctx, pr, pr.remembered, false)
 	}
 }
@@ -129,7 +129,7 @@ func (p *Pathfinder) echo(ctx context.Context, pr *pair, from netip.AddrPort, re
 	}
 	if relay == nil {
 		moved := pr.moved(from)
-		if (pr.direct == nil || moved) && from != pr.narrow && p.cfg.Force != PathRelayed {
+		if (pr.direct == nil || moved) && from != pr.narrow && p.looksDirect(pr) {
 			pr.echoed = time.Now()
 			p.tryDirect(ctx, pr, from, moved)
 		}

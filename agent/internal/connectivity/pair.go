@@ -170,12 +170,15 @@ func (p *Pathfinder) handleEvent(ctx context.Context, pr *pair, event tunnel.Eve
 		p.changedOver(pr, event.Peer)
 		if event.Relay != nil {
 			pr.relayed = event.Addr
-		} else if pr.direct == nil && p.cfg.Force != PathRelayed {
+		} else if pr.direct == nil && p.looksDirect(pr) {
 			pr.direct = pr.endpoint.Primary()
 		}
 		p.wake(ctx, pr)
 		p.useRelay(ctx, pr)
 		p.route(pr)
+		if event.Relay != nil && pr.primary == nil && p.force(pr) == PathDirect {
+			pr.send(nil, nil) // the tunnel has answered the way the handshake came
+		}
 	case tunnel.Stray:
 		if event.Relay != nil {
 			// The peer sends through the relay what it could send directly: it
@@ -192,7 +195,7 @@ func (p *Pathfinder) handleEvent(ctx context.Context, pr *pair, event tunnel.Eve
 		// The peer's address may have changed behind its NAT. The packet is no
 		// proof; the answer to a probe is.
 		running := pr.attempt != nil && !pr.attempt.done
-		if pr.awake && !running && event.Addr != pr.narrow && p.cfg.Force != PathRelayed {
+		if pr.awake && !running && event.Addr != pr.narrow && p.looksDirect(pr) {
 			p.tryDirect(ctx, pr, event.Addr, true)
 		}
 	}
@@ -263,7 +266,7 @@ func (p *Pathfinder) route(pr *pair) {
 // soon as the request has left, one round trip before the answer.
 func (p *Pathfinder) useRelay(ctx context.Context, pr *pair) {
 	a, peer := p.allocation, pr.relayed
-	if a == nil || !peer.IsValid() || p.cfg.Force == PathDirect {
+	if a == nil || !peer.IsValid() || p.force(pr) == PathDirect {
 		return
 	}
 	number, err := a.channel(peer)
@@ -309,7 +312,7 @@ func (p *Pathfinder) useRelay(ctx context.Context, pr *pair) {
 // carries it to the peer.
 func (p *Pathfinder) startAttempt(pr *pair) {
 	p.endAttempt(pr)
-	if p.cfg.Force == PathRelayed {
+	if p.force(pr) == PathRelayed {
 		pr.attempt = &attempt{session: newSession(), began: time.Now()}
 		return
 	}

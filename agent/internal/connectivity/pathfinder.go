@@ -255,8 +255,11 @@ func (p *Pathfinder) setPeers(ctx context.Context, peers []Peer) {
 			p.recall(ctx, pr)
 		}
 		p.publish(pr)
-		if !pr.awake && pr.endpoint.Handshaking() {
-			p.wake(ctx, pr) // the device had the peer before we did and has called already
+		switch {
+		case !pr.awake && (peer.Mode == ModeAlways || pr.endpoint.Handshaking()):
+			p.wake(ctx, pr) // or the device had the peer before we did and has called already
+		case pr.awake && !fresh && before.Mode != peer.Mode:
+			p.changeMode(ctx, pr)
 		}
 	}
 	for key, pr := range p.pairs {

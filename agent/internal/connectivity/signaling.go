@@ -44,6 +44,7 @@ func (p *Pathfinder) heedPath(ctx context.Context, pr *pair, h *hello) {
 	}
 	p.useRelay(ctx, pr)
 	p.agree(ctx, pr, h)
+	p.heedRefusal(pr, h)
 	pr.signalErr = ""
 }
 
@@ -120,7 +121,7 @@ func (p *Pathfinder) sendHello(ctx context.Context, pr *pair) {
 			}
 		}
 	}
-	if p.allocation != nil && p.cfg.Force != PathDirect {
+	if p.allocation != nil && p.force(pr) != PathDirect {
 		h.Relayed = p.allocation.relayed
 	}
 	pr.pending = h

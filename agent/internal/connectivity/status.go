@@ -99,7 +99,7 @@ func (p *Pathfinder) unpublish(id string) {
 func (p *Pathfinder) reason(pr *pair) Reason {
 	a := pr.attempt
 	switch {
-	case p.cfg.Force == PathRelayed:
+	case p.force(pr) == PathRelayed:
 		return ReasonRelayForced
 	case pr.narrow.IsValid():
 		return ReasonMTU

@@ -157,7 +157,10 @@ func (u relayURL) dialWeb(ctx context.Context, dialer *net.Dialer) (net.Conn, ne
 	if err != nil {
 		return nil, netip.AddrPort{}, err
 	}
-	server, err := netip.ParseAddrPort(conn.RemoteAddr().String())
+	server, err := netip.ParseAddrPort(u.host)
+	if err != nil { // a name; what the connection leads to may be the proxy
+		server, err = netip.ParseAddrPort(conn.RemoteAddr().String())
+	}
 	if err != nil {
 		return nil, server, errors.Join(err, conn.Close())
 	}

@@ -31,6 +31,8 @@ type desired struct {
 	keys     postquantum.Mode
 	peers    []peer // by name
 
+	strangers []string // names that settings of paths have, and no peer
+
 	exit         exit
 	destinations []*destination  // by name
 	watched      map[string]bool // ids of peers whose place another can take

@@ -69,6 +69,7 @@ type link struct {
 	meanings meanings
 
 	routers *routers // owned by the loop
+	modes   func() []peerMode
 	exit    func() exitWish
 	keys    func(*mapstate.Map) postquantum.Mode
 
@@ -95,6 +96,7 @@ type linkConfig struct {
 	wall    func() time.Time
 	carry   forward.Config
 	exit    func() exitWish
+	modes   func() []peerMode
 	keys    func(*mapstate.Map) postquantum.Mode
 	facts   func(programs []string) (api.MachineFacts, error)
 	epoch   string
@@ -109,7 +111,7 @@ func newLink(c linkConfig) (*link, error) {
 		log: c.logger, store: c.store, machine: c.machine, carry: c.carry, client: c.client, overlay: c.overlay, changed: c.changed,
 		self: c.self, memory: c.memory, wall: c.wall, rotation: c.rotation,
 		newest: make(chan *mapstate.Map, 1), saves: make(chan *mapstate.Map, 1), again: make(chan struct{}, 1), urgent: make(chan chan struct{}),
-		routers: newRouters(c.machine), exit: c.exit, keys: c.keys,
+		routers: newRouters(c.machine), exit: c.exit, modes: c.modes, keys: c.keys,
 	}
 	var err error
 	if l.forward, err = forward.New(forward.Options{Logger: c.logger, Overlay: l}); err != nil {
@@ -331,6 +333,7 @@ func (l *link) apply(ctx context.Context, m *mapstate.Map) []string {
 		d.named = l.meanings.of(d.key(), l.routers.now())
 	}
 	wanted.chooseExit(l.exit())
+	wanted.choosePaths(l.modes())
 	wanted.require(l.keys(m))
 	wanted.lead(l.routers.pick, l.routers.down)
 	l.routers.forget(wanted)

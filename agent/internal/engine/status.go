@@ -108,6 +108,7 @@ func (l *link) describe(s *local.Status, mine *identity.Identity) {
 	for _, p := range wanted.peers {
 		s.Peers = append(s.Peers, l.describePeer(p, stats[p.key].With(stats[p.next])))
 	}
+	s.Warnings = append(s.Warnings, wanted.unknownPeers()...)
 	l.describeRoutes(s, wanted)
 }
 

@@ -106,6 +106,16 @@ func checkInterface(name string) error {
 	return nil
 }
 
+func checkPeerPaths(list []string) error {
+	for _, each := range list {
+		name, mode, _ := strings.Cut(each, "=")
+		if name == "" || !slices.Contains(PeerModes, mode) {
+			return fmt.Errorf("%q is no NAME=MODE; the modes are %s", each, oneOf(PeerModes))
+		}
+	}
+	return nil
+}
+
 func checkTransports(names []string) error {
 	for _, name := range names {
 		if !slices.Contains(Transports, name) {

@@ -31,6 +31,7 @@ type Values struct {
 	GSO             string   // auto or off
 	Firewall        string   // auto, nftables or userspace
 	PathMode        string   // auto, direct or relay
+	PeerPaths       []string // NAME=MODE: ways to single machines, in place of PathMode
 	RelayTransports []string // ways to a relay that may be used; empty: all
 	PortMapping     bool     // ask the gateway to forward the tunnel's port
 	AcceptRoutes    bool     // use what lies behind machines, but for exit nodes
@@ -79,6 +80,8 @@ var (
 	Offloads  = []string{"auto", "off"}
 	Firewalls = []string{"auto", "nftables", "userspace"}
 	PathModes = []string{"auto", "direct", "relay"}
+	// PeerModes are the ways to a single machine.
+	PeerModes = append(slices.Clone(PathModes), "always")
 	LogLevels = []string{"debug", "info", "warn", "error"}
 	// Resolvers are who may be told about name servers.
 	Resolvers = resolvers()
@@ -145,6 +148,11 @@ var table = []Setting{
 	{
 		Name: "path_mode", Usage: "ways to other machines that are used: what works (auto), direct ones alone, or the relay alone", Choices: PathModes, Effect: Reopen,
 		field: func(v *Values) field { return (*text)(&v.PathMode) },
+	},
+	{
+		Name: "peer_paths", Usage: "ways to single machines, in place of path_mode: NAME=MODE with " + oneOf(PeerModes) + "; always keeps the path open while there is nothing to send", Effect: Apply,
+		field: func(v *Values) field { return (*list)(&v.PeerPaths) },
+		check: func(v Values) error { return checkPeerPaths(v.PeerPaths) },
 	},
 	{
 		Name: "relay_transports", Usage: "ways to a relay that may be used: " + strings.Join(Transports, ", ") + " (default: the first of these that works)", Effect: Reopen,
