@@ -27,13 +27,6 @@ type dialect interface {
 	// means, nil when none does; ok is false when the error is not the engine's.
 	classify(err error) (fault error, ok bool)
 
-	// durable reports whether COMMIT returns when the transaction is on the disk.
-	durable() bool
-
-	// flush brings everything that was committed to the disk, where COMMIT does
-	// not. path is that of the database file.
-	flush(path string) error
-
 	// receipt names the transaction, so that kept can tell its fate after the
 	// connection was lost in the middle of COMMIT. Empty where that cannot happen.
 	receipt(ctx context.Context, tx *Tx) (string, error)

@@ -36,9 +36,6 @@ func (postgres) goose() goose.Dialect { return goose.DialectPostgres }
 // transaction, so a failed one changes nothing.
 func (postgres) backup(context.Context, *sql.DB, string) (copied bool, err error) { return false, nil }
 
-func (postgres) durable() bool      { return true }
-func (postgres) flush(string) error { return nil }
-
 func (postgres) receipt(ctx context.Context, tx *Tx) (receipt string, err error) {
 	err = tx.one(ctx, "SELECT pg_current_xact_id()::text", nil, &receipt)
 	return receipt, err

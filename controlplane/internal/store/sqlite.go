@@ -27,26 +27,6 @@ func (sqlite) reading() *sql.TxOptions          { return &sql.TxOptions{ReadOnly
 func (sqlite) placeholders(query string) string { return query }
 func (sqlite) goose() goose.Dialect             { return goose.DialectSQLite3 }
 
-func (sqlite) durable() bool { return false }
-
-// flush brings the write-ahead log to the disk. COMMIT only appends to it, so that the next
-// transaction runs while the disk is busy with the last one. SQLite itself
-// flushes the log before it moves pages from there into the database, and every
-// start of a new log, which is what keeps the file whole whenever the power fails.
-//
-// The file is opened each time: a log is removed with its last connection, and
-// flushing one that was removed would flush nothing.
-func (sqlite) flush(path string) error {
-	log, err := os.Open(path + "-wal") //nolint:gosec // the path comes from the configuration
-	if err != nil {
-		return fmt.Errorf("%w: flush the write-ahead log: %w", ErrDisk, err)
-	}
-	if err := errors.Join(flushFile(log), log.Close()); err != nil {
-		return fmt.Errorf("%w: flush %s: %w", ErrDisk, log.Name(), err)
-	}
-	return nil
-}
-
 // receipt is never needed: a file does not go away in the middle of COMMIT without taking this process along.
 func (sqlite) receipt(context.Context, *Tx) (string, error) { return "", nil }
 
@@ -116,7 +96,7 @@ func openSQLite(ctx context.Context, cfg Config) (writer, readers *sql.DB, err e
 func sqliteName(cfg Config, lock string, readOnly bool) string {
 	options := url.Values{
 		"_journal_mode": {"WAL"},
-		"_synchronous":  {"NORMAL"},
+		"_synchronous":  {"FULL"},
 		"_foreign_keys": {"on"},
 		"_busy_timeout": {strconv.FormatInt(cfg.BusyTimeout.Milliseconds(), 10)},
 		"_txlock":       {lock},

@@ -4,17 +4,15 @@
 //	                 \         |         /                   |
 //	queue             [ fn | fn | fn | ... ]            reader pool
 //	                           |
-//	writer       BEGIN  SAVEPOINT fn RELEASE  ...  COMMIT
+//	writer       BEGIN  SAVEPOINT fn RELEASE  ...  COMMIT     one fsync for all of them
 //	                           |
-//	settler      one flush of the disk for all of them; the After functions of each write, in
-//	             commit order; then the callers are answered
+//	applier      the After functions of each write, in commit order; then the callers are answered
 //
 // There is one writer. Writes that arrive while a transaction is on its way to
-// the disk run in the next one meanwhile, so that durable writes per second are
-// not bound to the time of one flush. A database server flushes inside COMMIT:
-// there the next transaction waits a moment for those that shared the last one.
-// Each write stands in a savepoint of its own: it happens whole or not at all,
-// whatever its neighbours do.
+// the disk share the next one, so that durable writes per second are not bound
+// to the time of one fsync; a transaction waits a moment for those that
+// shared the last one. Each write stands in a savepoint of its own: it happens
+// whole or not at all, whatever its neighbours do.
 package store
 
 import (
@@ -86,16 +84,14 @@ func (c Config) name() string {
 type Store struct {
 	dialect dialect
 	logger  *slog.Logger
-	path    string       // of the file; empty where there is none
 	release func() error // gives the lock on the file back; nil where there is no file
 
 	writer  *sql.DB
 	readers *sql.DB
 
 	queue   chan *write
-	fault   atomic.Pointer[error] // why committed writes did not reach the disk; nil while they do
-	waiting atomic.Int64          // callers of Write that have no answer yet
-	closing sync.RWMutex          // guards closed; held for reading while a write is queued
+	waiting atomic.Int64 // callers of Write that have no answer yet
+	closing sync.RWMutex // guards closed; held for reading while a write is queued
 	closed  bool
 	done    chan struct{}
 }
@@ -107,11 +103,6 @@ type Store struct {
 // another process has the file, the file is no database, its schema is newer
 // than the program.
 func Open(ctx context.Context, cfg Config) (*Store, error) {
-	return openAs(ctx, cfg, sqlite{})
-}
-
-// openAs is Open with the dialect in which a file is spoken to.
-func openAs(ctx context.Context, cfg Config, file dialect) (*Store, error) {
 	if cfg.Path == "" && cfg.Postgres == "" || cfg.Logger == nil {
 		return nil, errors.New("store: Logger and one of Path and Postgres are required")
 	}
@@ -121,7 +112,7 @@ func openAs(ctx context.Context, cfg Config, file dialect) (*Store, error) {
 	if cfg.Readers == 0 {
 		cfg.Readers = 4
 	}
-	s := &Store{dialect: file, path: cfg.Path, logger: cfg.Logger, queue: make(chan *write, queueLimit), done: make(chan struct{})}
+	s := &Store{dialect: sqlite{}, logger: cfg.Logger, queue: make(chan *write, queueLimit), done: make(chan struct{})}
 	if err := s.open(ctx, cfg); err != nil {
 		return nil, errors.Join(err, s.closeFiles())
 	}

@@ -55,9 +55,6 @@ func (s *Store) enqueue(ctx context.Context, w *write) error {
 	if s.closed {
 		return ErrClosed
 	}
-	if err := s.lost(); err != nil {
-		return err
-	}
 	select {
 	case s.queue <- w:
 		return nil
@@ -69,77 +66,36 @@ func (s *Store) enqueue(ctx context.Context, w *write) error {
 // write is the writer: it owns conn and the prepared statements.
 func (s *Store) write(conn *sql.Conn) {
 	defer close(s.done)
-	committed := make(chan committed, 4)
-	disk := make(chan struct{}, 1)
-	disk <- struct{}{}
+	committed := make(chan []*write, 4)
 	applied := make(chan struct{})
 	go func() {
 		defer close(applied)
-		s.settle(committed, disk)
+		for batch := range committed {
+			answer(batch)
+		}
 	}()
-	w := &writing{store: s, conn: conn, tx: s.newTx(conn), disk: disk}
+	w := &writing{store: s, conn: conn, tx: s.newTx(conn)}
 	var company company
 	for first := range s.queue {
-		w.batch = s.gather(first, company)
+		batch := s.gather(first, company)
 		begin := time.Now()
-		if err := w.commit(); err != nil {
+		if err := w.commit(batch); err != nil {
 			s.logger.Error("transaction failed", "error", err)
-			fail(w.batch, err)
+			fail(batch, err)
 		}
-		if s.dialect.durable() {
-			company = left(int(s.waiting.Load()), time.Since(begin))
-		}
-		committed <- w.done()
+		company = left(int(s.waiting.Load()), time.Since(begin))
+		committed <- batch
 	}
 	close(committed)
 	<-applied
 	w.close()
 }
 
-// A committed batch is a transaction that ended.
-type committed struct {
-	batch []*write
-	flush bool // it has to be brought to the disk, and has its turn of it
-}
-
-// settle answers the callers of each batch when it is on the disk, and gives the
-// next one its turn.
-func (s *Store) settle(ended <-chan committed, disk chan<- struct{}) {
-	for c := range ended {
-		if c.flush {
-			s.flush()
-			disk <- struct{}{}
-		}
-		if err := s.lost(); err != nil {
-			fail(c.batch, err)
-		}
-		answer(c.batch)
-	}
-}
-
-// flush brings what was committed to the disk. After a failure nobody knows what
-// of it will be there, so that nothing more can be built on it.
-func (s *Store) flush() {
-	if err := s.dialect.flush(s.path); err != nil {
-		s.logger.Error("committed writes did not reach the disk; restart this program to go on from those that did", "error", err)
-		s.fault.CompareAndSwap(nil, &err)
-	}
-}
-
-// lost is the reason for which the store takes no more writes; nil for none.
-func (s *Store) lost() error {
-	if err := s.fault.Load(); err != nil {
-		return *err
-	}
-	return nil
-}
-
 func (s *Store) newTx(conn *sql.Conn) *Tx {
 	return &Tx{dialect: s.dialect, on: conn, prepared: map[string]*sql.Stmt{}, heads: newHeads()}
 }
 
-// A company is who may be expected to share the next transaction, where COMMIT
-// itself waits for the disk and no other transaction runs meanwhile. Callers that
+// A company is who may be expected to share the next transaction. Callers that
 // write again as soon as they are answered, as those of Terraform do, would else
 // come in two halves that take turns: while one commits, the other waits.
 // Together they need half as many commits.

@@ -16,24 +16,13 @@ type writing struct {
 	store *Store
 	conn  *sql.Conn // nil after a loss, until the next batch
 	tx    *Tx
-
-	batch []*write        // the writes of the transaction under way
-	disk  <-chan struct{} // who received from it has the disk's next turn
-	turn  bool            // this transaction has it
 }
 
-// done is the transaction that ended; the next one begins with nothing.
-func (w *writing) done() committed {
-	c := committed{batch: w.batch, flush: w.turn}
-	w.batch, w.turn = nil, false
-	return c
-}
-
-// commit runs the writes of the batch in one transaction, again when another
+// commit runs the writes of a batch in one transaction, again when another
 // instance got in the way or when nothing had happened yet. It returns an error
 // when the transaction as a whole failed; then none of them happened, unless the
 // error says that the database could not be asked about it.
-func (w *writing) commit() (err error) {
+func (w *writing) commit(batch []*write) (err error) {
 	// The transaction outlives each single caller: one that gives up must not
 	// take its neighbours along.
 	ctx := context.Background()
@@ -44,7 +33,7 @@ func (w *writing) commit() (err error) {
 			time.Sleep(pause/2 + rand.N(pause)) //nolint:gosec // spreads attempts; nothing depends on it being unknown
 		}
 		var begun bool
-		begun, err = w.attempt(ctx)
+		begun, err = w.attempt(ctx, batch)
 		if err == nil {
 			return nil
 		}
@@ -61,7 +50,7 @@ func (w *writing) commit() (err error) {
 }
 
 // attempt runs the batch once; begun is false when not even BEGIN got through.
-func (w *writing) attempt(ctx context.Context) (begun bool, err error) {
+func (w *writing) attempt(ctx context.Context, batch []*write) (begun bool, err error) {
 	if err := w.connect(ctx); err != nil {
 		return false, err
 	}
@@ -71,8 +60,7 @@ func (w *writing) attempt(ctx context.Context) (begun bool, err error) {
 	}
 	tx.heads.reset()
 	kept := 0
-	for i := 0; i < len(w.batch) || w.join(); i++ {
-		one := w.batch[i]
+	for _, one := range batch {
 		if one.err = one.ctx.Err(); one.err != nil {
 			continue
 		}
@@ -100,32 +88,6 @@ func (w *writing) attempt(ctx context.Context) (begun bool, err error) {
 		return true, errors.Join(err, tx.rollback(ctx))
 	}
 	return true, nil
-}
-
-// join adds a write that arrived while the disk is busy with the last
-// transaction: this one has to wait for its turn anyway. It reports false when the
-// turn has come, and when there is none to wait for.
-func (w *writing) join() bool {
-	if w.turn || w.store.dialect.durable() {
-		return false
-	}
-	arriving := w.store.queue
-	if len(w.batch) >= batchLimit {
-		arriving = nil
-	}
-	for {
-		select {
-		case <-w.disk:
-			w.turn = true
-			return false
-		case one, ok := <-arriving:
-			if ok {
-				w.batch = append(w.batch, one)
-				return true
-			}
-			arriving = nil // the store closes
-		}
-	}
 }
 
 // inquire finds out what became of a transaction whose connection was lost in
