@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/wattlenet/wattle/agent/internal/dns/system"
+	"github.com/wattlenet/wattle/agent/internal/firewall"
 	"github.com/wattlenet/wattle/agent/internal/identity"
 	"github.com/wattlenet/wattle/agent/internal/route"
 	"github.com/wattlenet/wattle/internal/program"
@@ -56,6 +57,7 @@ func newCleanup() *cobra.Command {
 // cleanup puts back what an agent with this state folder has left. With keepClosed what it refused stays refused.
 func cleanup(ctx context.Context, logger *slog.Logger, store *identity.Store, keepClosed bool) error {
 	return errors.Join(
+		firewall.Undo(),
 		system.Undo(ctx, system.Options{Logger: logger, Journal: filepath.Join(store.Dir(), system.JournalFile)}),
 		route.Undo(route.Options{Logger: logger, Journal: filepath.Join(store.Dir(), route.JournalFile), KeepRefused: keepClosed}),
 	)

@@ -196,6 +196,7 @@ func (e *Engine) open(mine *identity.Identity, signal signaler, memory *pathMemo
 	wanted := MachineConfig{
 		Logger: e.log, Key: mine.WireGuardKey, Mode: tunnel.Mode(v.Tunnel), Interface: v.Interface, ListenPort: uint16(v.ListenPort), MTU: v.MTU, Single: v.GSO == "off",
 		Firewall: Enforcement(v.Firewall), Signal: briefly(signal), Overlay: network.contains, Resolver: e.outside.resolver(),
+		KeepHostClosed:  !v.HostFirewall,
 		RelayTransports: v.RelayTransports, Force: force(v.PathMode), PortMapping: v.PortMapping,
 		Known: memory.known(), Learned: memory.learned,
 		DNS: system.Kind(v.DNS), DNSJournal: filepath.Join(e.config.Store.Dir(), system.JournalFile),

@@ -232,6 +232,11 @@ func (w fakeFirewall) Set(_ context.Context, c firewall.Config) error {
 
 func (w fakeFirewall) Learn(string, []netip.Addr, time.Duration) error { return w.f.note("learn") }
 
+func (w fakeFirewall) Watch(ctx context.Context, _ func()) error {
+	<-ctx.Done()
+	return nil
+}
+
 func (w fakeFirewall) Status() firewall.Status { return firewall.Status{Kind: "fake"} }
 func (w fakeFirewall) Close() error            { return w.f.note("firewall closed") }
 

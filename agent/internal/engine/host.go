@@ -116,6 +116,9 @@ type MachineConfig struct {
 	MTU        int  // bytes; 0: what every path carries
 	Single     bool // no segmentation offload
 
+	// KeepHostClosed leaves the host's own firewall alone.
+	KeepHostClosed bool
+
 	// Force restricts the kinds of path; "" uses what works.
 	Force connectivity.Path
 
@@ -189,7 +192,7 @@ func OpenHost(c MachineConfig) (*Machine, error) {
 // openEnforcer opens what enforces the rules on an interface. The filter, which
 // stands between interface and device, is nil when the kernel does.
 func openEnforcer(c MachineConfig) (enforcer firewall.Enforcer, filter tunnel.Filter, note string, err error) {
-	kernel, err := firewall.Open(c.Logger, c.Interface)
+	kernel, err := firewall.Open(firewall.Options{Logger: c.Logger, Interface: c.Interface, KeepHostClosed: c.KeepHostClosed})
 	if err == nil && c.Firewall != EnforceUserspace {
 		return kernel, nil, "", nil
 	}

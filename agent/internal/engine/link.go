@@ -181,6 +181,11 @@ func (l *link) run(ctx context.Context) error {
 		}
 	})
 	parts.Go(func() {
+		if err := l.machine.Firewall.Watch(ctx, l.applyAgain); err != nil {
+			l.log.Warn("packet filter not watched", "error", err)
+		}
+	})
+	parts.Go(func() {
 		if err := l.machine.Names.Watch(ctx, l.machine.Resolver.NetworkChanged); err != nil {
 			l.log.Warn("name servers of this machine not watched", "error", err)
 		}

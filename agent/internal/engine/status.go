@@ -23,7 +23,7 @@ func (e *Engine) Status(context.Context) local.Status {
 	s := local.Status{
 		Schema: local.StatusSchema, Version: e.config.Version, State: local.StateNotEnrolled,
 		Addresses: []string{}, Peers: []local.Peer{}, Warnings: []string{}, Routes: []local.Route{}, Forwards: []local.Forward{}, DNS: noDNS(),
-		Network: local.Network{Mapped: []string{}},
+		Network: local.Network{Mapped: []string{}}, Firewall: local.Firewall{Opened: []string{}},
 	}
 	if notice != "" {
 		s.Warnings = append(s.Warnings, notice)
@@ -61,7 +61,7 @@ func (l *link) describe(s *local.Status, mine *identity.Identity) {
 	if enforced.Note != "" {
 		s.Warnings = append(s.Warnings, enforced.Note)
 	}
-	s.Firewall = local.Firewall{Kind: enforced.Kind, Rules: enforced.Rules, Dropped: enforced.Dropped, Note: l.machine.Note}
+	s.Firewall = local.Firewall{Kind: enforced.Kind, Rules: enforced.Rules, Dropped: enforced.Dropped, Note: l.machine.Note, Opened: append([]string{}, enforced.Opened...)}
 	relay := l.machine.Paths.RelayStatus()
 	s.Relay = local.Relay{Server: relay.Server, Region: relay.Region, Transport: relay.Transport, Mapped: relay.Mapped, Error: relay.Error}
 	for _, f := range l.forward.Status() {

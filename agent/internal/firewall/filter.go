@@ -76,6 +76,12 @@ func (f *Filter) Close() error {
 	return nil
 }
 
+// Watch waits: nobody else can change what the process keeps.
+func (f *Filter) Watch(ctx context.Context, _ func()) error {
+	<-ctx.Done()
+	return nil
+}
+
 // Status says what the filter is.
 func (f *Filter) Status() Status {
 	return Status{Kind: "userspace", Rules: f.rules.Load().rules.count, Dropped: f.drops.Load()}

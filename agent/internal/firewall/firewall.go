@@ -3,6 +3,7 @@ package firewall
 
 import (
 	"context"
+	"log/slog"
 	"net/netip"
 	"time"
 
@@ -49,6 +50,18 @@ type Addresses struct {
 	IPv4, IPv6 netip.Addr
 }
 
+// Options are what opening needs.
+type Options struct {
+	Logger *slog.Logger // required
+
+	// Interface is the name of the tunnel's interface; required.
+	Interface string
+
+	// KeepHostClosed leaves the host's own firewall alone, also where it drops
+	// what comes by the tunnel.
+	KeepHostClosed bool
+}
+
 // An Enforcer applies a Config. Set may be called again with the same or
 // another Config at any time. After Close nothing of the firewall is left on the host.
 type Enforcer interface {
@@ -58,6 +71,10 @@ type Enforcer interface {
 	// long. The next packet is judged by it. A route that is not of the Config is
 	// an error.
 	Learn(route string, addrs []netip.Addr, life time.Duration) error
+
+	// Watch calls changed when a Set of the same Config has something to put
+	// right, until ctx ends.
+	Watch(ctx context.Context, changed func()) error
 
 	Status() Status
 	Close() error
@@ -69,4 +86,8 @@ type Status struct {
 	Rules   int    // compiled rules in force
 	Dropped uint64 // packets; userspace only
 	Note    string // what is wrong; empty when all is well
+
+	// Opened are the chains of the host's own firewall that let the tunnel
+	// through to these rules.
+	Opened []string
 }

@@ -51,7 +51,7 @@ func testKernel(t *testing.T) {
 			}
 		}
 	}()
-	kernel, err := NewKernel(slog.New(slog.DiscardHandler), "wt0")
+	kernel, err := NewKernel(Options{Logger: slog.New(slog.DiscardHandler), Interface: "wt0"})
 	if err != nil {
 		t.Skipf("SKIPPED: no nftables here: %v", err)
 	}

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/wattlenet/wattle/generated/api"
 )
@@ -120,6 +121,16 @@ func newLayout(c Config) layout {
 		l.sets[name] = set
 	}
 	return l
+}
+
+// carries reports whether this machine carries the traffic of others.
+func (l layout) carries() bool {
+	for _, rule := range l.rules {
+		if strings.HasPrefix(rule.chain, chainCarried) || strings.HasPrefix(rule.chain, chainOpened) {
+			return true
+		}
+	}
+	return false
 }
 
 func inward(r api.CompiledRule) bool  { return r.Direction == "in" || r.Direction == "both" }

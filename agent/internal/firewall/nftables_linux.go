@@ -36,6 +36,9 @@ const maxElements = 1000
 // to the other comes from the network's range by an interface that is not the
 // tunnel's, and is dropped. Status warns of it.
 //
+// Watch finds what other programs do to the table, such as `nft flush ruleset`,
+// and the next Set puts it back.
+//
 // Only the reply direction rides on connection tracking. Every packet of the
 // original direction is judged, so a rule that goes takes running flows along;
 // their tracking entries are deleted as well, so that nothing rides on.
@@ -54,18 +57,32 @@ type Kernel struct {
 	keeps    bool  // the chains of KeepPaths stand
 	rules    int   // compiled rules in force
 	fault    error // of the last attempt to cut flows; nil when it succeeded
+	repairs  int   // of what others did to the table
+
+	// Of the tables of the host.
+	opens     bool     // the tunnel is let through them
+	stale     bool     // they have to be looked at
+	carries   bool     // others are carried
+	opened    []string // chains with rules of ours
+	hostFault error
 }
 
 // NewKernel opens nftables and makes the table for an interface, which need not
 // exist yet: from now on nothing passes it. The error says why the kernel cannot
-// enforce rules.
-func NewKernel(logger *slog.Logger, name string) (*Kernel, error) {
+// enforce rules, such as that the table is another program's.
+func NewKernel(o Options) (*Kernel, error) {
+	if o.Logger == nil || o.Interface == "" {
+		return nil, errors.New("firewall: logger and interface are required")
+	}
 	conn, err := nftables.New()
 	if err != nil {
 		return nil, fmt.Errorf("open nftables: %w", err)
 	}
-	k := &Kernel{logger: logger, conn: conn, names: newLearned()}
-	if err := k.build(frame{name: name}); err != nil {
+	k := &Kernel{logger: o.Logger, conn: conn, names: newLearned(), opens: !o.KeepHostClosed, stale: true}
+	if err := k.refuseForeign(tableName(o.Interface)); err != nil {
+		return nil, err
+	}
+	if err := k.build(frame{name: o.Interface}); err != nil {
 		return nil, err
 	}
 	return k, nil
@@ -109,6 +126,7 @@ func (k *Kernel) Set(_ context.Context, c Config) error {
 	if err := k.keepPaths(c.KeepPaths); err != nil {
 		return err
 	}
+	k.openHost(wanted)
 	step := diff(k.inForce, wanted)
 	if step.empty() {
 		return nil
@@ -135,12 +153,16 @@ func (k *Kernel) Set(_ context.Context, c Config) error {
 func (k *Kernel) Status() Status {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	s := Status{Kind: "nftables", Rules: k.rules}
+	s := Status{Kind: "nftables", Rules: k.rules, Opened: slices.Clone(k.opened)}
 	switch beside := k.beside(); {
 	case k.fault != nil:
 		s.Note = k.fault.Error()
+	case k.hostFault != nil:
+		s.Note = k.hostFault.Error()
 	case len(beside) > 0:
 		s.Note = fmt.Sprintf("another agent holds %s here: two machines of one network cannot share a network namespace, each drops the other's packets as forged; machines of different networks can", strings.Join(beside, ", "))
+	case k.repairs > 0 && k.table != nil:
+		s.Note = fmt.Sprintf("another program has changed the table inet %s of the agent; it was put back %d times. Let that program leave it alone (`nft flush ruleset` removes the tables of everybody)", k.table.Name, k.repairs)
 	}
 	return s
 }
@@ -179,11 +201,15 @@ func (k *Kernel) Close() error {
 	if k.table == nil {
 		return nil
 	}
+	k.conn.AddTable(k.table) // a table must exist to be deleted
 	k.conn.DelTable(k.table)
 	if err := k.conn.Flush(); err != nil {
 		return fmt.Errorf("remove the table %s: %w", k.table.Name, err)
 	}
 	k.table, k.standing = nil, false
+	if k.opens {
+		return closeHost(k.conn, k.inForce.frame.name)
+	}
 	return nil
 }
 
@@ -199,13 +225,14 @@ func (k *Kernel) build(f frame) error {
 	k.handles = map[string]*nftables.Rule{}
 	k.inForce, k.keeps = layout{frame: f}, false
 
-	for name, hook := range map[string]*nftables.ChainHook{
-		chainInput: nftables.ChainHookInput, chainForward: nftables.ChainHookForward, chainOutput: nftables.ChainHookOutput,
-	} {
+	for _, base := range []struct {
+		name string
+		hook *nftables.ChainHook
+	}{{chainInput, nftables.ChainHookInput}, {chainForward, nftables.ChainHookForward}, {chainOutput, nftables.ChainHookOutput}} {
 		accept := nftables.ChainPolicyAccept // of what is not the tunnel's
-		k.chains[name] = k.conn.AddChain(&nftables.Chain{
-			Name: name, Table: k.table, Type: nftables.ChainTypeFilter,
-			Hooknum: hook, Priority: nftables.ChainPriorityFilter, Policy: &accept,
+		k.chains[base.name] = k.conn.AddChain(&nftables.Chain{
+			Name: base.name, Table: k.table, Type: nftables.ChainTypeFilter,
+			Hooknum: base.hook, Priority: nftables.ChainPriorityFilter, Policy: &accept,
 		})
 	}
 	for _, name := range judging {

@@ -2,13 +2,13 @@
 
 package firewall
 
-import (
-	"errors"
-	"log/slog"
-)
+import "errors"
 
 // Open returns an error: the packet filter of this system is not used, a Filter
 // between interface and device is.
-func Open(*slog.Logger, string) (Enforcer, error) {
+func Open(Options) (Enforcer, error) {
 	return nil, errors.New("nftables exists on Linux only")
 }
+
+// Undo does nothing: nothing was done.
+func Undo() error { return nil }

@@ -101,6 +101,10 @@ type Firewall struct {
 	Rules   int    `json:"rules"`
 	Dropped uint64 `json:"dropped"`
 	Note    string `json:"note"`
+
+	// Opened are the chains of the host's own firewall that let the tunnel
+	// through to the rules of the network.
+	Opened []string `json:"opened"`
 }
 
 // DNS is the resolver, and who asks it.

@@ -30,6 +30,7 @@ type Values struct {
 	MTU             int      // bytes; 0: what every path carries
 	GSO             string   // auto or off
 	Firewall        string   // auto, nftables or userspace
+	HostFirewall    bool     // let the tunnel through the host's own firewall
 	PathMode        string   // auto, direct or relay
 	PeerPaths       []string // NAME=MODE: ways to single machines, in place of PathMode
 	RelayTransports []string // ways to a relay that may be used; empty: all
@@ -146,6 +147,10 @@ var table = []Setting{
 		field: func(v *Values) field { return (*text)(&v.Firewall) },
 	},
 	{
+		Name: "host_firewall", Usage: "let the tunnel through the host's own firewall where that drops it; the rules of the network judge it", Effect: Reopen,
+		field: func(v *Values) field { return (*toggle)(&v.HostFirewall) },
+	},
+	{
 		Name: "path_mode", Usage: "ways to other machines that are used: what works (auto), direct ones alone, or the relay alone", Choices: PathModes, Effect: Reopen,
 		field: func(v *Values) field { return (*text)(&v.PathMode) },
 	},
@@ -203,7 +208,7 @@ func resolvers() (names []string) {
 func Defaults() Values {
 	return Values{
 		LogLevel: "info", DNS: string(system.Auto), Tunnel: "auto", Interface: tunnel.DefaultInterface, GSO: "auto", Firewall: "auto", PathMode: "auto", PortMapping: true,
-		ExitNode: "auto", ExitNodeFail: "closed", AcceptRoutes: true, ExitNodeLocal: true, PostQuantum: string(postquantum.Off),
+		ExitNode: "auto", ExitNodeFail: "closed", AcceptRoutes: true, HostFirewall: true, ExitNodeLocal: true, PostQuantum: string(postquantum.Off),
 	}
 }
 
