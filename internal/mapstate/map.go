@@ -51,7 +51,7 @@ type Map struct {
 }
 
 // Features names what agents with this package understand of a map, for the request of a stream.
-func Features() []string { return []string{"sets", "routes", "dns"} }
+func Features() []string { return []string{"sets", "routes", "dns", "keys"} }
 
 // New returns an empty map for self.
 func New(epoch string, serial int64, self api.SelfView) *Map {

@@ -46,38 +46,40 @@ func (b *batch) noteRevokes(ops []*op) {
 
 // entryOp returns what a class must be told of one peer's entry, and keeps the digest. Nil when nothing.
 func (b *batch) entryOp(c *class, n uint32, before, now bool) *op {
-	o, sum := b.entryChange(n, before, now)
+	o, sum := b.entryChange(c.lacks, n, before, now)
 	c.peerSum = c.peerSum.Plus(sum)
 	return o
 }
 
-// entryChange returns what those are told of one peer's entry who saw it before and see it now, or not, and by how much
-// their sum of peers changes.
-func (b *batch) entryChange(n uint32, before, now bool) (o *op, sum mapstate.Digest) {
-	var hash mapstate.Digest
+// entryChange returns what those who lack some features are told of one peer's entry who saw it before and see it now,
+// or not, and by how much their sum of peers changes.
+func (b *batch) entryChange(lacks Features, n uint32, before, now bool) (o *op, sum mapstate.Digest) {
+	var present forms
 	if p := b.e.ordinals[n]; p != nil {
-		hash = p.hash
+		present = p.forms
 	}
-	was, changed := b.entries[n]
+	former, changed := b.entries[n]
 	if !changed {
-		was = hash
+		former = present
 	}
+	was, hash := former.of(lacks).hash, present.of(lacks).hash
 	switch {
 	case before && !now:
 		return b.removal(n), sum.Minus(was)
 	case !before && now:
-		return b.upsert(n, true), hash
+		return b.upsert(lacks, n, true), hash
 	case before && was != hash:
-		return b.upsert(n, false), hash.Minus(was)
+		return b.upsert(lacks, n, false), hash.Minus(was)
 	}
 	return nil, sum
 }
 
-// upsert encodes the entry of a peer once per batch.
-func (b *batch) upsert(n uint32, fresh bool) *op {
-	key := upsertKey{n, fresh}
+// upsert encodes each form of the entry of a peer once per batch.
+func (b *batch) upsert(lacks Features, n uint32, fresh bool) *op {
+	p := b.e.ordinals[n]
+	key := upsertKey{n, fresh, lacks&FeatureKeys != 0 && p.NextKey != ""}
 	if b.upserts[key] == nil {
-		b.upserts[key] = upsertOp(n, b.e.ordinals[n].raw, fresh)
+		b.upserts[key] = upsertOp(n, p.forms.of(lacks).raw, fresh)
 	}
 	return b.upserts[key]
 }
@@ -227,7 +229,7 @@ func (b *batch) between(from, to *class) []*op {
 		ops = append(ops, b.removal(gone.Next()))
 	}
 	for come := roaring.AndNot(to.visible, from.visible).Iterator(); come.HasNext(); {
-		ops = append(ops, b.upsert(come.Next(), true))
+		ops = append(ops, b.upsert(to.lacks, come.Next(), true))
 	}
 	sortOps(ops)
 	return ops
@@ -236,8 +238,7 @@ func (b *batch) between(from, to *class) []*op {
 // tellSelves renews what the peers are told of themselves.
 func (b *batch) tellSelves() {
 	for p := range b.selves {
-		self := selfOf(p.Peer, b.e.settings, p.keepsDNS())
-		self.Processes = b.e.asked(p)
+		self := b.e.selfOf(p)
 		known, before, hash := p.self.Id != "", p.selfHash, mapstate.HashSelf(self)
 		if known && hash == before {
 			continue

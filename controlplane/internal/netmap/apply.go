@@ -3,8 +3,6 @@ package netmap
 import (
 	"slices"
 	"strings"
-
-	"github.com/wattlenet/wattle/internal/mapstate"
 )
 
 // A batch collects what the changes of one write touched, then works out who must hear of it.
@@ -18,8 +16,8 @@ type batch struct {
 
 	// shifted holds, by base, the ordinals whose membership may have changed.
 	shifted map[*base][]uint32
-	// entries holds, by ordinal, the hash of the entry before, for peers that changed, came or went.
-	entries map[uint32]mapstate.Digest
+	// entries holds, by ordinal, the entry before, for peers that changed, came or went.
+	entries map[uint32]forms
 	// selves holds the peers whose self changed.
 	selves map[*peer]struct{}
 	// regroup holds the peers that may stand in another class now.
@@ -47,8 +45,8 @@ type batch struct {
 }
 
 type upsertKey struct {
-	n     uint32
-	fresh bool
+	n            uint32
+	fresh, plain bool
 }
 
 // apply runs a batch. The caller holds the lock.
@@ -58,7 +56,7 @@ func (e *Engine) apply(serial int64, changes []Change) (*Update, error) {
 	}
 	e.serial = serial
 	b := &batch{
-		e: e, shifted: map[*base][]uint32{}, entries: map[uint32]mapstate.Digest{}, selves: map[*peer]struct{}{},
+		e: e, shifted: map[*base][]uint32{}, entries: map[uint32]forms{}, selves: map[*peer]struct{}{},
 		regroup: map[*peer]struct{}{}, ruled: map[*base]struct{}{}, doubtful: map[*base]struct{}{},
 		upserts: map[upsertKey]*op{}, puts: map[*set]*op{}, update: &Update{Serial: serial, e: e},
 	}
@@ -149,14 +147,13 @@ func (b *batch) putPeer(want Peer) {
 			own.members.Add(want.Ordinal)
 			b.shift(own, want.Ordinal)
 		}
-		b.noteEntry(want.Ordinal, mapstate.Digest{})
+		b.noteEntry(want.Ordinal, forms{})
 		b.regroup[p] = struct{}{}
 		p.Approved = !want.Approved // so that approval below is a change
 	}
-	entry := entryOf(want)
-	if hash := mapstate.HashPeer(entry); hash != p.hash {
-		b.noteEntry(want.Ordinal, p.hash)
-		p.entry, p.raw, p.hash = entry, marshal(entry), hash
+	if present := formsOf(want); present.whole.hash != p.forms.whole.hash {
+		b.noteEntry(want.Ordinal, p.forms)
+		p.forms = present
 	}
 	approvalChanged := want.Approved != p.Approved
 	p.Peer = want
@@ -187,8 +184,8 @@ func (e *Engine) standing(p *peer) []*base {
 	return bases
 }
 
-// noteEntry keeps the hash that the entry had before the batch; only the first note counts.
-func (b *batch) noteEntry(n uint32, before mapstate.Digest) {
+// noteEntry keeps the entry as it was before the batch; only the first note counts.
+func (b *batch) noteEntry(n uint32, before forms) {
 	if _, noted := b.entries[n]; !noted {
 		b.entries[n] = before
 	}
@@ -206,7 +203,7 @@ func (b *batch) removePeer(id string) {
 		b.shift(base, p.Ordinal)
 	}
 	e.forgetPosture(p.Ordinal)
-	b.noteEntry(p.Ordinal, p.hash)
+	b.noteEntry(p.Ordinal, p.forms)
 	e.approved.Remove(p.Ordinal)
 	delete(e.peers, id)
 	delete(e.ordinals, p.Ordinal)
@@ -371,7 +368,7 @@ func (b *batch) patchSets() {
 func (b *batch) touchEntries() {
 	for n, before := range b.entries {
 		p := b.e.ordinals[n]
-		if p == nil || p.hash == before || before == (mapstate.Digest{}) {
+		if p == nil || p.forms.whole.hash == before.whole.hash || before.whole.raw == nil {
 			continue // nobody has an entry of it, or those who have see its sets patched
 		}
 		for _, base := range b.e.standing(p) {

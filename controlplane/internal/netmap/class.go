@@ -214,7 +214,7 @@ func (e *Engine) newClass(key string, bases []*base, lacks Features) *class {
 	c.show(e.compile(c))
 	c.naming = namingOf(c)
 	for ordinals := c.visible.Iterator(); ordinals.HasNext(); {
-		c.peerSum = c.peerSum.Plus(e.ordinals[ordinals.Next()].hash)
+		c.peerSum = c.peerSum.Plus(e.ordinals[ordinals.Next()].forms.of(lacks).hash)
 	}
 	e.classes[key] = c
 	return c

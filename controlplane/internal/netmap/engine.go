@@ -71,10 +71,7 @@ type peer struct {
 	class  *class
 	lacks  Features // what its agent does not offer
 
-	// What others are told: its entry, encoded once.
-	entry api.PeerEntry
-	raw   []byte
-	hash  mapstate.Digest
+	forms forms // what others are told
 
 	// What it is told itself.
 	self     api.SelfView
@@ -242,21 +239,35 @@ func (e *Engine) reach(peerID string) (*roaring.Bitmap, error) {
 	return reached, nil
 }
 
-// entryOf is what others are told of a peer.
-func entryOf(p Peer) api.PeerEntry {
-	return api.PeerEntry{
-		N: p.Ordinal, Id: p.ID, Key: p.Key, NextKey: p.NextKey, Name: p.Name, Aliases: p.Aliases, Ip: text(p.IP.IsValid(), p.IP), Ipv6: text(p.IPv6.IsValid(), p.IPv6),
+// entryOf is what an agent that lacks some features is told of another peer.
+func entryOf(p Peer, lacks Features) api.PeerEntry {
+	entry := api.PeerEntry{
+		N: p.Ordinal, Id: p.ID, Key: p.Key, Name: p.Name, Aliases: p.Aliases, Ip: text(p.IP.IsValid(), p.IP), Ipv6: text(p.IPv6.IsValid(), p.IPv6),
 	}
+	if lacks&FeatureKeys == 0 {
+		entry.NextKey = p.NextKey
+	}
+	return entry
+}
+
+// selfOf is what an agent that lacks some features is told of its own peer, but for the programs it is asked about.
+func selfOf(p Peer, s Settings, lacks Features, keepsDNS bool) api.SelfView {
+	self := api.SelfView{
+		N: p.Ordinal, Id: p.ID, Name: p.Name, Aliases: p.Aliases, Key: p.Key, Ip: text(p.IP.IsValid(), p.IP), Ipv6: text(p.IPv6.IsValid(), p.IPv6),
+		Network: text(s.Network.IsValid(), s.Network), NetworkV6: text(s.NetworkV6.IsValid(), s.NetworkV6),
+		DnsDomain: s.DNSDomain, KeepsDns: keepsDNS, Approved: p.Approved,
+	}
+	if lacks&FeatureKeys == 0 {
+		self.NextKey, self.KeyRotationDays, self.PostQuantum = p.NextKey, s.KeyRotationDays, s.PostQuantum
+	}
+	return self
 }
 
 // selfOf is what a peer is told of itself.
-func selfOf(p Peer, s Settings, keepsDNS bool) api.SelfView {
-	return api.SelfView{
-		N: p.Ordinal, Id: p.ID, Name: p.Name, Aliases: p.Aliases, Key: p.Key, NextKey: p.NextKey, Ip: text(p.IP.IsValid(), p.IP), Ipv6: text(p.IPv6.IsValid(), p.IPv6),
-		Network: text(s.Network.IsValid(), s.Network), NetworkV6: text(s.NetworkV6.IsValid(), s.NetworkV6),
-		DnsDomain: s.DNSDomain, KeepsDns: keepsDNS, Approved: p.Approved,
-		KeyRotationDays: s.KeyRotationDays, PostQuantum: s.PostQuantum,
-	}
+func (e *Engine) selfOf(p *peer) api.SelfView {
+	self := selfOf(p.Peer, e.settings, p.lacks, p.keepsDNS())
+	self.Processes = e.asked(p)
+	return self
 }
 
 // text writes an address, and nothing for an absent one.

@@ -15,10 +15,12 @@ const (
 	FeatureRoutes Features = 1 << iota
 	// FeatureDNS is zones, records and nameservers.
 	FeatureDNS
+	// FeatureKeys is keys of peers that will change, and what the account wants of keys.
+	FeatureKeys
 )
 
 // AllFeatures is what this control plane can send.
-const AllFeatures = FeatureRoutes | FeatureDNS
+const AllFeatures = FeatureRoutes | FeatureDNS | FeatureKeys
 
 // firstFeature is what every agent has.
 const firstFeature = "sets"
@@ -29,6 +31,7 @@ var featureNames = []struct {
 }{
 	{FeatureRoutes, "routes"},
 	{FeatureDNS, "dns"},
+	{FeatureKeys, "keys"},
 }
 
 // ParseFeatures reads the names of features; names that this control plane does not know are of newer agents and do not
@@ -90,7 +93,7 @@ func (e *Engine) offer(p *peer, lacks Features) {
 	from.peers.Remove(p.Ordinal)
 	to.peers.Add(p.Ordinal)
 	p.class, p.floor, p.turns = to, e.serial, nil
-	p.self = selfOf(p.Peer, e.settings, p.keepsDNS())
+	p.self = e.selfOf(p)
 	p.selfHash = mapstate.HashSelf(p.self)
 	if from.peers.IsEmpty() {
 		e.drop(from)

@@ -164,6 +164,12 @@ func TestOnlySourcesAreAskedAboutPrograms(t *testing.T) {
 	if asked(e, "b") != nil || asked(e, "c") != nil {
 		t.Errorf("others are asked about %v and %v", asked(e, "b"), asked(e, "c"))
 	}
+	if err := e.Offer("a", 0); err != nil || len(asked(e, "a")) != 1 {
+		t.Errorf("after it came back in another version it is asked about %v, %v", asked(e, "a"), err)
+	}
+	if err := e.Offer("a", AllFeatures); err != nil {
+		t.Fatal(err)
+	}
 	if u := applied(t, e, CheckPut{Check{ID: "c0", Processes: []string{"/bin/a", "/bin/b"}}}); !slices.Equal(slices.Collect(u.Peers()), []string{"a"}) {
 		t.Errorf("%v hear of other programs", slices.Collect(u.Peers()))
 	}

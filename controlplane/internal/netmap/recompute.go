@@ -300,19 +300,28 @@ func (w *whole) assemble(p Peer, serial int64, t told) (*mapstate.Map, error) {
 	all := mapstate.Content{Rules: t.rules, Routes: t.routes}
 	for id, members := range t.sets {
 		for ordinals := members.Iterator(); ordinals.HasNext(); {
-			all.Peers = append(all.Peers, entryOf(w.byN[ordinals.Next()]))
+			all.Peers = append(all.Peers, entryOf(w.byN[ordinals.Next()], w.lacks(p.ID)))
 		}
 		all.Sets = append(all.Sets, api.PeerSet{Id: id, Members: encode(members)})
 	}
 	keeps := w.naming(p, &all)
-	self := selfOf(p, w.account.Settings, keeps)
+	self := selfOf(p, w.account.Settings, w.lacks(p.ID), keeps)
 	self.Processes = w.processes(p.ID)
 	return mapstate.Assemble(w.cfg.Epoch, serial, self, all)
 }
 
+// lacks holds the features that the agent of a peer does not offer.
+func (w *whole) lacks(id string) Features {
+	offer, told := w.account.Offers[id]
+	if !told {
+		return 0
+	}
+	return AllFeatures &^ offer
+}
+
 // naming adds the DNS of one peer and reports whether the peer keeps the one that it has.
 func (w *whole) naming(p Peer, all *mapstate.Content) (keeps bool) {
-	if offer, told := w.account.Offers[p.ID]; told && offer&FeatureDNS == 0 {
+	if w.lacks(p.ID)&FeatureDNS != 0 {
 		return false
 	}
 	in := func(group string) bool { return slices.Contains(w.account.Groups[group], p.ID) }

@@ -69,7 +69,7 @@ func (w *whole) addRoute(rt plainRoute) {
 
 // tellRoutes tells a peer of the routes that it serves or uses.
 func (w *whole) tellRoutes(p Peer, t *told) {
-	if offers, told := w.account.Offers[p.ID]; told && offers&FeatureRoutes == 0 {
+	if w.lacks(p.ID)&FeatureRoutes != 0 {
 		return
 	}
 	serves := map[string]bool{}

@@ -112,7 +112,7 @@ func (tr *trial) offer() {
 		return
 	}
 	id := ids[tr.world.random.IntN(len(ids))]
-	features := []Features{0, AllFeatures}[tr.world.random.IntN(2)]
+	features := []Features{0, AllFeatures, AllFeatures &^ FeatureKeys, FeatureKeys}[tr.world.random.IntN(4)]
 	if had, told := tr.world.routing.offers[id]; features == had || !told && features == AllFeatures {
 		return
 	}

@@ -29,6 +29,7 @@ type maskPart struct {
 // and sees it now.
 type tale struct {
 	mask        uint64
+	lacks       Features
 	before, now bool
 }
 
@@ -83,10 +84,11 @@ func (o *single) patch(c *class) []*op {
 	default:
 		before, now = c.visible.CheckedRemove(o.n), false
 	}
-	told := o.tales[tale{mask, before, now}]
+	key := tale{mask, c.lacks, before, now}
+	told := o.tales[key]
 	if told == nil {
-		told = o.tell(part, before, now)
-		o.tales[tale{mask, before, now}] = told
+		told = o.tell(part, key)
+		o.tales[key] = told
 	}
 	if mask != 0 {
 		c.setSum, c.setsAt = c.setSum.Plus(part.sets), o.b.e.serial
@@ -105,9 +107,9 @@ func (o *single) part(patched []*set) *maskPart {
 	return part
 }
 
-func (o *single) tell(part *maskPart, before, now bool) *entryPart {
+func (o *single) tell(part *maskPart, t tale) *entryPart {
 	told := &entryPart{ops: part.ops}
-	change, sum := o.b.entryChange(o.n, before, now)
+	change, sum := o.b.entryChange(t.lacks, o.n, t.before, t.now)
 	switch {
 	case change == nil:
 	case change.kind < opSetPatch:

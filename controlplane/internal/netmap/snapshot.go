@@ -113,16 +113,20 @@ func (e *Engine) directories(c *class) []part {
 				continue
 			}
 			chunk := uint32(first >> chunkBits)
-			parts = append(parts, e.part(api.BlobRefKindDirectory, s.id, chunk, s.chunkVersion(chunk), func() func() []byte {
-				return e.directory(s, chunk)
+			owner, lacks := s.id, c.lacks&FeatureKeys
+			if lacks != 0 {
+				owner = "!" + owner
+			}
+			parts = append(parts, e.part(api.BlobRefKindDirectory, owner, chunk, s.chunkVersion(chunk), func() func() []byte {
+				return e.directory(s, chunk, lacks)
 			}))
 		}
 	}
 	return parts
 }
 
-// directory gathers the encoded entries of a chunk.
-func (e *Engine) directory(s *set, chunk uint32) func() []byte {
+// directory gathers the encoded entries of a chunk for agents that lack some features.
+func (e *Engine) directory(s *set, chunk uint32, lacks Features) func() []byte {
 	var entries [][]byte
 	ordinals := s.members.Iterator()
 	for ordinals.AdvanceIfNeeded(chunk << chunkBits); ordinals.HasNext(); {
@@ -130,7 +134,7 @@ func (e *Engine) directory(s *set, chunk uint32) func() []byte {
 		if n>>chunkBits != chunk {
 			break
 		}
-		entries = append(entries, e.ordinals[n].raw)
+		entries = append(entries, e.ordinals[n].forms.of(lacks).raw)
 	}
 	return func() []byte { return jsonList("peers", entries) }
 }

@@ -172,6 +172,50 @@ func TestAgentsGetWhatTheyOffer(t *testing.T) {
 	})
 }
 
+// An agent that knows nothing of keys that change hears nothing of them: it would not get the digest of the map, and ask
+// for a whole one while any machine that it sees replaces its key.
+func TestRotationIsToldToThoseWhoKnow(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		p := newPlane(t, 0)
+		defer p.end()
+		old, young := p.agent("a"), p.agent("b")
+		old.features = []string{"sets", "routes", "dns"}
+		for _, a := range []*agent{old, young} {
+			a.connect(0)
+			expect(t, "the beginning", a.read(), "hello snapshot_ref caught_up")
+		}
+		rotate := func(id, key, next, told string) {
+			t.Helper()
+			put := peer(id, map[string]uint32{"a": 1, "b": 2}[id])
+			put.Peer.Key, put.Peer.NextKey = key, next
+			p.apply(put)
+			time.Sleep(time.Second) // changes that follow each other are merged
+			expect(t, "an agent that knows of next keys", young.read(), "delta")
+			expect(t, "one that does not", old.read(), told)
+			old.check()
+			young.check()
+		}
+		rotate("a", "key-a", "next-a", "")
+		rotate("b", "key-b", "next-b", "")
+		if n := young.state.Peers[1].NextKey; n != "next-a" || young.state.Self.NextKey != "next-b" {
+			t.Errorf("next keys %q and %q", n, young.state.Self.NextKey)
+		}
+		p.apply(netmap.SettingsPut{Settings: netmap.Settings{DNSDomain: "wattle.internal", KeyRotationDays: 30, PostQuantum: "strict"}})
+		time.Sleep(time.Second)
+		expect(t, "an agent that knows of settings", young.read(), "delta")
+		expect(t, "one that does not", old.read(), "")
+		rotate("b", "next-b", "", "delta")
+		old.stop()
+		<-old.done
+		old.connect(0)
+		expect(t, "the same agent again", old.read(), "hello caught_up")
+		old.check()
+		if self := old.state.Self; self.KeyRotationDays != 0 || self.PostQuantum != "" || self.NextKey != "" {
+			t.Errorf("it was told %+v", self)
+		}
+	})
+}
+
 func TestBurstIsCoalesced(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		p := newPlane(t, 0)
