@@ -156,14 +156,17 @@ func (e AccountSettingsPostQuantumMode) Valid() bool {
 
 // Defines values for AccountSettingsRequestPostQuantumMode.
 const (
-	AccountSettingsRequestPostQuantumModeOff        AccountSettingsRequestPostQuantumMode = "off"
-	AccountSettingsRequestPostQuantumModePermissive AccountSettingsRequestPostQuantumMode = "permissive"
-	AccountSettingsRequestPostQuantumModeStrict     AccountSettingsRequestPostQuantumMode = "strict"
+	AccountSettingsRequestPostQuantumModeLessThannil AccountSettingsRequestPostQuantumMode = "<nil>"
+	AccountSettingsRequestPostQuantumModeOff         AccountSettingsRequestPostQuantumMode = "off"
+	AccountSettingsRequestPostQuantumModePermissive  AccountSettingsRequestPostQuantumMode = "permissive"
+	AccountSettingsRequestPostQuantumModeStrict      AccountSettingsRequestPostQuantumMode = "strict"
 )
 
 // Valid indicates whether the value is a known member of the AccountSettingsRequestPostQuantumMode enum.
 func (e AccountSettingsRequestPostQuantumMode) Valid() bool {
 	switch e {
+	case AccountSettingsRequestPostQuantumModeLessThannil:
+		return true
 	case AccountSettingsRequestPostQuantumModeOff:
 		return true
 	case AccountSettingsRequestPostQuantumModePermissive:
@@ -1705,76 +1708,76 @@ type AccountSettings struct {
 // AccountSettingsPostQuantumMode Whether pairs of machines mix keys that withstand quantum computers (ML-KEM-768) into their sessions: `off`; `permissive`, where both machines can; or `strict`, so that nothing flows between two machines before they have agreed on one, and nothing at all with a machine that cannot. A machine may set it otherwise for itself (`wattle set post_quantum=...`).
 type AccountSettingsPostQuantumMode string
 
-// AccountSettingsRequest The settings to change; what is absent stays as it is.
+// AccountSettingsRequest The settings to change; what is absent stays as it is, and null puts a setting back to that of a new account.
 type AccountSettingsRequest struct {
 	// AutoUpdateVersion The version to which agents update themselves: `disabled`, `latest` or a version such as 1.2.3. It is kept and has no effect yet.
-	AutoUpdateVersion *string `json:"auto_update_version,omitempty"`
+	AutoUpdateVersion nullable.Nullable[string] `json:"auto_update_version,omitempty"`
 
 	// DnsDomain The domain below which peers have their names, such as `wattle.internal`. Lower case and without a dot at the end.
 	DnsDomain *string `json:"dns_domain,omitempty"`
 
 	// GroupsPropagationEnabled Whether a change of a person's groups reaches the machines that the person has enrolled already. It is kept and has no effect yet.
-	GroupsPropagationEnabled *bool `json:"groups_propagation_enabled,omitempty"`
+	GroupsPropagationEnabled nullable.Nullable[bool] `json:"groups_propagation_enabled,omitempty"`
 
 	// JwtAllowGroups The names of groups of the claim of which a person must have one; empty lets everybody in. It is kept and has no effect yet.
-	JwtAllowGroups *[]string `json:"jwt_allow_groups,omitempty"`
+	JwtAllowGroups nullable.Nullable[[]string] `json:"jwt_allow_groups,omitempty"`
 
 	// JwtGroupsClaimName The claim that names the groups; empty means `groups`. It is kept and has no effect yet.
-	JwtGroupsClaimName *string `json:"jwt_groups_claim_name,omitempty"`
+	JwtGroupsClaimName nullable.Nullable[string] `json:"jwt_groups_claim_name,omitempty"`
 
 	// JwtGroupsEnabled Whether people get groups from a claim of their login. It is kept and has no effect yet.
-	JwtGroupsEnabled *bool `json:"jwt_groups_enabled,omitempty"`
+	JwtGroupsEnabled nullable.Nullable[bool] `json:"jwt_groups_enabled,omitempty"`
 
 	// KeyRotationDays After how many days a machine replaces its WireGuard key by a new one; 0 means never. No packet is lost by it.
-	KeyRotationDays *int `json:"key_rotation_days,omitempty"`
+	KeyRotationDays nullable.Nullable[int] `json:"key_rotation_days,omitempty"`
 
 	// LazyConnectionEnabled Whether machines connect only when there is traffic. It is kept and has no effect yet.
-	LazyConnectionEnabled *bool `json:"lazy_connection_enabled,omitempty"`
+	LazyConnectionEnabled nullable.Nullable[bool] `json:"lazy_connection_enabled,omitempty"`
 
 	// NetworkRange The IPv4 range of overlay addresses in CIDR form, /8 to /24, private or from 100.64.0.0/10 (RFC 6598). Every peer keeps its place in the range, so a new one must be large enough for the peers that are there.
 	NetworkRange *string `json:"network_range,omitempty"`
 
 	// NetworkTrafficLogsEnabled Whether machines report the flows that they carry. It is kept and has no effect yet.
-	NetworkTrafficLogsEnabled *bool `json:"network_traffic_logs_enabled,omitempty"`
+	NetworkTrafficLogsEnabled nullable.Nullable[bool] `json:"network_traffic_logs_enabled,omitempty"`
 
 	// NetworkTrafficLogsGroups The ids of the groups whose machines report flows; empty means every machine. It is kept and has no effect yet.
-	NetworkTrafficLogsGroups *[]string `json:"network_traffic_logs_groups,omitempty"`
+	NetworkTrafficLogsGroups nullable.Nullable[[]string] `json:"network_traffic_logs_groups,omitempty"`
 
 	// NetworkTrafficPacketCounterEnabled Whether the reports of flows count packets and bytes. It is kept and has no effect yet.
-	NetworkTrafficPacketCounterEnabled *bool `json:"network_traffic_packet_counter_enabled,omitempty"`
+	NetworkTrafficPacketCounterEnabled nullable.Nullable[bool] `json:"network_traffic_packet_counter_enabled,omitempty"`
 
 	// PeerApprovalEnabled Whether a new peer waits until somebody approves it; until then it reaches nobody.
-	PeerApprovalEnabled *bool `json:"peer_approval_enabled,omitempty"`
+	PeerApprovalEnabled nullable.Nullable[bool] `json:"peer_approval_enabled,omitempty"`
 
 	// PeerExposeEnabled Whether machines of `peer_expose_groups` may publish services; needs at least one such group. It is kept and has no effect yet.
-	PeerExposeEnabled *bool `json:"peer_expose_enabled,omitempty"`
+	PeerExposeEnabled nullable.Nullable[bool] `json:"peer_expose_enabled,omitempty"`
 
 	// PeerExposeGroups The ids of the groups whose machines may publish services. It is kept and has no effect yet.
-	PeerExposeGroups *[]string `json:"peer_expose_groups,omitempty"`
+	PeerExposeGroups nullable.Nullable[[]string] `json:"peer_expose_groups,omitempty"`
 
 	// PeerInactivityExpiration After how many seconds of absence a machine of a person needs a new login; at least 1. It is kept and has no effect yet.
-	PeerInactivityExpiration *int `json:"peer_inactivity_expiration,omitempty"`
+	PeerInactivityExpiration nullable.Nullable[int] `json:"peer_inactivity_expiration,omitempty"`
 
 	// PeerInactivityExpirationEnabled Whether a machine of a person that was away for `peer_inactivity_expiration` needs a new login. It is kept and has no effect yet.
-	PeerInactivityExpirationEnabled *bool `json:"peer_inactivity_expiration_enabled,omitempty"`
+	PeerInactivityExpirationEnabled nullable.Nullable[bool] `json:"peer_inactivity_expiration_enabled,omitempty"`
 
 	// PeerLoginExpiration After how many seconds a login of a person ends, 3600 (an hour) to 15552000 (180 days). It is kept and has no effect yet.
-	PeerLoginExpiration *int `json:"peer_login_expiration,omitempty"`
+	PeerLoginExpiration nullable.Nullable[int] `json:"peer_login_expiration,omitempty"`
 
 	// PeerLoginExpirationEnabled Whether the logins of people end after `peer_login_expiration`, so that their machines need a new one. It is kept and has no effect yet.
-	PeerLoginExpirationEnabled *bool `json:"peer_login_expiration_enabled,omitempty"`
+	PeerLoginExpirationEnabled nullable.Nullable[bool] `json:"peer_login_expiration_enabled,omitempty"`
 
 	// PostQuantumMode Whether pairs of machines mix keys that withstand quantum computers (ML-KEM-768) into their sessions: `off`; `permissive`, where both machines can; or `strict`, so that nothing flows between two machines before they have agreed on one, and nothing at all with a machine that cannot. A machine may set it otherwise for itself (`wattle set post_quantum=...`).
-	PostQuantumMode *AccountSettingsRequestPostQuantumMode `json:"post_quantum_mode,omitempty"`
+	PostQuantumMode nullable.Nullable[AccountSettingsRequestPostQuantumMode] `json:"post_quantum_mode,omitempty"`
 
 	// RegularUsersViewBlocked Whether people with the role `user` see nothing but their own in the dashboard. It is kept and has no effect yet.
-	RegularUsersViewBlocked *bool `json:"regular_users_view_blocked,omitempty"`
+	RegularUsersViewBlocked nullable.Nullable[bool] `json:"regular_users_view_blocked,omitempty"`
 
 	// RoutingPeerDnsResolutionEnabled Whether routing peers resolve the domains of resources. It is kept and has no effect yet.
-	RoutingPeerDnsResolutionEnabled *bool `json:"routing_peer_dns_resolution_enabled,omitempty"`
+	RoutingPeerDnsResolutionEnabled nullable.Nullable[bool] `json:"routing_peer_dns_resolution_enabled,omitempty"`
 
 	// UserApprovalRequired Whether people wait for approval after their first login. It is kept and has no effect yet.
-	UserApprovalRequired *bool `json:"user_approval_required,omitempty"`
+	UserApprovalRequired nullable.Nullable[bool] `json:"user_approval_required,omitempty"`
 }
 
 // AccountSettingsRequestPostQuantumMode Whether pairs of machines mix keys that withstand quantum computers (ML-KEM-768) into their sessions: `off`; `permissive`, where both machines can; or `strict`, so that nothing flows between two machines before they have agreed on one, and nothing at all with a machine that cannot. A machine may set it otherwise for itself (`wattle set post_quantum=...`).

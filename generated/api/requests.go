@@ -7,7 +7,7 @@ package api
 var bodyShapes = map[string]bodyShape{
 	"AccessQuestion":             {required: []string{"destination", "source"}, closed: true},
 	"AccountRequest":             {required: []string{"settings"}, closed: true},
-	"AccountSettingsRequest":     {closed: true},
+	"AccountSettingsRequest":     {nullable: []string{"auto_update_version", "groups_propagation_enabled", "jwt_allow_groups", "jwt_groups_claim_name", "jwt_groups_enabled", "key_rotation_days", "lazy_connection_enabled", "network_traffic_logs_enabled", "network_traffic_logs_groups", "network_traffic_packet_counter_enabled", "peer_approval_enabled", "peer_expose_enabled", "peer_expose_groups", "peer_inactivity_expiration", "peer_inactivity_expiration_enabled", "peer_login_expiration", "peer_login_expiration_enabled", "post_quantum_mode", "regular_users_view_blocked", "routing_peer_dns_resolution_enabled", "user_approval_required"}, closed: true},
 	"AgentKeys":                  {required: []string{"key"}, closed: true},
 	"CloudInitRequest":           {nullable: []string{"agent_sha256", "agent_url", "hostname", "setup_key", "setup_key_file"}, closed: true},
 	"DnsRecordRequest":           {required: []string{"content", "name", "type"}, closed: true},
@@ -137,8 +137,7 @@ func (r AccountSettingsRequest) Validate() []FieldError {
 }
 
 func (r AccountSettingsRequest) validate(at string, f *faults) {
-	if r.AutoUpdateVersion != nil {
-		v := *r.AutoUpdateVersion
+	if v, err := r.AutoUpdateVersion.Get(); err == nil {
 		f.length(at+"auto_update_version", string(v), 0, 64)
 		f.pattern(at+"auto_update_version", string(v), "^([0-9]+\\.[0-9]+\\.[0-9]+|latest|disabled)$", "a version such as 1.2.3, or latest, or disabled")
 	}
@@ -147,8 +146,7 @@ func (r AccountSettingsRequest) validate(at string, f *faults) {
 		f.length(at+"dns_domain", string(v), 1, 200)
 		f.format(at+"dns_domain", string(v), "hostname")
 	}
-	if r.JwtAllowGroups != nil {
-		v := *r.JwtAllowGroups
+	if v, err := r.JwtAllowGroups.Get(); err == nil {
 		f.items(at+"jwt_allow_groups", len(v), 0, 256)
 		unique(f, at+"jwt_allow_groups", v)
 		for i0, v := range v {
@@ -156,12 +154,10 @@ func (r AccountSettingsRequest) validate(at string, f *faults) {
 			f.length(at, string(v), 1, 255)
 		}
 	}
-	if r.JwtGroupsClaimName != nil {
-		v := *r.JwtGroupsClaimName
+	if v, err := r.JwtGroupsClaimName.Get(); err == nil {
 		f.length(at+"jwt_groups_claim_name", string(v), 0, 255)
 	}
-	if r.KeyRotationDays != nil {
-		v := *r.KeyRotationDays
+	if v, err := r.KeyRotationDays.Get(); err == nil {
 		f.atLeast(at+"key_rotation_days", float64(v), 0)
 		f.atMost(at+"key_rotation_days", float64(v), 3650)
 	}
@@ -170,8 +166,7 @@ func (r AccountSettingsRequest) validate(at string, f *faults) {
 		f.length(at+"network_range", string(v), 0, 18)
 		f.format(at+"network_range", string(v), "cidr")
 	}
-	if r.NetworkTrafficLogsGroups != nil {
-		v := *r.NetworkTrafficLogsGroups
+	if v, err := r.NetworkTrafficLogsGroups.Get(); err == nil {
 		f.items(at+"network_traffic_logs_groups", len(v), 0, 256)
 		unique(f, at+"network_traffic_logs_groups", v)
 		for i0, v := range v {
@@ -179,8 +174,7 @@ func (r AccountSettingsRequest) validate(at string, f *faults) {
 			f.length(at, string(v), 1, 255)
 		}
 	}
-	if r.PeerExposeGroups != nil {
-		v := *r.PeerExposeGroups
+	if v, err := r.PeerExposeGroups.Get(); err == nil {
 		f.items(at+"peer_expose_groups", len(v), 0, 256)
 		unique(f, at+"peer_expose_groups", v)
 		for i0, v := range v {
@@ -188,18 +182,15 @@ func (r AccountSettingsRequest) validate(at string, f *faults) {
 			f.length(at, string(v), 1, 255)
 		}
 	}
-	if r.PeerInactivityExpiration != nil {
-		v := *r.PeerInactivityExpiration
+	if v, err := r.PeerInactivityExpiration.Get(); err == nil {
 		f.atLeast(at+"peer_inactivity_expiration", float64(v), 1)
 		f.atMost(at+"peer_inactivity_expiration", float64(v), 3153600000)
 	}
-	if r.PeerLoginExpiration != nil {
-		v := *r.PeerLoginExpiration
+	if v, err := r.PeerLoginExpiration.Get(); err == nil {
 		f.atLeast(at+"peer_login_expiration", float64(v), 3600)
 		f.atMost(at+"peer_login_expiration", float64(v), 15552000)
 	}
-	if r.PostQuantumMode != nil {
-		v := *r.PostQuantumMode
+	if v, err := r.PostQuantumMode.Get(); err == nil {
 		f.oneOf(at+"post_quantum_mode", string(v), "off", "permissive", "strict")
 	}
 }

@@ -2381,8 +2381,9 @@ func (c *Client) UpdateAccount(ctx context.Context, accountID string, body api.A
 	return &out, nil
 }
 
-// UpdateAccountSettings merges the given settings into the present ones (RFC 7396). What is absent
-// stays as it is.
+// UpdateAccountSettings merges the given settings into the present ones (RFC 7396): what is absent
+// stays as it is, and null puts a setting back to that of a new account. The domain and the range
+// cannot be null, since machines have their names and addresses in them.
 func (c *Client) UpdateAccountSettings(ctx context.Context, body api.AccountSettingsRequest, opts ...CallOption) (*api.AccountSettings, error) {
 	call := newCall("PATCH", "/api/accounts/current/settings", opts)
 	call.body = body

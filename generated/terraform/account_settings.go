@@ -56,7 +56,7 @@ func schemaOfAccountSettings() schema.Schema {
 		Attributes: map[string]schema.Attribute{
 			"auto_update_version": schema.StringAttribute{
 				Optional:            true,
-				MarkdownDescription: "The version to which agents update themselves: `disabled`, `latest` or a version such as 1.2.3. It is kept and has no effect yet. Must be a version such as 1.2.3, or latest, or disabled. At most 64 characters. Unset means that Terraform leaves it alone.",
+				MarkdownDescription: "The version to which agents update themselves: `disabled`, `latest` or a version such as 1.2.3. It is kept and has no effect yet. Must be a version such as 1.2.3, or latest, or disabled. At most 64 characters. Never set, Terraform leaves it alone; taken out again, it goes back to what it was at first.",
 				Validators:          []validator.String{stringvalidator.UTF8LengthBetween(0, 64), stringvalidator.RegexMatches(regexp.MustCompile("^([0-9]+\\.[0-9]+\\.[0-9]+|latest|disabled)$"), "must be a version such as 1.2.3, or latest, or disabled")},
 			},
 			"dns_domain": schema.StringAttribute{
@@ -66,31 +66,31 @@ func schemaOfAccountSettings() schema.Schema {
 			},
 			"groups_propagation_enabled": schema.BoolAttribute{
 				Optional:            true,
-				MarkdownDescription: "Whether a change of a person's groups reaches the machines that the person has enrolled already. It is kept and has no effect yet. Unset means that Terraform leaves it alone.",
+				MarkdownDescription: "Whether a change of a person's groups reaches the machines that the person has enrolled already. It is kept and has no effect yet. Never set, Terraform leaves it alone; taken out again, it goes back to what it was at first.",
 			},
 			"jwt_allow_groups": schema.SetAttribute{
 				Optional:            true,
-				MarkdownDescription: "The names of groups of the claim of which a person must have one; empty lets everybody in. It is kept and has no effect yet. At most 256 elements. Unset means that Terraform leaves it alone.",
+				MarkdownDescription: "The names of groups of the claim of which a person must have one; empty lets everybody in. It is kept and has no effect yet. At most 256 elements. Never set, Terraform leaves it alone; taken out again, it goes back to what it was at first.",
 				ElementType:         types.StringType,
 				Validators:          []validator.Set{setvalidator.SizeAtMost(256), setvalidator.ValueStringsAre(stringvalidator.UTF8LengthBetween(1, 255))},
 			},
 			"jwt_groups_claim_name": schema.StringAttribute{
 				Optional:            true,
-				MarkdownDescription: "The claim that names the groups; empty means `groups`. It is kept and has no effect yet. At most 255 characters. Unset means that Terraform leaves it alone.",
+				MarkdownDescription: "The claim that names the groups; empty means `groups`. It is kept and has no effect yet. At most 255 characters. Never set, Terraform leaves it alone; taken out again, it goes back to what it was at first.",
 				Validators:          []validator.String{stringvalidator.UTF8LengthBetween(0, 255)},
 			},
 			"jwt_groups_enabled": schema.BoolAttribute{
 				Optional:            true,
-				MarkdownDescription: "Whether people get groups from a claim of their login. It is kept and has no effect yet. Unset means that Terraform leaves it alone.",
+				MarkdownDescription: "Whether people get groups from a claim of their login. It is kept and has no effect yet. Never set, Terraform leaves it alone; taken out again, it goes back to what it was at first.",
 			},
 			"key_rotation_days": schema.Int64Attribute{
 				Optional:            true,
-				MarkdownDescription: "After how many days a machine replaces its WireGuard key by a new one; 0 means never. No packet is lost by it. From 0 to 3650. Unset means that Terraform leaves it alone.",
+				MarkdownDescription: "After how many days a machine replaces its WireGuard key by a new one; 0 means never. No packet is lost by it. From 0 to 3650. Never set, Terraform leaves it alone; taken out again, it goes back to what it was at first.",
 				Validators:          []validator.Int64{int64validator.AtLeast(0), int64validator.AtMost(3650)},
 			},
 			"lazy_connection_enabled": schema.BoolAttribute{
 				Optional:            true,
-				MarkdownDescription: "Whether machines connect only when there is traffic. It is kept and has no effect yet. Unset means that Terraform leaves it alone.",
+				MarkdownDescription: "Whether machines connect only when there is traffic. It is kept and has no effect yet. Never set, Terraform leaves it alone; taken out again, it goes back to what it was at first.",
 			},
 			"network_range": schema.StringAttribute{
 				Optional:            true,
@@ -104,66 +104,66 @@ func schemaOfAccountSettings() schema.Schema {
 			},
 			"network_traffic_logs_enabled": schema.BoolAttribute{
 				Optional:            true,
-				MarkdownDescription: "Whether machines report the flows that they carry. It is kept and has no effect yet. Unset means that Terraform leaves it alone.",
+				MarkdownDescription: "Whether machines report the flows that they carry. It is kept and has no effect yet. Never set, Terraform leaves it alone; taken out again, it goes back to what it was at first.",
 			},
 			"network_traffic_logs_groups": schema.SetAttribute{
 				Optional:            true,
-				MarkdownDescription: "The ids of the groups whose machines report flows; empty means every machine. It is kept and has no effect yet. At most 256 elements. Refers to a [group](group.md). Unset means that Terraform leaves it alone.",
+				MarkdownDescription: "The ids of the groups whose machines report flows; empty means every machine. It is kept and has no effect yet. At most 256 elements. Refers to a [group](group.md). Never set, Terraform leaves it alone; taken out again, it goes back to what it was at first.",
 				ElementType:         types.StringType,
 				Validators:          []validator.Set{setvalidator.SizeAtMost(256), setvalidator.ValueStringsAre(stringvalidator.UTF8LengthBetween(1, 255))},
 			},
 			"network_traffic_packet_counter_enabled": schema.BoolAttribute{
 				Optional:            true,
-				MarkdownDescription: "Whether the reports of flows count packets and bytes. It is kept and has no effect yet. Unset means that Terraform leaves it alone.",
+				MarkdownDescription: "Whether the reports of flows count packets and bytes. It is kept and has no effect yet. Never set, Terraform leaves it alone; taken out again, it goes back to what it was at first.",
 			},
 			"peer_approval_enabled": schema.BoolAttribute{
 				Optional:            true,
-				MarkdownDescription: "Whether a new peer waits until somebody approves it; until then it reaches nobody. Unset means that Terraform leaves it alone.",
+				MarkdownDescription: "Whether a new peer waits until somebody approves it; until then it reaches nobody. Never set, Terraform leaves it alone; taken out again, it goes back to what it was at first.",
 			},
 			"peer_expose_enabled": schema.BoolAttribute{
 				Optional:            true,
-				MarkdownDescription: "Whether machines of `peer_expose_groups` may publish services; needs at least one such group. It is kept and has no effect yet. Unset means that Terraform leaves it alone.",
+				MarkdownDescription: "Whether machines of `peer_expose_groups` may publish services; needs at least one such group. It is kept and has no effect yet. Never set, Terraform leaves it alone; taken out again, it goes back to what it was at first.",
 			},
 			"peer_expose_groups": schema.SetAttribute{
 				Optional:            true,
-				MarkdownDescription: "The ids of the groups whose machines may publish services. It is kept and has no effect yet. At most 256 elements. Refers to a [group](group.md). Unset means that Terraform leaves it alone.",
+				MarkdownDescription: "The ids of the groups whose machines may publish services. It is kept and has no effect yet. At most 256 elements. Refers to a [group](group.md). Never set, Terraform leaves it alone; taken out again, it goes back to what it was at first.",
 				ElementType:         types.StringType,
 				Validators:          []validator.Set{setvalidator.SizeAtMost(256), setvalidator.ValueStringsAre(stringvalidator.UTF8LengthBetween(1, 255))},
 			},
 			"peer_inactivity_expiration": schema.Int64Attribute{
 				Optional:            true,
-				MarkdownDescription: "After how many seconds of absence a machine of a person needs a new login; at least 1. It is kept and has no effect yet. From 1 to 3153600000. Unset means that Terraform leaves it alone.",
+				MarkdownDescription: "After how many seconds of absence a machine of a person needs a new login; at least 1. It is kept and has no effect yet. From 1 to 3153600000. Never set, Terraform leaves it alone; taken out again, it goes back to what it was at first.",
 				Validators:          []validator.Int64{int64validator.AtLeast(1), int64validator.AtMost(3153600000)},
 			},
 			"peer_inactivity_expiration_enabled": schema.BoolAttribute{
 				Optional:            true,
-				MarkdownDescription: "Whether a machine of a person that was away for `peer_inactivity_expiration` needs a new login. It is kept and has no effect yet. Unset means that Terraform leaves it alone.",
+				MarkdownDescription: "Whether a machine of a person that was away for `peer_inactivity_expiration` needs a new login. It is kept and has no effect yet. Never set, Terraform leaves it alone; taken out again, it goes back to what it was at first.",
 			},
 			"peer_login_expiration": schema.Int64Attribute{
 				Optional:            true,
-				MarkdownDescription: "After how many seconds a login of a person ends, 3600 (an hour) to 15552000 (180 days). It is kept and has no effect yet. From 3600 to 15552000. Unset means that Terraform leaves it alone.",
+				MarkdownDescription: "After how many seconds a login of a person ends, 3600 (an hour) to 15552000 (180 days). It is kept and has no effect yet. From 3600 to 15552000. Never set, Terraform leaves it alone; taken out again, it goes back to what it was at first.",
 				Validators:          []validator.Int64{int64validator.AtLeast(3600), int64validator.AtMost(15552000)},
 			},
 			"peer_login_expiration_enabled": schema.BoolAttribute{
 				Optional:            true,
-				MarkdownDescription: "Whether the logins of people end after `peer_login_expiration`, so that their machines need a new one. It is kept and has no effect yet. Unset means that Terraform leaves it alone.",
+				MarkdownDescription: "Whether the logins of people end after `peer_login_expiration`, so that their machines need a new one. It is kept and has no effect yet. Never set, Terraform leaves it alone; taken out again, it goes back to what it was at first.",
 			},
 			"post_quantum_mode": schema.StringAttribute{
 				Optional:            true,
-				MarkdownDescription: "Whether pairs of machines mix keys that withstand quantum computers (ML-KEM-768) into their sessions: `off`; `permissive`, where both machines can; or `strict`, so that nothing flows between two machines before they have agreed on one, and nothing at all with a machine that cannot. A machine may set it otherwise for itself (`wattle set post_quantum=...`). One of `off`, `permissive`, `strict`. Unset means that Terraform leaves it alone.",
+				MarkdownDescription: "Whether pairs of machines mix keys that withstand quantum computers (ML-KEM-768) into their sessions: `off`; `permissive`, where both machines can; or `strict`, so that nothing flows between two machines before they have agreed on one, and nothing at all with a machine that cannot. A machine may set it otherwise for itself (`wattle set post_quantum=...`). One of `off`, `permissive`, `strict`. Never set, Terraform leaves it alone; taken out again, it goes back to what it was at first.",
 				Validators:          []validator.String{stringvalidator.OneOf("off", "permissive", "strict")},
 			},
 			"regular_users_view_blocked": schema.BoolAttribute{
 				Optional:            true,
-				MarkdownDescription: "Whether people with the role `user` see nothing but their own in the dashboard. It is kept and has no effect yet. Unset means that Terraform leaves it alone.",
+				MarkdownDescription: "Whether people with the role `user` see nothing but their own in the dashboard. It is kept and has no effect yet. Never set, Terraform leaves it alone; taken out again, it goes back to what it was at first.",
 			},
 			"routing_peer_dns_resolution_enabled": schema.BoolAttribute{
 				Optional:            true,
-				MarkdownDescription: "Whether routing peers resolve the domains of resources. It is kept and has no effect yet. Unset means that Terraform leaves it alone.",
+				MarkdownDescription: "Whether routing peers resolve the domains of resources. It is kept and has no effect yet. Never set, Terraform leaves it alone; taken out again, it goes back to what it was at first.",
 			},
 			"user_approval_required": schema.BoolAttribute{
 				Optional:            true,
-				MarkdownDescription: "Whether people wait for approval after their first login. It is kept and has no effect yet. Unset means that Terraform leaves it alone.",
+				MarkdownDescription: "Whether people wait for approval after their first login. It is kept and has no effect yet. Never set, Terraform leaves it alone; taken out again, it goes back to what it was at first.",
 			},
 		},
 	}
@@ -172,97 +172,76 @@ func schemaOfAccountSettings() schema.Schema {
 func expandAccountSettingsUpdate(ctx context.Context, m *AccountSettingsModel, d *diag.Diagnostics) api.AccountSettingsRequest {
 	_, _ = ctx, d
 	var out api.AccountSettingsRequest
-	if !m.AutoUpdateVersion.IsNull() && !m.AutoUpdateVersion.IsUnknown() {
-		v := m.AutoUpdateVersion.ValueString()
-		out.AutoUpdateVersion = &v
+	if !m.AutoUpdateVersion.IsNull() {
+		out.AutoUpdateVersion.Set(m.AutoUpdateVersion.ValueString())
 	}
 	if !m.DnsDomain.IsNull() && !m.DnsDomain.IsUnknown() {
 		v := m.DnsDomain.ValueString()
 		out.DnsDomain = &v
 	}
-	if !m.GroupsPropagationEnabled.IsNull() && !m.GroupsPropagationEnabled.IsUnknown() {
-		v := m.GroupsPropagationEnabled.ValueBool()
-		out.GroupsPropagationEnabled = &v
+	if !m.GroupsPropagationEnabled.IsNull() {
+		out.GroupsPropagationEnabled.Set(m.GroupsPropagationEnabled.ValueBool())
 	}
-	if !m.JwtAllowGroups.IsNull() && !m.JwtAllowGroups.IsUnknown() {
-		v := texts[string](m.JwtAllowGroups)
-		out.JwtAllowGroups = &v
+	if !m.JwtAllowGroups.IsNull() {
+		out.JwtAllowGroups.Set(texts[string](m.JwtAllowGroups))
 	}
-	if !m.JwtGroupsClaimName.IsNull() && !m.JwtGroupsClaimName.IsUnknown() {
-		v := m.JwtGroupsClaimName.ValueString()
-		out.JwtGroupsClaimName = &v
+	if !m.JwtGroupsClaimName.IsNull() {
+		out.JwtGroupsClaimName.Set(m.JwtGroupsClaimName.ValueString())
 	}
-	if !m.JwtGroupsEnabled.IsNull() && !m.JwtGroupsEnabled.IsUnknown() {
-		v := m.JwtGroupsEnabled.ValueBool()
-		out.JwtGroupsEnabled = &v
+	if !m.JwtGroupsEnabled.IsNull() {
+		out.JwtGroupsEnabled.Set(m.JwtGroupsEnabled.ValueBool())
 	}
-	if !m.KeyRotationDays.IsNull() && !m.KeyRotationDays.IsUnknown() {
-		v := int(m.KeyRotationDays.ValueInt64())
-		out.KeyRotationDays = &v
+	if !m.KeyRotationDays.IsNull() {
+		out.KeyRotationDays.Set(int(m.KeyRotationDays.ValueInt64()))
 	}
-	if !m.LazyConnectionEnabled.IsNull() && !m.LazyConnectionEnabled.IsUnknown() {
-		v := m.LazyConnectionEnabled.ValueBool()
-		out.LazyConnectionEnabled = &v
+	if !m.LazyConnectionEnabled.IsNull() {
+		out.LazyConnectionEnabled.Set(m.LazyConnectionEnabled.ValueBool())
 	}
 	if !m.NetworkRange.IsNull() && !m.NetworkRange.IsUnknown() {
 		v := m.NetworkRange.ValueString()
 		out.NetworkRange = &v
 	}
-	if !m.NetworkTrafficLogsEnabled.IsNull() && !m.NetworkTrafficLogsEnabled.IsUnknown() {
-		v := m.NetworkTrafficLogsEnabled.ValueBool()
-		out.NetworkTrafficLogsEnabled = &v
+	if !m.NetworkTrafficLogsEnabled.IsNull() {
+		out.NetworkTrafficLogsEnabled.Set(m.NetworkTrafficLogsEnabled.ValueBool())
 	}
-	if !m.NetworkTrafficLogsGroups.IsNull() && !m.NetworkTrafficLogsGroups.IsUnknown() {
-		v := texts[string](m.NetworkTrafficLogsGroups)
-		out.NetworkTrafficLogsGroups = &v
+	if !m.NetworkTrafficLogsGroups.IsNull() {
+		out.NetworkTrafficLogsGroups.Set(texts[string](m.NetworkTrafficLogsGroups))
 	}
-	if !m.NetworkTrafficPacketCounterEnabled.IsNull() && !m.NetworkTrafficPacketCounterEnabled.IsUnknown() {
-		v := m.NetworkTrafficPacketCounterEnabled.ValueBool()
-		out.NetworkTrafficPacketCounterEnabled = &v
+	if !m.NetworkTrafficPacketCounterEnabled.IsNull() {
+		out.NetworkTrafficPacketCounterEnabled.Set(m.NetworkTrafficPacketCounterEnabled.ValueBool())
 	}
-	if !m.PeerApprovalEnabled.IsNull() && !m.PeerApprovalEnabled.IsUnknown() {
-		v := m.PeerApprovalEnabled.ValueBool()
-		out.PeerApprovalEnabled = &v
+	if !m.PeerApprovalEnabled.IsNull() {
+		out.PeerApprovalEnabled.Set(m.PeerApprovalEnabled.ValueBool())
 	}
-	if !m.PeerExposeEnabled.IsNull() && !m.PeerExposeEnabled.IsUnknown() {
-		v := m.PeerExposeEnabled.ValueBool()
-		out.PeerExposeEnabled = &v
+	if !m.PeerExposeEnabled.IsNull() {
+		out.PeerExposeEnabled.Set(m.PeerExposeEnabled.ValueBool())
 	}
-	if !m.PeerExposeGroups.IsNull() && !m.PeerExposeGroups.IsUnknown() {
-		v := texts[string](m.PeerExposeGroups)
-		out.PeerExposeGroups = &v
+	if !m.PeerExposeGroups.IsNull() {
+		out.PeerExposeGroups.Set(texts[string](m.PeerExposeGroups))
 	}
-	if !m.PeerInactivityExpiration.IsNull() && !m.PeerInactivityExpiration.IsUnknown() {
-		v := int(m.PeerInactivityExpiration.ValueInt64())
-		out.PeerInactivityExpiration = &v
+	if !m.PeerInactivityExpiration.IsNull() {
+		out.PeerInactivityExpiration.Set(int(m.PeerInactivityExpiration.ValueInt64()))
 	}
-	if !m.PeerInactivityExpirationEnabled.IsNull() && !m.PeerInactivityExpirationEnabled.IsUnknown() {
-		v := m.PeerInactivityExpirationEnabled.ValueBool()
-		out.PeerInactivityExpirationEnabled = &v
+	if !m.PeerInactivityExpirationEnabled.IsNull() {
+		out.PeerInactivityExpirationEnabled.Set(m.PeerInactivityExpirationEnabled.ValueBool())
 	}
-	if !m.PeerLoginExpiration.IsNull() && !m.PeerLoginExpiration.IsUnknown() {
-		v := int(m.PeerLoginExpiration.ValueInt64())
-		out.PeerLoginExpiration = &v
+	if !m.PeerLoginExpiration.IsNull() {
+		out.PeerLoginExpiration.Set(int(m.PeerLoginExpiration.ValueInt64()))
 	}
-	if !m.PeerLoginExpirationEnabled.IsNull() && !m.PeerLoginExpirationEnabled.IsUnknown() {
-		v := m.PeerLoginExpirationEnabled.ValueBool()
-		out.PeerLoginExpirationEnabled = &v
+	if !m.PeerLoginExpirationEnabled.IsNull() {
+		out.PeerLoginExpirationEnabled.Set(m.PeerLoginExpirationEnabled.ValueBool())
 	}
-	if !m.PostQuantumMode.IsNull() && !m.PostQuantumMode.IsUnknown() {
-		v := api.AccountSettingsRequestPostQuantumMode(m.PostQuantumMode.ValueString())
-		out.PostQuantumMode = &v
+	if !m.PostQuantumMode.IsNull() {
+		out.PostQuantumMode.Set(api.AccountSettingsRequestPostQuantumMode(m.PostQuantumMode.ValueString()))
 	}
-	if !m.RegularUsersViewBlocked.IsNull() && !m.RegularUsersViewBlocked.IsUnknown() {
-		v := m.RegularUsersViewBlocked.ValueBool()
-		out.RegularUsersViewBlocked = &v
+	if !m.RegularUsersViewBlocked.IsNull() {
+		out.RegularUsersViewBlocked.Set(m.RegularUsersViewBlocked.ValueBool())
 	}
-	if !m.RoutingPeerDnsResolutionEnabled.IsNull() && !m.RoutingPeerDnsResolutionEnabled.IsUnknown() {
-		v := m.RoutingPeerDnsResolutionEnabled.ValueBool()
-		out.RoutingPeerDnsResolutionEnabled = &v
+	if !m.RoutingPeerDnsResolutionEnabled.IsNull() {
+		out.RoutingPeerDnsResolutionEnabled.Set(m.RoutingPeerDnsResolutionEnabled.ValueBool())
 	}
-	if !m.UserApprovalRequired.IsNull() && !m.UserApprovalRequired.IsUnknown() {
-		v := m.UserApprovalRequired.ValueBool()
-		out.UserApprovalRequired = &v
+	if !m.UserApprovalRequired.IsNull() {
+		out.UserApprovalRequired.Set(m.UserApprovalRequired.ValueBool())
 	}
 	return out
 }
@@ -511,22 +490,42 @@ func dataSchemaOfAccountSettings() datasource.Schema {
 
 func flattenAccountSettingsData(ctx context.Context, o *api.AccountSettings, m *AccountSettingsDataModel, d *diag.Diagnostics) {
 	_, _ = ctx, d
-	m.AutoUpdateVersion = types.StringValue(o.AutoUpdateVersion)
+	if v := o.AutoUpdateVersion; v != "" {
+		m.AutoUpdateVersion = types.StringValue(v)
+	} else {
+		m.AutoUpdateVersion = types.StringNull()
+	}
 	m.DnsDomain = types.StringValue(o.DnsDomain)
 	m.GroupsPropagationEnabled = types.BoolValue(o.GroupsPropagationEnabled)
-	m.JwtAllowGroups = types.SetValueMust(types.StringType, textValues(o.JwtAllowGroups, plain[string]))
-	m.JwtGroupsClaimName = types.StringValue(o.JwtGroupsClaimName)
+	if v := o.JwtAllowGroups; len(v) > 0 {
+		m.JwtAllowGroups = types.SetValueMust(types.StringType, textValues(v, plain[string]))
+	} else {
+		m.JwtAllowGroups = types.SetNull(types.StringType)
+	}
+	if v := o.JwtGroupsClaimName; v != "" {
+		m.JwtGroupsClaimName = types.StringValue(v)
+	} else {
+		m.JwtGroupsClaimName = types.StringNull()
+	}
 	m.JwtGroupsEnabled = types.BoolValue(o.JwtGroupsEnabled)
 	m.KeyRotationDays = types.Int64Value(int64(o.KeyRotationDays))
 	m.LazyConnectionEnabled = types.BoolValue(o.LazyConnectionEnabled)
 	m.NetworkRange = types.StringValue(o.NetworkRange)
 	m.NetworkRangeV6 = types.StringValue(o.NetworkRangeV6)
 	m.NetworkTrafficLogsEnabled = types.BoolValue(o.NetworkTrafficLogsEnabled)
-	m.NetworkTrafficLogsGroups = types.SetValueMust(types.StringType, textValues(o.NetworkTrafficLogsGroups, plain[string]))
+	if v := o.NetworkTrafficLogsGroups; len(v) > 0 {
+		m.NetworkTrafficLogsGroups = types.SetValueMust(types.StringType, textValues(v, plain[string]))
+	} else {
+		m.NetworkTrafficLogsGroups = types.SetNull(types.StringType)
+	}
 	m.NetworkTrafficPacketCounterEnabled = types.BoolValue(o.NetworkTrafficPacketCounterEnabled)
 	m.PeerApprovalEnabled = types.BoolValue(o.PeerApprovalEnabled)
 	m.PeerExposeEnabled = types.BoolValue(o.PeerExposeEnabled)
-	m.PeerExposeGroups = types.SetValueMust(types.StringType, textValues(o.PeerExposeGroups, plain[string]))
+	if v := o.PeerExposeGroups; len(v) > 0 {
+		m.PeerExposeGroups = types.SetValueMust(types.StringType, textValues(v, plain[string]))
+	} else {
+		m.PeerExposeGroups = types.SetNull(types.StringType)
+	}
 	m.PeerInactivityExpiration = types.Int64Value(int64(o.PeerInactivityExpiration))
 	m.PeerInactivityExpirationEnabled = types.BoolValue(o.PeerInactivityExpirationEnabled)
 	m.PeerLoginExpiration = types.Int64Value(int64(o.PeerLoginExpiration))
@@ -591,6 +590,60 @@ var nounAccountSettings = &Noun{
 		body := expandAccountSettingsUpdate(ctx, model.(*AccountSettingsModel), d)
 		if d.HasError() {
 			return nil, nil
+		}
+		return found(c.UpdateAccountSettings(ctx, body, opts...))
+	},
+	Restored: []string{"auto_update_version", "groups_propagation_enabled", "jwt_allow_groups", "jwt_groups_claim_name", "jwt_groups_enabled", "key_rotation_days", "lazy_connection_enabled", "network_traffic_logs_enabled", "network_traffic_logs_groups", "network_traffic_packet_counter_enabled", "peer_approval_enabled", "peer_expose_enabled", "peer_expose_groups", "peer_inactivity_expiration", "peer_inactivity_expiration_enabled", "peer_login_expiration", "peer_login_expiration_enabled", "post_quantum_mode", "regular_users_view_blocked", "routing_peer_dns_resolution_enabled", "user_approval_required"},
+	Restore: func(ctx context.Context, c *sdk.Client, ids []string, model any, names []string, d *diag.Diagnostics, opts ...sdk.CallOption) (any, error) {
+		body := expandAccountSettingsUpdate(ctx, model.(*AccountSettingsModel), d)
+		if d.HasError() {
+			return nil, nil
+		}
+		for _, name := range names {
+			switch name {
+			case "auto_update_version":
+				body.AutoUpdateVersion.SetNull()
+			case "groups_propagation_enabled":
+				body.GroupsPropagationEnabled.SetNull()
+			case "jwt_allow_groups":
+				body.JwtAllowGroups.SetNull()
+			case "jwt_groups_claim_name":
+				body.JwtGroupsClaimName.SetNull()
+			case "jwt_groups_enabled":
+				body.JwtGroupsEnabled.SetNull()
+			case "key_rotation_days":
+				body.KeyRotationDays.SetNull()
+			case "lazy_connection_enabled":
+				body.LazyConnectionEnabled.SetNull()
+			case "network_traffic_logs_enabled":
+				body.NetworkTrafficLogsEnabled.SetNull()
+			case "network_traffic_logs_groups":
+				body.NetworkTrafficLogsGroups.SetNull()
+			case "network_traffic_packet_counter_enabled":
+				body.NetworkTrafficPacketCounterEnabled.SetNull()
+			case "peer_approval_enabled":
+				body.PeerApprovalEnabled.SetNull()
+			case "peer_expose_enabled":
+				body.PeerExposeEnabled.SetNull()
+			case "peer_expose_groups":
+				body.PeerExposeGroups.SetNull()
+			case "peer_inactivity_expiration":
+				body.PeerInactivityExpiration.SetNull()
+			case "peer_inactivity_expiration_enabled":
+				body.PeerInactivityExpirationEnabled.SetNull()
+			case "peer_login_expiration":
+				body.PeerLoginExpiration.SetNull()
+			case "peer_login_expiration_enabled":
+				body.PeerLoginExpirationEnabled.SetNull()
+			case "post_quantum_mode":
+				body.PostQuantumMode.SetNull()
+			case "regular_users_view_blocked":
+				body.RegularUsersViewBlocked.SetNull()
+			case "routing_peer_dns_resolution_enabled":
+				body.RoutingPeerDnsResolutionEnabled.SetNull()
+			case "user_approval_required":
+				body.UserApprovalRequired.SetNull()
+			}
 		}
 		return found(c.UpdateAccountSettings(ctx, body, opts...))
 	},

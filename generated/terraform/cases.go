@@ -145,7 +145,7 @@ var Cases = []Case{
 			{Name: "peers", OptIn: true, Values: []string{"[\"{{peer:1}}\"]", "[\"{{peer:1}}\", \"{{peer:2}}\"]"}, Flaws: []Flaw{
 				{Value: "[\"\"]", Path: "peers[0]", Literal: "\"\"", Says: "peers"},
 				{Value: "[\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\"]", Path: "peers[0]", Literal: "\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\"", Says: "peers"},
-			}},
+			}, Empty: "[]"},
 		},
 	},
 	{

@@ -72,8 +72,12 @@ type Noun struct {
 	Create func(ctx context.Context, c *sdk.Client, ids []string, model any, d *diag.Diagnostics, opts ...sdk.CallOption) (object any, err error)
 	Read   func(ctx context.Context, c *sdk.Client, ids []string, opts ...sdk.CallOption) (object any, err error)
 	Update func(ctx context.Context, c *sdk.Client, ids []string, model any, d *diag.Diagnostics, opts ...sdk.CallOption) (object any, err error)
-	Delete func(ctx context.Context, c *sdk.Client, ids []string, opts ...sdk.CallOption) error
-	List   func(ctx context.Context, c *sdk.Client, ids []string, opts ...sdk.CallOption) iter.Seq2[any, error]
+	// Restore is Update, but the attributes of these names, all of Restored, go back to what they are
+	// when nobody ever set them; nil when the server has no word for that.
+	Restore  func(ctx context.Context, c *sdk.Client, ids []string, model any, names []string, d *diag.Diagnostics, opts ...sdk.CallOption) (object any, err error)
+	Restored []string
+	Delete   func(ctx context.Context, c *sdk.Client, ids []string, opts ...sdk.CallOption) error
+	List     func(ctx context.Context, c *sdk.Client, ids []string, opts ...sdk.CallOption) iter.Seq2[any, error]
 
 	// PreviewCreate and the like tell what the write would change of the access
 	// between machines, and store nothing; nil when the server cannot tell.

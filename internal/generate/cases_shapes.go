@@ -65,7 +65,7 @@ func (a *attribute) empty(t trial) string {
 		return ""
 	}
 	switch s := withoutNull(a.schema); {
-	case (a.Kind == "set" || a.Kind == "list") && s.MinItems == 0 && !isNullable(a.schema):
+	case (a.Kind == "set" || a.Kind == "list") && s.MinItems == 0 && (a.OptIn || !isNullable(a.schema)):
 		return "[]"
 	case a.Kind == "string" && a.OptIn && s.MinLength == 0 && s.Pattern == "" && s.Format == "" && len(s.Enum) == 0 && a.References == "":
 		return `""`

@@ -83,6 +83,9 @@ func (p *nounPage) operations() {
 	if p.Update != nil && p.Resource != nil {
 		p.f("Update: func(ctx context.Context, c *sdk.Client, ids []string, model any, d *diag.Diagnostics, opts ...sdk.CallOption) (any, error) {\nbody := expand%sUpdate(ctx, model.(*%sModel), d)\nif d.HasError() {\nreturn nil, nil\n}\nreturn found(c.%s(ctx, %sbody, opts...))\n},", p.Go, p.Go, p.Update.ID, idArguments(p.Update))
 	}
+	if len(p.restored()) > 0 {
+		p.restore()
+	}
 	if p.Delete != nil && p.Resource != nil {
 		p.f("Delete: func(ctx context.Context, c *sdk.Client, ids []string, opts ...sdk.CallOption) error {\nreturn c.%s(ctx, %sopts...)\n},", p.Delete.ID, idArguments(p.Delete))
 	}
@@ -104,6 +107,23 @@ func (p *nounPage) operations() {
 	} else {
 		p.f("List: func(ctx context.Context, c *sdk.Client, ids []string, opts ...sdk.CallOption) iter.Seq2[any, error] {\nreturn whole(c.%s(ctx, %s%sopts...))\n},", p.List.ID, idArguments(p.List), options)
 	}
+}
+
+// restored are the attributes that go back when nobody manages them any more. The
+// members of a group and what a machine has are none: others may have taken them over.
+func (p *nounPage) restored() []*attribute {
+	return slices.DeleteFunc(slices.Clone(p.Resource), func(a *attribute) bool { return !a.Restored })
+}
+
+// restore writes the update that gives attributes back.
+func (p *nounPage) restore() {
+	p.f("Restored: %#v,", attributeNames(p.restored()))
+	p.f("Restore: func(ctx context.Context, c *sdk.Client, ids []string, model any, names []string, d *diag.Diagnostics, opts ...sdk.CallOption) (any, error) {")
+	p.f("body := expand%sUpdate(ctx, model.(*%sModel), d)\nif d.HasError() {\nreturn nil, nil\n}\nfor _, name := range names {\nswitch name {", p.Go, p.Go)
+	for _, a := range p.restored() {
+		p.f("case %q:\nbody.%s.SetNull()", a.Name, a.Update.Name)
+	}
+	p.f("}\n}\nreturn found(c.%s(ctx, %sbody, opts...))\n},", p.Update.ID, idArguments(p.Update))
 }
 
 // previews writes the trials of the writes that can be tried.

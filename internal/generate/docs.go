@@ -117,18 +117,26 @@ func (m *model) indexPage(tasks string) string {
 
 // destroying says what becomes of a singleton, which nothing can remove.
 func (n *noun) destroying() string {
-	if n.Delete != nil {
-		return "\n## Destroy\n\nDestroying this resource puts all of it back to what a new account has.\n"
-	}
-	text := "\n## Destroy\n\nDestroying this resource only forgets it: everything stays as it is, so that nothing changes for machines."
-	var lists []string
+	var back, stay []string
 	for _, a := range n.Resource {
-		if a.Elem != nil && a.References != "" {
-			lists = append(lists, "`"+a.Name+"`")
+		switch {
+		case a.Restored:
+			back = append(back, a.Name)
+		case a.OptIn:
+			stay = append(stay, "`"+a.Name+"`")
 		}
 	}
-	if len(lists) > 0 {
-		text += " What " + strings.Join(lists, " and ") + " named stays in use, so it cannot be deleted in the same run: set the lists to `[]` and apply before you destroy."
+	text := "\n## Destroy\n\n"
+	switch {
+	case n.Delete != nil:
+		text += "Destroying this resource puts all of it back to what a new account has."
+	case len(back) == 0:
+		text += "Destroying this resource only forgets it: everything stays as it is, so that nothing changes for machines."
+	default:
+		text += "Destroying this resource puts back what it managed to what a new account has, and so does taking an attribute out; what it never managed stays as it is."
+	}
+	if len(back) > 0 && len(stay) > 0 {
+		text += " " + strings.Join(stay, " and ") + " stay in any case: machines are known by them."
 	}
 	return text + "\n"
 }

@@ -355,7 +355,10 @@ func (a *attribute) markdown(f flavour) string {
 	if a.References != "" {
 		say("Refers to a [%s](%s.md).", strings.ReplaceAll(a.References, "_", " "), a.References)
 	}
-	if a.OptIn && f.resource {
+	switch {
+	case a.Restored && f.resource:
+		say("Never set, Terraform leaves it alone; taken out again, it goes back to what it was at first.")
+	case a.OptIn && f.resource:
 		say("Unset means that Terraform leaves it alone.")
 	}
 	if a.Immutable && f.resource && a.Mode != computed {

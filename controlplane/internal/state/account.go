@@ -73,8 +73,8 @@ func (w *write) changeSettings(req api.AccountSettingsRequest, onboarding *api.O
 		}
 		w.account.DNSDomain = *req.DnsDomain
 	}
-	if req.PeerApprovalEnabled != nil {
-		w.account.PeerApproval = *req.PeerApprovalEnabled
+	if req.PeerApprovalEnabled.IsSpecified() {
+		w.account.PeerApproval, _ = req.PeerApprovalEnabled.Get() // null is the default: false
 	}
 	if onboarding != nil {
 		w.account.OnboardingFlowPending, w.account.SignupFormPending = onboarding.OnboardingFlowPending, onboarding.SignupFormPending

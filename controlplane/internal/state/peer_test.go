@@ -8,6 +8,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/oapi-codegen/nullable"
+
 	"github.com/wattlenet/wattle/controlplane/internal/auth"
 	"github.com/wattlenet/wattle/controlplane/internal/problem"
 	"github.com/wattlenet/wattle/controlplane/internal/store"
@@ -98,7 +100,7 @@ func TestFixedAddresses(t *testing.T) {
 func TestApprovalLetsAPeerIn(t *testing.T) {
 	f := fresh(t)
 	first := f.enroll("first")
-	must(f.UpdateAccountSettings(t.Context(), f.owner, api.AccountSettingsRequest{PeerApprovalEnabled: new(true)}, ""))(t)
+	must(f.UpdateAccountSettings(t.Context(), f.owner, api.AccountSettingsRequest{PeerApprovalEnabled: nullable.NewNullableWithValue(true)}, ""))(t)
 	waiting := f.enroll("waiting")
 	engine := must(f.Engine(f.owner.AccountID))(t)
 	if !waiting.ApprovalRequired || engine.Sees(first.Id, waiting.Id) || engine.Sees(waiting.Id, first.Id) || f.selfOf(waiting.Id).Approved {

@@ -7,6 +7,8 @@ import (
 	"reflect"
 	"strings"
 
+	"github.com/oapi-codegen/nullable"
+
 	"github.com/wattlenet/wattle/controlplane/internal/problem"
 	"github.com/wattlenet/wattle/controlplane/internal/store"
 	"github.com/wattlenet/wattle/generated/api"
@@ -37,42 +39,53 @@ func showSettings(row store.Account) api.AccountSettings {
 }
 
 // mergeSettings merges the settings that have no column of their own (RFC 7396)
-// and checks them together.
+// and checks them together. What is null is kept no longer: its default is seen.
 func (w *write) mergeSettings(req api.AccountSettingsRequest, field func(name string) string) error {
 	for _, list := range []struct {
 		name string
-		ids  *[]string
-	}{{"peer_expose_groups", req.PeerExposeGroups}, {"network_traffic_logs_groups", req.NetworkTrafficLogsGroups}} {
-		if list.ids == nil {
+		ids  *nullable.Nullable[[]string]
+	}{{"peer_expose_groups", &req.PeerExposeGroups}, {"network_traffic_logs_groups", &req.NetworkTrafficLogsGroups}} {
+		texts, err := list.ids.Get()
+		if err != nil { // absent or null
 			continue
 		}
-		var err error
-		if *list.ids, err = w.settingsGroups(field(list.name), *list.ids); err != nil {
+		ids, err := w.settingsGroups(field(list.name), texts)
+		if err != nil {
 			return err
 		}
-	}
-	var kept api.AccountSettingsRequest
-	if err := json.Unmarshal([]byte(w.account.Settings), &kept); err != nil {
-		return fmt.Errorf("settings of account %s: %w", w.account.ID, err)
+		list.ids.Set(ids)
 	}
 	req.DnsDomain, req.NetworkRange, req.PeerApprovalEnabled = nil, nil, nil
-	asked, err := json.Marshal(req)
+	merged, err := mergePatch(w.account.Settings, req)
 	if err != nil {
-		return err
+		return fmt.Errorf("settings of account %s: %w", w.account.ID, err)
 	}
-	if err := json.Unmarshal(asked, &kept); err != nil { // absent members leave kept alone
-		return err
-	}
-	text, err := json.Marshal(kept)
-	if err != nil {
-		return err
-	}
-	w.account.Settings = string(text)
+	w.account.Settings = merged
 	settings := showSettings(w.account)
 	if settings.PeerExposeEnabled && len(settings.PeerExposeGroups) == 0 {
 		return problem.Invalid(problem.Field(field("peer_expose_groups"), "must name a group while peer_expose_enabled is true"))
 	}
 	return store.SetRefs(w.ctx, w.tx, w.account.ID, store.KindAccount, w.account.ID, settingsRefs(settings))
+}
+
+// mergePatch merges the members of a change into the object that text holds: null
+// removes one (RFC 7396, section 2).
+func mergePatch(text string, change any) (string, error) {
+	asked, err := json.Marshal(change)
+	if err != nil {
+		return "", err
+	}
+	kept, patch := map[string]json.RawMessage{}, map[string]json.RawMessage{}
+	if err := cmp.Or(json.Unmarshal([]byte(text), &kept), json.Unmarshal(asked, &patch)); err != nil {
+		return "", err
+	}
+	for name, value := range patch {
+		if kept[name] = value; string(value) == "null" {
+			delete(kept, name)
+		}
+	}
+	merged, err := json.Marshal(kept)
+	return string(merged), err
 }
 
 // settingsGroups resolves groups that a setting names.
@@ -128,21 +141,30 @@ func showNested(s api.AccountSettings) api.NestedSettings {
 	}
 }
 
-// flatRequest is a change in the nested form as one in the flat form.
+// maybe is what a pointer points at, or nothing.
+func maybe[T any](p *T) (n nullable.Nullable[T]) {
+	if p != nil {
+		n.Set(*p)
+	}
+	return n
+}
+
+// flatRequest is a change in the nested form as one in the flat form. There, null
+// leaves a setting as it is, as absence does.
 func flatRequest(r api.NestedSettingsRequest) api.AccountSettingsRequest {
 	flat := api.AccountSettingsRequest{
-		DnsDomain: r.DnsDomain, NetworkRange: r.NetworkRange, PeerLoginExpirationEnabled: r.PeerLoginExpirationEnabled,
-		PeerLoginExpiration: r.PeerLoginExpiration, PeerInactivityExpirationEnabled: r.PeerInactivityExpirationEnabled,
-		PeerInactivityExpiration: r.PeerInactivityExpiration, RegularUsersViewBlocked: r.RegularUsersViewBlocked,
-		GroupsPropagationEnabled: r.GroupsPropagationEnabled, JwtGroupsEnabled: r.JwtGroupsEnabled, JwtGroupsClaimName: r.JwtGroupsClaimName,
-		JwtAllowGroups: r.JwtAllowGroups, RoutingPeerDnsResolutionEnabled: r.RoutingPeerDnsResolutionEnabled,
-		LazyConnectionEnabled: r.LazyConnectionEnabled, AutoUpdateVersion: r.AutoUpdateVersion, PeerExposeEnabled: r.PeerExposeEnabled,
-		PeerExposeGroups: r.PeerExposeGroups,
+		DnsDomain: r.DnsDomain, NetworkRange: r.NetworkRange, PeerLoginExpirationEnabled: maybe(r.PeerLoginExpirationEnabled),
+		PeerLoginExpiration: maybe(r.PeerLoginExpiration), PeerInactivityExpirationEnabled: maybe(r.PeerInactivityExpirationEnabled),
+		PeerInactivityExpiration: maybe(r.PeerInactivityExpiration), RegularUsersViewBlocked: maybe(r.RegularUsersViewBlocked),
+		GroupsPropagationEnabled: maybe(r.GroupsPropagationEnabled), JwtGroupsEnabled: maybe(r.JwtGroupsEnabled), JwtGroupsClaimName: maybe(r.JwtGroupsClaimName),
+		JwtAllowGroups: maybe(r.JwtAllowGroups), RoutingPeerDnsResolutionEnabled: maybe(r.RoutingPeerDnsResolutionEnabled),
+		LazyConnectionEnabled: maybe(r.LazyConnectionEnabled), AutoUpdateVersion: maybe(r.AutoUpdateVersion), PeerExposeEnabled: maybe(r.PeerExposeEnabled),
+		PeerExposeGroups: maybe(r.PeerExposeGroups),
 	}
 	if x := r.Extra; x != nil {
-		flat.PeerApprovalEnabled, flat.UserApprovalRequired = x.PeerApprovalEnabled, x.UserApprovalRequired
-		flat.NetworkTrafficLogsEnabled, flat.NetworkTrafficLogsGroups = x.NetworkTrafficLogsEnabled, x.NetworkTrafficLogsGroups
-		flat.NetworkTrafficPacketCounterEnabled = x.NetworkTrafficPacketCounterEnabled
+		flat.PeerApprovalEnabled, flat.UserApprovalRequired = maybe(x.PeerApprovalEnabled), maybe(x.UserApprovalRequired)
+		flat.NetworkTrafficLogsEnabled, flat.NetworkTrafficLogsGroups = maybe(x.NetworkTrafficLogsEnabled), maybe(x.NetworkTrafficLogsGroups)
+		flat.NetworkTrafficPacketCounterEnabled = maybe(x.NetworkTrafficPacketCounterEnabled)
 	}
 	return flat
 }

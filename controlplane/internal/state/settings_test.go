@@ -5,6 +5,8 @@ import (
 	"reflect"
 	"testing"
 
+	"github.com/oapi-codegen/nullable"
+
 	"github.com/wattlenet/wattle/controlplane/internal/problem"
 	"github.com/wattlenet/wattle/generated/api"
 )
@@ -107,24 +109,24 @@ func TestSettingsAreChecked(t *testing.T) {
 		_, err := f.UpdateAccountSettings(t.Context(), f.owner, req, "")
 		return err
 	}
-	refused(t, patch(api.AccountSettingsRequest{PeerLoginExpiration: new(3599)}), problem.KindInvalid, "peer_login_expiration", "3600")
-	refused(t, patch(api.AccountSettingsRequest{PeerLoginExpiration: new(15552001)}), problem.KindInvalid, "peer_login_expiration", "15552000")
-	refused(t, patch(api.AccountSettingsRequest{PeerInactivityExpiration: new(0)}), problem.KindInvalid, "peer_inactivity_expiration", "1")
-	refused(t, patch(api.AccountSettingsRequest{AutoUpdateVersion: new("newest")}), problem.KindInvalid, "auto_update_version", "")
-	refused(t, patch(api.AccountSettingsRequest{PeerExposeEnabled: new(true)}), problem.KindInvalid, "peer_expose_groups", "must name a group")
-	refused(t, patch(api.AccountSettingsRequest{PeerExposeGroups: &[]string{"gone"}}), problem.KindInvalid, "peer_expose_groups[0]", `unknown group id "gone"`)
+	refused(t, patch(api.AccountSettingsRequest{PeerLoginExpiration: nullable.NewNullableWithValue(3599)}), problem.KindInvalid, "peer_login_expiration", "3600")
+	refused(t, patch(api.AccountSettingsRequest{PeerLoginExpiration: nullable.NewNullableWithValue(15552001)}), problem.KindInvalid, "peer_login_expiration", "15552000")
+	refused(t, patch(api.AccountSettingsRequest{PeerInactivityExpiration: nullable.NewNullableWithValue(0)}), problem.KindInvalid, "peer_inactivity_expiration", "1")
+	refused(t, patch(api.AccountSettingsRequest{AutoUpdateVersion: nullable.NewNullableWithValue("newest")}), problem.KindInvalid, "auto_update_version", "")
+	refused(t, patch(api.AccountSettingsRequest{PeerExposeEnabled: nullable.NewNullableWithValue(true)}), problem.KindInvalid, "peer_expose_groups", "must name a group")
+	refused(t, patch(api.AccountSettingsRequest{PeerExposeGroups: nullable.NewNullableWithValue([]string{"gone"})}), problem.KindInvalid, "peer_expose_groups[0]", `unknown group id "gone"`)
 	_, err := f.UpdateAccount(t.Context(), f.owner, f.owner.AccountID, api.AccountRequest{Settings: api.NestedSettingsRequest{
 		Extra: &api.NestedSettingsExtraRequest{NetworkTrafficLogsGroups: &[]string{"web", web.Id}},
 	}}, "")
 	refused(t, err, problem.KindInvalid, "settings.extra.network_traffic_logs_groups[1]", "same group")
 
 	// A group that a setting names is in use.
-	if err := patch(api.AccountSettingsRequest{PeerExposeEnabled: new(true), PeerExposeGroups: &[]string{"web"}}); err != nil {
+	if err := patch(api.AccountSettingsRequest{PeerExposeEnabled: nullable.NewNullableWithValue(true), PeerExposeGroups: nullable.NewNullableWithValue([]string{"web"})}); err != nil {
 		t.Fatal(err)
 	}
-	refused(t, patch(api.AccountSettingsRequest{PeerExposeGroups: &[]string{}}), problem.KindInvalid, "peer_expose_groups", "must name a group")
+	refused(t, patch(api.AccountSettingsRequest{PeerExposeGroups: nullable.NewNullableWithValue([]string{})}), problem.KindInvalid, "peer_expose_groups", "must name a group")
 	refused(t, f.DeleteGroup(t.Context(), f.owner, web.Id, ""), problem.KindInUse, "", `group has been linked to account "settings"`)
-	if err := patch(api.AccountSettingsRequest{PeerExposeEnabled: new(false), PeerExposeGroups: &[]string{}}); err != nil {
+	if err := patch(api.AccountSettingsRequest{PeerExposeEnabled: nullable.NewNullableWithValue(false), PeerExposeGroups: nullable.NewNullableWithValue([]string{})}); err != nil {
 		t.Fatal(err)
 	}
 	if err := f.DeleteGroup(t.Context(), f.owner, web.Id, ""); err != nil {
@@ -189,4 +191,37 @@ func TestPeerReferrers(t *testing.T) {
 	}
 	_, err := f.ListGroupReferrers(t.Context(), f.owner, "gone")
 	refused(t, err, problem.KindNotFound, "", "group not found")
+}
+
+// Null puts a setting back to that of a new account (RFC 7396), in the flat form;
+// in the nested one it is the same as absence.
+func TestNullIsTheDefault(t *testing.T) {
+	f := fresh(t)
+	web := f.group("web")
+	had := must(f.GetAccountSettings(t.Context(), f.owner))(t)
+	var req api.AccountSettingsRequest
+	change := func(text string) api.AccountSettings {
+		req = api.AccountSettingsRequest{}
+		if err := json.Unmarshal([]byte(text), &req); err != nil {
+			t.Fatal(err)
+		}
+		return must(f.UpdateAccountSettings(t.Context(), f.owner, req, ""))(t)
+	}
+	change(`{"peer_approval_enabled":true,"peer_expose_enabled":true,"peer_expose_groups":["web"],"regular_users_view_blocked":false,"peer_login_expiration":7200,"key_rotation_days":3}`)
+	refused(t, f.DeleteGroup(t.Context(), f.owner, web.Id, ""), problem.KindInUse, "", "settings")
+	nested := api.NestedSettingsRequest{}
+	if err := json.Unmarshal([]byte(`{"peer_login_expiration":null}`), &nested); err != nil {
+		t.Fatal(err)
+	}
+	if got := must(f.UpdateAccount(t.Context(), f.owner, f.owner.AccountID, api.AccountRequest{Settings: nested}, ""))(t); got.Settings.PeerLoginExpiration != 7200 {
+		t.Errorf("null in the nested form changes %d", got.Settings.PeerLoginExpiration)
+	}
+	got := change(`{"peer_approval_enabled":null,"peer_expose_enabled":null,"peer_expose_groups":null,"regular_users_view_blocked":null,"peer_login_expiration":null,"key_rotation_days":null}`)
+	got.Version = had.Version
+	if !reflect.DeepEqual(had, got) {
+		t.Errorf("had %+v\ngot %+v", had, got)
+	}
+	if err := f.DeleteGroup(t.Context(), f.owner, web.Id, ""); err != nil {
+		t.Errorf("the group is in use still: %v", err)
+	}
 }

@@ -31,7 +31,7 @@ func (s *subject) testAttributes(t *testing.T) {
 	}
 	bases := s.bases(len(list))
 	if bases == nil {
-		s.test(t, append(s.oneAfterTheOther(list), s.lettingGo()...)...)
+		s.test(t, s.oneAfterTheOther(list)...)
 		return
 	}
 	before, set, explicit := s.sideBySide(list, bases)

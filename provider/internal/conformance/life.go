@@ -44,7 +44,7 @@ func (s *subject) testLife(t *testing.T) {
 	if s.Kind != terraform.Collection {
 		steps = append(steps, resource.TestStep{Config: s.config(s.changed(), more...), Check: check})
 		steps = append(steps, s.driftOfOne()...)
-		s.test(t, append(steps, s.lettingGo()...)...)
+		s.test(t, steps...)
 		return
 	}
 	var item string // the path of the object
@@ -62,24 +62,6 @@ func (s *subject) testLife(t *testing.T) {
 		resource.TestStep{PreConfig: remove, Config: minimal, Destroy: true},
 	)
 	s.test(t, steps...)
-}
-
-// lettingGo: what Terraform only forgets at the end has to name nothing any more,
-// or else what it names could not be destroyed.
-func (s *subject) lettingGo() []resource.TestStep {
-	if s.Kind == terraform.Collection {
-		return nil // what is destroyed lets go by itself
-	}
-	values, names := s.minimal(), false
-	for _, a := range s.Attributes {
-		if len(a.Values) > 0 && strings.HasPrefix(a.Values[0], "[") && strings.Contains(a.Values[0], ".ref1.") {
-			values[a.Name], names = "[]", true
-		}
-	}
-	if !names {
-		return nil
-	}
-	return []resource.TestStep{{Config: s.config(values)}}
 }
 
 // withoutSecrets checks that no secret is in the state unasked.

@@ -74,6 +74,9 @@ func describe(p api.Problem, err error) string {
 			fmt.Fprintf(&text, "\n  %s %q (%s), field %s", strings.ReplaceAll(spaced(ref.Type), "-", " "), ref.Name, ref.Id, ref.Field)
 		}
 	}
+	if sdk.IsInUse(err) {
+		text.WriteString("\n\nTerraform destroys what is taken out of a configuration before it changes what named it. Take the reference out first and apply, or give what is destroyed a lifecycle with create_before_destroy = true.")
+	}
 	if p.RequestId != "" {
 		fmt.Fprintf(&text, "\n\nRequest id: %s", p.RequestId)
 	}

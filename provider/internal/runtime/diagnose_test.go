@@ -78,7 +78,7 @@ func TestExplain(t *testing.T) {
 		{"permission", problem(api.ProblemForbidden, func(p *api.Problem) { p.Permission = &lacking }), []string{"Cannot update group", "groups:create"}},
 		{"in use", problem(api.ProblemInUse, func(p *api.Problem) {
 			p.Referrers = &[]api.Referrer{{Type: "setup_key", Id: "k1", Name: "lab", Field: "auto_groups"}}
-		}), []string{`setup key "lab" (k1), field auto_groups`}},
+		}), []string{`setup key "lab" (k1), field auto_groups`, "create_before_destroy"}},
 		{"field", problem(api.ProblemInvalid, func(p *api.Problem) {
 			p.Errors = &[]api.FieldError{{Field: "name", Detail: "must not be All"}, {Field: "peers[0]", Detail: "unknown peer id"}}
 		}), []string{"at name", "Must not be All.", "at peers", "Unknown peer id."}},

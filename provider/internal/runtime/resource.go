@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 
+	"github.com/hashicorp/terraform-plugin-framework/attr"
 	"github.com/hashicorp/terraform-plugin-framework/diag"
 	"github.com/hashicorp/terraform-plugin-framework/path"
 	"github.com/hashicorp/terraform-plugin-framework/resource"
@@ -233,12 +234,13 @@ func (r *nounResource) Update(ctx context.Context, req resource.UpdateRequest, r
 	if d.HasError() {
 		return
 	}
+	gone := taken(ctx, n, req.State, req.Plan, d)
 	var object any
 	var err error
 	if n.Update == nil { // only attributes of the provider's own can change
 		object, err = n.Read(ctx, r.conn.client, ids)
 	} else {
-		object, err = r.replace(ctx, ids, model, req.State, etag, d)
+		object, err = r.replace(ctx, ids, model, gone, req.State, etag, d)
 	}
 	r.conn.forget(n, ids[:max(len(ids)-1, 0)])
 	if err != nil || d.HasError() {
@@ -264,10 +266,10 @@ func (e *changedError) Unwrap() error { return e.cause }
 // of the version in the private state. When it is not, but nothing that the
 // resource manages changed (another resource of this run added a member, say),
 // the condition is renewed; else the change is reported.
-func (r *nounResource) replace(ctx context.Context, ids []string, model any, before tfsdk.State, etag string, d *diag.Diagnostics) (any, error) {
+func (r *nounResource) replace(ctx context.Context, ids []string, model any, gone []string, before tfsdk.State, etag string, d *diag.Diagnostics) (any, error) {
 	n, c := r.noun, r.conn.client
 	for range 3 {
-		object, err := n.Update(ctx, c, ids, model, d, sdk.IfMatch(etag))
+		object, err := r.put(ctx, ids, model, gone, d, sdk.IfMatch(etag))
 		if etag == "" || !sdk.IsPreconditionFailed(err) {
 			return object, err
 		}
@@ -286,11 +288,41 @@ func (r *nounResource) replace(ctx context.Context, ids []string, model any, bef
 	return nil, errors.New("the object changes faster than it can be written")
 }
 
+// put sends the new object; the attributes that are gone from the configuration
+// are given back with it.
+func (r *nounResource) put(ctx context.Context, ids []string, model any, gone []string, d *diag.Diagnostics, opts ...sdk.CallOption) (any, error) {
+	if len(gone) > 0 {
+		return r.noun.Restore(ctx, r.conn.client, ids, model, gone, d, opts...)
+	}
+	return r.noun.Update(ctx, r.conn.client, ids, model, d, opts...)
+}
+
+// taken are the attributes that can be given back, which the state manages and
+// what is wanted does not; nothing is wanted of an object that is destroyed.
+func taken(ctx context.Context, n *terraform.Noun, state, wanted attributes, d *diag.Diagnostics) (names []string) {
+	for _, name := range n.Restored {
+		var had, has attr.Value
+		d.Append(state.GetAttribute(ctx, path.Root(name), &had)...)
+		if wanted != nil {
+			d.Append(wanted.GetAttribute(ctx, path.Root(name), &has)...)
+		}
+		if had != nil && !had.IsNull() && (has == nil || has.IsNull()) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
 // Delete removes the object; one that is gone already is no error. A
-// singleton goes back to its defaults where the API can do that; any other
-// and, unless asked, an adopted object are only forgotten.
+// singleton goes back to its defaults where the API can do that, and gives back
+// the single attributes that it managed; any other and, unless asked, an adopted
+// object are only forgotten.
 func (r *nounResource) Delete(ctx context.Context, req resource.DeleteRequest, resp *resource.DeleteResponse) {
 	d := &resp.Diagnostics
+	if r.noun.Kind == terraform.Singleton && r.noun.Delete == nil {
+		r.giveBack(ctx, req.State, d)
+		return
+	}
 	if r.noun.Delete == nil || !r.connected(d) {
 		return
 	}
@@ -308,6 +340,18 @@ func (r *nounResource) Delete(ctx context.Context, req resource.DeleteRequest, r
 	err := r.remove(ctx, ids)
 	r.conn.forget(r.noun, ids[:max(0, len(ids)-1)])
 	if err != nil && !sdk.IsNotFound(err) {
+		r.explain(ctx, d, "delete", nil, err)
+	}
+}
+
+// giveBack puts what a singleton managed back to what it was at first. What it
+// names, such as a group, can be removed then.
+func (r *nounResource) giveBack(ctx context.Context, state tfsdk.State, d *diag.Diagnostics) {
+	gone := taken(ctx, r.noun, state, nil, d)
+	if len(gone) == 0 || !r.connected(d) || d.HasError() {
+		return
+	}
+	if _, err := r.noun.Restore(ctx, r.conn.client, nil, r.noun.NewModel(), gone, d); err != nil {
 		r.explain(ctx, d, "delete", nil, err)
 	}
 }
