@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -31,27 +32,14 @@ func terraform(ctx context.Context, c config) error {
 func terraformMany(ctx context.Context, c config) error { return resources(ctx, c, 5000, 1) }
 
 func resources(ctx context.Context, c config, n, rounds int) error {
-	server, err := fleet.StartServer(ctx, fleet.ServerConfig{
-		Bin: c.bin, Dir: filepath.Join(c.dir, "server"), On: fleet.Here{},
-		Address: "127.0.0.1", Port: "18443", Relay: "13478",
-	})
-	if err != nil {
-		return err
-	}
-	peers, err := enrol(ctx, server)
-	if err != nil {
-		return err
-	}
-	b := terraformBench{config: c, server: server, n: n, ours: ours(n, peers), builtIn: builtIn(n)}
+	b := terraformBench{config: c, n: n}
 	for _, backend := range []string{"", "http"} {
 		if err := b.compare(ctx, backend, rounds); err != nil {
 			return err
 		}
 	}
-	if err := b.reads(ctx); err != nil {
-		return err
-	}
-	return server.Stop()
+	figure(fmt.Sprintf("reads_per_plan_%d", n), float64(b.reads), "requests")
+	return nil
 }
 
 // enrol returns the ids of simulated machines.
@@ -73,15 +61,20 @@ func enrol(ctx context.Context, server *fleet.Server) ([]string, error) {
 	return ids, nil
 }
 
+// hubs is how many groups the others refer to. Terraform draws an edge from each instance that refers to a resource with
+// count to every instance of that, and at 5,000 resources that all refer to each other its graph needs gigabytes before
+// the first request.
+const hubs = 20
+
 // A mix is how many of each kind make up a number of resources: the DNS records are in one zone.
 type mix struct{ groups, policies, edges, records int }
 
 func mixOf(n int) mix {
-	return mix{groups: n * 35 / 100, policies: n * 25 / 100, edges: n * 20 / 100, records: n*20/100 - 1}
+	return mix{groups: n*35/100 - hubs, policies: n * 25 / 100, edges: n * 20 / 100, records: n*20/100 - 1}
 }
 
-// ours is n groups, policies, memberships and DNS records: each policy leads from one group to the next, each group gets
-// the machines in turn.
+// ours is n groups, policies, memberships and DNS records: each policy leads from one hub to the next, each hub gets the
+// machines in turn.
 func ours(n int, peers []string) string {
 	m := mixOf(n)
 	return fmt.Sprintf(`
@@ -94,6 +87,10 @@ provider "wattle" {}
 locals {
   peers = %s
 }
+resource "wattle_group" "hub" {
+  count = %d
+  name  = "hub-${count.index}"
+}
 resource "wattle_group" "bench" {
   count = %d
   name  = "bench-${count.index}"
@@ -103,8 +100,8 @@ resource "wattle_policy" "bench" {
   name  = "bench-${count.index}"
   rules = {
     web = {
-      sources      = [wattle_group.bench[count.index].id]
-      destinations = [wattle_group.bench[count.index + 1].id]
+      sources      = [wattle_group.hub[count.index %% length(wattle_group.hub)].id]
+      destinations = [wattle_group.hub[(count.index + 1) %% length(wattle_group.hub)].id]
       protocol     = "tcp"
       ports        = ["443"]
     }
@@ -112,13 +109,13 @@ resource "wattle_policy" "bench" {
 }
 resource "wattle_group_membership" "bench" {
   count    = %d
-  group_id = wattle_group.bench[floor(count.index / %d)].id
+  group_id = wattle_group.hub[floor(count.index / %d)].id
   peer_id  = local.peers[count.index %% %d]
 }
 resource "wattle_dns_zone" "bench" {
   name                = "bench"
   domain              = "bench.example.org"
-  distribution_groups = [wattle_group.bench[0].id]
+  distribution_groups = [wattle_group.hub[0].id]
 }
 resource "wattle_dns_record" "bench" {
   count   = %d
@@ -127,13 +124,17 @@ resource "wattle_dns_record" "bench" {
   type    = "A"
   content = cidrhost("10.0.0.0/16", count.index)
 }
-`, hclList(peers), m.groups, m.policies, m.edges, machines, machines, m.records)
+`, hclList(peers), hubs, m.groups, m.policies, m.edges, machines, machines, m.records)
 }
 
 // builtIn is the same graph of values that Terraform keeps itself.
-func builtIn(n int) string {
+func builtIn(n int, _ []string) string {
 	m := mixOf(n)
 	return fmt.Sprintf(`
+resource "terraform_data" "hub" {
+  count = %d
+  input = "hub-${count.index}"
+}
 resource "terraform_data" "group" {
   count = %d
   input = "bench-${count.index}"
@@ -142,8 +143,8 @@ resource "terraform_data" "policy" {
   count = %d
   input = {
     name         = "bench-${count.index}"
-    sources      = [terraform_data.group[count.index].id]
-    destinations = [terraform_data.group[count.index + 1].id]
+    sources      = [terraform_data.hub[count.index %% length(terraform_data.hub)].id]
+    destinations = [terraform_data.hub[(count.index + 1) %% length(terraform_data.hub)].id]
     protocol     = "tcp"
     ports        = ["443"]
   }
@@ -151,7 +152,7 @@ resource "terraform_data" "policy" {
 resource "terraform_data" "membership" {
   count = %d
   input = {
-    group_id = terraform_data.group[floor(count.index / %d)].id
+    group_id = terraform_data.hub[floor(count.index / %d)].id
     peer_id  = "peer-${count.index %% %d}"
   }
 }
@@ -159,7 +160,7 @@ resource "terraform_data" "zone" {
   input = {
     name                = "bench"
     domain              = "bench.example.org"
-    distribution_groups = [terraform_data.group[0].id]
+    distribution_groups = [terraform_data.hub[0].id]
   }
 }
 resource "terraform_data" "record" {
@@ -171,21 +172,23 @@ resource "terraform_data" "record" {
     content = cidrhost("10.0.0.0/16", count.index)
   }
 }
-`, m.groups, m.policies, m.edges, machines, machines, m.records)
+`, hubs, m.groups, m.policies, m.edges, machines, machines, m.records)
 }
 
 func hclList(texts []string) string { return `["` + strings.Join(texts, `", "`) + `"]` }
 
-// A terraformBench is two configurations of n resources and the control plane that keeps one of them.
+// A terraformBench compares two configurations of n resources, each with a control plane of its own.
 type terraformBench struct {
 	config
-	server        *fleet.Server
-	n             int
-	ours, builtIn string
+	n     int
+	reads int64 // of our last plan
 }
 
-// A timing is the cost of one apply and of the empty plan after it.
-type timing struct{ apply, plan fleet.Cost }
+// A timing is the cost of one apply and of the empty plan after it, which made so many requests to the control plane.
+type timing struct {
+	apply, plan fleet.Cost
+	reads       int64
+}
 
 // compare measures both configurations in turn and prints the ratios, with a suffix for the backend.
 func (b *terraformBench) compare(ctx context.Context, backend string, rounds int) error {
@@ -196,19 +199,20 @@ func (b *terraformBench) compare(ctx context.Context, backend string, rounds int
 	ratios := map[string][]float64{}
 	var plans, theirs []float64
 	for round := range rounds {
-		ours, err := b.measure(ctx, fmt.Sprint("ours", suffix, "-", round), b.ours, backend)
+		mine, err := b.measure(ctx, fmt.Sprint("ours", suffix, "-", round), ours, backend)
 		if err != nil {
 			return err
 		}
-		builtIn, err := b.measure(ctx, fmt.Sprint("built-in", suffix, "-", round), b.builtIn, backend)
+		other, err := b.measure(ctx, fmt.Sprint("built-in", suffix, "-", round), builtIn, backend)
 		if err != nil {
 			return err
 		}
-		for name, pair := range map[string][2]fleet.Cost{"plan": {ours.plan, builtIn.plan}, "apply": {ours.apply, builtIn.apply}} {
+		for name, pair := range map[string][2]fleet.Cost{"plan": {mine.plan, other.plan}, "apply": {mine.apply, other.apply}} {
 			ratios[name] = append(ratios[name], pair[0].Wall.Seconds()/pair[1].Wall.Seconds())
 			ratios[name+"_cpu"] = append(ratios[name+"_cpu"], pair[0].CPU.Seconds()/pair[1].CPU.Seconds())
 		}
-		plans, theirs = append(plans, ours.plan.Wall.Seconds()), append(theirs, builtIn.plan.Wall.Seconds())
+		b.reads = mine.reads
+		plans, theirs = append(plans, mine.plan.Wall.Seconds()), append(theirs, other.plan.Wall.Seconds())
 	}
 	for _, name := range []string{"plan", "apply"} {
 		spread(fmt.Sprintf("%s_%d_ratio%s", name, b.n, suffix), ratios[name], "x")
@@ -219,41 +223,24 @@ func (b *terraformBench) compare(ctx context.Context, backend string, rounds int
 	return nil
 }
 
-// folder is a working folder in which a configuration is initialised.
-func (b *terraformBench) folder(ctx context.Context, name, text, backend string) (*fleet.Terraform, error) {
-	dir := filepath.Join(b.dir, name)
-	if err := os.Mkdir(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("make a working folder: %w", err)
-	}
-	if backend != "" {
-		text += fmt.Sprintf("terraform {\n  backend %q {}\n}\n", backend)
-	}
-	if err := os.WriteFile(filepath.Join(dir, "main.tf"), []byte(text), 0o600); err != nil {
-		return nil, fmt.Errorf("write the configuration: %w", err)
-	}
-	tf, err := fleet.NewTerraform(fleet.TerraformConfig{Program: b.terraform, Bin: b.bin, Dir: dir, On: fleet.Here{}, Server: b.server})
-	if err != nil {
-		return nil, err
-	}
-	if backend != "" {
-		authority, err := os.ReadFile(b.server.Profile + ".ca.pem")
-		if err != nil {
-			return nil, fmt.Errorf("read the certificate of the control plane: %w", err)
-		}
-		address := b.server.URL + "/api/terraform/states/" + name
-		for variable, value := range map[string]string{
-			"TF_HTTP_ADDRESS": address, "TF_HTTP_LOCK_ADDRESS": address, "TF_HTTP_UNLOCK_ADDRESS": address,
-			"TF_HTTP_USERNAME": "wattle", "TF_HTTP_PASSWORD": b.server.Token, "TF_HTTP_CLIENT_CA_CERTIFICATE_PEM": string(authority),
-		} {
-			tf.Setenv(variable, value)
-		}
-	}
-	_, err = tf.Run(ctx, "init", "-input=false", "-no-color")
-	return tf, err
-}
+// A configuration is the text of n resources; ours is about the machines that it is given.
+type configuration func(n int, peers []string) string
 
-func (b *terraformBench) measure(ctx context.Context, name, text, backend string) (t timing, err error) {
-	tf, err := b.folder(ctx, name, text, backend)
+// measure applies and plans a configuration on a control plane that knows nothing else.
+func (b *terraformBench) measure(ctx context.Context, name string, text configuration, backend string) (t timing, err error) {
+	dir := filepath.Join(b.dir, name)
+	server, err := fleet.StartServer(ctx, fleet.ServerConfig{
+		Bin: b.bin, Dir: filepath.Join(dir, "server"), On: fleet.Here{}, Address: "127.0.0.1", Port: "18443", Relay: "13478",
+	})
+	if err != nil {
+		return t, err
+	}
+	defer func() { err = errors.Join(err, server.Stop()) }()
+	peers, err := enrol(ctx, server)
+	if err != nil {
+		return t, err
+	}
+	tf, err := b.folder(ctx, server, filepath.Join(dir, "configuration"), text(b.n, peers), backend)
 	if err != nil {
 		return t, err
 	}
@@ -263,18 +250,47 @@ func (b *terraformBench) measure(ctx context.Context, name, text, backend string
 	if t.plan, err = tf.Measure(ctx, "plan", "-detailed-exitcode", "-input=false", "-no-color"); err != nil {
 		return t, err
 	}
-	if text != b.ours { // what Terraform itself provides is nowhere else
-		return t, nil
-	}
-	_, err = tf.Run(ctx, "destroy", "-auto-approve", "-input=false", "-no-color")
+	t.reads, err = readsOf(ctx, tf, server)
 	return t, err
 }
 
-// reads prints how many requests refresh all resources for a plan that changes nothing.
-func (b *terraformBench) reads(ctx context.Context) error {
-	target, err := url.Parse(b.server.URL)
+// folder is a working folder in which a configuration is initialised.
+func (b *terraformBench) folder(ctx context.Context, server *fleet.Server, dir, text, backend string) (*fleet.Terraform, error) {
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make a working folder: %w", err)
+	}
+	if backend != "" {
+		text += fmt.Sprintf("terraform {\n  backend %q {}\n}\n", backend)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "main.tf"), []byte(text), 0o600); err != nil {
+		return nil, fmt.Errorf("write the configuration: %w", err)
+	}
+	tf, err := fleet.NewTerraform(fleet.TerraformConfig{Program: b.terraform, Bin: b.bin, Dir: dir, On: fleet.Here{}, Server: server})
 	if err != nil {
-		return fmt.Errorf("the address of the control plane: %w", err)
+		return nil, err
+	}
+	if backend != "" {
+		authority, err := os.ReadFile(server.Profile + ".ca.pem")
+		if err != nil {
+			return nil, fmt.Errorf("read the certificate of the control plane: %w", err)
+		}
+		address := server.URL + "/api/terraform/states/bench"
+		for variable, value := range map[string]string{
+			"TF_HTTP_ADDRESS": address, "TF_HTTP_LOCK_ADDRESS": address, "TF_HTTP_UNLOCK_ADDRESS": address,
+			"TF_HTTP_USERNAME": "wattle", "TF_HTTP_PASSWORD": server.Token, "TF_HTTP_CLIENT_CA_CERTIFICATE_PEM": string(authority),
+		} {
+			tf.Setenv(variable, value)
+		}
+	}
+	_, err = tf.Run(ctx, "init", "-input=false", "-no-color")
+	return tf, err
+}
+
+// readsOf counts the requests with which the provider refreshes everything for a plan that changes nothing.
+func readsOf(ctx context.Context, tf *fleet.Terraform, server *fleet.Server) (int64, error) {
+	target, err := url.Parse(server.URL)
+	if err != nil {
+		return 0, fmt.Errorf("the address of the control plane: %w", err)
 	}
 	var asked atomic.Int64
 	front := httptest.NewServer(&httputil.ReverseProxy{
@@ -282,20 +298,8 @@ func (b *terraformBench) reads(ctx context.Context) error {
 		Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}, // on the loopback, to a server that this program started
 	})
 	defer front.Close()
-	tf, err := b.folder(ctx, "reads", b.ours, "")
-	if err != nil {
-		return err
-	}
 	tf.Setenv("WATTLE_URL", front.URL)
-	tf.Setenv("WATTLE_TOKEN", b.server.Token)
-	if _, err := tf.Run(ctx, "apply", "-auto-approve", "-input=false", "-no-color"); err != nil {
-		return err
-	}
-	before := asked.Load()
-	if _, err := tf.Run(ctx, "plan", "-detailed-exitcode", "-input=false", "-no-color"); err != nil {
-		return err
-	}
-	figure(fmt.Sprintf("reads_per_plan_%d", b.n), float64(asked.Load()-before), "requests")
-	_, err = tf.Run(ctx, "destroy", "-auto-approve", "-input=false", "-no-color")
-	return err
+	tf.Setenv("WATTLE_TOKEN", server.Token)
+	_, err = tf.Run(ctx, "plan", "-detailed-exitcode", "-input=false", "-no-color")
+	return asked.Load(), err
 }
