@@ -8,7 +8,10 @@ import (
 
 // What we answer to addresses that have proved nothing. A source address of a
 // UDP packet may be forged, so every such answer can hit somebody who did not
-// ask: at most 200 small datagrams a second, 400 at once, go to one address.
+// ask. Answers are no longer than what they answer but for two, which no client
+// can do without and which fit into no shorter message: an address to a Binding
+// request, and a nonce of 124 bytes to a request without a credential. At most
+// 200 of them a second, 400 at once, go to one address: 25 kB.
 // An office of a thousand agents behind one address still starts in seconds,
 // since a client repeats what it gets no answer to.
 const (
@@ -17,15 +20,19 @@ const (
 	// budgetSources bounds the memory of the table; above it strangers share
 	// the budget of one address.
 	budgetSources = 1 << 16
+	// forgetEvery bounds the work that a full table makes: a flood from forged
+	// addresses must not have it searched for each packet.
+	forgetEvery = time.Second
 )
 
 // A budget counts the answers to each source address: an IPv4 address or an
 // IPv6 network of 64 bits, which is what one subscriber holds.
 type budget struct {
-	mu sync.Mutex // guards due
+	mu sync.Mutex // guards due, forgot
 	// due is when the source has paid for all its answers (a leaky bucket
 	// kept as one instant: GCRA). An instant in the past is a full budget.
-	due map[netip.Addr]time.Time
+	due    map[netip.Addr]time.Time
+	forgot time.Time // when the table was searched last
 }
 
 // spend takes one answer from the budget of source and reports whether there
@@ -57,8 +64,13 @@ func (b *budget) spend(source netip.Addr) bool {
 	return true
 }
 
-// forget drops the sources whose budget is full again. Called with mu held.
+// forget drops the sources whose budget is full again, every forgetEvery.
+// Called with mu held.
 func (b *budget) forget(now time.Time) {
+	if now.Sub(b.forgot) < forgetEvery {
+		return
+	}
+	b.forgot = now
 	for key, due := range b.due {
 		if due.Before(now) {
 			delete(b.due, key)

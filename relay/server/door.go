@@ -17,7 +17,8 @@ import (
 const (
 	// handshakePatience bounds a TLS handshake with the first byte after it.
 	handshakePatience = 10 * time.Second
-	// maxHandshakes bounds those at once, so that strangers cannot take all memory.
+	// maxHandshakes bounds those at once and the requests under way, so that
+	// strangers cannot take all memory.
 	maxHandshakes = 512
 )
 
@@ -32,7 +33,7 @@ type door struct {
 	config   *tls.Config
 	web      *http.Server
 	webConns *handover
-	slots    chan struct{}
+	crowd    *crowd // who shakes hands, or speaks HTTP
 	guests   sync.WaitGroup
 
 	mu      sync.Mutex // guards waiting, closed
@@ -53,14 +54,20 @@ func (s *Server) listenTLS(address string, config *tls.Config) error {
 	config.NextProtos = []string{ALPN, "http/1.1"}
 	mux := http.NewServeMux()
 	mux.Handle(WebSocketPath, s)
-	s.doors = append(s.doors, &door{
+	d := &door{
 		listener: listener, relay: s, config: config, webConns: newHandover(),
-		slots: make(chan struct{}, maxHandshakes), waiting: make(map[net.Conn]struct{}),
-		web: &http.Server{
-			Handler: mux, ReadHeaderTimeout: handshakePatience, IdleTimeout: handshakePatience, MaxHeaderBytes: 16 << 10,
-			ErrorLog: slog.NewLogLogger(s.logger.Handler(), slog.LevelDebug),
+		crowd: newCrowd(maxHandshakes), waiting: make(map[net.Conn]struct{}),
+	}
+	d.web = &http.Server{
+		Handler: mux, ReadHeaderTimeout: handshakePatience, IdleTimeout: handshakePatience, MaxHeaderBytes: 16 << 10,
+		ErrorLog: slog.NewLogLogger(s.logger.Handler(), slog.LevelDebug),
+		ConnState: func(conn net.Conn, state http.ConnState) {
+			if state == http.StateHijacked || state == http.StateClosed { // a WebSocket is the stream's from here on
+				d.crowd.leave(addrPort(conn.RemoteAddr()).Addr())
+			}
 		},
-	})
+	}
+	s.doors = append(s.doors, d)
 	return nil
 }
 
@@ -86,29 +93,32 @@ func (d *door) serve() {
 			time.Sleep(10 * time.Millisecond) // as in streamListener.Accept
 			continue
 		}
-		select {
-		case d.slots <- struct{}{}:
-			d.guests.Go(func() { d.welcome(conn) })
-		default:
+		if !d.crowd.enter(addrPort(conn.RemoteAddr()).Addr()) {
+			d.relay.stats.refusedStrangers.Add(1)
 			_ = conn.Close() // too many wait already
+			continue
 		}
+		d.guests.Go(func() { d.welcome(conn) })
 	}
 }
 
 // welcome shakes hands with a client and hands it to whom it wants to speak to.
 func (d *door) welcome(raw net.Conn) {
 	conn := tls.Server(raw, d.config)
+	source := addrPort(raw.RemoteAddr()).Addr()
 	speaks, err := d.meet(raw, conn)
-	<-d.slots
 	switch {
 	case err != nil:
+		d.crowd.leave(source)
 		_ = raw.Close() // a stranger's broken handshake
 	case speaks.turn:
+		d.crowd.leave(source)
 		d.relay.ServeStream(speaks.conn)
 	default:
 		select {
-		case d.webConns.conns <- speaks.conn:
+		case d.webConns.conns <- speaks.conn: // web tells when it leaves
 		case <-d.webConns.closed:
+			d.crowd.leave(source)
 			_ = raw.Close() // nothing was promised
 		}
 	}
@@ -136,7 +146,7 @@ func (d *door) meet(raw net.Conn, conn *tls.Conn) (greeting, error) {
 	case ALPN:
 		g.turn = true
 	case "":
-		reader := bufio.NewReaderSize(conn, streamBuffer)
+		reader := bufio.NewReaderSize(conn, strangerBuffer)
 		first, err := reader.Peek(1)
 		if err != nil {
 			return greeting{}, err

@@ -32,6 +32,7 @@ func (s Stats) metrics() []metric {
 	}
 	return append(list, []metric{
 		{"wattle_relay_unanswered_strangers_total", "", "counter", "Requests without credential from addresses that had used up their answers.", float64(s.UnansweredStrangers)},
+		{"wattle_relay_refused_connections_total", "", "counter", "Connections that were closed at once, since too many had no allocation.", float64(s.RefusedStrangers)},
 		{"wattle_relay_packets_total", `direction="to_peers"`, "counter", "Packets of payload.", float64(s.PacketsToPeers)},
 		{"wattle_relay_packets_total", `direction="from_peers"`, "counter", "", float64(s.PacketsFromPeers)},
 		{"wattle_relay_bytes_total", `direction="to_peers"`, "counter", "Bytes of payload.", float64(s.BytesToPeers)},

@@ -137,7 +137,7 @@ func New(config Config) (*Server, error) {
 		return nil, errors.Join(err, s.Close())
 	}
 	s.brought = newHandover()
-	s.tcp = append(s.tcp, &streamListener{Listener: s.brought, gate: s.gate})
+	s.tcp = append(s.tcp, newStreamListener(s.brought, s.gate))
 	for _, address := range config.ListenTLS {
 		if err := s.listenTLS(address, config.TLS); err != nil {
 			return nil, errors.Join(err, s.Close())
@@ -187,7 +187,7 @@ func (s *Server) listen(address string, queues int) error {
 			err = errors.Join(listenError("tcp", at, err), udp.Close())
 			continue
 		}
-		s.tcp = append(s.tcp, &streamListener{Listener: tcp, gate: s.gate})
+		s.tcp = append(s.tcp, newStreamListener(tcp, s.gate))
 		s.addrs = append(s.addrs, local)
 		return s.addQueues(udp, queues)
 	}

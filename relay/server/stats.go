@@ -18,6 +18,9 @@ type Stats struct {
 	// UnansweredStrangers counts requests without credential, from an address
 	// that had used up its answers.
 	UnansweredStrangers uint64
+	// RefusedStrangers counts connections that were closed at once, since too
+	// many had no allocation yet: of all, or of their address.
+	RefusedStrangers uint64
 
 	// PacketsToPeers, BytesToPeers count payload that left an allocation;
 	// PacketsFromPeers, BytesFromPeers payload that arrived at one.
@@ -40,6 +43,7 @@ type counters struct {
 	refusedExpired      atomic.Uint64
 	refusedPeers        atomic.Uint64
 	unansweredStrangers atomic.Uint64
+	refusedStrangers    atomic.Uint64
 	packetsToPeers      atomic.Uint64
 	bytesToPeers        atomic.Uint64
 	packetsFromPeers    atomic.Uint64
@@ -56,6 +60,7 @@ func (c *counters) read() Stats {
 		RefusedExpired:      c.refusedExpired.Load(),
 		RefusedPeers:        c.refusedPeers.Load(),
 		UnansweredStrangers: c.unansweredStrangers.Load(),
+		RefusedStrangers:    c.refusedStrangers.Load(),
 		PacketsToPeers:      c.packetsToPeers.Load(),
 		BytesToPeers:        c.bytesToPeers.Load(),
 		PacketsFromPeers:    c.packetsFromPeers.Load(),

@@ -24,7 +24,7 @@ const (
 	// writePatience is how long a client may refuse to read.
 	writePatience = 10 * time.Second
 
-	// maxStrangers bounds connections without an allocation.
+	// maxStrangers bounds connections of one listener without an allocation.
 	maxStrangers = 1024
 
 	// queueBytes is what waits for a slow connection: a fifth of a second at
@@ -35,15 +35,19 @@ const (
 // A streamListener hands pion connections whose frames have passed the gate.
 type streamListener struct {
 	net.Listener
-	gate *gate
+	gate      *gate
+	strangers *crowd // streams without an allocation
 
-	mu        sync.Mutex // guards streams, strangers, closed
-	streams   map[*stream]struct{}
-	strangers int // streams without an allocation
-	closed    bool
+	mu      sync.Mutex // guards streams, closed
+	streams map[*stream]struct{}
+	closed  bool
 
 	running sync.WaitGroup // the writers of the streams
 	serving sync.WaitGroup // the streams that pion has not closed yet
+}
+
+func newStreamListener(listener net.Listener, g *gate) *streamListener {
+	return &streamListener{Listener: listener, gate: g, strangers: newCrowd(maxStrangers), streams: make(map[*stream]struct{})}
 }
 
 // Accept waits for a connection. While too many are open without an
@@ -102,6 +106,7 @@ type stream struct {
 
 	// Owned by the reading goroutine.
 	in      *bufio.Reader
+	roomy   bool // in is streamBuffer long
 	forward *forwarder
 	begun   bool        // forward may refer to what in holds
 	known   *allocation // nil: none yet
@@ -110,8 +115,12 @@ type stream struct {
 	counted bool // as a stranger; guarded by listener.mu
 }
 
-// streamBuffer is how much one read takes from a connection.
-const streamBuffer = 64 << 10
+// streamBuffer is how much one read takes from a connection; strangerBuffer
+// from one without an allocation, which has only control messages to send.
+const (
+	streamBuffer   = 64 << 10
+	strangerBuffer = 4 << 10
+)
 
 // newStream returns nil when there are too many strangers or the listener has
 // closed.
@@ -121,22 +130,24 @@ func newStream(conn net.Conn, l *streamListener) *stream {
 		listener: l,
 		gate:     l.gate,
 		tuple:    fiveTuple{stream: true, local: addrPort(conn.LocalAddr()), client: addrPort(conn.RemoteAddr())},
-		in:       bufio.NewReaderSize(conn, streamBuffer),
+		in:       bufio.NewReaderSize(conn, strangerBuffer),
 		out:      framing.NewQueue(queueBytes),
 		forward:  newForwarder(l.gate),
 		counted:  true,
 	}
+	source := s.tuple.client.Addr()
+	if !l.strangers.enter(source) {
+		l.gate.stats.refusedStrangers.Add(1)
+		return nil
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	// The deadline is set once: a stranger that trickles bytes gains no time.
-	if l.closed || l.strangers >= maxStrangers || conn.SetReadDeadline(time.Now().Add(strangerPatience)) != nil {
+	if l.closed || conn.SetReadDeadline(time.Now().Add(strangerPatience)) != nil {
+		l.strangers.leave(source)
 		return nil
 	}
-	if l.streams == nil {
-		l.streams = make(map[*stream]struct{})
-	}
 	l.streams[s] = struct{}{}
-	l.strangers++
 	l.running.Go(s.write)
 	l.serving.Add(1)
 	return s
@@ -222,6 +233,9 @@ func (s *stream) next(limit int) ([]byte, error) {
 func (s *stream) peek(n int) ([]byte, error) {
 	if s.in.Buffered() < n {
 		s.flush()
+		if s.known != nil && !s.roomy && s.in.Buffered() == 0 {
+			s.in, s.roomy = bufio.NewReaderSize(s.Conn, streamBuffer), true
+		}
 	}
 	return s.in.Peek(n)
 }
@@ -239,7 +253,7 @@ func (s *stream) extend() {
 func (s *stream) acquainted() {
 	if s.counted {
 		s.counted = false
-		s.listener.strangers--
+		s.listener.strangers.leave(s.tuple.client.Addr())
 	}
 }
 
