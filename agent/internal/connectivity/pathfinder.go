@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/pion/stun/v2"
+	"golang.org/x/time/rate"
 
 	"github.com/wattlenet/wattle/agent/internal/portmap"
 	"github.com/wattlenet/wattle/agent/internal/postquantum"
@@ -25,6 +26,11 @@ const (
 	// have yet: the map may be a moment behind the signal.
 	heldLimit = 64
 	heldAge   = 10 * time.Second
+
+	// Anybody can send a probe with a tag that nobody has; to look for it costs a
+	// walk through the directory. A peer repeats its probe.
+	strangersPerSecond = 20
+	strangersBurst     = 20
 )
 
 // A Pathfinder finds and keeps the path to every peer. One goroutine, that of
@@ -39,6 +45,7 @@ type Pathfinder struct {
 	mapper       *portmap.Mapper // nil: no port is mapped
 	tasks        sync.WaitGroup
 	started      time.Time
+	strangers    *rate.Limiter // probes with a tag that is looked for among all peers
 
 	// Owned by Run.
 	key, other tunnel.PrivateKey // in use, and the next or former one; zero for none
@@ -88,6 +95,7 @@ func New(cfg Config) (*Pathfinder, error) {
 		outside:      newOutside(),
 		status:       make(map[string]published),
 		tags:         make(map[string]*prober),
+		strangers:    rate.NewLimiter(strangersPerSecond, strangersBurst),
 		memory:       newMemory(cfg.Known, cfg.Learned),
 	}
 	p.relays = &relays{
@@ -453,27 +461,32 @@ func (p *Pathfinder) readEvents(ctx context.Context) {
 	}
 }
 
-// readSTUN sorts the STUN messages of the tunnel's sockets: responses to whom
-// waits for them, probes are answered, checks go to their ICE agent.
+// readSTUN reads the STUN messages of the tunnel's sockets.
 func (p *Pathfinder) readSTUN(ctx context.Context) {
 	for {
 		raw, err := p.cfg.Bind.ReadSTUN(ctx)
 		if err != nil {
 			return
 		}
-		m := &stun.Message{Raw: raw.Payload}
-		if m.Decode() != nil {
-			continue
-		}
-		response := m.Type.Class == stun.ClassSuccessResponse || m.Type.Class == stun.ClassErrorResponse
-		switch {
-		case response && p.transactions.deliver(m):
-		case m.Type == stun.BindingRequest && p.answerProbe(m, raw):
-		case m.Type == stun.NewType(stun.MethodBinding, stun.ClassIndication) && raw.Relay != nil && !raw.Addr.IsValid():
-			p.relays.question(raw.Relay) // it has something to say: look at the allocation
-		case raw.Relay == nil:
-			p.checks.deliver(m, raw)
-		}
+		p.sortSTUN(raw)
+	}
+}
+
+// sortSTUN hands responses to whom waits for them, answers probes, and gives
+// checks to their ICE agent. Anybody can have sent the message.
+func (p *Pathfinder) sortSTUN(raw tunnel.STUNMessage) {
+	m := &stun.Message{Raw: raw.Payload}
+	if m.Decode() != nil {
+		return
+	}
+	response := m.Type.Class == stun.ClassSuccessResponse || m.Type.Class == stun.ClassErrorResponse
+	switch {
+	case response && p.transactions.deliver(m):
+	case m.Type == stun.BindingRequest && p.answerProbe(m, raw):
+	case m.Type == stun.NewType(stun.MethodBinding, stun.ClassIndication) && raw.Relay != nil && !raw.Addr.IsValid():
+		p.relays.question(raw.Relay) // it has something to say: look at the allocation
+	case raw.Relay == nil:
+		p.checks.deliver(m, raw)
 	}
 }
 

@@ -89,12 +89,12 @@ func testLogger(id string) *slog.Logger {
 	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug})).With("machine", id)
 }
 
-func newMachine(t *testing.T, w *wire, id, addr string, opts machineOptions) *machine {
+func newMachine(t testing.TB, w *wire, id, addr string, opts machineOptions) *machine {
 	t.Helper()
 	return newMachineWithKey(t, w, id, addr, tunnel.GenerateKey(), opts)
 }
 
-func newMachineWithKey(t *testing.T, w *wire, id, addr string, key tunnel.PrivateKey, opts machineOptions) *machine {
+func newMachineWithKey(t testing.TB, w *wire, id, addr string, key tunnel.PrivateKey, opts machineOptions) *machine {
 	t.Helper()
 	log := testLogger(id)
 	m := &machine{id: id, key: key, addr: netip.MustParseAddr(addr), mode: cmp.Or(opts.mode, postquantum.Off)}
@@ -139,7 +139,7 @@ func newMachineWithKey(t *testing.T, w *wire, id, addr string, key tunnel.Privat
 func newWire() *wire { return &wire{machines: make(map[string]*machine)} }
 
 // introduce puts every machine into every other's map.
-func introduce(t *testing.T, machines ...*machine) {
+func introduce(t testing.TB, machines ...*machine) {
 	t.Helper()
 	for _, m := range machines {
 		var peers []Peer
@@ -168,7 +168,7 @@ func introduce(t *testing.T, machines ...*machine) {
 	}
 }
 
-func (m *machine) ping(t *testing.T, to *machine) time.Duration {
+func (m *machine) ping(t testing.TB, to *machine) time.Duration {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
@@ -182,7 +182,7 @@ func (m *machine) ping(t *testing.T, to *machine) time.Duration {
 
 // reaches pings until an answer comes: what is sent while a path is replaced
 // may be lost.
-func (m *machine) reaches(t *testing.T, to *machine) {
+func (m *machine) reaches(t testing.TB, to *machine) {
 	t.Helper()
 	eventually(t, m.id+" reaches "+to.id, func() bool {
 		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
@@ -193,7 +193,7 @@ func (m *machine) reaches(t *testing.T, to *machine) {
 }
 
 // eventually asks until ok says yes.
-func eventually(t *testing.T, what string, ok func() bool) {
+func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	deadline := time.NewTimer(patience)
 	defer deadline.Stop()
@@ -208,7 +208,7 @@ func eventually(t *testing.T, what string, ok func() bool) {
 	}
 }
 
-func (m *machine) onPath(t *testing.T, to *machine, want Path) {
+func (m *machine) onPath(t testing.TB, to *machine, want Path) {
 	t.Helper()
 	var last Status
 	defer func() {

@@ -87,7 +87,7 @@ func (p *Pathfinder) answerProbe(m *stun.Message, raw tunnel.STUNMessage) bool {
 	pb := p.tags[string(username[len(probePrefix):])]
 	p.mu.Unlock()
 	if pb == nil {
-		if tag := string(username[len(probePrefix):]); len(tag) == 2*probeTagSize {
+		if tag := string(username[len(probePrefix):]); len(tag) == 2*probeTagSize && p.strangers.Allow() {
 			p.post(func(ctx context.Context) { p.recognise(ctx, tag) }) // the probe is repeated
 		}
 		return true

@@ -22,6 +22,10 @@ import (
 const (
 	stunQueue = 512 // STUN messages waiting for connectivity; more are dropped, ICE repeats
 
+	// largestSTUN is that of a probe as large as the largest packet: what waits
+	// takes 4.4 MiB at most.
+	largestSTUN = MaximumMTU + Overhead
+
 	// Each named initiation costs one X25519, about 50 us. Above this the
 	// device still answers, at the address the message came from.
 	namedPerSecond = 1000

@@ -61,6 +61,10 @@ func (b *Bind) WriteSTUN(message []byte, to netip.AddrPort) error {
 }
 
 func (b *Bind) queueSTUN(payload []byte, from *origin) {
+	if len(payload) > largestSTUN || len(b.stun) == cap(b.stun) {
+		b.counters.stunDrops.Add(1)
+		return
+	}
 	m := STUNMessage{Payload: slices.Clone(payload), Addr: from.addr, Relay: from.relay}
 	if from.inner != nil {
 		m.Local = from.inner.SrcIP()
