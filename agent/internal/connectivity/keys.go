@@ -88,8 +88,10 @@ func (p *Pathfinder) stepKeys(ctx context.Context, pr *pair, now time.Time) {
 	if pr.keys.Step(now, pr.use()) || pr.tellKeys {
 		p.sendKeys(ctx, pr)
 	}
+	if pr.unmixed.IsZero() || now.Sub(pr.handshook) < rehandshake {
+		return
+	}
 	switch began, ever := pr.endpoint.HandshakeAge(); {
-	case pr.unmixed.IsZero() || now.Sub(pr.handshook) < rehandshake:
 	case ever && began < now.Sub(pr.unmixed), now.Sub(pr.unmixed) > rehandshakeLimit:
 		pr.unmixed = time.Time{}
 	case p.cfg.Handshake != nil:
@@ -120,33 +122,37 @@ func (p *Pathfinder) sendKeys(ctx context.Context, pr *pair) {
 // ours with each of the peer's, so that either may be rotated.
 func (p *Pathfinder) mix(pr *pair) {
 	for at, b := range pr.bonds {
-		var key tunnel.PresharedKey
-		if secret := pr.keys.Secret(); secret != nil {
-			raw, err := secret.Key(at.own, at.peer)
-			if err != nil {
-				p.log.Warn("no pre-shared key for a peer", "peer", pr.peer.ID, "error", err.Error())
-				continue
-			}
-			key = tunnel.NewPresharedKey(raw)
-		}
-		p.tellMixed(pr, at, b, key)
+		p.mixBond(pr, at, b, pr.keys.Secret())
 	}
 }
 
 // unmix withdraws the keys of bonds that go.
 func (p *Pathfinder) unmix(pr *pair) {
 	for at, b := range pr.bonds {
-		p.tellMixed(pr, at, b, tunnel.PresharedKey{})
+		p.mixBond(pr, at, b, nil)
 	}
 }
 
-func (p *Pathfinder) tellMixed(pr *pair, at bondKey, b *bond, key tunnel.PresharedKey) {
-	if p.cfg.PresharedKey == nil || b.mixed.Equal(key) {
+func (p *Pathfinder) mixBond(pr *pair, at bondKey, b *bond, secret *postquantum.Secret) {
+	if p.cfg.PresharedKey == nil || b.secret == secret {
 		return
 	}
-	if err := p.cfg.PresharedKey(at.own, at.peer, key); err != nil {
+	key, err := presharedKey(secret, at)
+	if err == nil {
+		err = p.cfg.PresharedKey(at.own, at.peer, key)
+	}
+	if err != nil {
 		p.log.Warn("pre-shared key of a peer not set", "peer", pr.peer.ID, "error", err.Error())
 		return
 	}
-	b.mixed = key
+	b.secret = secret
+}
+
+// presharedKey is what a secret means for a key of ours and one of the peer's.
+func presharedKey(secret *postquantum.Secret, at bondKey) (tunnel.PresharedKey, error) {
+	if secret == nil {
+		return tunnel.PresharedKey{}, nil
+	}
+	raw, err := secret.Key(at.own, at.peer)
+	return tunnel.NewPresharedKey(raw), err
 }

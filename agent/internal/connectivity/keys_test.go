@@ -38,7 +38,8 @@ func shares(t *testing.T, a, b *machine) {
 func (m *machine) mixedFor(peer *machine) (key tunnel.PresharedKey) {
 	m.inLoop(func(context.Context) {
 		if pr := m.paths.byID[peer.id]; pr != nil {
-			key = pr.bonds[bondKey{m.paths.key.Public(), pr.uses}].mixed
+			at := bondKey{m.paths.key.Public(), pr.uses}
+			key, _ = presharedKey(pr.bonds[at].secret, at)
 		}
 	})
 	return key

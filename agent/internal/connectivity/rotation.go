@@ -18,7 +18,7 @@ type bond struct {
 
 	asking, answered bool // a probe under our next key
 
-	mixed tunnel.PresharedKey // what the device was told
+	secret *postquantum.Secret // that the device has the pre-shared key of; nil: none
 }
 
 type bondKey struct{ own, peer tunnel.PublicKey }

@@ -109,7 +109,25 @@ func (l *link) describe(s *local.Status, mine *identity.Identity) {
 		s.Peers = append(s.Peers, l.describePeer(p, stats[p.key].With(stats[p.next])))
 	}
 	s.Warnings = append(s.Warnings, wanted.unknownPeers()...)
+	s.Warnings = append(s.Warnings, keyless(wanted.keys, s.Peers)...)
 	l.describeRoutes(s, wanted)
+}
+
+// keyless warns of peers that a strict machine exchanges nothing with.
+func keyless(mode postquantum.Mode, peers []local.Peer) []string {
+	var names []string
+	for _, p := range peers {
+		if mode == postquantum.Strict && p.PostQuantum == string(postquantum.Unavailable) {
+			names = append(names, p.Name)
+		}
+	}
+	switch others := len(names) - 1; {
+	case others < 0:
+		return nil
+	case others > 0:
+		names[0] += fmt.Sprintf(" and %d others", others)
+	}
+	return []string{fmt.Sprintf("nothing flows between this machine and %s, which can agree on no post-quantum key; `wattle status --detail` says why", names[0])}
 }
 
 // describeRoutes tells where destinations outside of the network are led, and

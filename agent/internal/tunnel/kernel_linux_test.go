@@ -30,6 +30,7 @@ type pair struct {
 	t            *testing.T
 	host, other  *Device
 	hostKey, key PrivateKey
+	strict       bool
 }
 
 func throughKernel(t *testing.T) {
@@ -54,6 +55,7 @@ func throughKernel(t *testing.T) {
 	conformsAddressing(t, p.host.host)
 	p.settle()
 	p.wakes()
+	p.mixes()
 	p.speaksSTUN()
 	p.goesThroughRelay()
 	p.tellsEvidence()
@@ -64,17 +66,20 @@ func throughKernel(t *testing.T) {
 // settle gives both machines addresses and each other.
 func (p *pair) settle() {
 	p.t.Helper()
+	if p.other == nil {
+		p.other = newTestDevice(p.t, p.key, "10.9.0.2", nil)
+	}
 	prefixes := func(texts ...string) (list []netip.Prefix) {
 		for _, text := range texts {
 			list = append(list, netip.MustParsePrefix(text))
 		}
 		return list
 	}
-	p.other = newTestDevice(p.t, p.key, "10.9.0.2", nil)
 	for device, settings := range map[*Device]Settings{
 		p.host: {
-			Addresses: prefixes("10.9.0.1/24", "fd09::1/64"),
-			Peers:     []Peer{{PublicKey: p.key.Public(), AllowedIPs: prefixes("10.9.0.2/32", "fd09::2/128")}},
+			RequirePresharedKey: p.strict,
+			Addresses:           prefixes("10.9.0.1/24", "fd09::1/64"),
+			Peers:               []Peer{{PublicKey: p.key.Public(), AllowedIPs: prefixes("10.9.0.2/32", "fd09::2/128")}},
 		},
 		p.other: {
 			Addresses: prefixes("10.9.0.2/24", "fd09::2/64"),
@@ -87,6 +92,45 @@ func (p *pair) settle() {
 			}
 		}
 	}
+}
+
+// mixes: a key that is required ends the session without, one that was agreed on
+// begins another, and the next one leaves it alone.
+func (p *pair) mixes() {
+	p.t.Helper()
+	p.strict = true
+	p.settle()
+	for from, to := range map[*Device]string{p.host: "10.9.0.2", p.other: "10.9.0.1"} {
+		ctx, cancel := context.WithTimeout(p.t.Context(), time.Second)
+		if _, err := from.Ping(ctx, netip.MustParseAddr(to)); err == nil {
+			p.t.Errorf("%s answers without a key", to)
+		}
+		cancel()
+	}
+	agree := func(key PresharedKey) {
+		p.t.Helper()
+		host, other := p.hostKey.Public(), p.key.Public()
+		if err := errors.Join(p.host.SetPresharedKey(host, other, key), p.other.SetPresharedKey(other, host, key)); err != nil {
+			p.t.Fatal(err)
+		}
+		if p.peer().PresharedKey != wgtypes.Key(key.bytes) {
+			p.t.Error("the kernel has another key")
+		}
+	}
+	agree(randomPresharedKey())
+	p.host.Rekey(p.key.Public())
+	p.other.Rekey(p.hostKey.Public())
+	p.ping(p.host, "10.9.0.2")
+	p.ping(p.other, "10.9.0.1")
+	began := p.peer().LastHandshakeTime
+	agree(randomPresharedKey())
+	p.ping(p.host, "10.9.0.2")
+	if again := p.peer().LastHandshakeTime; !again.Equal(began) {
+		p.t.Errorf("the session of %v was replaced at %v", began, again)
+	}
+	p.strict = false
+	p.settle()
+	p.ping(p.other, "10.9.0.1")
 }
 
 func (p *pair) ping(from *Device, to string) {
