@@ -24,7 +24,7 @@ type recordBody struct {
 
 // dnsRecords is the noun of the names in zones.
 var dnsRecords = &noun[recordBody, api.DnsRecord]{
-	kind: "dns-record", title: "DNS record",
+	kind: store.KindDNSRecord, title: "DNS record",
 	creating: api.PermissionDnsCreate, changing: api.PermissionDnsUpdate, deleting: api.PermissionDnsDelete,
 	in:      func(a *account) *ordered[object[recordBody]] { return &a.dns.records },
 	indexed: func(a *account, r object[recordBody]) []entry { return []entry{{a.dns.recordsOf, r.Body.Zone, r.Seq}} },
@@ -130,7 +130,7 @@ func checkRecord(req api.DnsRecordRequest, domain string) (wrong []problem.Field
 // besideRecords compares a record with the others of its name: an identical one
 // is a conflict, and a CNAME stands alone (RFC 1034, section 3.6.2).
 func (w *write) besideRecords(id, name string, body recordBody) error {
-	rows, err := store.ObjectsByIDOrName(w.ctx, w.tx, w.account.ID, dnsRecords.kind, []string{name})
+	rows, err := store.RecordsNamed(w.ctx, w.tx, w.account.ID, name)
 	if err != nil {
 		return err
 	}

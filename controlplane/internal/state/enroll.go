@@ -232,16 +232,12 @@ func (w *write) nextOrdinal(pool ipam.Pool) (uint32, error) {
 
 // joinGroups puts a new peer into All and into the groups of its key.
 func (w *write) joinGroups(peerID string, k store.SetupKey) error {
-	rows, err := store.ObjectsByIDOrName(w.ctx, w.tx, w.account.ID, store.KindGroup, []string{allGroup})
+	all, err := store.FindObjectByKey(w.ctx, w.tx, w.account.ID, store.KindGroup, *groupNameKey(issuedByAPI, allGroup))
 	if err != nil {
 		return err
 	}
-	for _, row := range rows {
-		if row.NameKey != nil && *row.NameKey == *groupNameKey(issuedByAPI, allGroup) {
-			if err := w.addMember(row.ID, peerID, "api"); err != nil {
-				return err
-			}
-		}
+	if err := w.addMember(all.ID, peerID, "api"); err != nil {
+		return err
 	}
 	for _, id := range k.AutoGroups {
 		if err := w.addMember(id, peerID, "key"); err != nil {

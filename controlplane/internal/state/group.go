@@ -367,7 +367,7 @@ func (g *groupTexts) addOne(field, text string) {
 // resolve returns the id of each text. An id wins over a name; a text that is
 // neither, or the name of several groups, is a fault.
 func (w *write) resolve(g groupTexts) (ids map[string]string, all string, wrong []problem.FieldError, err error) {
-	rows, err := store.ObjectsByIDOrName(w.ctx, w.tx, w.account.ID, store.KindGroup, slices.Compact(slices.Sorted(slices.Values(g.texts))))
+	rows, err := w.groupsMeant(slices.Compact(slices.Sorted(slices.Values(g.texts))))
 	if err != nil {
 		return nil, "", nil, err
 	}
@@ -396,6 +396,22 @@ func (w *write) resolve(g groupTexts) (ids map[string]string, all string, wrong 
 		}
 	}
 	return ids, all, wrong, nil
+}
+
+// groupsMeant returns the groups whose id or name, whoever issued them, is one of texts.
+func (w *write) groupsMeant(texts []string) ([]store.Object, error) {
+	byID, err := store.ObjectsByID(w.ctx, w.tx, w.account.ID, store.KindGroup, texts)
+	if err != nil {
+		return nil, err
+	}
+	var keys []string
+	for _, issued := range []api.GroupIssued{api.GroupIssuedApi, api.GroupIssuedJwt, api.GroupIssuedIntegration} {
+		for _, text := range texts {
+			keys = append(keys, *groupNameKey(string(issued), text))
+		}
+	}
+	byName, err := store.ObjectsByKey(w.ctx, w.tx, w.account.ID, store.KindGroup, keys)
+	return append(byID, byName...), err
 }
 
 // resolved maps texts to ids and finds texts that mean the same group.

@@ -143,7 +143,7 @@ func repeated[T any](at string, before []T, v T) []problem.FieldError {
 
 // knownChecks finds the posture checks of a policy that do not exist.
 func (w *write) knownChecks(ids []string) (wrong []problem.FieldError, err error) {
-	rows, err := store.ObjectsByIDOrName(w.ctx, w.tx, w.account.ID, store.KindPostureCheck, ids)
+	rows, err := store.ObjectsByID(w.ctx, w.tx, w.account.ID, store.KindPostureCheck, ids)
 	if err != nil {
 		return nil, err
 	}

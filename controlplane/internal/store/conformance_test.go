@@ -162,18 +162,20 @@ func lookups(t *testing.T, s *Store) {
 	p := Peer{ID: "p", AccountID: "a", Ordinal: 1, DNSLabel: "one", IP: "100.64.0.1", IPv6: "fd00::1", MachineKey: []byte{1}, WireGuardKey: []byte{2}, CreatedAt: at}
 	key := "g"
 	g := Object{ID: "g", AccountID: "a", Kind: KindGroup, Name: "web", NameKey: &key, CreatedAt: at, Body: "{}"}
+	record := Object{ID: "d", AccountID: "a", Kind: KindDNSRecord, Name: "web", CreatedAt: at, Body: "{}"}
 	m := Membership{GroupID: "g", PeerID: "p", AccountID: "a", Position: 1, Source: "api"}
 	u := User{ID: "u", AccountID: "a", CreatedAt: at}
 	tok := Token{ID: "t", AccountID: "a", UserID: "u", SHA256: []byte{1}, CreatedAt: at, ExpiresAt: at}
 	k := SetupKey{ID: "k", AccountID: "a", SHA256: []byte{1}, CreatedAt: at, UpdatedAt: at}
 	mustWrite(t, s, func(ctx context.Context, tx *Tx) error {
-		return errors.Join(Accounts.Insert(ctx, tx, &a), Peers.Insert(ctx, tx, &p), AddLabels(ctx, tx, "a", "p", []string{"extra"}), Objects.Insert(ctx, tx, &g), Memberships.Insert(ctx, tx, &m),
+		return errors.Join(Accounts.Insert(ctx, tx, &a), Peers.Insert(ctx, tx, &p), AddLabels(ctx, tx, "a", "p", []string{"extra"}), Objects.Insert(ctx, tx, &g), Objects.Insert(ctx, tx, &record), Memberships.Insert(ctx, tx, &m),
 			Users.Insert(ctx, tx, &u), Tokens.Insert(ctx, tx, &tok), SetupKeys.Insert(ctx, tx, &k), TouchToken(ctx, tx, "t", at))
 	})
 	tok.LastUsed = at
 	err := s.Read(t.Context(), func(tx *Tx) error {
 		ctx := t.Context()
-		same(t, []Object{g})(ObjectsByIDOrName(ctx, tx, "a", KindGroup, []string{"web", "nothing"}))
+		same(t, []Object{g})(ObjectsByKey(ctx, tx, "a", KindGroup, []string{"g", "nothing"}))
+		same(t, []Object{record})(RecordsNamed(ctx, tx, "a", "web"))
 		same(t, map[string]bool{"p": true})(KnownPeers(ctx, tx, "a", []string{"p", "q"}))
 		same(t, []Peer{p})(PeersByKey(ctx, tx, []byte{1}, []byte{9}))
 		same(t, "p")(PeerWithAddress(ctx, tx, "a", p.IP))

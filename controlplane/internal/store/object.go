@@ -25,6 +25,7 @@ const (
 	KindNetworkRouter   = "network-router"
 	KindRoute           = "route"
 	KindDNSZone         = "dns-zone"
+	KindDNSRecord       = "dns-record"
 
 	KindIdentityProvider = "identity-provider"
 )
@@ -63,32 +64,33 @@ func AccountObjects(ctx context.Context, tx *Tx, accountID string) ([]Object, er
 }
 
 // ObjectsByID returns the objects of a kind whose id is in the list, in the order of their creation.
-func ObjectsByID(ctx context.Context, tx *Tx, accountID, kind string, ids []string) (all []Object, err error) {
-	for chunk := range chunks(ids) {
+func ObjectsByID(ctx context.Context, tx *Tx, accountID, kind string, ids []string) ([]Object, error) {
+	all, err := objectsWith(ctx, tx, accountID, kind, "id", ids)
+	slices.SortFunc(all, func(x, y Object) int { return cmp.Compare(x.Seq, y.Seq) })
+	return all, err
+}
+
+// ObjectsByKey returns the objects of a kind whose unique value is in the list.
+func ObjectsByKey(ctx context.Context, tx *Tx, accountID, kind string, keys []string) ([]Object, error) {
+	return objectsWith(ctx, tx, accountID, kind, "name_key", keys)
+}
+
+func objectsWith(ctx context.Context, tx *Tx, accountID, kind, column string, values []string) (all []Object, err error) {
+	for chunk := range chunks(values) {
 		args := append([]any{accountID, kind}, anys(chunk)...)
-		rows, err := Objects.list(ctx, tx, "WHERE account_id = ? AND kind = ? AND id IN "+marks(len(chunk)), args...)
+		rows, err := Objects.list(ctx, tx, "WHERE account_id = ? AND kind = ? AND "+column+" IN "+marks(len(chunk)), args...)
 		if err != nil {
 			return nil, err
 		}
 		all = append(all, rows...)
 	}
-	slices.SortFunc(all, func(x, y Object) int { return cmp.Compare(x.Seq, y.Seq) })
 	return all, nil
 }
 
-// ObjectsByIDOrName returns the objects of a kind whose id or name is in the list.
-func ObjectsByIDOrName(ctx context.Context, tx *Tx, accountID, kind string, texts []string) (all []Object, err error) {
-	for chunk := range chunks(texts) {
-		for _, column := range []string{"id", "name"} {
-			args := append([]any{accountID, kind}, anys(chunk)...)
-			rows, err := Objects.list(ctx, tx, "WHERE account_id = ? AND kind = ? AND "+column+" IN "+marks(len(chunk)), args...)
-			if err != nil {
-				return nil, err
-			}
-			all = append(all, rows...)
-		}
-	}
-	return all, nil
+// RecordsNamed returns the DNS records of a name, of every zone.
+func RecordsNamed(ctx context.Context, tx *Tx, accountID, name string) ([]Object, error) {
+	// The kind stands in the text: the index by name holds records only.
+	return Objects.list(ctx, tx, "WHERE account_id = ? AND kind = '"+KindDNSRecord+"' AND name = ?", accountID, name)
 }
 
 // RaiseVersions counts a change of each object.
