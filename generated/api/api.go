@@ -80,6 +80,9 @@ func (e AccessExplanationReason) Valid() bool {
 const (
 	AccessNearMissMissingDestination    AccessNearMissMissing = "destination"
 	AccessNearMissMissingDirection      AccessNearMissMissing = "direction"
+	AccessNearMissMissingExpired        AccessNearMissMissing = "expired"
+	AccessNearMissMissingMonitor        AccessNearMissMissing = "monitor"
+	AccessNearMissMissingPending        AccessNearMissMissing = "pending"
 	AccessNearMissMissingPolicyDisabled AccessNearMissMissing = "policy_disabled"
 	AccessNearMissMissingPort           AccessNearMissMissing = "port"
 	AccessNearMissMissingPosture        AccessNearMissMissing = "posture"
@@ -94,6 +97,12 @@ func (e AccessNearMissMissing) Valid() bool {
 	case AccessNearMissMissingDestination:
 		return true
 	case AccessNearMissMissingDirection:
+		return true
+	case AccessNearMissMissingExpired:
+		return true
+	case AccessNearMissMissingMonitor:
+		return true
+	case AccessNearMissMissingPending:
 		return true
 	case AccessNearMissMissingPolicyDisabled:
 		return true
@@ -394,6 +403,24 @@ func (e CompiledRuleDirection) Valid() bool {
 	case CompiledRuleDirectionIn:
 		return true
 	case CompiledRuleDirectionOut:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for CompiledRuleMode.
+const (
+	CompiledRuleModeEnforce CompiledRuleMode = "enforce"
+	CompiledRuleModeMonitor CompiledRuleMode = "monitor"
+)
+
+// Valid indicates whether the value is a known member of the CompiledRuleMode enum.
+func (e CompiledRuleMode) Valid() bool {
+	switch e {
+	case CompiledRuleModeEnforce:
+		return true
+	case CompiledRuleModeMonitor:
 		return true
 	default:
 		return false
@@ -991,6 +1018,24 @@ func (e PolicyRuleAction) Valid() bool {
 	}
 }
 
+// Defines values for PolicyRuleMode.
+const (
+	PolicyRuleModeEnforce PolicyRuleMode = "enforce"
+	PolicyRuleModeMonitor PolicyRuleMode = "monitor"
+)
+
+// Valid indicates whether the value is a known member of the PolicyRuleMode enum.
+func (e PolicyRuleMode) Valid() bool {
+	switch e {
+	case PolicyRuleModeEnforce:
+		return true
+	case PolicyRuleModeMonitor:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for PolicyRuleProtocol.
 const (
 	PolicyRuleProtocolAll        PolicyRuleProtocol = "all"
@@ -1021,6 +1066,27 @@ func (e PolicyRuleProtocol) Valid() bool {
 	}
 }
 
+// Defines values for PolicyRuleStatus.
+const (
+	PolicyRuleStatusActive  PolicyRuleStatus = "active"
+	PolicyRuleStatusExpired PolicyRuleStatus = "expired"
+	PolicyRuleStatusPending PolicyRuleStatus = "pending"
+)
+
+// Valid indicates whether the value is a known member of the PolicyRuleStatus enum.
+func (e PolicyRuleStatus) Valid() bool {
+	switch e {
+	case PolicyRuleStatusActive:
+		return true
+	case PolicyRuleStatusExpired:
+		return true
+	case PolicyRuleStatusPending:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for PolicyRuleRequestAction.
 const (
 	PolicyRuleRequestActionAccept PolicyRuleRequestAction = "accept"
@@ -1033,6 +1099,27 @@ func (e PolicyRuleRequestAction) Valid() bool {
 	case PolicyRuleRequestActionAccept:
 		return true
 	case PolicyRuleRequestActionDrop:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for PolicyRuleRequestMode.
+const (
+	PolicyRuleRequestModeEnforce     PolicyRuleRequestMode = "enforce"
+	PolicyRuleRequestModeLessThannil PolicyRuleRequestMode = "<nil>"
+	PolicyRuleRequestModeMonitor     PolicyRuleRequestMode = "monitor"
+)
+
+// Valid indicates whether the value is a known member of the PolicyRuleRequestMode enum.
+func (e PolicyRuleRequestMode) Valid() bool {
+	switch e {
+	case PolicyRuleRequestModeEnforce:
+		return true
+	case PolicyRuleRequestModeLessThannil:
+		return true
+	case PolicyRuleRequestModeMonitor:
 		return true
 	default:
 		return false
@@ -1458,7 +1545,7 @@ type AccessNearMiss struct {
 	// Groups The names of the groups of the end that does not match; one of them would do.
 	Groups []string `json:"groups"`
 
-	// Missing What is different; direction is a rule that opens the other direction only, posture one whose source does not meet the posture checks of the policy.
+	// Missing What is different; direction is a rule that opens the other direction only, posture one whose source does not meet the posture checks of the policy, pending and expired one whose time has not come or is over, monitor one that only counts.
 	Missing AccessNearMissMissing `json:"missing"`
 
 	// PostureChecks The names of the posture checks that are not met; all of them would have to be.
@@ -1468,7 +1555,7 @@ type AccessNearMiss struct {
 	Rule AccessRule `json:"rule"`
 }
 
-// AccessNearMissMissing What is different; direction is a rule that opens the other direction only, posture one whose source does not meet the posture checks of the policy.
+// AccessNearMissMissing What is different; direction is a rule that opens the other direction only, posture one whose source does not meet the posture checks of the policy, pending and expired one whose time has not come or is over, monitor one that only counts.
 type AccessNearMissMissing string
 
 // AccessPair A machine or resource that opens traffic, and one that receives it.
@@ -2015,6 +2102,15 @@ type CompiledRule struct {
 	// Id The opaque id of the compiled rule.
 	Id string `json:"id"`
 
+	// Mode Whether the rule judges traffic or only counts what it matches; absent means enforce.
+	Mode *CompiledRuleMode `json:"mode,omitempty"`
+
+	// NotAfter Until when the rule counts; absent for no limit.
+	NotAfter *time.Time `json:"not_after,omitempty"`
+
+	// NotBefore From when on the rule counts; absent when it does already.
+	NotBefore *time.Time `json:"not_before,omitempty"`
+
 	// Ports The destination ports; absent for any.
 	Ports *[]PortRange `json:"ports,omitempty"`
 
@@ -2033,6 +2129,9 @@ type CompiledRuleAction string
 
 // CompiledRuleDirection Whether this peer stands in the destination set (in), in the source set (out) or in both, or is the router between a set and a route (forward).
 type CompiledRuleDirection string
+
+// CompiledRuleMode Whether the rule judges traffic or only counts what it matches; absent means enforce.
+type CompiledRuleMode string
 
 // CompiledRuleProtocol The protocol that matches; icmp means ICMP and ICMPv6.
 type CompiledRuleProtocol string
@@ -3535,8 +3634,17 @@ type PolicyRule struct {
 	// Id The id of the rule.
 	Id string `json:"id"`
 
+	// Mode Whether the rule judges traffic (enforce) or only counts what it matches (monitor); absent when nothing was said, which means enforce.
+	Mode *PolicyRuleMode `json:"mode,omitempty"`
+
 	// Name The name of the rule.
 	Name string `json:"name"`
+
+	// NotAfter Until when the rule counts; absent for no limit.
+	NotAfter *string `json:"not_after,omitempty"`
+
+	// NotBefore From when on the rule counts; absent for no limit.
+	NotBefore *string `json:"not_before,omitempty"`
 
 	// PortRanges The ranges of destination ports; absent when the rule names none.
 	PortRanges *[]PortRange `json:"port_ranges,omitempty"`
@@ -3552,13 +3660,22 @@ type PolicyRule struct {
 
 	// Sources The groups that may open traffic; absent when a single resource is the source.
 	Sources *[]GroupReference `json:"sources,omitempty"`
+
+	// Status Where the rule stands in its time: before `not_before` (pending), inside of it (active), or after `not_after` (expired).
+	Status PolicyRuleStatus `json:"status"`
 }
 
 // PolicyRuleAction What happens to matching traffic.
 type PolicyRuleAction string
 
+// PolicyRuleMode Whether the rule judges traffic (enforce) or only counts what it matches (monitor); absent when nothing was said, which means enforce.
+type PolicyRuleMode string
+
 // PolicyRuleProtocol The protocol that matches.
 type PolicyRuleProtocol string
+
+// PolicyRuleStatus Where the rule stands in its time: before `not_before` (pending), inside of it (active), or after `not_after` (expired).
+type PolicyRuleStatus string
 
 // PolicyRuleRequest One rule of a policy as it is wanted.
 type PolicyRuleRequest struct {
@@ -3586,8 +3703,17 @@ type PolicyRuleRequest struct {
 	// Id The id of an existing rule of this policy; absent or empty, the rule is matched by its name.
 	Id *string `json:"id,omitempty"`
 
+	// Mode Whether the rule judges traffic (enforce, which null means too) or only counts what it matches (monitor): a rule that monitors permits nothing, drops nothing and shows no machine to another one. An API request without the field leaves that of an existing rule alone.
+	Mode nullable.Nullable[PolicyRuleRequestMode] `json:"mode,omitempty"`
+
 	// Name The name of the rule; unique in the policy.
 	Name string `json:"name"`
+
+	// NotAfter Until when the rule counts, as a whole second in UTC after `not_before`; null for no limit. Machines heed it on their own clocks too, so access ends while the control plane is away. The rule stays and is `expired`. An API request without the field leaves that of an existing rule alone.
+	NotAfter nullable.Nullable[string] `json:"not_after,omitempty"`
+
+	// NotBefore From when on the rule counts, as a whole second in UTC; null for no limit. An API request without the field leaves that of an existing rule alone.
+	NotBefore nullable.Nullable[string] `json:"not_before,omitempty"`
 
 	// PortRanges The ranges of destination ports; only with protocol tcp or udp.
 	PortRanges nullable.Nullable[[]PortRange] `json:"port_ranges,omitempty"`
@@ -3607,6 +3733,9 @@ type PolicyRuleRequest struct {
 
 // PolicyRuleRequestAction What happens to matching traffic; a drop wins over every accept.
 type PolicyRuleRequestAction string
+
+// PolicyRuleRequestMode Whether the rule judges traffic (enforce, which null means too) or only counts what it matches (monitor): a rule that monitors permits nothing, drops nothing and shows no machine to another one. An API request without the field leaves that of an existing rule alone.
+type PolicyRuleRequestMode string
 
 // PolicyRuleRequestProtocol The protocol that matches; `ssh` and `netbird-ssh` mean TCP port 22.
 type PolicyRuleRequestProtocol string

@@ -40,7 +40,7 @@ var bodyShapes = map[string]bodyShape{
 	"PeerNetworkRangeCheck":      {required: []string{"action", "ranges"}, closed: true},
 	"PeerRequest":                {closed: true},
 	"PolicyRequest":              {required: []string{"name", "rules"}, closed: true},
-	"PolicyRuleRequest":          {required: []string{"name"}, nullable: []string{"authorized_groups", "destinationResource", "destinations", "port_ranges", "ports", "sourceResource", "sources"}, closed: true},
+	"PolicyRuleRequest":          {required: []string{"name"}, nullable: []string{"authorized_groups", "destinationResource", "destinations", "mode", "not_after", "not_before", "port_ranges", "ports", "sourceResource", "sources"}, closed: true},
 	"PortRange":                  {required: []string{"end", "start"}, closed: true},
 	"PostureCheckRequest":        {required: []string{"checks", "name"}, closed: true},
 	"PostureChecksRequest":       {nullable: []string{"geo_location_check", "nb_version_check", "os_version_check", "peer_network_range_check", "process_check"}, closed: true},
@@ -1458,9 +1458,18 @@ func (r PolicyRuleRequest) validate(at string, f *faults) {
 		v := *r.Id
 		f.length(at+"id", string(v), 0, 64)
 	}
+	if v, err := r.Mode.Get(); err == nil {
+		f.oneOf(at+"mode", string(v), "enforce", "monitor")
+	}
 	{
 		v := r.Name
 		f.length(at+"name", string(v), 1, 255)
+	}
+	if v, err := r.NotAfter.Get(); err == nil {
+		f.format(at+"not_after", string(v), "instant")
+	}
+	if v, err := r.NotBefore.Get(); err == nil {
+		f.format(at+"not_before", string(v), "instant")
 	}
 	if v, err := r.PortRanges.Get(); err == nil {
 		f.items(at+"port_ranges", len(v), 1, 256)
@@ -1526,6 +1535,12 @@ func (r *PolicyRuleRequest) ApplyDefaults() {
 	if r.Enabled == nil {
 		v := bool(true)
 		r.Enabled = &v
+	}
+	if v, err := r.NotAfter.Get(); err == nil && v == "" {
+		r.NotAfter.SetNull()
+	}
+	if v, err := r.NotBefore.Get(); err == nil && v == "" {
+		r.NotBefore.SetNull()
 	}
 	if v, err := r.PortRanges.Get(); err == nil && len(v) == 0 {
 		r.PortRanges.SetNull()

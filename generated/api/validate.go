@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 	"unicode/utf8"
 
 	"github.com/oapi-codegen/nullable"
@@ -172,10 +173,11 @@ func (f *faults) format(at, v, format string) {
 
 // WrongSpelling says what is wrong with v as a value of a format (ipv4, ipv6,
 // ip, cidr, hostname, domain, destination, dns-name, wildcard-dns-name, uri,
-// email). It returns "" when nothing is, and for formats that it does not know.
+// email, instant). It returns "" when nothing is, and for formats that it does not know.
 // RFC 4291 and RFC 5952 give the spelling of addresses. A domain is a host name
 // that may begin with "*.", a destination is an address, a range or a domain, and
-// a DNS name is what may stand in a zone.
+// a DNS name is what may stand in a zone. An instant is a whole second in UTC
+// (RFC 3339).
 func WrongSpelling(format, v string) string {
 	switch format {
 	case "ipv4", "ipv6", "ip":
@@ -205,6 +207,14 @@ func WrongSpelling(format, v string) string {
 		a, err := mail.ParseAddress(v)
 		if err != nil || a.Address != v {
 			return fmt.Sprintf("must be an e-mail address, not %q", v)
+		}
+	case "instant":
+		t, err := time.Parse(time.RFC3339, v)
+		switch right := t.UTC().Truncate(time.Second).Format(time.RFC3339); {
+		case err != nil || t.IsZero():
+			return fmt.Sprintf("must be a point in time in UTC such as 2030-01-31T12:00:00Z, not %q", v)
+		case right != v:
+			return fmt.Sprintf("must be written as %s", right)
 		}
 	}
 	return ""

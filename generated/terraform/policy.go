@@ -45,6 +45,9 @@ type PolicyRuleModel struct {
 	DestinationResource types.Object `tfsdk:"destination_resource"`
 	Destinations        types.Set    `tfsdk:"destinations"`
 	Enabled             types.Bool   `tfsdk:"enabled"`
+	Mode                types.String `tfsdk:"mode"`
+	NotAfter            types.String `tfsdk:"not_after"`
+	NotBefore           types.String `tfsdk:"not_before"`
 	PortRanges          types.Set    `tfsdk:"port_ranges"`
 	Ports               types.Set    `tfsdk:"ports"`
 	Protocol            types.String `tfsdk:"protocol"`
@@ -60,6 +63,9 @@ var policyRuleTypes = map[string]attr.Type{
 	"destination_resource": types.ObjectType{AttrTypes: ruleResourceTypes},
 	"destinations":         types.SetType{ElemType: types.StringType},
 	"enabled":              types.BoolType,
+	"mode":                 types.StringType,
+	"not_after":            types.StringType,
+	"not_before":           types.StringType,
 	"port_ranges":          types.SetType{ElemType: types.ObjectType{AttrTypes: portRangeTypes}},
 	"ports":                types.SetType{ElemType: types.StringType},
 	"protocol":             types.StringType,
@@ -100,6 +106,21 @@ func expandPolicyRule(ctx context.Context, m *PolicyRuleModel, d *diag.Diagnosti
 	if !m.Enabled.IsNull() && !m.Enabled.IsUnknown() {
 		v := m.Enabled.ValueBool()
 		out.Enabled = &v
+	}
+	if m.Mode.IsNull() {
+		out.Mode.SetNull()
+	} else {
+		out.Mode.Set(api.PolicyRuleRequestMode(m.Mode.ValueString()))
+	}
+	if m.NotAfter.IsNull() {
+		out.NotAfter.SetNull()
+	} else {
+		out.NotAfter.Set(m.NotAfter.ValueString())
+	}
+	if m.NotBefore.IsNull() {
+		out.NotBefore.SetNull()
+	} else {
+		out.NotBefore.Set(m.NotBefore.ValueString())
 	}
 	if m.PortRanges.IsNull() {
 		out.PortRanges.SetNull()
@@ -152,6 +173,24 @@ func flattenPolicyRule(ctx context.Context, o *api.PolicyRule, m *PolicyRuleMode
 		m.Destinations = types.SetNull(types.StringType)
 	}
 	m.Enabled = types.BoolValue(o.Enabled)
+	if o.Mode != nil {
+		v := *o.Mode
+		m.Mode = types.StringValue(string(v))
+	} else {
+		m.Mode = types.StringNull()
+	}
+	if o.NotAfter != nil {
+		v := *o.NotAfter
+		m.NotAfter = types.StringValue(v)
+	} else {
+		m.NotAfter = types.StringNull()
+	}
+	if o.NotBefore != nil {
+		v := *o.NotBefore
+		m.NotBefore = types.StringValue(v)
+	} else {
+		m.NotBefore = types.StringNull()
+	}
 	if o.PortRanges != nil && len(*o.PortRanges) > 0 {
 		v := *o.PortRanges
 		m.PortRanges = flattenSet(ctx, v, portRangeTypes, d, flattenPortRange)
@@ -315,6 +354,21 @@ func schemaOfPolicy() schema.Schema {
 							MarkdownDescription: "Whether the rule counts. Default: `true`.",
 							Default:             booldefault.StaticBool(true),
 						},
+						"mode": schema.StringAttribute{
+							Optional:            true,
+							MarkdownDescription: "Whether the rule judges traffic (enforce, which null means too) or only counts what it matches (monitor): a rule that monitors permits nothing, drops nothing and shows no machine to another one. An API request without the field leaves that of an existing rule alone. One of `enforce`, `monitor`.",
+							Validators:          []validator.String{stringvalidator.OneOf("enforce", "monitor")},
+						},
+						"not_after": schema.StringAttribute{
+							Optional:            true,
+							MarkdownDescription: "Until when the rule counts, as a whole second in UTC after `not_before`; null for no limit. Machines heed it on their own clocks too, so access ends while the control plane is away. The rule stays and is `expired`. An API request without the field leaves that of an existing rule alone.",
+							Validators:          []validator.String{spelled("instant")},
+						},
+						"not_before": schema.StringAttribute{
+							Optional:            true,
+							MarkdownDescription: "From when on the rule counts, as a whole second in UTC; null for no limit. An API request without the field leaves that of an existing rule alone.",
+							Validators:          []validator.String{spelled("instant")},
+						},
 						"port_ranges": schema.SetNestedAttribute{
 							Optional:            true,
 							MarkdownDescription: "The ranges of destination ports; only with protocol tcp or udp. At most 256 elements.",
@@ -458,11 +512,15 @@ type PolicyRuleDataModel struct {
 	Destinations        types.Set    `tfsdk:"destinations"`
 	Enabled             types.Bool   `tfsdk:"enabled"`
 	Id                  types.String `tfsdk:"id"`
+	Mode                types.String `tfsdk:"mode"`
+	NotAfter            types.String `tfsdk:"not_after"`
+	NotBefore           types.String `tfsdk:"not_before"`
 	PortRanges          types.Set    `tfsdk:"port_ranges"`
 	Ports               types.Set    `tfsdk:"ports"`
 	Protocol            types.String `tfsdk:"protocol"`
 	SourceResource      types.Object `tfsdk:"source_resource"`
 	Sources             types.Set    `tfsdk:"sources"`
+	Status              types.String `tfsdk:"status"`
 }
 
 var policyRuleDataTypes = map[string]attr.Type{
@@ -474,11 +532,15 @@ var policyRuleDataTypes = map[string]attr.Type{
 	"destinations":         types.SetType{ElemType: types.StringType},
 	"enabled":              types.BoolType,
 	"id":                   types.StringType,
+	"mode":                 types.StringType,
+	"not_after":            types.StringType,
+	"not_before":           types.StringType,
 	"port_ranges":          types.SetType{ElemType: types.ObjectType{AttrTypes: portRangeDataTypes}},
 	"ports":                types.SetType{ElemType: types.StringType},
 	"protocol":             types.StringType,
 	"source_resource":      types.ObjectType{AttrTypes: ruleResourceDataTypes},
 	"sources":              types.SetType{ElemType: types.StringType},
+	"status":               types.StringType,
 }
 
 func flattenPolicyRuleData(ctx context.Context, o *api.PolicyRule, m *PolicyRuleDataModel, d *diag.Diagnostics) {
@@ -506,6 +568,24 @@ func flattenPolicyRuleData(ctx context.Context, o *api.PolicyRule, m *PolicyRule
 	}
 	m.Enabled = types.BoolValue(o.Enabled)
 	m.Id = types.StringValue(o.Id)
+	if o.Mode != nil {
+		v := *o.Mode
+		m.Mode = types.StringValue(string(v))
+	} else {
+		m.Mode = types.StringNull()
+	}
+	if o.NotAfter != nil {
+		v := *o.NotAfter
+		m.NotAfter = types.StringValue(v)
+	} else {
+		m.NotAfter = types.StringNull()
+	}
+	if o.NotBefore != nil {
+		v := *o.NotBefore
+		m.NotBefore = types.StringValue(v)
+	} else {
+		m.NotBefore = types.StringNull()
+	}
 	if o.PortRanges != nil && len(*o.PortRanges) > 0 {
 		v := *o.PortRanges
 		m.PortRanges = flattenSet(ctx, v, portRangeDataTypes, d, flattenPortRangeData)
@@ -531,6 +611,7 @@ func flattenPolicyRuleData(ctx context.Context, o *api.PolicyRule, m *PolicyRule
 	} else {
 		m.Sources = types.SetNull(types.StringType)
 	}
+	m.Status = types.StringValue(string(o.Status))
 }
 
 // RuleResourceDataModel is what Terraform holds.
@@ -654,6 +735,18 @@ func dataSchemaOfPolicy() datasource.Schema {
 							Computed:            true,
 							MarkdownDescription: "The id of an existing rule of this policy; absent or empty, the rule is matched by its name.",
 						},
+						"mode": datasource.StringAttribute{
+							Computed:            true,
+							MarkdownDescription: "Whether the rule judges traffic (enforce, which null means too) or only counts what it matches (monitor): a rule that monitors permits nothing, drops nothing and shows no machine to another one. An API request without the field leaves that of an existing rule alone.",
+						},
+						"not_after": datasource.StringAttribute{
+							Computed:            true,
+							MarkdownDescription: "Until when the rule counts, as a whole second in UTC after `not_before`; null for no limit. Machines heed it on their own clocks too, so access ends while the control plane is away. The rule stays and is `expired`. An API request without the field leaves that of an existing rule alone.",
+						},
+						"not_before": datasource.StringAttribute{
+							Computed:            true,
+							MarkdownDescription: "From when on the rule counts, as a whole second in UTC; null for no limit. An API request without the field leaves that of an existing rule alone.",
+						},
 						"port_ranges": datasource.SetNestedAttribute{
 							Computed:            true,
 							MarkdownDescription: "The ranges of destination ports; only with protocol tcp or udp.",
@@ -697,6 +790,10 @@ func dataSchemaOfPolicy() datasource.Schema {
 							Computed:            true,
 							MarkdownDescription: "The ids of the groups that may open traffic. Refers to a [group](group.md).",
 							ElementType:         types.StringType,
+						},
+						"status": datasource.StringAttribute{
+							Computed:            true,
+							MarkdownDescription: "Where the rule stands in its time: before `not_before` (pending), inside of it (active), or after `not_after` (expired).",
 						},
 					},
 				},
@@ -790,6 +887,18 @@ func listSchemaOfPolicy() datasource.Schema {
 								Computed:            true,
 								MarkdownDescription: "The id of an existing rule of this policy; absent or empty, the rule is matched by its name.",
 							},
+							"mode": datasource.StringAttribute{
+								Computed:            true,
+								MarkdownDescription: "Whether the rule judges traffic (enforce, which null means too) or only counts what it matches (monitor): a rule that monitors permits nothing, drops nothing and shows no machine to another one. An API request without the field leaves that of an existing rule alone.",
+							},
+							"not_after": datasource.StringAttribute{
+								Computed:            true,
+								MarkdownDescription: "Until when the rule counts, as a whole second in UTC after `not_before`; null for no limit. Machines heed it on their own clocks too, so access ends while the control plane is away. The rule stays and is `expired`. An API request without the field leaves that of an existing rule alone.",
+							},
+							"not_before": datasource.StringAttribute{
+								Computed:            true,
+								MarkdownDescription: "From when on the rule counts, as a whole second in UTC; null for no limit. An API request without the field leaves that of an existing rule alone.",
+							},
 							"port_ranges": datasource.SetNestedAttribute{
 								Computed:            true,
 								MarkdownDescription: "The ranges of destination ports; only with protocol tcp or udp.",
@@ -833,6 +942,10 @@ func listSchemaOfPolicy() datasource.Schema {
 								Computed:            true,
 								MarkdownDescription: "The ids of the groups that may open traffic. Refers to a [group](group.md).",
 								ElementType:         types.StringType,
+							},
+							"status": datasource.StringAttribute{
+								Computed:            true,
+								MarkdownDescription: "Where the rule stands in its time: before `not_before` (pending), inside of it (active), or after `not_after` (expired).",
 							},
 						},
 					},
@@ -895,6 +1008,9 @@ var nounPolicy = &Noun{
 			}},
 			{Wire: "destinations", Name: "destinations", Kind: "set"},
 			{Wire: "enabled", Name: "enabled", Kind: "scalar"},
+			{Wire: "mode", Name: "mode", Kind: "scalar"},
+			{Wire: "not_after", Name: "not_after", Kind: "scalar"},
+			{Wire: "not_before", Name: "not_before", Kind: "scalar"},
 			{Wire: "port_ranges", Name: "port_ranges", Kind: "set", Fields: []Field{
 				{Wire: "end", Name: "end", Kind: "scalar"},
 				{Wire: "start", Name: "start", Kind: "scalar"},

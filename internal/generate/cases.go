@@ -412,7 +412,7 @@ func (a *attribute) texts(r *references, s *openapi3.Schema) []string {
 		return []string{`"192.0.2.10"`, `"198.51.100.0/24"`}
 	case "uri":
 		return []string{`"https://one.example.org"`, `"https://two.example.org"`}
-	case "date-time":
+	case "date-time", "instant":
 		return []string{`"2031-01-02T03:04:05Z"`, `"2032-01-02T03:04:05Z"`}
 	}
 	return []string{strconv.Quote(padded("first", s)), strconv.Quote(padded("second", s))}

@@ -40,7 +40,7 @@ func (a *attribute) invalid() []string {
 			out = append(out, strconv.Quote(strings.Repeat("x", int(*s.MaxLength)+1)))
 		}
 		out = append(out, map[string][]string{
-			"ipv4": {`"100.64.0.01"`, `"fd00::1"`}, "cidr": {`"10.0.0.1/8"`}, "hostname": {`"Example.Org."`}, "domain": {`"*.Example.Org"`},
+			"ipv4": {`"100.64.0.01"`, `"fd00::1"`}, "cidr": {`"10.0.0.1/8"`}, "instant": {`"2031-01-02T03:04:05+01:00"`, `"tomorrow"`}, "hostname": {`"Example.Org."`}, "domain": {`"*.Example.Org"`},
 			"destination": {`"10.0.0.1/8"`, `"FD00::1"`, `"Example.Org."`, `"10.0.0.300"`}, "ipv6": {`"FD00::1"`}, "ip": {`"FD00::1"`},
 			"dns-name": {`"Example.Org."`, `"*.example.org"`}, "wildcard-dns-name": {`"a.*.example.org"`},
 		}[s.Format]...)

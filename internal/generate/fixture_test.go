@@ -172,7 +172,7 @@ func zeroOf(s *openapi3.Schema) any {
 		return nil
 	case len(s.Enum) > 0:
 		return s.Enum[0]
-	case s.Format == "date-time":
+	case s.Format == "date-time", s.Format == "instant":
 		return "2030-01-31T12:00:00Z"
 	case schemaIs(s, "string"):
 		return ""

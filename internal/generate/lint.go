@@ -255,7 +255,7 @@ func (l *linter) array(at, what string, s *openapi3.Schema) {
 	}
 }
 
-var knownFormats = []string{"", "ipv4", "ipv6", "ip", "cidr", "hostname", "domain", "destination", "dns-name", "wildcard-dns-name", "uri", "email", "date-time", "int32", "int64", "uint32", "float", "double", "byte", "binary"}
+var knownFormats = []string{"", "ipv4", "ipv6", "ip", "cidr", "hostname", "domain", "destination", "dns-name", "wildcard-dns-name", "uri", "email", "date-time", "instant", "int32", "int64", "uint32", "float", "double", "byte", "binary"}
 
 // spelling is R5.
 func (l *linter) spelling(at, what string, s *openapi3.Schema) {

@@ -249,6 +249,9 @@ func (m *Map) checkRule(r api.CompiledRule) error {
 	if !r.Direction.Valid() || !r.Action.Valid() {
 		return fmt.Errorf("the rule %s has the unknown direction %q or action %q", r.Id, r.Direction, r.Action)
 	}
+	if r.Mode != nil && !r.Mode.Valid() {
+		return fmt.Errorf("the rule %s has the unknown mode %q", r.Id, *r.Mode)
+	}
 	if _, ok := verdict.ParseProtocol(string(r.Protocol)); !ok {
 		return fmt.Errorf("the rule %s has the unknown protocol %q", r.Id, r.Protocol)
 	}

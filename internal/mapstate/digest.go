@@ -6,8 +6,10 @@ import (
 	"encoding/hex"
 	"errors"
 	"math/bits"
+	"time"
 
 	"github.com/wattlenet/wattle/generated/api"
+	"github.com/wattlenet/wattle/internal/verdict"
 )
 
 // A Digest is the sum, modulo 2^128, of the hashes of the items of a map: one for each peer entry, each member of each
@@ -79,7 +81,18 @@ func HashRule(r api.CompiledRule) Digest {
 	if end := routedEnd(r); end != "" {
 		i = i.text(string(end))
 	}
+	if term := TermOf(r); Monitors(r) || term != (verdict.Term{}) {
+		i = i.number(termMark).flags(Monitors(r)).text(instant(term.NotBefore), instant(term.NotAfter))
+	}
 	return i.sum()
+}
+
+// instant writes a time, and nothing for none.
+func instant(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format(time.RFC3339Nano)
 }
 
 // HashRoute is the hash of a route.
@@ -128,6 +141,7 @@ func HashSelf(s api.SelfView) Digest {
 const (
 	nextKeyMark  = 0xffff_ff00 + 'k'
 	settingsMark = 0xffff_ff00 + 's'
+	termMark     = 0xffff_ff00 + 't'
 )
 
 // An item collects the bytes under a hash. The array keeps most items off the heap.

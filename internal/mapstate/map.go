@@ -20,6 +20,7 @@ import (
 	"maps"
 	"reflect"
 	"slices"
+	"time"
 
 	"github.com/RoaringBitmap/roaring"
 
@@ -51,7 +52,7 @@ type Map struct {
 }
 
 // Features names what agents with this package understand of a map, for the request of a stream.
-func Features() []string { return []string{"sets", "routes", "dns", "keys"} }
+func Features() []string { return []string{"sets", "routes", "dns", "keys", "terms"} }
 
 // New returns an empty map for self.
 func New(epoch string, serial int64, self api.SelfView) *Map {
@@ -98,7 +99,8 @@ func equalPeers(a, b api.PeerEntry) bool { return reflect.DeepEqual(a, b) }
 
 func equalRules(a, b api.CompiledRule) bool {
 	return a.Id == b.Id && a.Direction == b.Direction && a.Source == b.Source && a.Destination == b.Destination &&
-		a.Action == b.Action && a.Protocol == b.Protocol && slices.Equal(portsOf(a), portsOf(b)) && routedEnd(a) == routedEnd(b)
+		a.Action == b.Action && a.Protocol == b.Protocol && slices.Equal(portsOf(a), portsOf(b)) && routedEnd(a) == routedEnd(b) &&
+		Monitors(a) == Monitors(b) && TermOf(a) == TermOf(b)
 }
 
 func portsOf(r api.CompiledRule) []api.PortRange {
@@ -108,20 +110,28 @@ func portsOf(r api.CompiledRule) []api.PortRange {
 	return *r.Ports
 }
 
-// Verdict returns the rules between peers for the matcher: for packets that arrive the peer itself is the destination,
+// TermOf returns when a rule counts.
+func TermOf(r api.CompiledRule) verdict.Term {
+	return verdict.Term{NotBefore: valueOf(r.NotBefore).UTC(), NotAfter: valueOf(r.NotAfter).UTC()}
+}
+
+// Monitors reports whether a rule judges nothing and only counts what it matches.
+func Monitors(r api.CompiledRule) bool { return valueOf(r.Mode) == api.CompiledRuleModeMonitor }
+
+// Verdict returns the rules between peers that count at a moment, for the matcher: for packets that arrive the peer itself is the destination,
 // for packets that leave it is the source. Rules of routes are not among them. The rules read the sets of the map, so make them anew from a Clone, or after
 // every change.
-func (m *Map) Verdict() verdict.Rules {
+func (m *Map) Verdict(at time.Time) verdict.Rules {
 	rules := make([]verdict.Rule, 0, len(m.Rules))
 	for _, r := range m.Rules {
 		protocol, ok := verdict.ParseProtocol(string(r.Protocol))
 		if !ok {
 			continue // refused when the rule came in
 		}
-		if routedEnd(r) != "" {
+		if routedEnd(r) != "" || !TermOf(r).Holds(at) {
 			continue
 		}
-		rule := verdict.Rule{ID: r.Id, Drop: r.Action == api.CompiledRuleActionDrop, Protocol: protocol}
+		rule := verdict.Rule{ID: r.Id, Drop: r.Action == api.CompiledRuleActionDrop, Monitor: Monitors(r), Protocol: protocol}
 		for _, ports := range portsOf(r) {
 			rule.Ports = append(rule.Ports, verdict.PortRange{First: uint16(ports.Start), Last: uint16(ports.End)})
 		}

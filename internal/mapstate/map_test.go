@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/RoaringBitmap/roaring"
 
@@ -80,7 +81,7 @@ func TestRoutesComeAndGo(t *testing.T) {
 	}
 	before := m.Clone()
 	packet := verdict.Packet{Source: 1, Destination: 7, Protocol: verdict.NumberTCP, Port: 22}
-	if m.Verdict().Evaluate(packet).Allowed {
+	if m.Verdict(time.Now()).Evaluate(packet).Allowed {
 		t.Error("a rule about a route allows a packet to its router")
 	}
 	raw, err := json.Marshal(m)
@@ -138,11 +139,11 @@ func TestDeltaChangesTheMap(t *testing.T) {
 		t.Fatalf("got %+v", m)
 	}
 	packet := verdict.Packet{Source: 7, Destination: 1, Protocol: verdict.NumberTCP, Port: 22}
-	if got := m.Verdict().Evaluate(packet); !got.Allowed || got.Rule != "r1" {
+	if got := m.Verdict(time.Now()).Evaluate(packet); !got.Allowed || got.Rule != "r1" {
 		t.Errorf("an allowed packet gets %+v", got)
 	}
 	packet.Source, packet.Destination = 1, 7
-	if m.Verdict().Evaluate(packet).Allowed {
+	if m.Verdict(time.Now()).Evaluate(packet).Allowed {
 		t.Error("a rule for arriving packets allows a leaving one")
 	}
 	err := m.Apply(deltaFor(t, m,

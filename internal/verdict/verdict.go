@@ -4,7 +4,10 @@
 // Packet filters written in another language, such as nftables, are held to the same recorded cases
 // (verdicttest/cases.json).
 //
-//	packet ──> drop rules, any match? ──yes──> denied by that rule
+//	packet ──> monitor rules: each that matches is told of it, and nothing else happens
+//	                  │
+//	                  v
+//	           drop rules, any match? ──yes──> denied by that rule
 //	                  │ no
 //	                  v
 //	           accept rules, any match? ──yes──> allowed by that rule
@@ -17,6 +20,7 @@ import (
 	"cmp"
 	"slices"
 	"strings"
+	"time"
 )
 
 // A Protocol is what a rule matches.
@@ -85,6 +89,26 @@ func (o Only) Contains(ordinal uint32) bool { return uint32(o) == ordinal }
 // A PortRange holds the ports from First to Last, both included. A range whose Last is below its First holds none.
 type PortRange struct{ First, Last uint16 }
 
+// A Term is when a rule counts: from NotBefore on and before NotAfter. A zero time is no limit.
+type Term struct{ NotBefore, NotAfter time.Time }
+
+// Holds reports whether the rule counts at a moment.
+func (t Term) Holds(at time.Time) bool {
+	return !at.Before(t.NotBefore) && (t.NotAfter.IsZero() || at.Before(t.NotAfter))
+}
+
+// Next returns the first moment after at at which Holds gives another answer; zero when there is none.
+func (t Term) Next(at time.Time) time.Time {
+	ends := !t.NotAfter.IsZero()
+	switch {
+	case ends && (!at.Before(t.NotAfter) || !t.NotBefore.Before(t.NotAfter)):
+		return time.Time{} // over, or never
+	case at.Before(t.NotBefore):
+		return t.NotBefore
+	}
+	return t.NotAfter
+}
+
 // A Rule accepts or drops what it matches.
 type Rule struct {
 	// ID names the rule in verdicts.
@@ -93,6 +117,8 @@ type Rule struct {
 	Source, Destination Set
 	// Drop denies what matches; the zero value accepts it.
 	Drop bool
+	// Monitor says that the rule judges nothing: it is told of what matches, and Drop does not matter.
+	Monitor bool
 	// Protocol zero is All.
 	Protocol Protocol
 	// Ports are destination ports; none means any. They count for TCP and UDP packets only: a rule with ports never
@@ -120,7 +146,7 @@ type Verdict struct {
 // Rules is a list of rules in the order in which they are tried. The zero value denies everything. It does not change
 // after New, and is safe for concurrent use.
 type Rules struct {
-	drops, accepts []Rule
+	drops, accepts, monitors []Rule
 }
 
 // New prepares rules for Evaluate. The order of rules does not matter: of several rules that match the one with the
@@ -131,12 +157,16 @@ func New(rules []Rule) Rules {
 		if rule.Source == nil || rule.Destination == nil {
 			continue
 		}
-		if rule.Drop {
+		switch {
+		case rule.Monitor:
+			prepared.monitors = append(prepared.monitors, rule)
+		case rule.Drop:
 			prepared.drops = append(prepared.drops, rule)
-		} else {
+		default:
 			prepared.accepts = append(prepared.accepts, rule)
 		}
 	}
+	slices.SortStableFunc(prepared.monitors, byID)
 	slices.SortStableFunc(prepared.drops, byID)
 	slices.SortStableFunc(prepared.accepts, byID)
 	return prepared
@@ -159,6 +189,15 @@ func (r Rules) Evaluate(p Packet) Verdict {
 		}
 	}
 	return Verdict{}
+}
+
+// Watched calls note with the id of each monitor rule that matches a packet. It does not allocate.
+func (r Rules) Watched(p Packet, note func(rule string)) {
+	for i := range r.monitors {
+		if r.monitors[i].matches(p) {
+			note(r.monitors[i].ID)
+		}
+	}
 }
 
 // matches tries the cheap conditions first.

@@ -3,7 +3,9 @@ package verdict_test
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
+	"time"
 
 	"github.com/RoaringBitmap/roaring"
 
@@ -20,6 +22,11 @@ func TestRecordedVerdicts(t *testing.T) {
 				want := verdict.Verdict{Allowed: p.Allowed, Rule: p.Rule}
 				if got := rules.Evaluate(packet); got != want {
 					t.Errorf("packet %+v: got %+v, want %+v", packet, got, want)
+				}
+				var watched []string
+				rules.Watched(packet, func(rule string) { watched = append(watched, rule) })
+				if !slices.Equal(watched, p.Watched) {
+					t.Errorf("packet %+v: watched by %v, want %v", packet, watched, p.Watched)
 				}
 			}
 		})
@@ -110,6 +117,35 @@ func TestEvaluateDoesNotAllocate(t *testing.T) {
 	})
 	if allocations != 0 {
 		t.Errorf("one verdict allocates %.0f times", allocations)
+	}
+}
+
+func TestTerm(t *testing.T) {
+	at := time.Date(2030, 1, 31, 12, 0, 0, 0, time.UTC)
+	before, after, later := at.Add(-time.Hour), at.Add(time.Hour), at.Add(2*time.Hour)
+	var none time.Time
+	for name, c := range map[string]struct {
+		from, until time.Time
+		holds       bool
+		next        time.Time
+	}{
+		"no limit":           {none, none, true, none},
+		"begins now":         {at, none, true, none},
+		"ends now":           {none, at, false, none},
+		"inside":             {before, after, true, after},
+		"before":             {after, later, false, after},
+		"before, no end":     {after, none, false, after},
+		"over":               {none, before, false, none},
+		"over, with a begin": {before.Add(-time.Hour), before, false, none},
+		"never":              {later, after, false, none},
+	} {
+		term := verdict.Term{NotBefore: c.from, NotAfter: c.until}
+		if holds, next := term.Holds(at), term.Next(at); holds != c.holds || !next.Equal(c.next) {
+			t.Errorf("%s: holds %t, next %s; want %t, %s", name, holds, next, c.holds, c.next)
+		}
+		if next := term.Next(at); !next.IsZero() && term.Holds(next) == term.Holds(at) {
+			t.Errorf("%s: nothing changes at %s", name, next)
+		}
 	}
 }
 

@@ -77,7 +77,7 @@ func TestMetrics(t *testing.T) {
 	status := local.Status{
 		Version: "1.2.3", State: local.StateReady, Map: local.Map{Serial: 7}, Warnings: []string{"one"},
 		Management: local.Management{Connected: true}, Relay: local.Relay{Server: "r:1", Transport: "udp"},
-		Routes: []local.Route{{Role: "use"}, {Role: "use"}, {Role: "serve"}}, Firewall: local.Firewall{Rules: 3, Dropped: 9},
+		Routes: []local.Route{{Role: "use"}, {Role: "use"}, {Role: "serve"}}, Firewall: local.Firewall{Rules: 3, Dropped: 9, Monitored: []local.Monitored{{Rule: "r_1", Packets: 3, Bytes: 252}, {Rule: "r_2"}}},
 		Peers: []local.Peer{
 			{Name: "db-1", Path: "direct", RTTMillis: 0.7, LastHandshake: before(5 * time.Second), ReceivedBytes: 10, SentBytes: 20},
 			{Name: `odd "name"`, Path: "relayed", Reason: "udp_blocked", RTTMillis: 90, LastHandshake: before(time.Hour), ReceivedBytes: 1, SentBytes: 2},

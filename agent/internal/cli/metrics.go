@@ -123,6 +123,14 @@ func writeMetrics(w io.Writer, s local.Status, perPeer bool, now time.Time) erro
 	newFamily(text, "wattle_agent_warnings", "gauge", "Warnings in the status.").add(float64(len(s.Warnings)))
 	newFamily(text, "wattle_agent_firewall_rules", "gauge", "Compiled rules in force.").add(float64(s.Firewall.Rules))
 	newFamily(text, "wattle_agent_firewall_dropped_packets_total", "counter", "Packets that the agent has dropped itself; the kernel counts its own.").add(float64(s.Firewall.Dropped))
+	packets := newFamily(text, "wattle_agent_monitored_packets_total", "counter", "Packets that a rule matched which monitors, by the opaque id of the rule.")
+	for _, met := range s.Firewall.Monitored {
+		packets.add(float64(met.Packets), "rule", met.Rule)
+	}
+	bytes := newFamily(text, "wattle_agent_monitored_bytes_total", "counter", "Bytes of the packets that a rule matched which monitors, by the opaque id of the rule.")
+	for _, met := range s.Firewall.Monitored {
+		bytes.add(float64(met.Bytes), "rule", met.Rule)
+	}
 	newFamily(text, "wattle_agent_relay_connected", "gauge", "Whether a relay is at hand, by the way to it.").
 		add(truth(s.Relay.Server != "" && s.Relay.Error == ""), "transport", dash(s.Relay.Transport))
 	routes := newFamily(text, "wattle_agent_routes", "gauge", "Destinations outside of the overlay, by role.")

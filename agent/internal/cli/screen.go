@@ -128,6 +128,9 @@ func hostRows(row func(name, format string, args ...any), status local.Status) {
 		enforced += ", " + count(status.Firewall.Dropped, "packet") + " dropped"
 	}
 	row("firewall", "%s", enforced)
+	for _, met := range status.Firewall.Monitored {
+		row("", "rule %s monitors: %s, %s", met.Rule, count(met.Packets, "packet"), count(met.Bytes, "byte"))
+	}
 	row("names", "%s at %s", status.DNS.Domain, cmp.Or(strings.Join(status.DNS.Addresses, ", "), "no address"))
 	networkRows(row, status.Network)
 	switch {

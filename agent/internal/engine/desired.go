@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/wattlenet/wattle/agent/internal/connectivity"
 	"github.com/wattlenet/wattle/agent/internal/dns"
@@ -36,6 +37,8 @@ type desired struct {
 	exit         exit
 	destinations []*destination  // by name
 	watched      map[string]bool // ids of peers whose place another can take
+
+	turn time.Time // when a rule next begins or ends; zero for never
 }
 
 // self is this machine in the map.

@@ -165,7 +165,7 @@ func (l *link) mayReach(addr netip.Addr, protocol uint8, port uint16) bool {
 	for _, p := range wanted.peers {
 		if p.ipv4 == addr || p.ipv6 == addr {
 			packet := verdict.Packet{Source: wanted.self.view.N, Destination: p.entry.N, Protocol: protocol, Port: port}
-			return applied.Verdict().Evaluate(packet).Allowed
+			return applied.Verdict(l.wall()).Evaluate(packet).Allowed
 		}
 	}
 	return true

@@ -262,7 +262,7 @@ func (l *link) setState(state control.State) {
 // applyNewest owns the state of the host.
 func (l *link) applyNewest(ctx context.Context) {
 	var current *mapstate.Map
-	retry, look, spare := time.NewTimer(retryApply), time.NewTimer(lookIdle), time.NewTimer(spareAfter)
+	retry, look, spare, turn := time.NewTimer(retryApply), time.NewTimer(lookIdle), time.NewTimer(spareAfter), time.NewTimer(turnLook)
 	retry.Stop()
 	look.Stop()
 	spare.Stop()
@@ -274,6 +274,11 @@ func (l *link) applyNewest(ctx context.Context) {
 			return
 		case current = <-l.newest:
 		case <-retry.C:
+		case <-turn.C:
+			if wait := l.untilTurn(); wait > 0 {
+				turn.Reset(wait)
+				continue
+			}
 		case <-l.again:
 		case waits = <-l.urgent:
 		case <-spare.C:
@@ -296,6 +301,9 @@ func (l *link) applyNewest(ctx context.Context) {
 			close(waits)
 		}
 		retry.Stop()
+		if turn.Stop(); len(faults) == 0 {
+			turn.Reset(l.untilTurn())
+		}
 		if len(current.Peers) >= manyPeers {
 			spare.Reset(max(spareAfter, spareInterval-time.Since(spared)))
 		}
@@ -337,6 +345,8 @@ func (l *link) apply(ctx context.Context, m *mapstate.Map) []string {
 	for _, d := range wanted.destinations {
 		d.named = l.meanings.of(d.key(), l.routers.now())
 	}
+	wanted.firewall.At = l.wall()
+	wanted.turn = wanted.firewall.Turn()
 	wanted.chooseExit(l.exit())
 	wanted.choosePaths(l.modes())
 	wanted.require(l.keys(m))

@@ -166,7 +166,7 @@ func (s sight) judge(from, to end, protocol uint8, port uint16) verdict.Verdict 
 		return s.routedRules(*to.route, api.CompiledRuleRouteDestination).Evaluate(
 			verdict.Packet{Source: s.m.Self.N, Destination: routed, Protocol: protocol, Port: port})
 	}
-	return s.m.Verdict().Evaluate(verdict.Packet{Source: s.ordinal(from), Destination: s.ordinal(to), Protocol: protocol, Port: port})
+	return s.m.Verdict(s.link.wall()).Evaluate(verdict.Packet{Source: s.ordinal(from), Destination: s.ordinal(to), Protocol: protocol, Port: port})
 }
 
 func (s sight) ordinal(x end) uint32 {

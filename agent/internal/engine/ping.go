@@ -147,5 +147,5 @@ func (l *link) echo(ctx context.Context, to pingTarget, timeout time.Duration) l
 func (l *link) mayPing(to pingTarget) bool {
 	_, wanted, applied, _ := l.snapshot()
 	packet := verdict.Packet{Source: wanted.self.view.N, Destination: to.peer.entry.N, Protocol: verdict.NumberICMP}
-	return applied.Verdict().Evaluate(packet).Allowed
+	return applied.Verdict(l.wall()).Evaluate(packet).Allowed
 }

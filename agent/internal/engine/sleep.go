@@ -38,10 +38,11 @@ func watchSleep(ctx context.Context, wall func() time.Time, woke func(slept time
 	}
 }
 
-// woke renews what did not outlive a sleep: sessions and paths to peers, the
+// woke renews what did not outlive a sleep: the rules of that time, sessions and paths to peers, the
 // allocation on the relay, and the stream from the control plane.
 func (l *link) woke(slept time.Duration) {
 	l.log.Info("machine has slept", "for", slept.Round(time.Second).String())
+	l.applyAgain() // the time of a rule may be over
 	l.machine.Paths.Woke()
 	l.session.Renew()
 }

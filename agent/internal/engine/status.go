@@ -61,7 +61,10 @@ func (l *link) describe(s *local.Status, mine *identity.Identity) {
 	if enforced.Note != "" {
 		s.Warnings = append(s.Warnings, enforced.Note)
 	}
-	s.Firewall = local.Firewall{Kind: enforced.Kind, Rules: enforced.Rules, Dropped: enforced.Dropped, Note: l.machine.Note, Opened: append([]string{}, enforced.Opened...)}
+	s.Firewall = local.Firewall{Kind: enforced.Kind, Rules: enforced.Rules, Dropped: enforced.Dropped, Note: l.machine.Note, Opened: append([]string{}, enforced.Opened...), Monitored: []local.Monitored{}}
+	for _, met := range enforced.Monitored {
+		s.Firewall.Monitored = append(s.Firewall.Monitored, local.Monitored{Rule: met.Rule, Packets: met.Packets, Bytes: met.Bytes})
+	}
 	relay := l.machine.Paths.RelayStatus()
 	s.Relay = local.Relay{Server: relay.Server, Region: relay.Region, Transport: relay.Transport, Mapped: relay.Mapped, Error: relay.Error}
 	for _, f := range l.forward.Status() {

@@ -27,6 +27,7 @@ func configFor(c verdicttest.Case, self uint32) Config {
 		Peers:    map[uint32]Addresses{self: addressOf(self)},
 		Networks: []netip.Prefix{netip.MustParsePrefix("100.64.0.0/16"), netip.MustParsePrefix("fd00:64::/64")},
 		Sets:     map[string]*roaring.Bitmap{},
+		At:       c.At,
 	}
 	for id, members := range c.Sets {
 		config.Sets[id] = roaring.BitmapOf(members...)
@@ -42,6 +43,15 @@ func configFor(c verdicttest.Case, self uint32) Config {
 		compiled := api.CompiledRule{
 			Id: rule.ID, Source: rule.Source, Destination: rule.Destination,
 			Action: api.CompiledRuleAction(rule.Action), Protocol: api.CompiledRuleProtocol(rule.Protocol),
+		}
+		if rule.Mode != "" {
+			compiled.Mode = new(api.CompiledRuleMode(rule.Mode))
+		}
+		if !rule.NotBefore.IsZero() {
+			compiled.NotBefore = &rule.NotBefore
+		}
+		if !rule.NotAfter.IsZero() {
+			compiled.NotAfter = &rule.NotAfter
 		}
 		switch {
 		case in && out:
@@ -86,6 +96,56 @@ func build(src, dst netip.Addr, proto uint8, sport, dport uint16) []byte {
 		binary.BigEndian.PutUint16(payload[4:], sport)
 	}
 	return wrap(src, dst, proto, payload)
+}
+
+// ends are the addresses between which a recorded packet runs.
+func ends(p verdicttest.Packet) (src, dst netip.Addr) {
+	if p.Protocol == protoICMPv6 {
+		return addressOf(p.Source).IPv6, addressOf(p.Destination).IPv6
+	}
+	return addressOf(p.Source).IPv4, addressOf(p.Destination).IPv4
+}
+
+// reply writes what answers a packet that build made.
+func reply(p verdicttest.Packet, port uint16) []byte {
+	dst, src := ends(p)
+	raw := build(src, dst, p.Protocol, p.Port, port)
+	payload := raw[20:]
+	if src.Is6() {
+		payload = raw[40:]
+	}
+	switch p.Protocol {
+	case protoTCP:
+		payload[13] = flagSYN | flagACK
+	case protoICMP:
+		payload[0] = icmpEchoReply
+	case protoICMPv6:
+		payload[0] = icmpv6EchoReply
+	}
+	if p.Protocol == protoICMP || p.Protocol == protoICMPv6 {
+		binary.BigEndian.PutUint16(payload[4:], port)
+	}
+	fixTransport(raw, payload, p.Protocol)
+	return raw
+}
+
+// countedBy returns the rules whose counters differ, by one packet of a length.
+func countedBy(t *testing.T, before, after []Count, length int) (rules []string) {
+	t.Helper()
+	for i, met := range after {
+		had := Count{Rule: met.Rule}
+		if i < len(before) {
+			had = before[i]
+		}
+		switch {
+		case met == had:
+		case met.Rule == had.Rule && met.Packets == had.Packets+1 && met.Bytes == had.Bytes+uint64(length):
+			rules = append(rules, met.Rule)
+		default:
+			t.Errorf("the counter went from %+v to %+v by a packet of %d bytes", had, met, length)
+		}
+	}
+	return rules
 }
 
 func wrap(src, dst netip.Addr, proto uint8, payload []byte) []byte {

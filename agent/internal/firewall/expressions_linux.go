@@ -54,6 +54,7 @@ func frameRules(f frame) []frameRule {
 			frameRule{chain, join(state(expr.CtStateBitRELATED), protocol(unix.IPPROTO_ICMP), accept())},
 			frameRule{chain, join(state(expr.CtStateBitRELATED), protocol(unix.IPPROTO_ICMPV6), accept())},
 			frameRule{chain, join(state(withoutFlow), protocol(unix.IPPROTO_TCP), notOpening(), drop())},
+			frameRule{chain, jump(chain + monitors)},
 			frameRule{chain, jump(chain + drops)},
 			frameRule{chain, jump(chain + accepts)},
 			frameRule{chain, join(counted(), drop())},
@@ -95,6 +96,8 @@ func (k *Kernel) matchRule(h hostRule) ([]expr.Any, error) {
 	}
 	exprs = append(exprs, counted()...)
 	switch h.action {
+	case countIt:
+		return exprs, nil
 	case acceptIt:
 		return append(exprs, accept()...), nil
 	case masqueradeIt:

@@ -27,6 +27,8 @@ type Filter struct {
 	names *learned
 	now   func() int64 // nanoseconds; replaced in tests
 	drops atomic.Uint64
+
+	counters counters
 }
 
 // generation is one state of the rules.
@@ -46,11 +48,13 @@ func NewFilter() *Filter {
 
 // Set judges by c from now on.
 func (f *Filter) Set(_ context.Context, c Config) error {
+	c = c.counting()
 	rules, err := compile(c, f.names)
 	if err != nil {
 		return err
 	}
 	f.names.keep(c.Routes)
+	f.counters.keep(monitored(c.Rules))
 	former := f.rules.Load()
 	next := &generation{number: former.number + 1, first: former.first, rules: rules}
 	if former.number == 0 {
@@ -84,7 +88,7 @@ func (f *Filter) Watch(ctx context.Context, _ func()) error {
 
 // Status says what the filter is.
 func (f *Filter) Status() Status {
-	return Status{Kind: "userspace", Rules: f.rules.Load().rules.count, Dropped: f.drops.Load()}
+	return Status{Kind: "userspace", Rules: f.rules.Load().rules.count, Dropped: f.drops.Load(), Monitored: f.counters.list()}
 }
 
 // Inbound judges a packet that a peer has sent.
@@ -95,8 +99,11 @@ func (f *Filter) Outbound(raw []byte) bool { return f.judge(raw, false) }
 
 func (f *Filter) judge(raw []byte, inbound bool) bool {
 	var p, inner packet
-	if parse(raw, &p, &inner) && f.pass(&p, &inner, inbound) {
-		return true
+	if parse(raw, &p, &inner) {
+		p.size = len(raw)
+		if f.pass(&p, &inner, inbound) {
+			return true
+		}
 	}
 	f.drops.Add(1)
 	return false
@@ -174,6 +181,9 @@ func (f *Filter) passOriginal(part *flowPart, key flowKey, p *packet, inbound bo
 		if now-current.first > int64(adoption) {
 			return false
 		}
+	}
+	if current.rules.monitors {
+		current.rules.watch(inbound, p, func(rule string) { f.counters.add(rule, p.size) })
 	}
 	if !ok || known.generation != current.number {
 		if !current.rules.allows(inbound, p.src, p.dst, p.proto, p.dport) {

@@ -3,6 +3,7 @@ package firewall
 import (
 	"encoding/binary"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -28,12 +29,17 @@ func TestFilterGivesTheRecordedVerdicts(t *testing.T) {
 					if err := f.Set(t.Context(), configFor(c, self)); err != nil {
 						t.Fatal(err)
 					}
-					src, dst := addressOf(p.Source).IPv4, addressOf(p.Destination).IPv4
-					if p.Protocol == protoICMPv6 {
-						src, dst = addressOf(p.Source).IPv6, addressOf(p.Destination).IPv6
-					}
-					if got := f.judge(build(src, dst, p.Protocol, 40000, p.Port), inbound); got != p.Allowed {
+					src, dst := ends(p)
+					before := f.Status().Monitored
+					raw := build(src, dst, p.Protocol, 40000, p.Port)
+					if got := f.judge(raw, inbound); got != p.Allowed {
 						t.Errorf("packet %+v inbound %v: %v, want %v", p, inbound, got, p.Allowed)
+					}
+					if p.Allowed && !f.judge(reply(p, 40000), !inbound) {
+						t.Errorf("the reply to packet %+v inbound %v does not pass", p, inbound)
+					}
+					if got := countedBy(t, before, f.Status().Monitored, len(raw)); !slices.Equal(got, p.Watched) {
+						t.Errorf("packet %+v inbound %v: counted by %v, want %v", p, inbound, got, p.Watched)
 					}
 				}
 			}

@@ -43,6 +43,10 @@ type Config struct {
 
 	// Rules are the compiled rules of the map.
 	Rules []api.CompiledRule
+
+	// At is the present time. Rules whose time has not come or is over do not
+	// count; Turn tells when that changes.
+	At time.Time
 }
 
 // Addresses are the overlay addresses of a peer.
@@ -90,4 +94,6 @@ type Status struct {
 	// Opened are the chains of the host's own firewall that let the tunnel
 	// through to these rules.
 	Opened []string
+
+	Monitored []Count // what the rules that monitor have matched, by their ids
 }

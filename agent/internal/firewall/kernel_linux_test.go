@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"testing"
 	"time"
 
@@ -177,24 +178,43 @@ func (b *bench) recordedVerdicts(t *testing.T) {
 				}
 				b.be(self)
 				b.set(configFor(c, self))
-				b.port++
-				src, dst := addressOf(p.Source).IPv4, addressOf(p.Destination).IPv4
-				if p.Protocol == protoICMPv6 {
-					src, dst = addressOf(p.Source).IPv6, addressOf(p.Destination).IPv6
-				}
-				raw := build(src, dst, p.Protocol, b.port, p.Port)
-				judge := b.leave
-				if inbound {
-					judge = b.arrive
-				}
-				if got := judge(raw); got != p.Allowed {
-					t.Errorf("%s: packet %+v inbound %v: %v, want %v", c.Name, p, inbound, got, p.Allowed)
-				}
+				b.recorded(c.Name, p, inbound)
 				if err := netlink.ConntrackTableFlush(netlink.ConntrackTable); err != nil {
 					t.Fatal(err)
 				}
 			}
 		}
+	}
+}
+
+// recorded sends one recorded packet, and its reply if it is allowed.
+func (b *bench) recorded(name string, p verdicttest.Packet, inbound bool) {
+	b.t.Helper()
+	b.port++
+	src, dst := ends(p)
+	raw := build(src, dst, p.Protocol, b.port, p.Port)
+	judge, back := b.leave, b.arrive
+	if inbound {
+		judge, back = b.arrive, b.leave
+	}
+	if inbound && p.Protocol == protoTCP && p.Port != 0 { // a refusal would end the flow by itself
+		var config net.ListenConfig
+		listener, err := config.Listen(b.t.Context(), "tcp", netip.AddrPortFrom(dst, p.Port).String())
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		defer func() { _ = listener.Close() }()
+	}
+	before := b.kernel.Status().Monitored
+	if got := judge(raw); got != p.Allowed {
+		b.t.Errorf("%s: packet %+v inbound %v: %v, want %v", name, p, inbound, got, p.Allowed)
+	}
+	// The reply makes the kernel say more.
+	if got := countedBy(b.t, before, b.kernel.Status().Monitored, len(raw)); !slices.Equal(got, p.Watched) {
+		b.t.Errorf("%s: packet %+v inbound %v: counted by %v, want %v", name, p, inbound, got, p.Watched)
+	}
+	if p.Allowed && p.Port != 0 && !back(reply(p, b.port)) {
+		b.t.Errorf("%s: the reply to packet %+v inbound %v does not pass", name, p, inbound)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/wattlenet/wattle/generated/api"
+	"github.com/wattlenet/wattle/internal/mapstate"
 )
 
 // layout is the wanted content of the table in the kernel: what changes with
@@ -67,10 +68,11 @@ const (
 	dropIt action = iota
 	acceptIt
 	masqueradeIt
+	countIt
 )
 
-// Chains of the table. Drops stand before accepts by standing in a chain of
-// their own.
+// Chains of the table. What monitors stands before drops and drops before
+// accepts, each in a chain of their own.
 const (
 	chainInput   = "input"
 	chainForward = "forward"
@@ -80,8 +82,9 @@ const (
 	chainCarried = "carried" // from peers to a destination that this machine leads to
 	chainOpened  = "opened"  // from such a destination to peers
 
-	drops   = "_drops"
-	accepts = "_accepts"
+	monitors = "_monitors"
+	drops    = "_drops"
+	accepts  = "_accepts"
 
 	chainMasquerade = "masquerade" // exists only while it has rules
 )
@@ -165,7 +168,10 @@ func (l *layout) members(c Config, set string, ipv6 bool) string {
 // forms lists what a rule is in both families, without its ends.
 func forms(rule api.CompiledRule, chain string) (list []hostRule) {
 	part, act := accepts, acceptIt
-	if rule.Action == "drop" {
+	switch {
+	case mapstate.Monitors(rule):
+		part, act = monitors, countIt
+	case rule.Action == "drop":
 		part, act = drops, dropIt
 	}
 	protocols := []api.CompiledRuleProtocol{rule.Protocol}

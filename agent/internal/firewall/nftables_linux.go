@@ -23,7 +23,7 @@ const maxElements = 1000
 //	input   --> interface? --> inbound: not to us: drop
 //	                                    reply of a flow, error about one: accept
 //	                                    TCP in its middle without a flow: drop
-//	                                    --> inbound_drops --> inbound_accepts --> drop
+//	                                    --> inbound_monitors (count only) --> inbound_drops --> inbound_accepts --> drop
 //	        --> from the network's range, not by the interface: drop
 //	output  --> interface? --> outbound: the same with outbound_*
 //	forward --> from the interface to itself: drop
@@ -65,6 +65,9 @@ type Kernel struct {
 	carries   bool     // others are carried
 	opened    []string // chains with rules of ours
 	hostFault error
+
+	monitoring bool             // there are rules that monitor
+	past       map[string]Count // of rules that monitor, in former forms
 }
 
 // NewKernel opens nftables and makes the table for an interface, which need not
@@ -78,7 +81,7 @@ func NewKernel(o Options) (*Kernel, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open nftables: %w", err)
 	}
-	k := &Kernel{logger: o.Logger, conn: conn, names: newLearned(), opens: !o.KeepHostClosed, stale: true}
+	k := &Kernel{logger: o.Logger, conn: conn, names: newLearned(), past: map[string]Count{}, opens: !o.KeepHostClosed, stale: true}
 	if err := k.refuseForeign(tableName(o.Interface)); err != nil {
 		return nil, err
 	}
@@ -111,6 +114,7 @@ func (k *Kernel) Set(_ context.Context, c Config) error {
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	c = c.counting()
 	// An unknown rule is refused before anything changes.
 	rules, err := compile(c, k.names)
 	if err != nil {
@@ -118,7 +122,12 @@ func (k *Kernel) Set(_ context.Context, c Config) error {
 	}
 	k.names.keep(c.Routes)
 	wanted := newLayout(c)
-	if !k.standing || k.inForce.frame != wanted.frame {
+	anew := !k.standing || k.inForce.frame != wanted.frame
+	kept := func(key string) bool { _, stays := wanted.rules[key]; return stays && !anew }
+	if err := k.remember(func(key string) bool { return !kept(key) }, monitored(c.Rules)); err != nil {
+		k.logger.Warn("counters of monitoring rules begin anew", "error", err)
+	}
+	if anew {
 		if err := k.build(wanted.frame); err != nil {
 			return err
 		}
@@ -154,11 +163,15 @@ func (k *Kernel) Status() Status {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	s := Status{Kind: "nftables", Rules: k.rules, Opened: slices.Clone(k.opened)}
+	var unread error
+	s.Monitored, unread = k.monitored()
 	switch beside := k.beside(); {
 	case k.fault != nil:
 		s.Note = k.fault.Error()
 	case k.hostFault != nil:
 		s.Note = k.hostFault.Error()
+	case unread != nil:
+		s.Note = unread.Error()
 	case len(beside) > 0:
 		s.Note = fmt.Sprintf("another agent holds %s here: two machines of one network cannot share a network namespace, each drops the other's packets as forged; machines of different networks can", strings.Join(beside, ", "))
 	case k.repairs > 0 && k.table != nil:
@@ -236,7 +249,7 @@ func (k *Kernel) build(f frame) error {
 		})
 	}
 	for _, name := range judging {
-		for _, part := range []string{"", drops, accepts} {
+		for _, part := range []string{"", monitors, drops, accepts} {
 			k.chains[name+part] = k.conn.AddChain(&nftables.Chain{Name: name + part, Table: k.table})
 		}
 	}
@@ -380,7 +393,7 @@ func (k *Kernel) addRule(key string, h hostRule) error {
 func (k *Kernel) readHandles() error {
 	names := []string{chainMasquerade}
 	for _, chain := range judging {
-		names = append(names, chain+drops, chain+accepts)
+		names = append(names, chain+monitors, chain+drops, chain+accepts)
 	}
 	for _, name := range names {
 		chain := k.chains[name]

@@ -42,6 +42,7 @@ const (
 
 // packet is what the filter reads of an IP packet.
 type packet struct {
+	size         int // bytes, header included
 	src, dst     netip.Addr
 	proto        uint8
 	sport, dport uint16 // ICMP echo: both the identifier; else 0

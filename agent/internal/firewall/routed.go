@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/wattlenet/wattle/generated/api"
+	"github.com/wattlenet/wattle/internal/mapstate"
 )
 
 // A Destination is a part of the world outside of the overlay that rules name:
@@ -30,7 +31,8 @@ func routedEnds(r api.CompiledRule) (route, set string, toward bool) {
 
 // addRouted puts a rule about routed traffic into the families of its route.
 // Rules that differ in the route only become one, so that their number does not
-// grow with the number of routes.
+// grow with the number of routes; those that monitor stay apart, since each has
+// its counter.
 func (l *layout) addRouted(c Config, rule api.CompiledRule) {
 	route, set, toward := routedEnds(rule)
 	to, known := c.Routes[route]
@@ -48,6 +50,10 @@ func (l *layout) addRouted(c Config, rule api.CompiledRule) {
 	case !toward:
 		chain = chainIn
 	}
+	id, own := "routed", ""
+	if mapstate.Monitors(rule) {
+		id, own = rule.Id, rule.Id
+	}
 	for _, h := range forms(rule, chain) {
 		if to.Prefix.IsValid() && to.Prefix.Addr().Is6() != h.ipv6 {
 			continue
@@ -59,20 +65,20 @@ func (l *layout) addRouted(c Config, rule api.CompiledRule) {
 		if rule.Direction == "forward" {
 			*ends[0] = l.members(c, set, h.ipv6)
 		}
-		*ends[1] = l.far(h, route, to)
-		l.rules[h.key("routed", chain)] = h
+		*ends[1] = l.far(h, route, to, own)
+		l.rules[h.key(id, chain)] = h
 	}
 }
 
 // far returns the set of the destinations of a rule that has all but that, with
-// this one in it.
-func (l *layout) far(h hostRule, route string, to Destination) string {
+// this one in it. owner is the rule that has it for itself; empty for shared.
+func (l *layout) far(h hostRule, route string, to Destination, owner string) string {
 	if !to.Prefix.IsValid() {
 		name := setName(route, h.ipv6)
 		l.sets[name] = memberSet{ipv6: h.ipv6, kind: ofLearned}
 		return name
 	}
-	name := "far_" + h.hash()
+	name := "far_" + h.hash() + owner
 	set := l.sets[name]
 	set.ipv6, set.kind, set.ranges = h.ipv6, ofRanges, append(set.ranges, l.outside(to.Prefix.Masked())...)
 	l.sets[name] = set
@@ -123,7 +129,7 @@ func (l *layout) addMasquerade(c Config) {
 			if !network.IsValid() || to.Prefix.IsValid() && to.Prefix.Addr().Is6() != h.ipv6 {
 				continue
 			}
-			h.destination = l.far(h, route, to)
+			h.destination = l.far(h, route, to, "")
 			l.rules[h.key("routed", chainMasquerade)] = h
 		}
 	}

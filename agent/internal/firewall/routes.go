@@ -24,6 +24,14 @@ type routed struct {
 	rules [2][2]verdict.Rules // by role, and whether the traffic comes from the tunnel
 }
 
+// between are the rules of one role and direction.
+func (r *routed) between(role int, inbound bool) *verdict.Rules {
+	if inbound {
+		return &r.rules[role][1]
+	}
+	return &r.rules[role][0]
+}
+
 // The roles of this machine in the traffic of a route.
 const (
 	use   = iota // it stands at the other end
@@ -112,15 +120,19 @@ func (r *routes) hold(addr netip.Addr) (held bool) {
 	return held
 }
 
+// watch tells note of the rules that monitor and match a packet.
+func (r *routes) watch(far netip.Addr, role int, inbound bool, p verdict.Packet, note func(rule string)) {
+	r.of(far, func(found *routed) bool {
+		found.between(role, inbound).Watched(p, note)
+		return true
+	})
+}
+
 // allow judges a packet by the rules of all routes that its far end belongs to:
 // a drop of one wins over the accepts of all.
 func (r *routes) allow(far netip.Addr, role int, inbound bool, p verdict.Packet) (allowed bool) {
-	direction := 0
-	if inbound {
-		direction = 1
-	}
 	r.of(far, func(found *routed) bool {
-		v := found.rules[role][direction].Evaluate(p)
+		v := found.between(role, inbound).Evaluate(p)
 		if !v.Allowed && v.Rule != "" {
 			allowed = false
 			return false

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 
 	"github.com/wattlenet/wattle/generated/api"
+	"github.com/wattlenet/wattle/internal/mapstate"
 	"github.com/wattlenet/wattle/internal/verdict"
 )
 
@@ -16,6 +17,7 @@ type ruleset struct {
 	in, out  verdict.Rules
 	routes   routes
 	count    int
+	monitors bool // there are rules that monitor
 }
 
 // compile makes the rules of c ready. An action or protocol that is not known
@@ -36,6 +38,7 @@ func compile(c Config, names *learned) (*ruleset, error) {
 		if err != nil {
 			return nil, err
 		}
+		r.monitors = r.monitors || compiled.Monitor
 		if rule.Route != nil {
 			routed = append(routed, rule)
 			continue
@@ -61,7 +64,10 @@ func compileRule(rule api.CompiledRule) (verdict.Rule, error) {
 	if !ok || rule.Action != "accept" && rule.Action != "drop" {
 		return verdict.Rule{}, fmt.Errorf("rule %s: protocol %q or action %q is not known to this agent; update it", rule.Id, rule.Protocol, rule.Action)
 	}
-	compiled := verdict.Rule{ID: rule.Id, Drop: rule.Action == "drop", Protocol: protocol}
+	if rule.Mode != nil && !rule.Mode.Valid() {
+		return verdict.Rule{}, fmt.Errorf("rule %s: mode %q is not known to this agent; update it", rule.Id, *rule.Mode)
+	}
+	compiled := verdict.Rule{ID: rule.Id, Drop: rule.Action == "drop", Monitor: mapstate.Monitors(rule), Protocol: protocol}
 	if rule.Ports != nil {
 		for _, ports := range *rule.Ports {
 			compiled.Ports = append(compiled.Ports, verdict.PortRange{First: uint16(ports.Start), Last: uint16(ports.End)})
@@ -87,16 +93,40 @@ func (r *ruleset) allows(inbound bool, src, dst netip.Addr, protocol uint8, port
 	switch {
 	case mine && peer:
 		packet := verdict.Packet{Source: r.ordinals[src], Destination: r.ordinals[dst], Protocol: protocol, Port: port}
-		if inbound {
-			return r.in.Evaluate(packet).Allowed
-		}
-		return r.out.Evaluate(packet).Allowed
+		return r.between(inbound).Evaluate(packet).Allowed
 	case mine:
 		return r.routes.allow(other, use, inbound, verdict.Packet{Protocol: protocol, Port: port})
 	case peer:
 		return r.routes.allow(own, serve, inbound, verdict.Packet{Source: ordinal, Protocol: protocol, Port: port})
 	}
 	return false
+}
+
+// between are the rules between this machine and peers.
+func (r *ruleset) between(inbound bool) *verdict.Rules {
+	if inbound {
+		return &r.in
+	}
+	return &r.out
+}
+
+// watch tells note of the rules that monitor and match a packet of the original
+// direction of a flow, as allows judges it.
+func (r *ruleset) watch(inbound bool, p *packet, note func(rule string)) {
+	own, other := p.src, p.dst
+	if inbound {
+		own, other = p.dst, p.src
+	}
+	ordinal, peer := r.ordinals[other]
+	switch mine := r.mine(own); {
+	case mine && peer:
+		packet := verdict.Packet{Source: r.ordinals[p.src], Destination: r.ordinals[p.dst], Protocol: p.proto, Port: p.dport}
+		r.between(inbound).Watched(packet, note)
+	case mine:
+		r.routes.watch(other, use, inbound, verdict.Packet{Protocol: p.proto, Port: p.dport}, note)
+	case peer:
+		r.routes.watch(own, serve, inbound, verdict.Packet{Source: ordinal, Protocol: p.proto, Port: p.dport}, note)
+	}
 }
 
 func (r *ruleset) mine(addr netip.Addr) bool {

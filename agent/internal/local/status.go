@@ -105,6 +105,17 @@ type Firewall struct {
 	// Opened are the chains of the host's own firewall that let the tunnel
 	// through to the rules of the network.
 	Opened []string `json:"opened"`
+
+	// Monitored are the rules that judge nothing and count.
+	Monitored []Monitored `json:"monitored"`
+}
+
+// Monitored is what a rule has matched that monitors, let through or not: packets
+// in the direction in which a flow was opened.
+type Monitored struct {
+	Rule    string `json:"rule"` // its opaque id in the network map
+	Packets uint64 `json:"packets"`
+	Bytes   uint64 `json:"bytes"` // of whole IP packets
 }
 
 // DNS is the resolver, and who asks it.

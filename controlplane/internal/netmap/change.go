@@ -1,6 +1,10 @@
 package netmap
 
-import "net/netip"
+import (
+	"net/netip"
+
+	"github.com/wattlenet/wattle/internal/verdict"
+)
 
 // A Change is one committed change of an account's desired state. The changes of one write are applied together,
 // in order, under one serial. A later change of an object replaces an earlier one.
@@ -115,7 +119,22 @@ type Rule struct {
 	SourceResource, DestinationResource string
 	// Ports are the destination ports; none means any.
 	Ports []PortRange
+	// Monitor says that the rule judges nothing and only counts what it matches.
+	Monitor bool
+	// Term is when the rule counts, and Phase where it stands in that: the map reads no clock.
+	Term  verdict.Term
+	Phase Phase
 }
+
+// A Phase is where a rule stands in its term.
+type Phase uint8
+
+// The phases; the zero value is for rules without a term too.
+const (
+	PhaseActive  Phase = iota
+	PhasePending       // its time has not come
+	PhaseExpired       // its time is over: machines are not told of it
+)
 
 // A PortRange holds the ports from First to Last, both included.
 type PortRange struct{ First, Last uint16 }

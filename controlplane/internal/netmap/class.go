@@ -2,6 +2,7 @@ package netmap
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -96,15 +97,18 @@ type scope struct {
 	hiddenOut, hiddenIn map[*base]struct{}
 }
 
-func scopeOf(bases []*base) scope {
+func scopeOf(bases []*base, lacks Features) scope {
 	s := scope{out: map[*rule]struct{}{}, in: map[*rule]struct{}{}, hiddenOut: map[*base]struct{}{}, hiddenIn: map[*base]struct{}{}}
+	add := func(into, rules map[*rule]struct{}) {
+		for r := range rules {
+			if lacks&FeatureTerms == 0 || !r.quiet() {
+				into[r] = struct{}{}
+			}
+		}
+	}
 	for _, b := range bases {
-		for r := range b.sources {
-			s.out[r] = struct{}{}
-		}
-		for r := range b.destinations {
-			s.in[r] = struct{}{}
-		}
+		add(s.out, b.sources)
+		add(s.in, b.destinations)
 	}
 	for r := range s.out {
 		if r.hides() && !resourceEnd(r.destinations) {
@@ -127,9 +131,10 @@ func addAll(into map[*base]struct{}, bases []*base) {
 
 // compile makes the view of a class. It acquires sets for c.
 func (e *Engine) compile(c *class) view {
-	s := scopeOf(c.bases)
+	s := scopeOf(c.bases, c.lacks)
 	v := view{rules: map[string]*ruleView{}}
-	// Drops that do not hide are told of the peers only that accepts of the same direction show.
+	// Drops that do not hide are told of the peers only that accepts of the same direction show, rules that judge nothing of
+	// those that any accept shows.
 	seenOut, seenIn := map[string]expression{}, map[string]expression{}
 	opposite := func(r *rule, out bool) (expression, bool) {
 		side, hidden, seen, ends := s.in, s.hiddenIn, seenIn, r.sources
@@ -139,7 +144,10 @@ func (e *Engine) compile(c *class) view {
 		if _, stands := side[r]; !stands || resourceEnd(ends) {
 			return expression{}, false
 		}
-		if r.drop {
+		switch {
+		case r.quiet():
+			return intersection(ends, both(seenOut, seenIn))
+		case r.drop:
 			return intersection(ends, seen)
 		}
 		x, ok := difference(ends, hidden)
@@ -155,19 +163,19 @@ func (e *Engine) compile(c *class) view {
 			e.tell(c, &v, r, source, in, destination, out)
 		}
 	}
-	var drops []*rule
+	var yielding []*rule
 	for _, side := range []map[*rule]struct{}{s.out, s.in} {
 		for r := range side {
 			switch {
 			case v.rules[r.id] != nil || r.hides():
-			case r.drop:
-				drops = append(drops, r)
+			case r.yields():
+				yielding = append(yielding, r)
 			default:
 				tell(r)
 			}
 		}
 	}
-	for _, r := range drops {
+	for _, r := range yielding {
 		if v.rules[r.id] == nil {
 			tell(r)
 		}
@@ -176,6 +184,13 @@ func (e *Engine) compile(c *class) view {
 	slices.SortFunc(v.sets, func(a, b *set) int { return strings.Compare(a.id, b.id) })
 	v.sets = slices.Compact(v.sets)
 	return v
+}
+
+// both joins what accepts of the two directions show.
+func both(out, in map[string]expression) map[string]expression {
+	all := maps.Clone(out)
+	maps.Copy(all, in)
+	return all
 }
 
 // tell adds a rule to the view with the set of each end at which the class does not stand itself.
@@ -193,7 +208,7 @@ func (e *Engine) tell(c *class, v *view, r *rule, source expression, in bool, de
 	} else {
 		form.direction, form.destination = api.CompiledRuleDirectionIn, r.destinationID
 	}
-	v.rules[r.id] = r.view(form)
+	v.rules[r.id] = r.view(form).told(c.lacks)
 }
 
 // see returns every peer of the view's sets.

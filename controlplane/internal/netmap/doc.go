@@ -15,5 +15,6 @@
 //	                     a peer of db holds the set web, direction in
 //
 // An accept counts where no drop of all protocols covers the pair. Such drops are compiled away: the sets of the accept
-// rules are sent without the peers that they hide. Other drops travel as rules, cut down to peers that are visible.
+// rules are sent without the peers that they hide. Other drops travel as rules, cut down to peers that are visible, and so
+// do rules that judge nothing: those that monitor, and those whose time has not come.
 package netmap

@@ -218,7 +218,7 @@ func (e *Engine) reach(peerID string) (*roaring.Bitmap, error) {
 	wanted := map[string]bool{}
 	for _, r := range p.class.rules {
 		outward := r.Direction == api.CompiledRuleDirectionOut || r.Direction == api.CompiledRuleDirectionBoth
-		if r.Action == api.CompiledRuleActionAccept && outward && r.Route == nil {
+		if r.Action == api.CompiledRuleActionAccept && outward && r.Route == nil && !r.quiet {
 			wanted[r.Destination] = true
 		}
 	}

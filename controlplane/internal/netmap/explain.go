@@ -45,6 +45,9 @@ type Miss string
 const (
 	MissPolicyDisabled Miss = "policy_disabled"
 	MissRuleDisabled   Miss = "rule_disabled"
+	MissMonitor        Miss = "monitor" // the rule only counts
+	MissPending        Miss = "pending" // its time has not come
+	MissExpired        Miss = "expired" // its time is over
 	MissPort           Miss = "port"
 	MissProtocol       Miss = "protocol"
 	MissPosture        Miss = "posture"   // the peer at the source of the rule does not meet all posture checks of the policy
@@ -249,6 +252,9 @@ func (x *explaining) unmet(p Policy, r Rule, side int) (ids []string) {
 	return ids
 }
 
+// judges reports whether an enabled rule judges packets at the moment.
+func (r Rule) judges() bool { return r.Enabled && !r.Monitor && r.Phase == PhaseActive }
+
 func (f facing) open() bool { return !f.back || f.rule.Bidirectional }
 
 // judge asks the matcher, with the two ends as its only peers.
@@ -256,7 +262,7 @@ func (x *explaining) judge(policies []Policy, answer *Explanation) {
 	refs := map[string]RuleRef{}
 	var rules []verdict.Rule
 	for _, f := range x.facings(policies) {
-		if !f.policy || !f.rule.Enabled || !f.open() || !f.source || !f.destination || len(f.unmet) > 0 {
+		if !f.policy || !f.rule.judges() || !f.open() || !f.source || !f.destination || len(f.unmet) > 0 {
 			continue
 		}
 		id := f.Policy + "\x00" + f.Rule
@@ -327,6 +333,9 @@ func (f facing) missing(packet verdict.Packet) (list []Miss) {
 	}
 	add(!f.policy, MissPolicyDisabled)
 	add(!f.rule.Enabled, MissRuleDisabled)
+	add(f.rule.Monitor, MissMonitor)
+	add(f.rule.Phase == PhasePending, MissPending)
+	add(f.rule.Phase == PhaseExpired, MissExpired)
 	add(!f.open(), MissDirection)
 	add(!f.source, MissSource)
 	add(!f.destination, MissDestination)
@@ -342,5 +351,5 @@ func (f facing) missing(packet verdict.Packet) (list []Miss) {
 }
 
 func rank(m Miss) int {
-	return slices.Index([]Miss{MissPolicyDisabled, MissRuleDisabled, MissPort, MissProtocol, MissPosture, MissDirection, MissSource, MissDestination}, m)
+	return slices.Index([]Miss{MissPolicyDisabled, MissRuleDisabled, MissMonitor, MissPending, MissExpired, MissPort, MissProtocol, MissPosture, MissDirection, MissSource, MissDestination}, m)
 }

@@ -17,10 +17,12 @@ const (
 	FeatureDNS
 	// FeatureKeys is keys of peers that will change, and what the account wants of keys.
 	FeatureKeys
+	// FeatureTerms is until when rules count, and rules that judge nothing: those that monitor or whose time has not come.
+	FeatureTerms
 )
 
 // AllFeatures is what this control plane can send.
-const AllFeatures = FeatureRoutes | FeatureDNS | FeatureKeys
+const AllFeatures = FeatureRoutes | FeatureDNS | FeatureKeys | FeatureTerms
 
 // firstFeature is what every agent has.
 const firstFeature = "sets"
@@ -32,6 +34,7 @@ var featureNames = []struct {
 	{FeatureRoutes, "routes"},
 	{FeatureDNS, "dns"},
 	{FeatureKeys, "keys"},
+	{FeatureTerms, "terms"},
 }
 
 // ParseFeatures reads the names of features; names that this control plane does not know are of newer agents and do not

@@ -95,7 +95,7 @@ func (tr *trial) allowances() map[string]string {
 	for _, p := range account.Peers {
 		for _, o := range account.Peers {
 			if p.ID != o.ID {
-				note(p.ID, o.ID, maps[p.ID].Verdict(), p.Ordinal, o.Ordinal)
+				note(p.ID, o.ID, maps[p.ID].Verdict(looked), p.Ordinal, o.Ordinal)
 			}
 		}
 		for _, rt := range whole.routes {

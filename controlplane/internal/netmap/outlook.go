@@ -109,7 +109,7 @@ func (c *class) outlook(routes map[string]uint32, sets map[*set]*roaring.Bitmap)
 			g.ports = *r.Ports
 		}
 		switch {
-		case r.Direction == api.CompiledRuleDirectionForward:
+		case r.Direction == api.CompiledRuleDirectionForward, r.quiet:
 		case r.Route == nil && r.Direction != api.CompiledRuleDirectionIn:
 			g.ends = members[r.Destination]
 			look.out = append(look.out, g)

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/wattlenet/wattle/generated/api"
 	"github.com/wattlenet/wattle/internal/mapstate"
@@ -210,11 +211,30 @@ func (w *world) policy(id string) Policy {
 				r.Ports = append(r.Ports, PortRange{first, first + uint16(w.random.IntN(2))})
 			}
 		}
+		r.Monitor = w.random.IntN(5) == 0
+		w.phase(&r)
 		r.Sources, r.SourcePeer, r.SourceResource = w.end()
 		r.Destinations, r.DestinationPeer, r.DestinationResource = w.end()
 		p.Rules = append(p.Rules, r)
 	}
 	return p
+}
+
+// looked is when the maps of a world are looked at. Terms begin and end a while before and after it.
+var looked = time.Date(2030, 1, 31, 12, 0, 0, 0, time.UTC)
+
+// phase gives some rules a term.
+func (w *world) phase(r *Rule) {
+	const hour = time.Hour
+	switch w.random.IntN(8) {
+	case 0:
+		r.Term = verdict.Term{NotBefore: looked.Add(hour), NotAfter: looked.Add(2 * hour)}
+		r.Phase = PhasePending
+	case 1:
+		r.Term = verdict.Term{NotBefore: looked.Add(-hour), NotAfter: looked.Add(time.Duration(1+w.random.IntN(2)) * hour)}
+	case 2:
+		r.Term, r.Phase = verdict.Term{NotAfter: looked.Add(-hour)}, PhaseExpired
+	}
 }
 
 // end names groups that may not exist, or a peer or resource that may not.
@@ -471,7 +491,7 @@ func (tr *trial) visibility(want map[string]*mapstate.Map) {
 	hidden := hiddenPairs(account)
 	compiled := map[string]verdict.Rules{}
 	for id, m := range want {
-		compiled[id] = m.Verdict()
+		compiled[id] = m.Verdict(looked)
 	}
 	for _, a := range account.Peers {
 		for _, b := range account.Peers {
@@ -533,9 +553,11 @@ func hiddenPairs(account Account) pairs {
 				if plainResource(r.sources) || plainResource(r.destinations) {
 					continue
 				}
-				if !r.drop {
+				switch {
+				case !r.judges():
+				case !r.drop:
 					p.accepted[[2]string{a.ID, b.ID}] = true
-				} else if r.protocol == api.CompiledRuleProtocolAll {
+				case r.protocol == api.CompiledRuleProtocolAll:
 					p.dropped[[2]string{a.ID, b.ID}] = true
 				}
 			}

@@ -56,10 +56,10 @@ func CompileVerdict(cfg Config, account Account) verdict.Rules {
 	for _, r := range whole.rules {
 		source, destination := whole.members(plainSet{union: r.sources}), whole.members(plainSet{union: r.destinations})
 		protocol, ok := verdict.ParseProtocol(string(r.protocol))
-		if !ok {
+		if !ok || r.phase == PhasePending {
 			continue
 		}
-		compiled := verdict.Rule{ID: r.id, Source: source, Destination: destination, Drop: r.drop, Protocol: protocol}
+		compiled := verdict.Rule{ID: r.id, Source: source, Destination: destination, Drop: r.drop, Monitor: r.monitor, Protocol: protocol}
 		for _, ports := range r.ports {
 			compiled.Ports = append(compiled.Ports, verdict.PortRange{First: uint16(ports.Start), Last: uint16(ports.End)})
 		}
@@ -82,9 +82,20 @@ type whole struct {
 type plainRule struct {
 	id                    string
 	sources, destinations []string
-	drop                  bool
+	drop, monitor         bool
+	term                  verdict.Term
+	phase                 Phase
 	protocol              api.CompiledRuleProtocol
 	ports                 []api.PortRange
+}
+
+// judges is false for rules that monitor or whose time has not come.
+func (r plainRule) judges() bool { return !r.monitor && r.phase == PhaseActive }
+
+// shows reports whether the rule may make peers visible to each other, hides whether it keeps them from it.
+func (r plainRule) shows() bool { return r.judges() && !r.drop }
+func (r plainRule) hides() bool {
+	return r.judges() && r.drop && r.protocol == api.CompiledRuleProtocolAll
 }
 
 // A plainSet is an expression over names.
@@ -112,7 +123,7 @@ func newWhole(cfg Config, account Account) *whole {
 	for _, p := range account.Policies {
 		for _, d := range directions(p) {
 			protocol, ports := protocolOf(d.rule)
-			w.rules = append(w.rules, plainRule{cfg.opaque("r_", d.key), d.sources, d.destinations, d.rule.Drop, protocol, ports})
+			w.rules = append(w.rules, plainRule{cfg.opaque("r_", d.key), d.sources, d.destinations, d.rule.Drop, d.rule.Monitor, d.rule.Term, d.rule.Phase, protocol, ports})
 		}
 	}
 	w.addRoutes()
@@ -183,7 +194,7 @@ func (w *whole) members(s plainSet) *roaring.Bitmap {
 func (w *whole) mapOf(p Peer, serial int64) (*mapstate.Map, error) {
 	hidden := [2][]string{} // by side: 0 out, 1 in
 	for _, r := range w.rules {
-		if r.drop && r.protocol == api.CompiledRuleProtocolAll {
+		if r.hides() {
 			for side := range 2 {
 				if near, far := r.side(side); w.holds(plainSet{union: near}, p.ID) && !plainResource(far) {
 					hidden[side] = append(hidden[side], far...)
@@ -197,9 +208,9 @@ func (w *whole) mapOf(p Peer, serial int64) (*mapstate.Map, error) {
 	}
 	var shown [2][]plainSet
 	sets, rules := map[string]*roaring.Bitmap{}, []api.CompiledRule{}
-	for _, drops := range []bool{false, true} {
+	for _, shows := range []bool{true, false} {
 		for _, r := range w.rules {
-			if r.drop != drops || r.drop && r.protocol == api.CompiledRuleProtocolAll {
+			if r.shows() != shows || r.hides() || !w.knows(p, r) {
 				continue
 			}
 			var told [2]*plainSet
@@ -208,17 +219,21 @@ func (w *whole) mapOf(p Peer, serial int64) (*mapstate.Map, error) {
 				if !w.holds(plainSet{union: near}, p.ID) || plainResource(far) {
 					continue
 				}
-				if told[side] = opposite(r, far, hidden[side], shown[side]); told[side] == nil {
+				visible := shown[side]
+				if !r.judges() {
+					visible = slices.Concat(shown[0], shown[1])
+				}
+				if told[side] = opposite(r, far, hidden[side], visible); told[side] == nil {
 					continue
 				}
 				sets[w.id(*told[side])] = w.members(*told[side])
 			}
 			for side := range 2 {
-				if told[side] != nil && !r.drop {
+				if told[side] != nil && shows {
 					shown[side] = append(shown[side], *told[side])
 				}
 			}
-			if rule, ok := w.tell(r, told); ok {
+			if rule, ok := w.tell(p, r, told); ok {
 				rules = append(rules, rule)
 			}
 		}
@@ -245,7 +260,7 @@ func (r plainRule) side(side int) (near, far []string) {
 
 // opposite returns the set that a rule shows, or nil when it shows nobody for certain.
 func opposite(r plainRule, far, hidden []string, shown []plainSet) *plainSet {
-	if !r.drop {
+	if r.shows() {
 		s := plainSet{minus: hidden}
 		for _, name := range far {
 			if !slices.Contains(hidden, name) {
@@ -280,8 +295,19 @@ func opposite(r plainRule, far, hidden []string, shown []plainSet) *plainSet {
 
 func (w *whole) id(s plainSet) string { return w.cfg.opaque("s_", s.key()) }
 
-func (w *whole) tell(r plainRule, told [2]*plainSet) (api.CompiledRule, bool) {
-	compiled := rule{id: r.id, drop: r.drop, protocol: r.protocol, ports: r.ports}
+// knows reports whether the agent of a peer can be told of a rule.
+func (w *whole) knows(p Peer, r plainRule) bool { return r.judges() || w.lacks(p.ID)&FeatureTerms == 0 }
+
+// compiled is a rule as the agent of a peer understands it.
+func (w *whole) compiled(p Peer, r plainRule, form ruleForm) api.CompiledRule {
+	told := rule{id: r.id, drop: r.drop, monitor: r.monitor, pending: r.phase == PhasePending, term: r.term, protocol: r.protocol, ports: r.ports}
+	if w.lacks(p.ID)&FeatureTerms != 0 {
+		told.term = verdict.Term{}
+	}
+	return told.compiled(form)
+}
+
+func (w *whole) tell(p Peer, r plainRule, told [2]*plainSet) (api.CompiledRule, bool) {
 	form := ruleForm{source: w.id(plainSet{union: r.sources}), destination: w.id(plainSet{union: r.destinations})}
 	switch {
 	case told[0] != nil && told[1] != nil:
@@ -293,7 +319,7 @@ func (w *whole) tell(r plainRule, told [2]*plainSet) (api.CompiledRule, bool) {
 	default:
 		return api.CompiledRule{}, false
 	}
-	return compiled.compiled(form), true
+	return w.compiled(p, r, form), true
 }
 
 func (w *whole) assemble(p Peer, serial int64, t told) (*mapstate.Map, error) {

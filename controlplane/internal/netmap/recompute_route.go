@@ -83,7 +83,7 @@ func (w *whole) tellRoutes(p Peer, t *told) {
 		served.Role, served.Masquerade = api.CompiledRouteRoleServe, present(rt.via[i].masquerade)
 		served.KeepRoute, served.SkipAutoApply = nil, nil
 		t.routes = append(t.routes, served)
-		w.tellForward(rt, t)
+		w.tellForward(p, rt, t)
 	}
 	for _, rt := range w.routes {
 		if !serves[destinationOf(rt.told)] {
@@ -98,8 +98,6 @@ type plainCrossing struct {
 	back bool
 	far  []string
 }
-
-func (c plainCrossing) hides() bool { return c.drop && c.protocol == api.CompiledRuleProtocolAll }
 
 // crossings lists the rules that are about a route in one direction.
 func (w *whole) crossings(rt plainRoute, back bool) (list []plainCrossing) {
@@ -129,9 +127,11 @@ func (w *whole) tellUse(p Peer, rt plainRoute, t *told) {
 	}
 	uses := rt.own
 	for _, back := range []bool{false, true} {
-		mine := slices.DeleteFunc(w.crossings(rt, back), func(c plainCrossing) bool { return !w.holds(plainSet{union: c.far}, p.ID) })
-		accepted := slices.ContainsFunc(mine, func(c plainCrossing) bool { return !c.drop })
-		if !accepted || slices.ContainsFunc(mine, plainCrossing.hides) {
+		mine := slices.DeleteFunc(w.crossings(rt, back), func(c plainCrossing) bool {
+			return !w.holds(plainSet{union: c.far}, p.ID) || !w.knows(p, c.plainRule)
+		})
+		accepted := slices.ContainsFunc(mine, func(c plainCrossing) bool { return c.shows() })
+		if !accepted || slices.ContainsFunc(mine, func(c plainCrossing) bool { return c.hides() }) {
 			continue
 		}
 		uses = true
@@ -140,7 +140,7 @@ func (w *whole) tellUse(p Peer, rt plainRoute, t *told) {
 			if back {
 				direction = api.CompiledRuleDirectionIn
 			}
-			t.rules = append(t.rules, w.routedRule(rt, c, direction, plainSet{union: c.far}))
+			t.rules = append(t.rules, w.routedRule(p, rt, c, direction, plainSet{union: c.far}))
 		}
 	}
 	if !uses {
@@ -158,7 +158,7 @@ func (w *whole) tellUse(p Peer, rt plainRoute, t *told) {
 	t.routes = append(t.routes, used)
 }
 
-func (w *whole) tellForward(rt plainRoute, t *told) {
+func (w *whole) tellForward(p Peer, rt plainRoute, t *told) {
 	for _, back := range []bool{false, true} {
 		crossings := w.crossings(rt, back)
 		var hidden []string
@@ -170,39 +170,38 @@ func (w *whole) tellForward(rt plainRoute, t *told) {
 		slices.Sort(hidden)
 		hidden = slices.Compact(hidden)
 		var shown []plainSet
-		for _, drops := range []bool{false, true} {
+		for _, shows := range []bool{true, false} {
 			for _, c := range crossings {
-				if c.drop != drops || c.hides() {
+				if c.shows() != shows || c.hides() || !w.knows(p, c.plainRule) {
 					continue
 				}
 				set := opposite(c.plainRule, c.far, hidden, shown)
-				if set == nil || drops && len(shown) == 0 {
+				if set == nil || !shows && len(shown) == 0 {
 					continue
 				}
-				if !drops && rt.own {
+				if shows && rt.own {
 					set.within, set.bounded = []plainSet{{union: rt.gets}}, true
 					if len(rt.at) == 0 {
 						set = &plainSet{union: rt.gets}
 					}
 				}
-				if !drops {
+				if shows {
 					shown = append(shown, *set)
 				}
 				t.sets[w.id(*set)] = w.members(*set)
-				t.rules = append(t.rules, w.routedRule(rt, c, api.CompiledRuleDirectionForward, *set))
+				t.rules = append(t.rules, w.routedRule(p, rt, c, api.CompiledRuleDirectionForward, *set))
 			}
 		}
 	}
 }
 
-func (w *whole) routedRule(rt plainRoute, c plainCrossing, direction api.CompiledRuleDirection, far plainSet) api.CompiledRule {
-	compiled := rule{id: w.cfg.routedID(c.id, rt.id, c.back), drop: c.drop, protocol: c.protocol, ports: c.ports}
+func (w *whole) routedRule(p Peer, rt plainRoute, c plainCrossing, direction api.CompiledRuleDirection, far plainSet) api.CompiledRule {
 	form := ruleForm{direction, w.id(far), rt.id}
 	end := api.CompiledRuleRouteDestination
 	if c.back {
 		form.source, form.destination, end = rt.id, w.id(far), api.CompiledRuleRouteSource
 	}
-	routed := compiled.compiled(form)
-	routed.Route = &end
+	routed := w.compiled(p, c.plainRule, form)
+	routed.Id, routed.Route = w.cfg.routedID(c.id, rt.id, c.back), &end
 	return routed
 }

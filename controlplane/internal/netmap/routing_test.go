@@ -112,7 +112,7 @@ func (tr *trial) offer() {
 		return
 	}
 	id := ids[tr.world.random.IntN(len(ids))]
-	features := []Features{0, AllFeatures, AllFeatures &^ FeatureKeys, FeatureKeys}[tr.world.random.IntN(4)]
+	features := []Features{0, AllFeatures, AllFeatures &^ FeatureKeys, FeatureKeys, AllFeatures &^ FeatureTerms}[tr.world.random.IntN(5)]
 	if had, told := tr.world.routing.offers[id]; features == had || !told && features == AllFeatures {
 		return
 	}
@@ -222,7 +222,7 @@ func (tr *trial) mayRoute(whole *whole, rt plainRoute, p Peer, back bool, packet
 	accepted := false
 	for _, policy := range tr.world.policies {
 		for _, r := range policy.Rules {
-			if !policy.Enabled || !r.Enabled {
+			if !policy.Enabled || !r.Enabled || r.Monitor || !r.Term.Holds(looked) {
 				continue
 			}
 			sources, destinations := ends(r)
@@ -278,11 +278,11 @@ func (tr *trial) routedRules(m *mapstate.Map, rt plainRoute) verdict.Rules {
 	}
 	var rules []verdict.Rule
 	for _, r := range m.Rules {
-		if r.Route == nil {
+		if r.Route == nil || !mapstate.TermOf(r).Holds(looked) {
 			continue
 		}
 		protocol, _ := verdict.ParseProtocol(string(r.Protocol))
-		rule := verdict.Rule{ID: r.Id, Drop: r.Action == api.CompiledRuleActionDrop, Protocol: protocol}
+		rule := verdict.Rule{ID: r.Id, Drop: r.Action == api.CompiledRuleActionDrop, Monitor: mapstate.Monitors(r), Protocol: protocol}
 		peers := r.Source
 		if *r.Route == api.CompiledRuleRouteSource {
 			peers = r.Destination
@@ -317,7 +317,7 @@ func (tr *trial) meetThroughRoute(m *mapstate.Map, other uint32) bool {
 		}
 	}
 	for _, rule := range m.Rules {
-		if rule.Direction != api.CompiledRuleDirectionForward || rule.Action == api.CompiledRuleActionDrop {
+		if rule.Direction != api.CompiledRuleDirectionForward || rule.Action == api.CompiledRuleActionDrop || mapstate.Monitors(rule) {
 			continue
 		}
 		peers := rule.Source

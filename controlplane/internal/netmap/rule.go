@@ -6,6 +6,7 @@ import (
 
 	"github.com/wattlenet/wattle/generated/api"
 	"github.com/wattlenet/wattle/internal/mapstate"
+	"github.com/wattlenet/wattle/internal/verdict"
 )
 
 // A rule is one direction of an enabled policy rule. A bidirectional one is two: the second has the ends swapped and
@@ -13,6 +14,9 @@ import (
 type rule struct {
 	id       string
 	drop     bool
+	monitor  bool
+	pending  bool
+	term     verdict.Term
 	protocol api.CompiledRuleProtocol
 	ports    []api.PortRange
 	// sources and destinations are in the order of their names.
@@ -35,13 +39,27 @@ type ruleView struct {
 	api.CompiledRule
 	hash mapstate.Digest
 	raw  []byte
+	// quiet is that of the rule.
+	quiet bool
+	// plain is what agents are told that do not know terms: the rule without, nil for one that is quiet.
+	plain *ruleView
 }
 
+// quiet reports whether the rule judges nothing, since it monitors or its time has not come. It shows nobody and hides
+// nobody; those are told of it who see each other anyway.
+func (r *rule) quiet() bool { return r.monitor || r.pending }
+
+// yields reports whether the rule is told of peers only that others show.
+func (r *rule) yields() bool { return r.drop || r.quiet() }
+
 // hides reports whether the rule forbids everything between its ends, so that they need not know of each other.
-func (r *rule) hides() bool { return r.drop && r.protocol == api.CompiledRuleProtocolAll }
+func (r *rule) hides() bool {
+	return r.drop && !r.quiet() && r.protocol == api.CompiledRuleProtocolAll
+}
 
 func (r *rule) equal(o *rule) bool {
-	return r.drop == o.drop && r.protocol == o.protocol && slices.Equal(r.ports, o.ports) &&
+	return r.drop == o.drop && r.monitor == o.monitor && r.pending == o.pending && r.term == o.term &&
+		r.protocol == o.protocol && slices.Equal(r.ports, o.ports) &&
 		slices.Equal(r.sources, o.sources) && slices.Equal(r.destinations, o.destinations)
 }
 
@@ -50,10 +68,29 @@ func (r *rule) view(form ruleForm) *ruleView {
 	if known := r.views[form]; known != nil {
 		return known
 	}
-	v := &ruleView{CompiledRule: r.compiled(form)}
-	v.hash = mapstate.HashRule(v.CompiledRule)
-	v.raw = marshal(v.CompiledRule)
+	v := r.viewOf(r.compiled(form))
 	r.views[form] = v
+	return v
+}
+
+// viewOf is a form of the rule as it is told.
+func (r *rule) viewOf(c api.CompiledRule) *ruleView {
+	v := &ruleView{CompiledRule: c, hash: mapstate.HashRule(c), raw: marshal(c), quiet: r.quiet()}
+	switch v.plain = v; {
+	case r.quiet():
+		v.plain = nil
+	case c.NotAfter != nil:
+		c.NotAfter = nil
+		v.plain = r.viewOf(c)
+	}
+	return v
+}
+
+// told is the rule as agents with these gaps are told of it; nil for not at all.
+func (v *ruleView) told(lacks Features) *ruleView {
+	if lacks&FeatureTerms != 0 {
+		return v.plain
+	}
 	return v
 }
 
@@ -67,6 +104,17 @@ func (r *rule) compiled(form ruleForm) api.CompiledRule {
 	}
 	if len(r.ports) > 0 {
 		c.Ports = &r.ports
+	}
+	if r.monitor {
+		mode := api.CompiledRuleModeMonitor
+		c.Mode = &mode
+	}
+	// What has begun needs no beginning: a machine whose clock is late shall not wait.
+	if r.pending {
+		c.NotBefore = &r.term.NotBefore
+	}
+	if !r.term.NotAfter.IsZero() {
+		c.NotAfter = &r.term.NotAfter
 	}
 	return c
 }
@@ -131,7 +179,7 @@ func directions(p Policy) []direction {
 		if !r.Drop { // who does not meet a check must not escape a drop
 			sources = filtered(sources, p.Checks)
 		}
-		if !r.Enabled || len(sources) == 0 || len(destinations) == 0 {
+		if !r.Enabled || r.Phase == PhaseExpired || len(sources) == 0 || len(destinations) == 0 {
 			continue
 		}
 		key := p.ID + "\x00" + r.ID
@@ -149,7 +197,7 @@ func (e *Engine) rulesOf(p Policy) []*rule {
 	for _, d := range directions(p) {
 		protocol, ports := protocolOf(d.rule)
 		rules = append(rules, &rule{
-			id: e.cfg.opaque("r_", d.key), drop: d.rule.Drop, protocol: protocol, ports: ports,
+			id: e.cfg.opaque("r_", d.key), drop: d.rule.Drop, monitor: d.rule.Monitor, pending: d.rule.Phase == PhasePending, term: d.rule.Term, protocol: protocol, ports: ports,
 			sources: e.basesOf(d.sources), destinations: e.basesOf(d.destinations),
 			sourceID:      e.cfg.opaque("s_", expressionKey(d.sources, nil, nil)),
 			destinationID: e.cfg.opaque("s_", expressionKey(d.destinations, nil, nil)),

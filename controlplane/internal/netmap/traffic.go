@@ -5,7 +5,6 @@ import (
 	"slices"
 
 	"github.com/wattlenet/wattle/generated/api"
-	"github.com/wattlenet/wattle/internal/mapstate"
 )
 
 // A crossing is a rule that is about a route: peers open traffic to it, or with back it to peers.
@@ -86,7 +85,7 @@ func (e *Engine) trafficOf(rt *route) *traffic {
 }
 
 // forward compiles the crossings of one direction for the routers: accepts without the peers that drops hide, other
-// drops for the peers only that accepts let through.
+// drops and rules that judge nothing for the peers only that accepts let through.
 func (e *Engine) forward(rt *route, crossings []crossing) []forwarded {
 	hidden := map[*base]struct{}{}
 	for _, x := range crossings {
@@ -100,7 +99,7 @@ func (e *Engine) forward(rt *route, crossings []crossing) []forwarded {
 		list = append(list, forwarded{e.forwardView(rt, x, peers), peers})
 	}
 	for _, x := range crossings {
-		if x.rule.drop {
+		if x.rule.yields() {
 			continue
 		}
 		peers, ok := difference(x.far(), hidden)
@@ -114,7 +113,7 @@ func (e *Engine) forward(rt *route, crossings []crossing) []forwarded {
 		add(x, peers)
 	}
 	for _, x := range crossings {
-		if !x.rule.drop || x.rule.hides() {
+		if !x.rule.yields() || x.rule.hides() {
 			continue
 		}
 		if peers, ok := intersection(x.far(), seen); ok {
@@ -148,10 +147,9 @@ func (e *Engine) routedView(rt *route, x crossing, direction api.CompiledRuleDir
 	if x.back {
 		form.source, form.destination, end = rt.id, set, api.CompiledRuleRouteSource
 	}
-	v := &ruleView{CompiledRule: x.rule.compiled(form)}
-	v.Id, v.Route = e.cfg.routedID(x.rule.id, rt.id, x.back), &end
-	v.hash, v.raw = mapstate.HashRule(v.CompiledRule), marshal(v.CompiledRule)
-	return v
+	c := x.rule.compiled(form)
+	c.Id, c.Route = e.cfg.routedID(x.rule.id, rt.id, x.back), &end
+	return x.rule.viewOf(c)
 }
 
 // routedID is the id of what a rule means for one route in one direction.
@@ -175,7 +173,11 @@ func (e *Engine) routing(c *class, s scope, v *view) {
 			serves[rt.destination] = true
 			v.routes[rt.id] = rt.servedBy(c)
 			for _, f := range e.trafficOf(rt).forward {
-				v.rules[f.view.Id] = f.view
+				told := f.view.told(c.lacks)
+				if told == nil {
+					continue
+				}
+				v.rules[told.Id] = told
 				v.sets = append(v.sets, e.acquire(f.peers, c))
 			}
 		}
@@ -186,7 +188,7 @@ func (e *Engine) routing(c *class, s scope, v *view) {
 		}
 		shown := rt.gets != nil
 		for _, x := range u.told() {
-			told := e.usedView(rt, x)
+			told := e.usedView(rt, x).told(c.lacks)
 			v.rules[told.Id], shown = told, true
 		}
 		if !shown {
@@ -201,8 +203,8 @@ func (e *Engine) routing(c *class, s scope, v *view) {
 
 // A use is what the rules at whose other end a class stands say of one route, by direction: 0 to it, 1 back.
 type use struct {
-	accepts, drops [2]map[crossing]struct{}
-	hidden         [2]bool
+	accepts, yielding [2]map[crossing]struct{}
+	hidden            [2]bool
 }
 
 // usesOf finds the routes that rules show to the class, or that it gets.
@@ -253,8 +255,8 @@ func (u *use) note(x crossing) {
 	case x.rule.hides():
 		u.hidden[side] = true
 		return
-	case x.rule.drop:
-		kind = &u.drops[side]
+	case x.rule.yields():
+		kind = &u.yielding[side]
 	}
 	if *kind == nil {
 		*kind = map[crossing]struct{}{}
@@ -269,7 +271,7 @@ func (u *use) told() (list []crossing) {
 			continue
 		}
 		list = slices.AppendSeq(list, maps.Keys(u.accepts[side]))
-		list = slices.AppendSeq(list, maps.Keys(u.drops[side]))
+		list = slices.AppendSeq(list, maps.Keys(u.yielding[side]))
 	}
 	return list
 }

@@ -231,6 +231,12 @@ func remedy(miss api.AccessNearMiss, x api.AccessExplanation, q netmap.Question)
 		return fmt.Sprintf("enable the policy %q", miss.Rule.PolicyName)
 	case netmap.MissRuleDisabled:
 		return "enable " + rule
+	case netmap.MissMonitor:
+		return fmt.Sprintf("set the mode of %s to enforce", rule)
+	case netmap.MissPending:
+		return fmt.Sprintf("wait for the time of %s, or let it begin earlier", rule)
+	case netmap.MissExpired:
+		return fmt.Sprintf("let %s end later, its time is over", rule)
 	case netmap.MissPort:
 		return fmt.Sprintf("add port %d to %s", q.Port, rule)
 	case netmap.MissProtocol:

@@ -117,7 +117,7 @@ func activityText(code string) string {
 		"create": "created", "update": "changed", "delete": "deleted", "peer.add": "member added", "peer.remove": "member removed",
 		"regenerate": "renewed", "accept": "accepted",
 		"resource.add": "network resource added", "resource.remove": "network resource removed",
-		"enroll": "enrolled", "withdraw": "withdrew", "expire": "removed after absence", "posture": "meets other posture checks",
+		"enroll": "enrolled", "withdraw": "withdrew", "expire": "removed after absence", "posture": "meets other posture checks", "turn": "rules began or ended",
 		"write": "written", "restore": "restored", "lock": "locked", "unlock": "unlocked", "force-unlock": "unlocked by force",
 	}
 	if said, ok := words[verb]; ok {

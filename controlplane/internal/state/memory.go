@@ -50,10 +50,11 @@ type account struct {
 	resources   ordered[object[resourceBody]]
 	routers     ordered[object[routerBody]]
 	routes      ordered[object[routeBody]]
-	resourcesOf index // network -> its resources
-	routersOf   index // network -> its routers
-	inGroup     index // group -> network resources in it, by their position
-	reaching    index // group or network resource -> policies with it at an end
+	resourcesOf index                // network -> its resources
+	routersOf   index                // network -> its routers
+	inGroup     index                // group -> network resources in it, by their position
+	turns       map[string]time.Time // policy -> when a rule of it next begins or ends
+	reaching    index                // group or network resource -> policies with it at an end
 
 	listening sync.Mutex // guards listeners and held while they run
 	listeners map[*func(*netmap.Update)]func(*netmap.Update)
@@ -72,7 +73,7 @@ func newAccount(id string, engine *netmap.Engine) *account {
 	return &account{
 		id: id, engine: engine, since: now(), meets: map[string]map[string]bool{}, members: map[string]map[string]int64{}, groupsOf: map[string]map[string]bool{}, managed: map[string]string{},
 		listeners:   map[*func(*netmap.Update)]func(*netmap.Update){},
-		resourcesOf: index{}, routersOf: index{}, inGroup: index{}, reaching: index{},
+		resourcesOf: index{}, routersOf: index{}, inGroup: index{}, reaching: index{}, turns: map[string]time.Time{},
 		dns:     dnsMemory{recordsOf: index{}},
 		present: presences{of: map[string]*presence{}},
 	}

@@ -264,8 +264,15 @@ func (n *noun[B, A]) update(
 	return answer, err
 }
 
-// replace writes another name and body into a row; errUnchanged when it has both.
+// replace writes another name and body into a row, as its next version;
+// errUnchanged when it has both.
 func (n *noun[B, A]) replace(w *write, row store.Object, name string, body B) error {
+	row.Version++
+	return n.rewrite(w, row, name, body)
+}
+
+// rewrite is replace for what changes by itself: the version stays.
+func (n *noun[B, A]) rewrite(w *write, row store.Object, name string, body B) error {
 	text, err := json.Marshal(body)
 	if err != nil {
 		return err
@@ -273,7 +280,7 @@ func (n *noun[B, A]) replace(w *write, row store.Object, name string, body B) er
 	if row.Name == name && row.Body == string(text) {
 		return errUnchanged
 	}
-	row.Name, row.NameKey, row.Body, row.Version = name, n.key(name, body), string(text), row.Version+1
+	row.Name, row.NameKey, row.Body = name, n.key(name, body), string(text)
 	w.change(change{Object: &row})
 	if err := store.Objects.Update(w.ctx, w.tx, &row); err != nil {
 		return n.taken(err, name, body)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/oapi-codegen/nullable"
 
@@ -39,6 +40,11 @@ type ruleBody struct {
 	Ports               []string               `json:"ports,omitempty"`
 	PortRanges          []api.PortRange        `json:"port_ranges,omitempty"`
 	AuthorizedGroups    map[string][]string    `json:"authorized_groups,omitempty"`
+
+	Mode      api.PolicyRuleRequestMode `json:"mode,omitempty"`
+	NotBefore string                    `json:"not_before,omitempty"`
+	NotAfter  string                    `json:"not_after,omitempty"`
+	Status    api.PolicyRuleStatus      `json:"status,omitempty"` // empty for active
 }
 
 // policies is the noun of the rules about who may reach whom.
@@ -56,10 +62,12 @@ var policies = &noun[policyBody, api.Policy]{
 		return entries
 	},
 	show: (*account).showPolicy,
-	compiled: func(_ *account, p object[policyBody]) []netmap.Change {
+	compiled: func(a *account, p object[policyBody]) []netmap.Change {
+		a.noteTurn(p.ID, p.Body.nextTurn())
 		return []netmap.Change{netmap.PolicyPut{Policy: compiledPolicy(p)}}
 	},
-	gone: func(_ *account, p object[policyBody]) []netmap.Change {
+	gone: func(a *account, p object[policyBody]) []netmap.Change {
+		a.noteTurn(p.ID, time.Time{})
 		return []netmap.Change{netmap.PolicyRemove{ID: p.ID}}
 	},
 }
@@ -71,6 +79,7 @@ func compiledPolicy(p object[policyBody]) netmap.Policy {
 		rule := netmap.Rule{
 			ID: r.ID, Enabled: r.Enabled, Drop: r.Action == api.PolicyRuleActionDrop, Bidirectional: r.Bidirectional,
 			Protocol: string(r.Protocol), Sources: r.Sources, Destinations: r.Destinations,
+			Monitor: r.Mode == api.PolicyRuleRequestModeMonitor, Term: r.term(), Phase: r.phase(),
 		}
 		rule.SourcePeer, rule.SourceResource = singleEnd(r.SourceResource)
 		rule.DestinationPeer, rule.DestinationResource = singleEnd(r.DestinationResource)
@@ -104,6 +113,7 @@ func (a *account) showPolicy(p object[policyBody]) api.Policy {
 		rules[i] = api.PolicyRule{
 			Id: r.ID, Name: r.Name, Description: r.Description, Enabled: r.Enabled, Action: r.Action, Bidirectional: r.Bidirectional,
 			Protocol: r.Protocol, SourceResource: r.SourceResource, DestinationResource: r.DestinationResource,
+			Mode: unlessEmpty(api.PolicyRuleMode(r.Mode)), NotBefore: unlessEmpty(r.NotBefore), NotAfter: unlessEmpty(r.NotAfter), Status: r.status(),
 		}
 		if r.SourceResource == nil {
 			refs := a.groupReferences(r.Sources)
@@ -241,8 +251,10 @@ func (w *write) policyBody(req api.PolicyRequest, had []ruleBody) (body policyBo
 	wrong = append(wrong, more...)
 	body = policyBody{Description: *req.Description, Enabled: *req.Enabled, Checks: *req.SourcePostureChecks}
 	for i, r := range req.Rules {
-		rule, more := newRule(fmt.Sprintf("rules[%d].", i), r, ids, kinds)
+		at := fmt.Sprintf("rules[%d].", i)
+		rule, more := newRule(at, r, ids, kinds)
 		rule.ID = ruleIDs[i]
+		more = append(more, rule.settle(at, r, ruleByID(had, rule.ID), w.now)...)
 		body.Rules = append(body.Rules, rule)
 		if len(wrong) == 0 || len(more) > 0 {
 			wrong = append(wrong, more...)
@@ -384,6 +396,23 @@ func matchRules(rules []api.PolicyRuleRequest, had []ruleBody) (ids []string, wr
 		ids[i], taken[had[at].ID] = had[at].ID, true
 	}
 	return ids, wrong
+}
+
+// ruleByID is the rule with an id; the zero value when there is none.
+func ruleByID(rules []ruleBody, id string) ruleBody {
+	if i := slices.IndexFunc(rules, func(r ruleBody) bool { return r.ID == id }); i >= 0 {
+		return rules[i]
+	}
+	return ruleBody{}
+}
+
+// unlessEmpty is an optional field of an answer.
+func unlessEmpty[T comparable](value T) *T {
+	var none T
+	if value == none {
+		return nil
+	}
+	return &value
 }
 
 // refs are the references inside a policy.

@@ -25,8 +25,8 @@ const (
 	logEntries = 100_000
 )
 
-// Run does the timed work until ctx ends: it writes presence, removes ephemeral
-// peers that stay away and forgets old history. It returns after a last write of
+// Run does the timed work until ctx ends: it lets rules begin and end at their
+// times, writes presence, removes ephemeral peers that stay away and forgets old history. It returns after a last write of
 // presence.
 func (s *State) Run(ctx context.Context) error {
 	// After a restart nobody had a chance to come back yet.
@@ -35,12 +35,20 @@ func (s *State) Run(ctx context.Context) error {
 	defer tick.Stop()
 	trim := time.NewTicker(trimInterval)
 	defer trim.Stop()
+	turn := time.NewTimer(0) // what began or ended while no server ran
+	defer turn.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 			defer cancel()
 			return s.flushPresence(last)
+		case <-turn.C:
+			wait, err := s.turnRules(ctx)
+			s.report("rules did not begin or end", err)
+			turn.Reset(wait)
+		case <-s.turned:
+			turn.Reset(0)
 		case <-tick.C:
 			s.report("presence was not written", s.flushPresence(ctx))
 			s.report("posture was not judged", s.assessAll(ctx))

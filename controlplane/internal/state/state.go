@@ -71,6 +71,7 @@ type State struct {
 
 	claims claims
 	trials chan struct{} // holds the trial that is computed
+	turned chan struct{} // holds one: rules may begin or end at other times than before
 }
 
 // New reads desired state from the store.
@@ -88,7 +89,7 @@ func New(ctx context.Context, cfg Config) (*State, error) {
 		cfg: cfg, store: cfg.Store, blobs: netmap.NewBlobCache(64 << 20),
 		accounts: map[string]*account{}, tokens: map[[32]byte]*tokenUse{}, keys: map[[32]byte]string{}, invites: map[[32]byte]string{}, peers: map[string]string{},
 		claims: claims{open: map[string]*Claim{}, fresh: map[string]freshAnswer{}},
-		trials: make(chan struct{}, 1),
+		trials: make(chan struct{}, 1), turned: make(chan struct{}, 1),
 	}
 	var err error
 	if s.mapID, err = s.Secret(ctx, "network-map"); err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -212,6 +213,9 @@ func (s *State) apply(a *account, w *write, render func(a *account)) {
 	a.revision++
 	render(a)
 	a.mu.Unlock()
+	if slices.ContainsFunc(w.changes, func(c change) bool { return c.Object != nil && c.Object.Kind == store.KindPolicy }) {
+		s.lookAtTurns()
+	}
 	if update == nil {
 		return
 	}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/wattlenet/wattle/internal/verdict"
 )
@@ -20,7 +21,9 @@ type Case struct {
 	// Sets holds the ordinals of each set that the rules name.
 	Sets  map[string][]uint32 `json:"sets"`
 	Rules []Rule              `json:"rules"`
-	// Packets are judged one by one; none is a reply.
+	// At is when the packets are judged; it matters for rules with a term.
+	At time.Time `json:"at"`
+	// Packets are judged one by one; none is a reply. The reply to one that is allowed passes as well.
 	Packets []Packet `json:"packets"`
 }
 
@@ -37,7 +40,15 @@ type Rule struct {
 	Protocol string `json:"protocol"`
 	// Ports are pairs of first and last port; absent for any.
 	Ports [][2]uint16 `json:"ports,omitempty"`
+	// Mode is enforce, which absent means too, or monitor.
+	Mode string `json:"mode,omitempty"`
+	// NotBefore and NotAfter are the term; zero for no limit.
+	NotBefore time.Time `json:"not_before"`
+	NotAfter  time.Time `json:"not_after"`
 }
+
+// Term is when the rule counts.
+func (r Rule) Term() verdict.Term { return verdict.Term{NotBefore: r.NotBefore, NotAfter: r.NotAfter} }
 
 // A Packet is the first packet of a flow and its verdict.
 type Packet struct {
@@ -50,6 +61,8 @@ type Packet struct {
 	Allowed bool   `json:"allowed"`
 	// Rule is the id of the deciding rule; empty when none matched.
 	Rule string `json:"rule,omitempty"`
+	// Watched are the ids of the rules that monitor and match, in their order.
+	Watched []string `json:"watched,omitempty"`
 }
 
 // Cases returns the recorded cases.
@@ -71,7 +84,7 @@ type Members []uint32
 // Contains reports whether ordinal is a member.
 func (m Members) Contains(ordinal uint32) bool { return slices.Contains(m, ordinal) }
 
-// Compiled returns the rules of the case for the matcher.
+// Compiled returns the rules of the case that count at its time, for the matcher.
 func (c Case) Compiled(t testing.TB) []verdict.Rule {
 	t.Helper()
 	rules := make([]verdict.Rule, 0, len(c.Rules))
@@ -80,7 +93,10 @@ func (c Case) Compiled(t testing.TB) []verdict.Rule {
 		if !ok {
 			t.Fatalf("%s: rule %s has the unknown protocol %q", c.Name, rule.ID, rule.Protocol)
 		}
-		compiled := verdict.Rule{ID: rule.ID, Drop: rule.Action == "drop", Protocol: protocol}
+		if !rule.Term().Holds(c.At) {
+			continue
+		}
+		compiled := verdict.Rule{ID: rule.ID, Drop: rule.Action == "drop", Monitor: rule.Mode == "monitor", Protocol: protocol}
 		compiled.Source, compiled.Destination = c.set(t, rule.Source), c.set(t, rule.Destination)
 		for _, ports := range rule.Ports {
 			compiled.Ports = append(compiled.Ports, verdict.PortRange{First: ports[0], Last: ports[1]})

@@ -38,7 +38,10 @@ resource "wattle_policy" "example" {
         id   = data.wattle_peer.other.id
         type = "peer"
       }
-      enabled = false
+      enabled    = false
+      mode       = "enforce"
+      not_after  = "2031-01-31T18:00:00Z"
+      not_before = "2031-01-31T08:00:00Z"
       port_ranges = [{
         end   = 443
         start = 443
