@@ -16,19 +16,6 @@ func (m *machine) restarted(t *testing.T, w *wire, opts machineOptions) *machine
 	return m.restart(t, w, opts)
 }
 
-// answers pings until an answer comes and returns how long that took.
-func (m *machine) answers(t *testing.T, to *machine) time.Duration {
-	t.Helper()
-	start := time.Now()
-	eventually(t, m.id+" reaches "+to.id, func() bool {
-		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-		defer cancel()
-		_, err := m.device.Ping(ctx, to.addr)
-		return err == nil
-	})
-	return time.Since(start)
-}
-
 // With neither control plane nor relay a machine that starts again finds a peer
 // where it was, and the peer hears of the restart before it misses an answer.
 func TestRestartedMachineFindsItsPeersAlone(t *testing.T) {
@@ -50,11 +37,11 @@ func TestRestartedMachineFindsItsPeersAlone(t *testing.T) {
 		})
 		return heard
 	})
-	if took := a.answers(t, again); took > time.Second {
+	if took := a.reaches(t, again); took > time.Second {
 		t.Errorf("first answer after %v, want less than 1 s: only timers helped", took)
 	}
 	again.onPath(t, a, PathDirect)
-	if again.answers(t, a) > time.Second {
+	if again.reaches(t, a) > time.Second {
 		t.Error("the machine that has restarted does not reach its peer")
 	}
 }
@@ -82,7 +69,7 @@ func TestRememberedPeerIsNotWokenForNothing(t *testing.T) {
 			t.Error("an idle pair was woken by a restart")
 		}
 	})
-	t.Logf("first answer without signaling: %v", again.answers(t, a))
+	t.Logf("first answer without signaling: %v", again.reaches(t, a))
 	again.onPath(t, a, PathDirect)
 }
 
@@ -100,7 +87,7 @@ func TestRestartedMachineIsHeardThroughTheRelay(t *testing.T) {
 	w.setCut(true)
 	again := b.restarted(t, w, machineOptions{force: PathRelayed, relay: r.udp()})
 	introduce(t, again, a)
-	if took := a.answers(t, again); took > 2*time.Second {
+	if took := a.reaches(t, again); took > 2*time.Second {
 		t.Errorf("first answer after %v, want less than 2 s", took)
 	} else {
 		t.Logf("first answer after %v", took)
@@ -128,7 +115,7 @@ func TestSleepRenewsTheSession(t *testing.T) {
 		t.Fatal("the session is still alive: this test shows nothing")
 	}
 	a.paths.Woke()
-	if took := a.answers(t, b); took > time.Second {
+	if took := a.reaches(t, b); took > time.Second {
 		t.Errorf("first answer %v after the sleep, want less than 1 s", took)
 	}
 }

@@ -58,7 +58,7 @@ func TestModeWithoutRelay(t *testing.T) {
 		t.Error("a packet came through although one side takes no direct path and the other no relay")
 	}
 	a.wants(b, ModeAuto) // the mode of the peer goes before that of the machine
-	a.answers(t, b)
+	a.reaches(t, b)
 	a.onPath(t, b, PathDirect)
 	b.onPath(t, a, PathDirect)
 }

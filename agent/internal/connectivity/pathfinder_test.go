@@ -180,16 +180,18 @@ func (m *machine) ping(t testing.TB, to *machine) time.Duration {
 	return time.Since(start)
 }
 
-// reaches pings until an answer comes: what is sent while a path is replaced
-// may be lost.
-func (m *machine) reaches(t testing.TB, to *machine) {
+// reaches pings until an answer comes, and returns how long that took: what is
+// sent while a path is replaced may be lost.
+func (m *machine) reaches(t testing.TB, to *machine) time.Duration {
 	t.Helper()
+	start := time.Now()
 	eventually(t, m.id+" reaches "+to.id, func() bool {
-		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 		defer cancel()
 		_, err := m.device.Ping(ctx, to.addr)
 		return err == nil
 	})
+	return time.Since(start)
 }
 
 // eventually asks until ok says yes.

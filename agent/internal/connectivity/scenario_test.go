@@ -134,17 +134,8 @@ func TestSilentDirectPathFallsBackToRelay(t *testing.T) {
 	introduce(t, a, b)
 	a.ping(t, b)
 	a.onPath(t, b, PathDirect)
-	eventually(t, "the relay is at hand", func() bool {
-		var ready bool
-		a.inLoop(func(context.Context) { ready = a.paths.byID["b"].relay != nil })
-		return ready
-	})
-
-	hole, err := net.ListenPacket("udp4", "127.0.0.1:0") // takes everything, says nothing
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = hole.Close() })
+	a.hasRelayTo(t, b)
+	hole := blackhole(t)
 	// A probe on its way may yet find the old path, so the cut is made again.
 	cut := func() {
 		for m, other := range map[*machine]string{a: "b", b: "a"} {

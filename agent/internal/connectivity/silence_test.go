@@ -18,6 +18,16 @@ func blackhole(t *testing.T) *net.UDPConn {
 	return hole
 }
 
+// hasRelayTo waits until a relay is at hand for packets to a peer.
+func (m *machine) hasRelayTo(t *testing.T, to *machine) {
+	t.Helper()
+	eventually(t, "the relay is at hand", func() bool {
+		var ready bool
+		m.inLoop(func(context.Context) { ready = m.paths.byID[to.id].relay != nil })
+		return ready
+	})
+}
+
 // What one side sends without ever getting an answer is asked about once a
 // second, not at each look, and never goes out twice.
 func TestOneWayTrafficIsNotDoubted(t *testing.T) {
@@ -63,11 +73,7 @@ func TestSilenceUnderTrafficIsNoticedSoon(t *testing.T) {
 	introduce(t, a, b)
 	a.ping(t, b)
 	a.onPath(t, b, PathDirect)
-	eventually(t, "the relay is at hand", func() bool {
-		var ready bool
-		a.inLoop(func(context.Context) { ready = a.paths.byID["b"].relay != nil })
-		return ready
-	})
+	a.hasRelayTo(t, b)
 	a.inLoop(func(context.Context) {
 		pr := a.paths.byID["b"]
 		pr.direct = a.device.Bind().DirectPath(blackhole(t).LocalAddr().(*net.UDPAddr).AddrPort())
@@ -75,7 +81,7 @@ func TestSilenceUnderTrafficIsNoticedSoon(t *testing.T) {
 		a.paths.route(pr)
 	})
 	start := time.Now()
-	took := a.answers(t, b)
+	took := a.reaches(t, b)
 	t.Logf("first answer after %v (%v with what came before)", took, time.Since(start))
 	if took > 900*time.Millisecond {
 		t.Errorf("first answer after %v: the silence was noticed by the second", took)

@@ -12,9 +12,6 @@ import (
 )
 
 const (
-	// attributePadding makes a message as long as a packet (RFC 5780, section 7.6).
-	attributePadding = stun.AttrType(0x0026)
-
 	integritySize  = 24 // of MESSAGE-INTEGRITY (RFC 8489, section 14.5)
 	attributeStart = 4
 
@@ -202,13 +199,13 @@ func (p *Pathfinder) tooNarrow(pr *pair, carries int) {
 // unproven reports whether the direct path has yet to show that it is wide.
 func (pr *pair) unproven() bool { return pr.wide != pr.direct }
 
-// padded fills a message up to size bytes, the integrity that follows included.
+// padded fills a message up to size bytes (RFC 5780, section 7.6), the integrity that follows included.
 type padded struct{ size int }
 
 // AddTo implements stun.Setter.
 func (p padded) AddTo(m *stun.Message) error {
 	if room := p.size - len(m.Raw) - integritySize - attributeStart; room > 0 {
-		m.Add(attributePadding, make([]byte, room&^3))
+		m.Add(stun.AttrPadding, make([]byte, room&^3))
 	}
 	return nil
 }
@@ -239,7 +236,7 @@ func (p *Pathfinder) probeSized(ctx context.Context, pb *prober, path *tunnel.Pa
 // answerSize pads the answer to a padded question to the same length, and no
 // other: nobody gets more bytes than he has sent.
 func answerSize(question *stun.Message) padded {
-	if !question.Contains(attributePadding) {
+	if !question.Contains(stun.AttrPadding) {
 		return padded{}
 	}
 	return padded{len(question.Raw)}

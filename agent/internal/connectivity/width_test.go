@@ -226,7 +226,7 @@ func TestPaddingIsExactAndNeverGrows(t *testing.T) {
 		t.Errorf("its answer has %d bytes, %v", len(answer.Raw), err)
 	}
 	plain, err := stun.Build(stun.TransactionID, stun.BindingRequest, stun.NewUsername("wattle.x"), padded{}, integrity)
-	if err != nil || plain.Contains(attributePadding) || answerSize(plain) != (padded{}) {
+	if err != nil || plain.Contains(stun.AttrPadding) || answerSize(plain) != (padded{}) {
 		t.Errorf("a plain question is padded: %v, %v", plain, err)
 	}
 }

@@ -98,12 +98,12 @@ func (f *fakeServer) serve(address, port int) {
 			mapped = f.mapped(at, address, port)
 		}
 		answer, err := stun.Build(stun.NewTransactionIDSetter(request.TransactionID), stun.BindingSuccess,
-			&stun.XORMappedAddress{IP: mapped.Addr().AsSlice(), Port: int(mapped.Port())}, otherAddress{other})
+			&stun.XORMappedAddress{IP: mapped.Addr().AsSlice(), Port: int(mapped.Port())}, &stun.OtherAddress{IP: other.IP, Port: other.Port})
 		if err != nil {
 			continue
 		}
 		fromAddress, fromPort := address, port
-		if raw, err := request.Get(attrChangeRequest); err == nil {
+		if raw, err := request.Get(stun.AttrChangeRequest); err == nil {
 			bits := binary.BigEndian.Uint32(raw)
 			fromAddress ^= int(bits&changeIP) >> 2
 			fromPort ^= int(bits&changePort) >> 1
@@ -113,12 +113,6 @@ func (f *fakeServer) serve(address, port int) {
 		}
 		_, _ = f.sockets[fromAddress][fromPort].WriteTo(answer.Raw, from) // asked again
 	}
-}
-
-type otherAddress struct{ addr *net.UDPAddr }
-
-func (o otherAddress) AddTo(m *stun.Message) error {
-	return (&stun.MappedAddress{IP: o.addr.IP, Port: o.addr.Port}).AddToAs(m, attrOtherAddress)
 }
 
 // outside is a public address of a NAT, at a port.
@@ -359,8 +353,8 @@ func TestServersOf(t *testing.T) {
 // FuzzRead gives what servers may send to the reader.
 func FuzzRead(f *testing.F) {
 	for _, with := range [][]stun.Setter{
-		{&stun.XORMappedAddress{IP: net.IPv4(192, 0, 2, 1), Port: 7}, otherAddress{&net.UDPAddr{IP: net.ParseIP("2001:db8::1"), Port: 9}}},
-		{stun.RawAttribute{Type: attrOtherAddress, Value: []byte{0, 9, 1}}},
+		{&stun.XORMappedAddress{IP: net.IPv4(192, 0, 2, 1), Port: 7}, &stun.OtherAddress{IP: net.ParseIP("2001:db8::1"), Port: 9}},
+		{stun.RawAttribute{Type: stun.AttrOtherAddress, Value: []byte{0, 9, 1}}},
 		{stun.RawAttribute{Type: stun.AttrXORMappedAddress, Value: []byte{0, 1, 0, 0, 1}}},
 	} {
 		m, err := stun.Build(append([]stun.Setter{stun.TransactionID, stun.BindingSuccess}, with...)...)

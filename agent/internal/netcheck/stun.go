@@ -16,14 +16,8 @@ import (
 // Control prepares a socket before it is used.
 type Control = func(network, address string, c syscall.RawConn) error
 
-// Attributes of RFC 5780, section 7, and one of ours.
-const (
-	attrChangeRequest stun.AttrType = 0x0003
-	attrOtherAddress  stun.AttrType = 0x802c
-
-	// attrFiller may be ignored by who does not know it (RFC 8489, section 14).
-	attrFiller stun.AttrType = 0xfefe
-)
+// attrFiller may be ignored by who does not know it (RFC 8489, section 14).
+const attrFiller stun.AttrType = 0xfefe
 
 // The bits of CHANGE-REQUEST (RFC 5780, section 7.2).
 const (
@@ -175,8 +169,8 @@ func read(m *stun.Message, rtt time.Duration) (answer, error) {
 	if mapped.GetFrom(m) == nil {
 		a.mapped = socketOf(mapped.IP, mapped.Port)
 	}
-	var other stun.MappedAddress
-	if other.GetFromAs(m, attrOtherAddress) == nil {
+	var other stun.OtherAddress
+	if other.GetFrom(m) == nil {
 		a.other = socketOf(other.IP, other.Port)
 	}
 	return a, nil
@@ -192,7 +186,7 @@ func socketOf(ip net.IP, port int) netip.AddrPort {
 
 // change asks the server to answer from another socket.
 func change(bits uint32) stun.Setter {
-	return stun.RawAttribute{Type: attrChangeRequest, Value: binary.BigEndian.AppendUint32(nil, bits)}
+	return stun.RawAttribute{Type: stun.AttrChangeRequest, Value: binary.BigEndian.AppendUint32(nil, bits)}
 }
 
 // filled makes the message size bytes long, which is a multiple of four.

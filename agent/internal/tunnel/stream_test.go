@@ -31,7 +31,10 @@ func FuzzStream(f *testing.F) {
 	for _, seed := range [][]byte{
 		nil, indication, frame(0x4000, transport(1, 40)), stunMessage(0x0001), transport(1, 32),
 		append(frame(0x4000, transport(1, 41)), 0, 0, 0), // padded to four
-		{0x40, 0, 0xff, 0xff}, {0, 1, 0xff, 0xff}, {0x80}, bytes.Repeat([]byte{0x40, 0, 0, 0}, 300),
+		{0x40, 0, 0xff, 0xff},
+		{0, 1, 0xff, 0xff},
+		{0x80},
+		bytes.Repeat([]byte{0x40, 0, 0, 0}, 300),
 		bytes.Repeat(stunMessage(0x0101), 2*stunQueue),
 	} {
 		f.Add(seed, uint8(3))
