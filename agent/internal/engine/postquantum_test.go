@@ -76,8 +76,10 @@ func TestStrictMachineWarnsOfPeersThatCannot(t *testing.T) {
 		peers []local.Peer
 		want  string // empty: no warning
 	}{
-		{postquantum.Strict, one[:1], ""}, {postquantum.Permissive, three, ""},
-		{postquantum.Strict, one, "this machine and b,"}, {postquantum.Strict, three, "this machine and b and 2 others,"},
+		{postquantum.Strict, one[:1], ""},
+		{postquantum.Permissive, three, ""},
+		{postquantum.Strict, one, "this machine and b,"},
+		{postquantum.Strict, three, "this machine and b and 2 others,"},
 	} {
 		got := strings.Join(keyless(c.mode, c.peers), "\n")
 		if (c.want == "") != (got == "") || !strings.Contains(got, c.want) {

@@ -41,6 +41,7 @@ type session struct{ own, peer PublicKey }
 type mixing struct {
 	own      PublicKey // of the device; the keys are agreed for this one and the next
 	required bool      // who has agreed on none gets lock
+	open     bool      // and sessions that began without are still to be ended
 	lock     PresharedKey
 	agreed   map[session]PresharedKey
 	told     map[PublicKey]PresharedKey // what the device has
@@ -119,31 +120,32 @@ func (d *Device) SetPresharedKey(own, peer PublicKey, key PresharedKey) error {
 // require begins or ends to refuse sessions with peers that no key was agreed on
 // with, those that stand among them. The caller holds mu.
 func (d *Device) require(required bool) error {
-	if d.mixing.required == required {
+	m := &d.mixing
+	if m.required == required && !m.open {
 		return nil
 	}
-	d.mixing.required = required
-	if err := d.configure(); err != nil {
-		d.mixing.required = !required
+	m.required, m.open = required, required // also after an error: what fails must not let anybody in
+	if err := d.configure(); err != nil || !required {
 		return err
-	}
-	if !required {
-		return nil
 	}
 	var open []*member
 	for _, p := range d.configured {
-		m := d.roster.member(p.PublicKey)
-		if _, agreed := d.mixing.key(p.PublicKey); agreed || m == nil {
+		known := d.roster.member(p.PublicKey)
+		if _, agreed := m.key(p.PublicKey); agreed || known == nil {
 			continue
 		}
 		d.bind.Endpoint(p.PublicKey).remix()
 		if d.roster.whole {
 			d.wg.Rekey(p.PublicKey)
 		} else {
-			open = append(open, m)
+			open = append(open, known)
 		}
 	}
-	return d.retire(open)
+	if err := d.retire(open); err != nil {
+		return err
+	}
+	m.open = false
+	return nil
 }
 
 // forgetKeys drops the pre-shared keys of peers that have left. The caller holds mu.

@@ -3,6 +3,7 @@ package tunnel
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -161,6 +162,43 @@ func TestRequiringAKeyEndsSessionsWithout(t *testing.T) {
 	m.set(t, 0, false)
 	m.devices[0].Rekey(m.keys[1].Public())
 	m.flows(t, 0)
+}
+
+// refusing is a device that takes no configuration for a while.
+type refusing struct {
+	wireguard
+	refuses bool
+}
+
+func (r *refusing) IpcSet(text string) error {
+	if r.refuses {
+		return errors.New("refused")
+	}
+	return r.wireguard.IpcSet(text)
+}
+
+// A device that cannot be told that keys are required lets nobody in who is new,
+// and ends what stands as soon as it can.
+func TestRequiringAKeyIsTriedAgain(t *testing.T) {
+	m := newMixed(t, [2]bool{})
+	m.flows(t, 0)
+	d := m.devices[0]
+	device := &refusing{wireguard: d.wg, refuses: true}
+	d.wg = device
+	settings := Settings{RequirePresharedKey: true, Addresses: []netip.Prefix{netip.PrefixFrom(address(0), 24)}, Peers: []Peer{peerAt(m.keys[1], address(1).String())}}
+	if err := d.Set(t.Context(), settings); err == nil {
+		t.Fatal("the failure was not told")
+	}
+	if key, agreed := d.mixing.key(GenerateKey().Public()); agreed || key.IsZero() {
+		t.Error("a new peer would be let in")
+	}
+	device.refuses = false
+	m.set(t, 0, true)
+	for from := range m.devices {
+		if err := m.ping(t, from, absent); err == nil {
+			t.Errorf("machine %d reaches the other in the session of before", from)
+		}
+	}
 }
 
 func TestRequiringAKeyLeavesAgreedSessions(t *testing.T) {
