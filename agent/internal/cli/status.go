@@ -14,7 +14,7 @@ import (
 )
 
 // The checks of `wattle status --check`.
-var statusChecks = []string{"live", "ready", "connected"}
+var statusChecks = []string{"live", "ready", "connected", "healthy"}
 
 // statusOptions are the flags of `wattle status`.
 type statusOptions struct {
@@ -32,7 +32,8 @@ func newStatus(a *app) *cobra.Command {
 			"--check prints nothing but the reason when it does not hold:\n\n" +
 			"  live       the daemon answers (exit code 3 if not)\n" +
 			"  ready      the overlay works, be it with the last map (4 before enrolment, 5 if not)\n" +
-			"  connected  ready, and the control plane is connected (7 if not)",
+			"  connected  ready, and the control plane is connected (7 if not)\n" +
+			"  healthy    connected, and nothing is to be warned of (1 if not)",
 		Args: noArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
 			if o.check != "" && !slices.Contains(statusChecks, o.check) {
@@ -118,8 +119,10 @@ func checkStatus(status local.Status, check string) error {
 		return program.Exit(program.ExitNotEnrolled, "this machine is not enrolled; run `wattle up`")
 	case !status.Ready():
 		return program.Exit(program.ExitTimedOut, "not ready: the machine is %s%s", strings.ReplaceAll(status.State, "_", " "), becauseOf(status))
-	case check == "connected" && status.State != local.StateReady:
+	case check != "ready" && status.State != local.StateReady:
 		return program.Exit(program.ExitControlPlaneUnreachable, "the control plane is not connected%s", becauseOf(status))
+	case check == "healthy" && len(status.Warnings) > 0:
+		return program.Exit(program.ExitFailed, "not all is well%s", becauseOf(status))
 	}
 	return nil
 }

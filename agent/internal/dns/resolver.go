@@ -5,10 +5,10 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -41,6 +41,10 @@ type Network interface {
 type Config struct {
 	// Addresses are the overlay addresses of this machine; empty stops answering.
 	Addresses []netip.Addr
+
+	// Elsewhere answers this machine at another address of the loopback, or at
+	// another port there, when another program has port 53 of all Addresses.
+	Elsewhere bool
 
 	// Domain is the domain below which peers have their names, without a final dot.
 	Domain string
@@ -129,6 +133,7 @@ type Resolver struct {
 	closed  bool
 	servers []*server
 	groups  []Nameservers // of the last Set
+	note    string        // what is wrong with servers
 }
 
 // New makes a resolver that knows nothing until Set.
@@ -147,9 +152,9 @@ func New(o Options) (*Resolver, error) {
 	return r, nil
 }
 
-// Set answers with the names of c from now on. When an address cannot be bound
-// the names are still known to Lookup, and the error says which address failed
-// and why; a later Set tries again.
+// Set answers with the names of c from now on. When no address can be bound the
+// names are still known to Lookup, and the error says why; that some cannot is
+// told by Serving. A later Set tries again.
 func (r *Resolver) Set(ctx context.Context, c Config) error {
 	r.zone.Store(newZone(c))
 	r.mu.Lock()
@@ -159,28 +164,7 @@ func (r *Resolver) Set(ctx context.Context, c Config) error {
 		r.inside.forget()
 	}
 
-	var faults []error
-	kept := r.servers[:0:0]
-	for _, s := range r.servers {
-		if slices.Contains(c.Addresses, s.addr.Addr()) {
-			kept = append(kept, s)
-			continue
-		}
-		s.close()
-	}
-	r.servers = kept
-	for _, addr := range c.Addresses {
-		if slices.ContainsFunc(r.servers, func(s *server) bool { return s.addr.Addr() == addr }) {
-			continue
-		}
-		s, err := r.serve(ctx, netip.AddrPortFrom(addr, Port))
-		if err != nil {
-			faults = append(faults, err)
-			continue
-		}
-		r.servers = append(r.servers, s)
-	}
-	return errors.Join(faults...)
+	return r.listen(ctx, c)
 }
 
 func sameNameservers(a, b Nameservers) bool {
@@ -201,9 +185,7 @@ func (r *Resolver) Close() error {
 	r.outside.close()
 	r.mu.Lock()
 	r.closed = true
-	for _, s := range r.servers {
-		s.close()
-	}
+	closeAll(r.servers)
 	r.servers = nil
 	r.mu.Unlock()
 	r.outsiders.Wait()
@@ -302,14 +284,16 @@ type server struct {
 	running sync.WaitGroup
 }
 
-func (r *Resolver) serve(ctx context.Context, addr netip.AddrPort) (*server, error) {
+// serve answers at an address.
+func (r *Resolver) serve(ctx context.Context, addr netip.AddrPort) (*server, *bindError) {
+	failed := func(err error) *bindError { return &bindError{At: addr, Cause: rootCause(err)} }
 	packets, err := r.network.ListenPacket(ctx, addr)
 	if err != nil {
-		return nil, bindError(addr, err)
+		return nil, failed(err)
 	}
 	streams, err := r.network.Listen(ctx, addr)
 	if err != nil {
-		return nil, errors.Join(bindError(addr, err), packets.Close())
+		return nil, failed(errors.Join(err, packets.Close()))
 	}
 	streams = netutil.LimitListener(streams, maxConns)
 	handler := dns.HandlerFunc(r.handle)
@@ -326,15 +310,19 @@ func (r *Resolver) serve(ctx context.Context, addr netip.AddrPort) (*server, err
 		case <-started: // only now does its Shutdown work
 		case err := <-ended:
 			s.close()
-			return nil, errors.Join(bindError(addr, err), packets.Close(), streams.Close())
+			return nil, failed(errors.Join(err, packets.Close(), streams.Close()))
 		}
 	}
 	r.logger.Debug("resolver answers", "address", addr.String())
 	return s, nil
 }
 
-func bindError(addr netip.AddrPort, err error) error {
-	return fmt.Errorf("answer DNS on %s: %w; names still work in `wattle ping`", addr, err)
+// rootCause leaves out the address, which net says again.
+func rootCause(err error) error {
+	if failed, ok := errors.AsType[*os.SyscallError](err); ok {
+		return failed.Err
+	}
+	return err
 }
 
 func (s *server) close() {

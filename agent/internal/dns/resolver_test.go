@@ -2,12 +2,13 @@ package dns
 
 import (
 	"context"
-	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -20,11 +21,12 @@ type loopback struct {
 	packets map[netip.AddrPort]string
 	streams map[netip.AddrPort]string
 	busy    bool
+	taken   map[netip.AddrPort]bool
 }
 
 func (l *loopback) ListenPacket(ctx context.Context, addr netip.AddrPort) (net.PacketConn, error) {
-	if l.busy {
-		return nil, errors.New("address already in use")
+	if l.busy || l.taken[addr] {
+		return nil, fmt.Errorf("listen: %w", syscall.EADDRINUSE)
 	}
 	var config net.ListenConfig
 	c, err := config.ListenPacket(ctx, "udp", "127.0.0.1:0")
@@ -117,6 +119,51 @@ func TestBusyPortIsToldAndNamesStillKnown(t *testing.T) {
 	network.busy = false
 	if err := r.Set(t.Context(), config); err != nil {
 		t.Errorf("second attempt: %v", err)
+	}
+	if err := r.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestBusyPortsAreAnsweredElsewhere(t *testing.T) {
+	four, six := netip.MustParseAddrPort("100.64.0.1:53"), netip.MustParseAddrPort("[fd00:1::1]:53")
+	everywhere := map[netip.AddrPort]bool{four: true, six: true}
+	for _, at := range instead {
+		if at.Port() == Port {
+			everywhere[at] = true
+		}
+	}
+	network := newLoopback()
+	r, err := New(Options{Logger: slog.New(slog.DiscardHandler), Network: network})
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := home
+	config.Addresses, config.Elsewhere = []netip.Addr{four.Addr(), six.Addr()}, true
+	for _, step := range []struct {
+		taken map[netip.AddrPort]bool
+		at    string
+		note  string
+	}{
+		{nil, "[100.64.0.1:53 [fd00:1::1]:53]", ""},
+		{map[netip.AddrPort]bool{six: true}, "[100.64.0.1:53]", "DNS is not answered on [fd00:1::1]:53: "},
+		{map[netip.AddrPort]bool{four: true, six: true}, "[127.0.87.53:53]", "this machine asks at 127.0.87.53:53 meanwhile"},
+		{everywhere, "[127.0.87.53:5387]", "this machine asks at 127.0.87.53:5387 meanwhile"},
+		{map[netip.AddrPort]bool{four: true}, "[[fd00:1::1]:53]", "DNS is not answered on 100.64.0.1:53"},
+	} {
+		if err := r.Set(t.Context(), Config{}); err != nil {
+			t.Fatal(err)
+		}
+		network.taken = step.taken
+		for range 2 { // the second time changes nothing
+			if err := r.Set(t.Context(), config); err != nil {
+				t.Fatal(err)
+			}
+			at, note := r.Serving()
+			if fmt.Sprint(at) != step.at || !strings.Contains(note, step.note) || (step.note == "") != (note == "") {
+				t.Errorf("answers at %v, want %s; %q", at, step.at, note)
+			}
+		}
 	}
 	if err := r.Close(); err != nil {
 		t.Error(err)

@@ -249,6 +249,15 @@ func (r fakeResolver) Set(_ context.Context, c dns.Config) error {
 	return r.f.note("names")
 }
 
+func (r fakeResolver) Serving() (at []netip.AddrPort, note string) {
+	r.f.mu.Lock()
+	defer r.f.mu.Unlock()
+	for _, addr := range r.f.names.Addresses {
+		at = append(at, netip.AddrPortFrom(addr, dns.Port))
+	}
+	return at, ""
+}
+
 func (r fakeResolver) Lookup(name string) (dns.Host, bool) {
 	r.f.mu.Lock()
 	defer r.f.mu.Unlock()

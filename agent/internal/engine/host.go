@@ -55,6 +55,7 @@ type Paths interface {
 // A Resolver answers for names, as the engine uses it.
 type Resolver interface {
 	Set(ctx context.Context, c dns.Config) error
+	Serving() (at []netip.AddrPort, note string)
 	Lookup(name string) (dns.Host, bool)
 	Answer(ctx context.Context, question *wire.Msg) *wire.Msg
 	DialOutside(ctx context.Context) (net.Conn, error)
@@ -172,10 +173,10 @@ const (
 func OpenHost(c MachineConfig) (*Machine, error) {
 	if c.Mode != tunnel.ModeNetstack {
 		machine, err := openInterface(c)
-		// A port in use is in use in every mode, and who named an interface that
-		// another agent has did not ask for a stack.
+		// A port in use is in use in every mode, who named an interface that another
+		// agent has did not ask for a stack, and a stack has no nftables.
 		_, taken := errors.AsType[claim.Taken](err)
-		if err == nil || c.Mode == tunnel.ModeUserspace || c.Mode == tunnel.ModeKernel || errors.Is(err, syscall.EADDRINUSE) || taken {
+		if err == nil || c.Mode == tunnel.ModeUserspace || c.Mode == tunnel.ModeKernel || errors.Is(err, syscall.EADDRINUSE) || taken || c.Firewall == EnforceNftables {
 			return machine, err
 		}
 		c.Logger.Info("no interface, using the network stack of the process", "error", err)

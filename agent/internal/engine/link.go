@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"log/slog"
 	"runtime/debug"
 	"sync"
@@ -23,6 +24,9 @@ import (
 const (
 	// retryApply is how long after a failure the same state is applied again.
 	retryApply = 2 * time.Second
+
+	// retrySave is how long after a failure the map is written again.
+	retrySave = 5 * time.Second
 
 	// saveInterval is the least time between two writes of the map.
 	saveInterval = time.Second
@@ -80,6 +84,7 @@ type link struct {
 	applied *mapstate.Map // the one that desired was made of
 	faults  []string      // of the last application
 	took    time.Duration // the last application
+	unsaved string        // why the last map is not on disk; empty when it is
 
 	waiting map[string]string // better routers, by destination
 }
@@ -391,7 +396,11 @@ func (l *link) applyNames(ctx context.Context, wanted *desired) error {
 	if err := l.machine.Resolver.Set(ctx, wanted.dns); err != nil {
 		return errors.Join(err, l.machine.Names.Set(ctx, system.Config{}))
 	}
-	return l.machine.Names.Set(ctx, wanted.names)
+	names := wanted.names
+	if names.Interface != "" {
+		names.Servers, _ = l.machine.Resolver.Serving()
+	}
+	return l.machine.Names.Set(ctx, names)
 }
 
 // timed publishes how long the last map took to apply.
@@ -419,13 +428,22 @@ func (l *link) note(wanted *desired, m *mapstate.Map, faults []error) []string {
 // saveNewest keeps the map for the next start, the newest one also at the end.
 func (l *link) saveNewest(ctx context.Context) {
 	var last time.Time
+	var m *mapstate.Map
+	retry := time.NewTimer(0)
+	retry.Stop()
 	for ended := false; !ended; {
+		saved := true
 		select {
 		case <-ctx.Done():
 			ended = true
-		case m := <-l.saves:
-			l.save(m)
+		case m = <-l.saves:
+			saved = l.save(m)
 			last = time.Now()
+		case <-retry.C:
+			saved = l.save(m)
+		}
+		if retry.Stop(); !saved {
+			retry.Reset(retrySave)
 		}
 		if ended {
 			break
@@ -445,14 +463,25 @@ func (l *link) saveNewest(ctx context.Context) {
 	}
 }
 
-func (l *link) save(m *mapstate.Map) {
+// save keeps a map, and reports whether it is on disk.
+func (l *link) save(m *mapstate.Map) bool {
 	raw, err := m.MarshalJSON()
 	if err == nil {
 		err = l.store.SaveMap(raw)
 	}
+	unsaved := ""
 	if err != nil {
 		l.log.Error("network map not kept for the next start", "error", err)
+		unsaved = fmt.Sprintf("the network map is not kept, and the next start needs the control plane: %v", err)
 	}
+	l.mu.Lock()
+	changed := l.unsaved != unsaved
+	l.unsaved = unsaved
+	l.mu.Unlock()
+	if changed {
+		l.changed()
+	}
+	return err == nil
 }
 
 // ready reports whether the map is complete and in force.

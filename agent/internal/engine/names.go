@@ -4,6 +4,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/wattlenet/wattle/agent/internal/dns"
 	"github.com/wattlenet/wattle/agent/internal/dns/system"
@@ -62,16 +63,15 @@ func nameservers(names mapstate.Names) (list []dns.Nameservers) {
 	return list
 }
 
-// planNames decides what the programs of this machine ask the resolver for. The
+// planNames decides what the programs of this machine ask the resolver for; where it
+// is asked is known once it answers. The
 // domain of the peers comes first, then zones and groups in the order of the map.
 func (d *desired) planNames(name string) {
 	if len(d.dns.Addresses) == 0 || name == "" {
 		return
 	}
+	d.dns.Elsewhere = true
 	c := system.Config{Interface: name}
-	for _, addr := range d.dns.Addresses {
-		c.Servers = append(c.Servers, netip.AddrPortFrom(addr, dns.Port))
-	}
 	add := func(domain string, search bool) {
 		if domain == "" {
 			return
@@ -110,8 +110,16 @@ func noDNS() local.DNS {
 func (l *link) describeDNS(wanted *desired) local.DNS {
 	status := l.machine.Names.Status()
 	d := noDNS()
-	d.Domain, d.Addresses = wanted.self.view.DnsDomain, addresses(wanted.dns.Addresses...)
-	d.Kind, d.Set, d.AllNames, d.Error = string(status.Kind), len(status.Set.Servers) > 0, status.Set.All, status.Note
+	at, note := l.machine.Resolver.Serving()
+	for _, server := range at {
+		text := server.String()
+		if server.Port() == dns.Port {
+			text = server.Addr().String()
+		}
+		d.Addresses = append(d.Addresses, text)
+	}
+	d.Domain, d.Kind, d.Set, d.AllNames = wanted.self.view.DnsDomain, string(status.Kind), len(status.Set.Servers) > 0, status.Set.All
+	d.Error = strings.Join(slices.DeleteFunc([]string{note, status.Note}, func(s string) bool { return s == "" }), "; ")
 	d.Domains, d.Search = append(d.Domains, status.Set.Match...), append(d.Search, status.Set.Search...)
 	for _, server := range status.Former.Servers {
 		d.FormerServers = append(d.FormerServers, server.String())

@@ -85,6 +85,9 @@ func (l *link) describe(s *local.Status, mine *identity.Identity) {
 	}
 	position := applied.Position()
 	l.mu.Lock()
+	if l.unsaved != "" {
+		s.Warnings = append(s.Warnings, l.unsaved)
+	}
 	s.Map = local.Map{Epoch: position.Epoch, Serial: position.Serial, Digest: position.Digest, ApplyMillis: millis(l.took)}
 	l.mu.Unlock()
 	s.Name = wanted.self.view.Name

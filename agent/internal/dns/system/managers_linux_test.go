@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -34,7 +35,7 @@ func install(t *testing.T, packages ...string) {
 	lab.New(t) // skips outside
 	folder := os.Getenv(programsVariable)
 	if folder == "" {
-		lab.Skip(t, "managers of name servers are tried when "+programsVariable+" names the folder that .ci/run makes")
+		lab.Skip(t, "managers of name servers are tried when "+programsVariable+" names the folder that .ci/run makes, as make does when it is there")
 	}
 	if _, err := os.Stat("/dev/net/tun"); err != nil {
 		lab.Skip(t, "managers of name servers need /dev/net/tun for an interface that is ours")
@@ -287,6 +288,13 @@ func TestResolvedConforms(t *testing.T) {
 	}
 	if got := shell(t, "resolvectl", "domain", "wt0") + shell(t, "resolvectl", "default-route", "wt0"); !strings.Contains(got, "~.") || !strings.Contains(got, "yes") {
 		t.Errorf("all names: %s", got)
+	}
+	c.Servers = []netip.AddrPort{netip.MustParseAddrPort("127.0.87.53:5387")}
+	if err := s.Set(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	if got := last(shell(t, "resolvectl", "dns", "wt0")); !slices.Equal(got, []string{"127.0.87.53:5387"}) {
+		t.Errorf("servers: %v", got)
 	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
