@@ -4255,11 +4255,29 @@ type SetupKeyRequestType string
 
 // SetupKeyUpdate What can be changed of a setup key.
 type SetupKeyUpdate struct {
+	// AllowExtraDnsLabels Whether extra names are allowed, for clients that send it back; 422 when it is otherwise.
+	AllowExtraDnsLabels nullable.Nullable[bool] `json:"allow_extra_dns_labels,omitempty"`
+
 	// AutoGroups The ids of the groups that enrolled machines join; not `All`, which holds every machine anyway.
 	AutoGroups []string `json:"auto_groups"`
 
+	// Ephemeral Whether its machines are ephemeral, for clients that send it back; 422 when it is otherwise.
+	Ephemeral nullable.Nullable[bool] `json:"ephemeral,omitempty"`
+
+	// ExpiresIn The life as it was asked for, for clients that send it back; 422 when it is another one.
+	ExpiresIn nullable.Nullable[int] `json:"expires_in,omitempty"`
+
+	// Name The name as it is, for clients that send it back; 422 when it is another one.
+	Name nullable.Nullable[string] `json:"name,omitempty"`
+
 	// Revoked Whether the key is revoked. A revoked key stays revoked.
 	Revoked *bool `json:"revoked,omitempty"`
+
+	// Type The type as it is, for clients that send it back; 422 when it is another one.
+	Type nullable.Nullable[string] `json:"type,omitempty"`
+
+	// UsageLimit The limit as it is, for clients that send it back; 422 when it is another one.
+	UsageLimit nullable.Nullable[int] `json:"usage_limit,omitempty"`
 }
 
 // SetupRequest Who the owner is.
@@ -4596,8 +4614,14 @@ type UserUpdate struct {
 	// AutoGroups The ids of the groups that machines of this person join; not `All`, which holds every machine anyway.
 	AutoGroups []string `json:"auto_groups"`
 
+	// Email The address as it is, for clients that send it back; 422 when it is another one.
+	Email nullable.Nullable[string] `json:"email,omitempty"`
+
 	// IsBlocked Whether the user is blocked; the tokens of a blocked user are refused.
 	IsBlocked bool `json:"is_blocked"`
+
+	// IsServiceUser What the user is, for clients that send it back; 422 when it is something else.
+	IsServiceUser nullable.Nullable[bool] `json:"is_service_user,omitempty"`
 
 	// Name The name of the user. Absent, it stays as it is; null empties it.
 	Name nullable.Nullable[string] `json:"name,omitempty"`

@@ -50,7 +50,7 @@ var bodyShapes = map[string]bodyShape{
 	"RouteRequest":               {required: []string{"groups", "network_id"}, nullable: []string{"access_control_groups", "domains", "network", "peer", "peer_groups"}, closed: true},
 	"RuleResource":               {required: []string{"id", "type"}, closed: true},
 	"SetupKeyRequest":            {required: []string{"name"}, closed: true},
-	"SetupKeyUpdate":             {required: []string{"auto_groups"}, closed: true},
+	"SetupKeyUpdate":             {required: []string{"auto_groups"}, nullable: []string{"allow_extra_dns_labels", "ephemeral", "expires_in", "name", "type", "usage_limit"}, closed: true},
 	"SetupRequest":               {required: []string{"email", "name", "password"}, closed: true},
 	"SignalRequest":              {required: []string{"box", "to"}, closed: true},
 	"StatusReport":               {required: []string{"facts"}, closed: true},
@@ -58,7 +58,7 @@ var bodyShapes = map[string]bodyShape{
 	"TerraformUnlock":            {closed: true},
 	"TokenRequest":               {required: []string{"expires_in", "name"}, closed: true},
 	"UserRequest":                {nullable: []string{"email"}, closed: true},
-	"UserUpdate":                 {required: []string{"auto_groups", "is_blocked", "role"}, nullable: []string{"name"}, closed: true},
+	"UserUpdate":                 {required: []string{"auto_groups", "is_blocked", "role"}, nullable: []string{"email", "is_service_user", "name"}, closed: true},
 }
 
 // Validate compares every value with its rule in the contract and reports all
@@ -1997,15 +1997,27 @@ func (r SetupKeyUpdate) validate(at string, f *faults) {
 			f.length(at, string(v), 1, 255)
 		}
 	}
+	if v, err := r.Name.Get(); err == nil {
+		f.length(at+"name", string(v), 0, 255)
+	}
+	if v, err := r.Type.Get(); err == nil {
+		f.length(at+"type", string(v), 0, 16)
+	}
 }
 
 // ApplyDefaults puts the default of the contract wherever a member is absent
 // or null, and null where an empty value means that a member is not used. It
 // comes before Validate.
 func (r *SetupKeyUpdate) ApplyDefaults() {
+	if v, err := r.Name.Get(); err == nil && v == "" {
+		r.Name.SetNull()
+	}
 	if r.Revoked == nil {
 		v := bool(false)
 		r.Revoked = &v
+	}
+	if v, err := r.Type.Get(); err == nil && v == "" {
+		r.Type.SetNull()
 	}
 }
 
@@ -2284,6 +2296,9 @@ func (r UserUpdate) validate(at string, f *faults) {
 			f.length(at, string(v), 1, 255)
 		}
 	}
+	if v, err := r.Email.Get(); err == nil {
+		f.length(at+"email", string(v), 0, 255)
+	}
 	if v, err := r.Name.Get(); err == nil {
 		f.length(at+"name", string(v), 0, 255)
 	}
@@ -2297,6 +2312,9 @@ func (r UserUpdate) validate(at string, f *faults) {
 // or null, and null where an empty value means that a member is not used. It
 // comes before Validate.
 func (r *UserUpdate) ApplyDefaults() {
+	if v, err := r.Email.Get(); err == nil && v == "" {
+		r.Email.SetNull()
+	}
 	if v, err := r.Name.Get(); err == nil && v == "" {
 		r.Name.SetNull()
 	}

@@ -171,10 +171,40 @@ func expandSetupKeyCreate(ctx context.Context, m *SetupKeyModel, d *diag.Diagnos
 func expandSetupKeyUpdate(ctx context.Context, m *SetupKeyModel, d *diag.Diagnostics) api.SetupKeyUpdate {
 	_, _ = ctx, d
 	var out api.SetupKeyUpdate
+	if m.AllowExtraDnsLabels.IsNull() {
+		out.AllowExtraDnsLabels.SetNull()
+	} else {
+		out.AllowExtraDnsLabels.Set(m.AllowExtraDnsLabels.ValueBool())
+	}
 	out.AutoGroups = texts[string](m.AutoGroups)
+	if m.Ephemeral.IsNull() {
+		out.Ephemeral.SetNull()
+	} else {
+		out.Ephemeral.Set(m.Ephemeral.ValueBool())
+	}
+	if m.ExpiresIn.IsNull() {
+		out.ExpiresIn.SetNull()
+	} else {
+		out.ExpiresIn.Set(int(m.ExpiresIn.ValueInt64()))
+	}
+	if m.Name.IsNull() {
+		out.Name.SetNull()
+	} else {
+		out.Name.Set(m.Name.ValueString())
+	}
 	if !m.Revoked.IsNull() && !m.Revoked.IsUnknown() {
 		v := m.Revoked.ValueBool()
 		out.Revoked = &v
+	}
+	if m.Type.IsNull() {
+		out.Type.SetNull()
+	} else {
+		out.Type.Set(m.Type.ValueString())
+	}
+	if m.UsageLimit.IsNull() {
+		out.UsageLimit.SetNull()
+	} else {
+		out.UsageLimit.Set(int(m.UsageLimit.ValueInt64()))
 	}
 	return out
 }

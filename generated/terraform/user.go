@@ -132,7 +132,17 @@ func expandUserUpdate(ctx context.Context, m *UserModel, d *diag.Diagnostics) ap
 	_, _ = ctx, d
 	var out api.UserUpdate
 	out.AutoGroups = texts[string](m.AutoGroups)
+	if m.Email.IsNull() {
+		out.Email.SetNull()
+	} else {
+		out.Email.Set(m.Email.ValueString())
+	}
 	out.IsBlocked = m.IsBlocked.ValueBool()
+	if m.IsServiceUser.IsNull() {
+		out.IsServiceUser.SetNull()
+	} else {
+		out.IsServiceUser.Set(m.IsServiceUser.ValueBool())
+	}
 	if m.Name.IsNull() {
 		out.Name.SetNull()
 	} else {

@@ -35,7 +35,39 @@ func readAny(w http.ResponseWriter, r *http.Request, operation api.Operation) ([
 	case operation.NewBody == nil:
 		return nil, nil
 	}
-	return readBody(w, r, operation.NewBody(), operation.BodyOptional)
+	raw, err := readBody(w, r, operation.NewBody(), operation.BodyOptional)
+	if err != nil {
+		return nil, err
+	}
+	return raw, checkPlace(raw, r.URL.Path, operation.Path)
+}
+
+// checkPlace refuses a body that tells another id than its path: of the object
+// itself as "id", of what the object is part of by the name of the parameter.
+func checkPlace(raw []byte, urlPath, pattern string) error {
+	var members map[string]json.RawMessage
+	if json.Unmarshal(raw, &members) != nil {
+		return nil
+	}
+	var wrong []problem.FieldError
+	parts := strings.Split(urlPath, "/")
+	for i, part := range strings.Split(pattern, "/") {
+		name, found := strings.CutPrefix(part, "{")
+		if !found || i >= len(parts) {
+			continue
+		}
+		if name = strings.TrimSuffix(name, "}"); strings.HasSuffix(pattern, part) {
+			name = "id"
+		}
+		var told string
+		if json.Unmarshal(members[name], &told) == nil && told != "" && told != parts[i] {
+			wrong = append(wrong, problem.Field(name, "is %q here and %q in the path; objects do not move", told, parts[i]))
+		}
+	}
+	if len(wrong) > 0 {
+		return problem.Invalid(wrong...)
+	}
+	return nil
 }
 
 // readBody reads the JSON body of a request and checks all that can be said of

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/oapi-codegen/nullable"
+
 	"github.com/wattlenet/wattle/controlplane/internal/auth"
 	"github.com/wattlenet/wattle/controlplane/internal/netmap"
 	"github.com/wattlenet/wattle/controlplane/internal/problem"
@@ -386,4 +388,14 @@ func (o audited[B]) MarshalJSON() ([]byte, error) {
 		return nil, err
 	}
 	return json.Marshal(fields)
+}
+
+// unchanged is a fault when a client sends another value than the one of a field
+// that never changes. Absent, null and the empty text are not used.
+func unchanged[T comparable](field string, asked nullable.Nullable[T], is T) []problem.FieldError {
+	wanted, err := asked.Get()
+	if text, ok := any(wanted).(string); err != nil || wanted == is || ok && text == "" {
+		return nil
+	}
+	return []problem.FieldError{problem.Field(field, "cannot be changed and stays %v; leave it out, or make another object", is)}
 }

@@ -173,7 +173,11 @@ func (s *State) UpdateSetupKey(ctx context.Context, p auth.Principal, id string,
 		if req.Revoked != nil {
 			revoked = *req.Revoked
 		}
-		var more []problem.FieldError
+		more := slices.Concat(
+			unchanged("name", req.Name, k.Name), unchanged("type", req.Type, k.Type), unchanged("expires_in", req.ExpiresIn, k.ExpiresIn),
+			unchanged("usage_limit", req.UsageLimit, k.UsageLimit), unchanged("ephemeral", req.Ephemeral, k.Ephemeral),
+			unchanged("allow_extra_dns_labels", req.AllowExtraDnsLabels, k.AllowExtraDNSLabels),
+		)
 		if k.Revoked && !revoked {
 			more = append(more, problem.Field("revoked", "a revoked key stays revoked; make a new key"))
 		}

@@ -212,7 +212,8 @@ func (s *State) UpdateUser(ctx context.Context, p auth.Principal, id string, req
 		if req.AutoGroups == nil {
 			return problem.Malformed("auto_groups must be given; send [] for none", problem.Field("auto_groups", "must be given"))
 		}
-		if err := faults(req.Validate()); err != nil {
+		fixed := append(unchanged("email", req.Email, was.Email), unchanged("is_service_user", req.IsServiceUser, was.IsServiceUser)...)
+		if err := faults(req.Validate(), fixed...); err != nil {
 			return err
 		}
 		u := was

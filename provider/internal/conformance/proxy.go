@@ -99,14 +99,14 @@ func (p *proxy) last() func() {
 
 // flawed is the last write of an object of the collection in which the place
 // exists, with a wrong value there, an HCL and so a JSON literal. A member of
-// the body itself has to be in it, since what is immutable stands in creates
-// only; one that is optional in every write can be added.
-func (p *proxy) flawed(collection, place, literal string, add bool) (request, bool) {
+// the body itself has to be in it; one that is optional in every write can be
+// added. What is immutable is chosen by creates only.
+func (p *proxy) flawed(collection, place, literal string, add, immutable bool) (request, bool) {
 	way := strings.FieldsFunc(place, func(r rune) bool { return strings.ContainsRune(".[]", r) })
 	for _, r := range slices.Backward(p.since(0)) {
 		path, _, _ := strings.Cut(r.uri, "?")
 		var body map[string]any
-		if r.method == http.MethodGet || r.method == http.MethodDelete || !sameFolder(collection, path) || json.Unmarshal(r.body, &body) != nil {
+		if r.method == http.MethodGet || r.method == http.MethodDelete || immutable && r.method != http.MethodPost || !sameFolder(collection, path) || json.Unmarshal(r.body, &body) != nil {
 			continue
 		}
 		if _, there := body[way[0]]; !there && !add {

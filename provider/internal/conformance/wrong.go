@@ -63,7 +63,7 @@ func (s *subject) testRefusals(t *testing.T) {
 
 func (s *subject) refuses(t *testing.T, a terraform.Trial, path, literal string) {
 	t.Helper()
-	write, ok := s.proxy.flawed(s.Path, path, literal, a.OptIn)
+	write, ok := s.proxy.flawed(s.Path, path, literal, a.OptIn, a.Immutable)
 	if !ok {
 		t.Logf("%s is in no body that was sent", path)
 		return
