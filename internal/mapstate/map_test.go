@@ -111,6 +111,37 @@ func TestRoutesComeAndGo(t *testing.T) {
 	}
 }
 
+func TestTermsCount(t *testing.T) {
+	at := time.Date(2030, 1, 31, 12, 0, 0, 0, time.UTC)
+	m := filled(t)
+	plain := m.Rules["r1"]
+	packet := verdict.Packet{Source: 7, Destination: 1, Protocol: verdict.NumberTCP, Port: 22}
+	for name, change := range map[string]func(r *api.CompiledRule){
+		"not_before": func(r *api.CompiledRule) { r.NotBefore = new(at.Add(time.Second)) },
+		"not_after":  func(r *api.CompiledRule) { r.NotAfter = &at },
+		"mode":       func(r *api.CompiledRule) { r.Mode = new(api.CompiledRuleModeMonitor) },
+	} {
+		rule := plain
+		change(&rule)
+		if mapstate.HashRule(rule) == mapstate.HashRule(plain) {
+			t.Errorf("%s does not count in the digest", name)
+		}
+		timed := m.Clone()
+		if err := timed.Apply(deltaFor(t, timed, api.MapOp{Op: api.MapOpOpRuleUpsert, Rule: &rule})); err != nil {
+			t.Fatal(err)
+		}
+		if timed.SameContent(m) || timed.Verdict(at).Evaluate(packet).Allowed || !m.Verdict(at).Evaluate(packet).Allowed {
+			t.Errorf("%s: the rule judges as the one without", name)
+		}
+	}
+	unknown := plain
+	unknown.Mode = new(api.CompiledRuleMode("guess"))
+	err := m.Clone().Apply(api.DeltaEvent{Prev: m.Serial, Serial: m.Serial + 1, Ops: []api.MapOp{{Op: api.MapOpOpRuleUpsert, Rule: &unknown}}})
+	if err == nil || !strings.Contains(err.Error(), `unknown mode "guess"`) {
+		t.Errorf("a mode that nobody knows gives %v", err)
+	}
+}
+
 // deltaFor gives ops the digest that they lead to.
 func deltaFor(t *testing.T, m *mapstate.Map, ops ...api.MapOp) api.DeltaEvent {
 	t.Helper()
