@@ -76,7 +76,7 @@ func TestMetrics(t *testing.T) {
 	before := func(d time.Duration) *time.Time { at := now.Add(-d); return &at }
 	status := local.Status{
 		Version: "1.2.3", State: local.StateReady, Map: local.Map{Serial: 7}, Warnings: []string{"one"},
-		Management: local.Management{Connected: true}, Relay: local.Relay{Server: "r:1", Transport: "udp"},
+		Management: local.Management{Connected: true}, Relay: local.Relay{Server: "r:1", Transport: "udp"}, Tunnel: local.Tunnel{Dropped: map[string]uint64{"noise": 7, "refused_train": 1}},
 		Routes: []local.Route{{Role: "use"}, {Role: "use"}, {Role: "serve"}}, Firewall: local.Firewall{Rules: 3, Dropped: 9, Monitored: []local.Monitored{{Rule: "r_1", Packets: 3, Bytes: 252}, {Rule: "r_2"}}},
 		Peers: []local.Peer{
 			{Name: "db-1", Path: "direct", RTTMillis: 0.7, LastHandshake: before(5 * time.Second), ReceivedBytes: 10, SentBytes: 20},

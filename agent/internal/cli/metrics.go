@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -130,6 +131,10 @@ func writeMetrics(w io.Writer, s local.Status, perPeer bool, now time.Time) erro
 	bytes := newFamily(text, "wattle_agent_monitored_bytes_total", "counter", "Bytes of the packets that a rule matched which monitors, by the opaque id of the rule.")
 	for _, met := range s.Firewall.Monitored {
 		bytes.add(float64(met.Bytes), "rule", met.Rule)
+	}
+	dropped := newFamily(text, "wattle_agent_tunnel_dropped_total", "counter", "What the sockets of the tunnel did not deliver, by reason; a refused train went again, packet by packet.")
+	for _, reason := range slices.Sorted(maps.Keys(s.Tunnel.Dropped)) {
+		dropped.add(float64(s.Tunnel.Dropped[reason]), "reason", reason)
 	}
 	newFamily(text, "wattle_agent_relay_connected", "gauge", "Whether a relay is at hand, by the way to it.").
 		add(truth(s.Relay.Server != "" && s.Relay.Error == ""), "transport", dash(s.Relay.Transport))

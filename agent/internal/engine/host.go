@@ -98,6 +98,7 @@ type Machine struct {
 	ModeReason string // why not the mode that was wished first
 	Interface  string // empty without one
 	Port       func() uint16
+	Drops      func() tunnel.Drops
 
 	// Watch calls changed when addresses or routes of the host have changed,
 	// until ctx ends.
@@ -275,7 +276,7 @@ func open(c MachineConfig, mode tunnel.Mode, filter tunnel.Filter) (*Machine, er
 	if err != nil {
 		return nil, err
 	}
-	machine := &Machine{Device: device, Mode: device.Mode(), Interface: device.Interface(), Port: device.Bind().Port}
+	machine := &Machine{Device: device, Mode: device.Mode(), Interface: device.Interface(), Port: device.Bind().Port, Drops: device.Bind().Drops}
 	name := device.Interface()
 	machine.Watch = func(ctx context.Context, changed func()) error { return route.Watch(ctx, name, changed) }
 	machine.Paths, err = connectivity.New(connectivity.Config{

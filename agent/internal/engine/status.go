@@ -56,6 +56,7 @@ func (l *link) describe(s *local.Status, mine *identity.Identity) {
 	s.Warnings = append(s.Warnings, warnings(state, l.machine.Note)...)
 	s.Tunnel = local.Tunnel{
 		Mode: string(l.machine.Mode), Reason: l.machine.ModeReason, Interface: l.machine.Interface, ListenPort: l.machine.Port(),
+		Dropped: l.machine.Drops().ByReason(),
 	}
 	enforced := l.machine.Firewall.Status()
 	if enforced.Note != "" {

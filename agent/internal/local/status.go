@@ -93,6 +93,10 @@ type Tunnel struct {
 	Reason     string `json:"reason"` // why this mode, when another was wished
 	Interface  string `json:"interface"`
 	ListenPort uint16 `json:"listen_port"`
+
+	// Dropped counts what the sockets of the tunnel did not deliver since it was
+	// opened, by reason.
+	Dropped map[string]uint64 `json:"dropped,omitempty"`
 }
 
 // Firewall is how the rules are enforced.

@@ -101,6 +101,14 @@ type Drops struct {
 	Queue         uint64 // packets dropped because a stream to a relay was too slow
 }
 
+// ByReason returns the same by a word for each reason.
+func (d Drops) ByReason() map[string]uint64 {
+	return map[string]uint64{
+		"noise": d.Noise, "stun": d.STUN, "unknown_relay": d.UnknownRelay, "idle": d.Idle,
+		"refused_train": d.RefusedTrains, "too_big": d.TooBig, "queue": d.Queue,
+	}
+}
+
 // NewBind makes a bind that is not open yet.
 func NewBind(cfg BindConfig) (*Bind, error) {
 	if cfg.Logger == nil || cfg.PrivateKey.IsZero() {
