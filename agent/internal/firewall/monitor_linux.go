@@ -2,6 +2,7 @@ package firewall
 
 import (
 	"fmt"
+	"maps"
 	"strings"
 
 	"github.com/google/nftables/expr"
@@ -47,10 +48,7 @@ func (k *Kernel) monitored() ([]Count, error) {
 	if err != nil {
 		return nil, err
 	}
-	sums := map[string]Count{}
-	for id, past := range k.past {
-		sums[id] = past
-	}
+	sums := maps.Clone(k.past)
 	for _, met := range counts {
 		sums[met.Rule] = plus(sums[met.Rule], met)
 	}
