@@ -8,6 +8,7 @@ import (
 	"github.com/RoaringBitmap/roaring"
 
 	"github.com/wattlenet/wattle/generated/api"
+	"github.com/wattlenet/wattle/internal/table"
 	"github.com/wattlenet/wattle/internal/verdict"
 )
 
@@ -20,33 +21,80 @@ func (m *Map) Apply(delta api.DeltaEvent) error {
 	if delta.Prev != m.Serial || delta.Serial < delta.Prev {
 		return fmt.Errorf("%w: it goes from serial %d to %d, the map is at %d", ErrGap, delta.Prev, delta.Serial, m.Serial)
 	}
-	work := change{Map: m, digest: m.digest}
+	work := m.change()
 	for i, op := range delta.Ops {
 		if err := work.apply(op); err != nil {
-			work.undo()
 			return fmt.Errorf("op %d (%s) of the delta to serial %d: %w", i, op.Op, delta.Serial, err)
 		}
 	}
-	if got := m.digest.String(); got != delta.Digest {
-		work.undo()
+	if got := work.digest.String(); got != delta.Digest {
 		return fmt.Errorf("%w: it would be %s at serial %d, the server says %s", ErrDigest, got, delta.Serial, delta.Digest)
 	}
-	m.Serial = delta.Serial
+	work.finish(m, delta.Serial)
 	return nil
 }
 
-// A change is a delta in progress: the map, and how to take back what was done to it.
+// A change is a map in progress. The one it begins with stays as it is until finish.
 type change struct {
-	*Map
+	self   api.SelfView
 	digest Digest
-	back   []func()
+	peers  *table.Edit[uint32, api.PeerEntry]
+	sets   *table.Edit[string, *roaring.Bitmap]
+	rules  *table.Edit[string, api.CompiledRule]
+	routes *table.Edit[string, api.CompiledRoute]
+
+	zones       *table.Edit[string, api.ZoneView]
+	records     *table.Edit[string, api.RecordView]
+	nameservers *table.Edit[string, api.NameserverView]
+
+	// lenient takes items that no machine can follow as well; Faults lists them then.
+	lenient bool
 }
 
-func (c *change) undo() {
-	for _, step := range slices.Backward(c.back) {
-		step()
+func (m *Map) change() *change {
+	return &change{
+		self: m.Self, digest: m.digest,
+		peers: m.Peers.Edit(), sets: m.Sets.Edit(), rules: m.Rules.Edit(), routes: m.Routes.Edit(),
+		zones: m.Names.Zones.Edit(), records: m.Names.Records.Edit(), nameservers: m.Names.Nameservers.Edit(),
 	}
-	c.Map.digest = c.digest
+}
+
+// finish makes the change the content of m.
+func (c *change) finish(m *Map, serial int64) {
+	m.Serial, m.Self, m.digest = serial, c.self, c.digest
+	m.Peers, m.Sets, m.Rules, m.Routes = c.peers.Table(), c.sets.Table(), c.rules.Table(), c.routes.Table()
+	m.Names = Names{c.zones.Table(), c.records.Table(), c.nameservers.Table()}
+}
+
+// take returns the fault of an item that is to be refused.
+func (c *change) take(fault error) error {
+	if c.lenient {
+		return nil
+	}
+	return fault
+}
+
+// keep puts an item into one of the tables.
+func keep[K comparable, V any](c *change, into *table.Edit[K, V], id K, value V, hash func(V) Digest) {
+	if before, known := into.Get(id); known {
+		c.digest = c.digest.Minus(hash(before))
+	}
+	into.Set(id, value)
+	c.digest = c.digest.Plus(hash(value))
+}
+
+// drop takes what is known under an id out of one of the tables.
+func drop[K comparable, V any](c *change, from *table.Edit[K, V], id *K, noun string, hash func(V) Digest) error {
+	if id == nil {
+		return errIncomplete
+	}
+	before, known := from.Get(*id)
+	if !known {
+		return fmt.Errorf("no %s %v is known", noun, *id)
+	}
+	from.Delete(*id)
+	c.digest = c.digest.Minus(hash(before))
+	return nil
 }
 
 func (c *change) apply(op api.MapOp) error {
@@ -93,10 +141,8 @@ func (c *change) setSelf(self *api.SelfView) error {
 	if self == nil {
 		return errIncomplete
 	}
-	before := c.Self
-	c.back = append(c.back, func() { c.Self = before })
-	c.Map.digest = c.Map.digest.Minus(HashSelf(before)).Plus(HashSelf(*self))
-	c.Self = *self
+	c.digest = c.digest.Minus(HashSelf(c.self)).Plus(HashSelf(*self))
+	c.self = *self
 	return nil
 }
 
@@ -104,35 +150,17 @@ func (c *change) upsertPeer(peer *api.PeerEntry) error {
 	if peer == nil {
 		return errIncomplete
 	}
-	before, known := c.Peers[peer.N]
-	if known {
-		c.Map.digest = c.Map.digest.Minus(HashPeer(before))
-		c.back = append(c.back, func() { c.Peers[peer.N] = before })
-	} else {
-		c.back = append(c.back, func() { delete(c.Peers, peer.N) })
-	}
-	c.Peers[peer.N] = *peer
-	c.Map.digest = c.Map.digest.Plus(HashPeer(*peer))
+	keep(c, c.peers, peer.N, *peer, HashPeer)
 	return nil
 }
 
 func (c *change) removePeer(n *uint32) error {
-	if n == nil {
-		return errIncomplete
-	}
-	before, known := c.Peers[*n]
-	if !known {
-		return fmt.Errorf("no peer %d is known", *n)
-	}
-	for id, set := range c.Sets {
-		if set.Contains(*n) {
+	for id, set := range c.sets.All() {
+		if n != nil && set.Contains(*n) {
 			return fmt.Errorf("the set %s still holds the peer %d", id, *n)
 		}
 	}
-	delete(c.Peers, *n)
-	c.back = append(c.back, func() { c.Peers[before.N] = before })
-	c.Map.digest = c.Map.digest.Minus(HashPeer(before))
-	return nil
+	return drop(c, c.peers, n, "peer", HashPeer)
 }
 
 func (c *change) putSet(id *string, members *api.Ordinals) error {
@@ -146,15 +174,7 @@ func (c *change) putSet(id *string, members *api.Ordinals) error {
 	if err := c.knowsAll(set); err != nil {
 		return err
 	}
-	before, known := c.Sets[*id]
-	if known {
-		c.Map.digest = c.Map.digest.Minus(sumSet(*id, before))
-		c.back = append(c.back, func() { c.Sets[*id] = before })
-	} else {
-		c.back = append(c.back, func() { delete(c.Sets, *id) })
-	}
-	c.Sets[*id] = set
-	c.Map.digest = c.Map.digest.Plus(sumSet(*id, set))
+	keep(c, c.sets, *id, set, func(set *roaring.Bitmap) Digest { return sumSet(*id, set) })
 	return nil
 }
 
@@ -162,7 +182,7 @@ func (c *change) patchSet(id *string, add, remove *api.Ordinals) error {
 	if id == nil {
 		return errIncomplete
 	}
-	set, known := c.Sets[*id]
+	set, known := c.sets.Get(*id)
 	if !known {
 		return fmt.Errorf("no set %s is known", *id)
 	}
@@ -180,10 +200,11 @@ func (c *change) patchSet(id *string, add, remove *api.Ordinals) error {
 	if added.Intersects(set) || removed.AndCardinality(set) != removed.GetCardinality() {
 		return fmt.Errorf("the set %s holds what shall come, or lacks what shall go", *id)
 	}
-	c.back = append(c.back, func() { set.AndNot(added); set.Or(removed) })
+	set = set.Clone()
 	set.Or(added)
 	set.AndNot(removed)
-	c.Map.digest = c.Map.digest.Plus(sumMembers(*id, added)).Minus(sumMembers(*id, removed))
+	c.sets.Set(*id, set)
+	c.digest = c.digest.Plus(sumMembers(*id, added)).Minus(sumMembers(*id, removed))
 	return nil
 }
 
@@ -191,61 +212,34 @@ func (c *change) removeSet(id *string) error {
 	if id == nil {
 		return errIncomplete
 	}
-	set, known := c.Sets[*id]
-	if !known {
-		return fmt.Errorf("no set %s is known", *id)
-	}
-	for _, rule := range c.Rules {
+	for _, rule := range c.rules.All() {
 		if slices.Contains(setsOf(rule), *id) {
 			return fmt.Errorf("the rule %s still names the set %s", rule.Id, *id)
 		}
 	}
-	for _, route := range c.Routes {
+	for _, route := range c.routes.All() {
 		if slices.Contains(setsOfRoute(route), *id) {
 			return fmt.Errorf("the route %s still names the set %s", route.Id, *id)
 		}
 	}
-	delete(c.Sets, *id)
-	c.back = append(c.back, func() { c.Sets[*id] = set })
-	c.Map.digest = c.Map.digest.Minus(sumSet(*id, set))
-	return nil
+	return drop(c, c.sets, id, "set", func(set *roaring.Bitmap) Digest { return sumSet(*id, set) })
 }
 
 func (c *change) upsertRule(rule *api.CompiledRule) error {
 	if rule == nil {
 		return errIncomplete
 	}
-	if err := c.checkRule(*rule); err != nil {
+	if err := c.take(c.checkRule(*rule)); err != nil {
 		return err
 	}
-	before, known := c.Rules[rule.Id]
-	if known {
-		c.Map.digest = c.Map.digest.Minus(HashRule(before))
-		c.back = append(c.back, func() { c.Rules[rule.Id] = before })
-	} else {
-		c.back = append(c.back, func() { delete(c.Rules, rule.Id) })
-	}
-	c.Rules[rule.Id] = *rule
-	c.Map.digest = c.Map.digest.Plus(HashRule(*rule))
+	keep(c, c.rules, rule.Id, *rule, HashRule)
 	return nil
 }
 
-func (c *change) removeRule(id *string) error {
-	if id == nil {
-		return errIncomplete
-	}
-	before, known := c.Rules[*id]
-	if !known {
-		return fmt.Errorf("no rule %s is known", *id)
-	}
-	delete(c.Rules, *id)
-	c.back = append(c.back, func() { c.Rules[before.Id] = before })
-	c.Map.digest = c.Map.digest.Minus(HashRule(before))
-	return nil
-}
+func (c *change) removeRule(id *string) error { return drop(c, c.rules, id, "rule", HashRule) }
 
 // checkRule refuses what a packet filter would not understand: it must fail here, loudly, and not in the filter.
-func (m *Map) checkRule(r api.CompiledRule) error {
+func (c *change) checkRule(r api.CompiledRule) error {
 	if !r.Direction.Valid() || !r.Action.Valid() {
 		return fmt.Errorf("the rule %s has the unknown direction %q or action %q", r.Id, r.Direction, r.Action)
 	}
@@ -261,25 +255,21 @@ func (m *Map) checkRule(r api.CompiledRule) error {
 		}
 	}
 	for _, set := range setsOf(r) {
-		if _, known := m.Sets[set]; !known {
+		if _, known := c.sets.Get(set); !known {
 			return fmt.Errorf("the rule %s names the unknown set %s", r.Id, set)
 		}
 	}
-	return m.checkRouted(r)
+	return c.checkRouted(r)
 }
 
-func (m *Map) knowsAll(set *roaring.Bitmap) error {
+func (c *change) knowsAll(set *roaring.Bitmap) error {
 	for ordinals := set.Iterator(); ordinals.HasNext(); {
-		if n := ordinals.Next(); !m.knows(n) {
+		n := ordinals.Next()
+		if _, known := c.peers.Get(n); !known {
 			return fmt.Errorf("a set holds the unknown peer %d", n)
 		}
 	}
 	return nil
-}
-
-func (m *Map) knows(n uint32) bool {
-	_, known := m.Peers[n]
-	return known
 }
 
 func sumSet(id string, set *roaring.Bitmap) Digest {

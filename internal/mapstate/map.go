@@ -14,10 +14,10 @@
 package mapstate
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"reflect"
 	"slices"
 	"time"
@@ -25,6 +25,7 @@ import (
 	"github.com/RoaringBitmap/roaring"
 
 	"github.com/wattlenet/wattle/generated/api"
+	"github.com/wattlenet/wattle/internal/table"
 	"github.com/wattlenet/wattle/internal/verdict"
 )
 
@@ -36,15 +37,15 @@ type Map struct {
 	Serial int64
 	Self   api.SelfView
 	// Peers holds the visible peers by ordinal. The peer itself is among them when it stands in a set that it sees.
-	Peers map[uint32]api.PeerEntry
+	Peers table.Table[uint32, api.PeerEntry]
 	// Sets holds the ordinals of each visible set by its id.
-	Sets map[string]*roaring.Bitmap
+	Sets table.Table[string, *roaring.Bitmap]
 	// Rules holds the compiled rules by their id. Of a rule with direction in only the source set is in Sets, of one
 	// with direction out only the destination set; the peer itself stands at the other end.
-	Rules map[string]api.CompiledRule
+	Rules table.Table[string, api.CompiledRule]
 	// Routes holds the routes that the peer uses or serves by their id. A rule with a route at one end is about the
 	// traffic of that route.
-	Routes map[string]api.CompiledRoute
+	Routes table.Table[string, api.CompiledRoute]
 	// Names is what the machine shall resolve besides the names of peers.
 	Names Names
 
@@ -56,11 +57,7 @@ func Features() []string { return []string{"sets", "routes", "dns", "keys", "ter
 
 // New returns an empty map for self.
 func New(epoch string, serial int64, self api.SelfView) *Map {
-	return &Map{
-		Epoch: epoch, Serial: serial, Self: self,
-		Peers: map[uint32]api.PeerEntry{}, Sets: map[string]*roaring.Bitmap{}, Rules: map[string]api.CompiledRule{},
-		Routes: map[string]api.CompiledRoute{}, Names: newNames(), digest: HashSelf(self),
-	}
+	return &Map{Epoch: epoch, Serial: serial, Self: self, digest: HashSelf(self)}
 }
 
 // Digest returns the digest of the map.
@@ -71,15 +68,9 @@ func (m *Map) Position() api.MapPosition {
 	return api.MapPosition{Epoch: m.Epoch, Serial: m.Serial, Digest: m.digest.String()}
 }
 
-// Clone returns a copy that shares nothing that changes.
+// Clone returns a copy that shares nothing that changes. It costs next to nothing: the tables are values.
 func (m *Map) Clone() *Map {
 	clone := *m
-	clone.Peers, clone.Rules, clone.Routes = maps.Clone(m.Peers), maps.Clone(m.Rules), maps.Clone(m.Routes)
-	clone.Names = Names{maps.Clone(m.Names.Zones), maps.Clone(m.Names.Records), maps.Clone(m.Names.Nameservers)}
-	clone.Sets = make(map[string]*roaring.Bitmap, len(m.Sets))
-	for id, set := range m.Sets {
-		clone.Sets[id] = set.Clone()
-	}
 	return &clone
 }
 
@@ -90,12 +81,20 @@ func (m *Map) Equal(o *Map) bool {
 
 // SameContent reports whether both maps hold the same content, at whatever serial.
 func (m *Map) SameContent(o *Map) bool {
-	return reflect.DeepEqual(m.Self, o.Self) && m.digest == o.digest && maps.EqualFunc(m.Peers, o.Peers, equalPeers) &&
-		maps.EqualFunc(m.Rules, o.Rules, equalRules) && maps.EqualFunc(m.Routes, o.Routes, equalRoutes) && m.Names.equal(o.Names) &&
-		maps.EqualFunc(m.Sets, o.Sets, func(a, b *roaring.Bitmap) bool { return a.Equals(b) })
+	return reflect.DeepEqual(m.Self, o.Self) && m.digest == o.digest && equal(m.Peers, o.Peers, EqualPeers) &&
+		equal(m.Rules, o.Rules, equalRules) && equal(m.Routes, o.Routes, equalRoutes) && m.Names.equal(o.Names) &&
+		equal(m.Sets, o.Sets, func(a, b *roaring.Bitmap) bool { return a.Equals(b) })
 }
 
-func equalPeers(a, b api.PeerEntry) bool { return reflect.DeepEqual(a, b) }
+func equal[K comparable, V any](a, b table.Table[K, V], same func(a, b V) bool) bool {
+	for range table.Diff(a, b, same) {
+		return false
+	}
+	return true
+}
+
+// EqualPeers reports whether two entries say the same.
+func EqualPeers(a, b api.PeerEntry) bool { return reflect.DeepEqual(a, b) }
 
 func equalRules(a, b api.CompiledRule) bool {
 	return a.Id == b.Id && a.Direction == b.Direction && a.Source == b.Source && a.Destination == b.Destination &&
@@ -118,31 +117,27 @@ func TermOf(r api.CompiledRule) verdict.Term {
 // Monitors reports whether a rule judges nothing and only counts what it matches.
 func Monitors(r api.CompiledRule) bool { return valueOf(r.Mode) == api.CompiledRuleModeMonitor }
 
-// Verdict returns the rules between peers that count at a moment, for the matcher: for packets that arrive the peer itself is the destination,
-// for packets that leave it is the source. Rules of routes are not among them. The rules read the sets of the map, so make them anew from a Clone, or after
-// every change.
+// Verdict returns the rules between peers that count at a moment, for the matcher: for packets that arrive the peer itself is the
+// destination, for packets that leave it is the source. Rules of routes are not among them.
 func (m *Map) Verdict(at time.Time) verdict.Rules {
-	rules := make([]verdict.Rule, 0, len(m.Rules))
-	for _, r := range m.Rules {
-		protocol, ok := verdict.ParseProtocol(string(r.Protocol))
-		if !ok {
-			continue // refused when the rule came in
-		}
+	rules := make([]verdict.Rule, 0, m.Rules.Len())
+	for _, r := range m.InForce() {
 		if routedEnd(r) != "" || !TermOf(r).Holds(at) {
 			continue
 		}
+		protocol, _ := verdict.ParseProtocol(string(r.Protocol)) // known, since it is in force
 		rule := verdict.Rule{ID: r.Id, Drop: r.Action == api.CompiledRuleActionDrop, Monitor: Monitors(r), Protocol: protocol}
 		for _, ports := range portsOf(r) {
 			rule.Ports = append(rule.Ports, verdict.PortRange{First: uint16(ports.Start), Last: uint16(ports.End)})
 		}
 		if inbound(r) {
 			in := rule
-			in.Source, in.Destination = m.Sets[r.Source], verdict.Only(m.Self.N)
+			in.Source, in.Destination = m.Sets.At(r.Source), verdict.Only(m.Self.N)
 			rules = append(rules, in)
 		}
 		if outbound(r) {
 			out := rule
-			out.Source, out.Destination = verdict.Only(m.Self.N), m.Sets[r.Destination]
+			out.Source, out.Destination = verdict.Only(m.Self.N), m.Sets.At(r.Destination)
 			rules = append(rules, out)
 		}
 	}
@@ -170,24 +165,25 @@ type stored struct {
 func (m *Map) MarshalJSON() ([]byte, error) {
 	s := stored{Epoch: m.Epoch, Serial: m.Serial, Digest: m.digest.String(), Self: m.Self}
 	s.Peers, s.Sets, s.Rules = []api.PeerEntry{}, []api.PeerSet{}, []api.CompiledRule{}
-	for _, n := range slices.Sorted(maps.Keys(m.Peers)) {
-		s.Peers = append(s.Peers, m.Peers[n])
-	}
-	for _, id := range slices.Sorted(maps.Keys(m.Sets)) {
-		members, err := EncodeOrdinals(m.Sets[id])
+	s.Peers = append(s.Peers, inOrder(m.Peers)...)
+	for _, id := range slices.Sorted(m.Sets.Keys()) {
+		members, err := EncodeOrdinals(m.Sets.At(id))
 		if err != nil {
 			return nil, err
 		}
 		s.Sets = append(s.Sets, api.PeerSet{Id: id, Members: members})
 	}
-	for _, id := range slices.Sorted(maps.Keys(m.Rules)) {
-		s.Rules = append(s.Rules, m.Rules[id])
-	}
-	for _, id := range slices.Sorted(maps.Keys(m.Routes)) {
-		s.Routes = append(s.Routes, m.Routes[id])
-	}
-	s.Zones, s.Records, s.Nameservers = byID(m.Names.Zones), byID(m.Names.Records), byID(m.Names.Nameservers)
+	s.Rules, s.Routes = append(s.Rules, inOrder(m.Rules)...), inOrder(m.Routes)
+	s.Zones, s.Records, s.Nameservers = inOrder(m.Names.Zones), inOrder(m.Names.Records), inOrder(m.Names.Nameservers)
 	return json.Marshal(s)
+}
+
+// inOrder lists the values of a table in the order of its keys.
+func inOrder[K cmp.Ordered, V any](t table.Table[K, V]) (list []V) {
+	for _, id := range slices.Sorted(t.Keys()) {
+		list = append(list, t.At(id))
+	}
+	return list
 }
 
 // UnmarshalJSON reads what MarshalJSON wrote and refuses a map that does not hold together or whose digest is another.
@@ -199,7 +195,7 @@ func (m *Map) UnmarshalJSON(raw []byte) error {
 	read := New(s.Epoch, s.Serial, s.Self)
 	if err := read.fill(Content{
 		Peers: s.Peers, Sets: s.Sets, Routes: s.Routes, Rules: s.Rules, Zones: s.Zones, Records: s.Records, Nameservers: s.Nameservers,
-	}); err != nil {
+	}, true); err != nil {
 		return err
 	}
 	if got := read.digest.String(); got != s.Digest {

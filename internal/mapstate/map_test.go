@@ -76,7 +76,7 @@ func TestRoutesComeAndGo(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []mapstate.Candidate{{Ordinal: 8, Metric: 9}, {Ordinal: 7, Metric: 10}}
-	if got := m.Candidates(m.Routes["t2"]); !slices.Equal(got, want) {
+	if got := m.Candidates(m.Routes.At("t2")); !slices.Equal(got, want) {
 		t.Errorf("the routers are %v, want %v", got, want)
 	}
 	before := m.Clone()
@@ -114,7 +114,7 @@ func TestRoutesComeAndGo(t *testing.T) {
 func TestTermsCount(t *testing.T) {
 	at := time.Date(2030, 1, 31, 12, 0, 0, 0, time.UTC)
 	m := filled(t)
-	plain := m.Rules["r1"]
+	plain := m.Rules.At("r1")
 	packet := verdict.Packet{Source: 7, Destination: 1, Protocol: verdict.NumberTCP, Port: 22}
 	for name, change := range map[string]func(r *api.CompiledRule){
 		"not_before": func(r *api.CompiledRule) { r.NotBefore = new(at.Add(time.Second)) },
@@ -166,7 +166,7 @@ func filled(t *testing.T) *mapstate.Map {
 
 func TestDeltaChangesTheMap(t *testing.T) {
 	m := filled(t)
-	if m.Serial != 6 || len(m.Peers) != 2 || !m.Sets["s1"].Equals(roaring.BitmapOf(7, 8)) || len(m.Rules) != 1 {
+	if m.Serial != 6 || m.Peers.Len() != 2 || !m.Sets.At("s1").Equals(roaring.BitmapOf(7, 8)) || m.Rules.Len() != 1 {
 		t.Fatalf("got %+v", m)
 	}
 	packet := verdict.Packet{Source: 7, Destination: 1, Protocol: verdict.NumberTCP, Port: 22}
@@ -184,7 +184,7 @@ func TestDeltaChangesTheMap(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(m.Peers) != 1 || m.Peers[8].Name != "database" || m.Sets["s1"].GetCardinality() != 1 {
+	if m.Peers.Len() != 1 || m.Peers.At(8).Name != "database" || m.Sets.At("s1").GetCardinality() != 1 {
 		t.Errorf("got %+v", m)
 	}
 }
@@ -283,6 +283,46 @@ func TestMapSurvivesStorage(t *testing.T) {
 	altered := strings.Replace(string(raw), "k-web", "k-bew", 1)
 	if err := json.Unmarshal([]byte(altered), &read); !errors.Is(err, mapstate.ErrDigest) {
 		t.Errorf("an altered map gives %v", err)
+	}
+}
+
+// TestSnapshotIsTakenWithWhatNoMachineCanFollow stores a map, changes an item in the file, and reads it with the digest that it
+// has then: the item is named, and its drop is enforced wider.
+func TestSnapshotIsTakenWithWhatNoMachineCanFollow(t *testing.T) {
+	for name, c := range map[string]struct {
+		from, to string
+		want     string
+		inForce  int
+	}{
+		"whole":            {"", "", "", 1},
+		"odd protocol":     {`"protocol":"tcp"`, `"protocol":"gre"`, "unknown protocol", 0},
+		"absent set":       {`"source":"s1"`, `"source":"s9"`, "unknown set s9", 0},
+		"drop of the same": {`"action":"accept","destination":"elsewhere","direction":"in","id":"r1","ports":[{"end":22,"start":22}],"protocol":"tcp"`, `"action":"drop","destination":"elsewhere","direction":"in","id":"r1","ports":[{"end":22,"start":22}],"protocol":"gre"`, "unknown protocol", 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := filled(t)
+			raw, err := json.Marshal(m)
+			if err != nil || !strings.Contains(string(raw), c.from) {
+				t.Fatal(err, string(raw))
+			}
+			text := strings.Replace(string(raw), c.from, c.to, 1)
+			read := &mapstate.Map{}
+			if err = json.Unmarshal([]byte(text), read); err != nil {
+				_, rest, _ := strings.Cut(err.Error(), "it is ")
+				digest, _, _ := strings.Cut(rest, ",")
+				err = json.Unmarshal([]byte(strings.Replace(text, m.Digest().String(), digest, 1)), read)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			faults := read.Faults()
+			if (c.want == "") != (len(faults) == 0) || len(faults) > 0 && !strings.Contains(faults[0].Err.Error(), c.want) {
+				t.Errorf("faults %v, want %q", faults, c.want)
+			}
+			if got := read.InForce(); len(got) != c.inForce || len(faults) > 0 && c.inForce > 0 && (got[0].Action != "drop" || got[0].Protocol != "all") {
+				t.Errorf("in force: %+v", got)
+			}
+		})
 	}
 }
 

@@ -20,7 +20,7 @@ type Candidate struct {
 func (m *Map) Candidates(route api.CompiledRoute) []Candidate {
 	var list []Candidate
 	for _, routers := range valueOf(route.Routers) {
-		set := m.Sets[routers.Set]
+		set := m.Sets.At(routers.Set)
 		if set == nil {
 			continue
 		}
@@ -88,7 +88,7 @@ func setsOfRoute(r api.CompiledRoute) (sets []string) {
 func equalRoutes(a, b api.CompiledRoute) bool { return HashRoute(a) == HashRoute(b) }
 
 // checkRouted refuses rules whose route is not there, or cannot stand at that end.
-func (m *Map) checkRouted(r api.CompiledRule) error {
+func (c *change) checkRouted(r api.CompiledRule) error {
 	end, id := routedEnd(r), routeOf(r)
 	if end == "" {
 		if r.Direction == api.CompiledRuleDirectionForward {
@@ -99,7 +99,7 @@ func (m *Map) checkRouted(r api.CompiledRule) error {
 	if !end.Valid() {
 		return fmt.Errorf("the rule %s has a route at the unknown end %q", r.Id, end)
 	}
-	route, known := m.Routes[id]
+	route, known := c.routes.Get(id)
 	if !known {
 		return fmt.Errorf("the rule %s names the unknown route %s", r.Id, id)
 	}
@@ -122,42 +122,24 @@ func (c *change) upsertRoute(route *api.CompiledRoute) error {
 	if route == nil {
 		return errIncomplete
 	}
-	if err := c.checkRoute(*route); err != nil {
+	if err := c.take(c.checkRoute(*route)); err != nil {
 		return err
 	}
-	before, known := c.Routes[route.Id]
-	if known {
-		c.Map.digest = c.Map.digest.Minus(HashRoute(before))
-		c.back = append(c.back, func() { c.Routes[route.Id] = before })
-	} else {
-		c.back = append(c.back, func() { delete(c.Routes, route.Id) })
-	}
-	c.Routes[route.Id] = *route
-	c.Map.digest = c.Map.digest.Plus(HashRoute(*route))
+	keep(c, c.routes, route.Id, *route, HashRoute)
 	return nil
 }
 
 func (c *change) removeRoute(id *string) error {
-	if id == nil {
-		return errIncomplete
-	}
-	before, known := c.Routes[*id]
-	if !known {
-		return fmt.Errorf("no route %s is known", *id)
-	}
-	for _, rule := range c.Rules {
-		if routeOf(rule) == *id {
+	for _, rule := range c.rules.All() {
+		if id != nil && routeOf(rule) == *id {
 			return fmt.Errorf("the rule %s still names the route %s", rule.Id, *id)
 		}
 	}
-	delete(c.Routes, *id)
-	c.back = append(c.back, func() { c.Routes[before.Id] = before })
-	c.Map.digest = c.Map.digest.Minus(HashRoute(before))
-	return nil
+	return drop(c, c.routes, id, "route", HashRoute)
 }
 
 // checkRoute refuses what no host could be told.
-func (m *Map) checkRoute(r api.CompiledRoute) error {
+func (c *change) checkRoute(r api.CompiledRoute) error {
 	if !r.Role.Valid() {
 		return fmt.Errorf("the route %s has the unknown role %q", r.Id, r.Role)
 	}
@@ -173,7 +155,7 @@ func (m *Map) checkRoute(r api.CompiledRoute) error {
 		return fmt.Errorf("the route %s of the role %s names %d routers", r.Id, r.Role, len(valueOf(r.Routers)))
 	}
 	for _, set := range setsOfRoute(r) {
-		if _, known := m.Sets[set]; !known {
+		if _, known := c.sets.Get(set); !known {
 			return fmt.Errorf("the route %s names the unknown set %s", r.Id, set)
 		}
 	}

@@ -49,7 +49,7 @@ func Load(ref api.SnapshotRefEvent, blob func(api.BlobRef) ([]byte, error)) (*Ma
 		all.Zones, all.Records = append(all.Zones, valueOf(view.Zones)...), append(all.Records, valueOf(view.Records)...)
 		all.Nameservers = append(all.Nameservers, valueOf(view.Nameservers)...)
 	}
-	if err := m.fill(all); err != nil {
+	if err := m.fill(all, true); err != nil {
 		return nil, fmt.Errorf("snapshot at serial %d: %w", ref.Serial, err)
 	}
 	if got := m.digest.String(); got != ref.Digest {
@@ -74,15 +74,16 @@ type Content struct {
 // Assemble builds a map from all of its items. It refuses items that name what is not there.
 func Assemble(epoch string, serial int64, self api.SelfView, all Content) (*Map, error) {
 	m := New(epoch, serial, self)
-	if err := m.fill(all); err != nil {
+	if err := m.fill(all, false); err != nil {
 		return nil, err
 	}
 	return m, nil
 }
 
-// fill puts the items of a whole map into an empty one.
-func (m *Map) fill(all Content) error {
-	work := change{Map: m}
+// fill puts the items of a whole map into an empty one. If it is lenient, Faults lists those that no machine can follow.
+func (m *Map) fill(all Content, lenient bool) error {
+	work := m.change()
+	work.lenient = lenient
 	for i := range all.Peers {
 		if err := work.upsertPeer(&all.Peers[i]); err != nil {
 			return err
@@ -103,7 +104,11 @@ func (m *Map) fill(all Content) error {
 			return err
 		}
 	}
-	return work.fillNames(all)
+	if err := work.fillNames(all); err != nil {
+		return err
+	}
+	work.finish(m, m.Serial)
+	return nil
 }
 
 // OpenBlob decompresses a part of a snapshot and checks it against its hash.

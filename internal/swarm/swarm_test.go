@@ -62,7 +62,7 @@ func TestSwarmFollowsTheNetwork(t *testing.T) {
 		}
 	}
 	for _, agent := range agents {
-		if err := agent.Wait(ctx, func(m *mapstate.Map) bool { return others(m) == 0 && len(m.Rules) == 0 }); err != nil {
+		if err := agent.Wait(ctx, func(m *mapstate.Map) bool { return others(m) == 0 && m.Rules.Len() == 0 }); err != nil {
 			t.Fatalf("%s: %v with %+v", agent.Enrolled.Name, err, agent.Map())
 		}
 		if agent.Streams() != 1 {
@@ -79,8 +79,8 @@ func TestSwarmFollowsTheNetwork(t *testing.T) {
 
 // others counts the peers of a map besides its own.
 func others(m *mapstate.Map) int {
-	count := len(m.Peers)
-	if _, itself := m.Peers[m.Self.N]; itself {
+	count := m.Peers.Len()
+	if _, itself := m.Peers.Get(m.Self.N); itself {
 		count--
 	}
 	return count

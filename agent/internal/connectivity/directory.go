@@ -5,6 +5,7 @@ import (
 	"maps"
 
 	"github.com/wattlenet/wattle/agent/internal/tunnel"
+	"github.com/wattlenet/wattle/internal/table"
 )
 
 // A directory is every peer of the map. A pair is made of one when it matters,
@@ -12,7 +13,7 @@ import (
 // the peer has a word to say, when there is a packet for it, or when a former
 // process knew where it was.
 type directory struct {
-	peers map[string]Peer             // by ID; replaced as a whole under Pathfinder.mu
+	peers table.Table[string, Peer]   // by ID; replaced under Pathfinder.mu
 	ids   map[tunnel.PublicKey]string // owned by Run
 	met   map[string]bool             // of which there is a pair; owned by Run
 
@@ -22,27 +23,38 @@ type directory struct {
 }
 
 func newDirectory() directory {
-	return directory{met: make(map[string]bool), tags: make(map[string]string), seen: make(map[string]bool)}
+	return directory{ids: make(map[tunnel.PublicKey]string), met: make(map[string]bool), tags: make(map[string]string), seen: make(map[string]bool)}
 }
 
 // know takes the peers of a new map. What is not disturbed stays as it is.
-func (p *Pathfinder) know(ctx context.Context, peers []Peer) {
-	byID := make(map[string]Peer, len(peers))
-	p.directory.ids = make(map[tunnel.PublicKey]string, len(peers))
-	for _, peer := range peers {
-		byID[peer.ID] = peer
-		p.directory.ids[peer.PublicKey] = peer.ID
-		if !peer.NextKey.IsZero() {
-			p.directory.ids[peer.NextKey] = peer.ID
+func (p *Pathfinder) know(ctx context.Context, peers table.Table[string, Peer]) {
+	former := p.directory.peers
+	for id, peer := range table.Diff(former, peers, table.Equal) {
+		if peer.Was == nil {
+			continue
 		}
-		if p.directory.peers[peer.ID].PublicKey != peer.PublicKey {
-			delete(p.directory.seen, peer.ID) // its probes have another tag
+		delete(p.directory.ids, peer.Was.PublicKey)
+		delete(p.directory.ids, peer.Was.NextKey)
+		if peer.Is == nil || peer.Is.PublicKey != peer.Was.PublicKey {
+			delete(p.directory.seen, id) // its probes have another tag
+		}
+	}
+	for id, peer := range table.Diff(former, peers, table.Equal) {
+		if peer.Is == nil {
+			continue
+		}
+		if peer.Is.Mode == ModeAlways {
+			p.directory.met[id] = true
+		}
+		p.directory.ids[peer.Is.PublicKey] = id
+		if !peer.Is.NextKey.IsZero() {
+			p.directory.ids[peer.Is.NextKey] = id
 		}
 	}
 	p.mu.Lock()
-	p.directory.peers = byID
+	p.directory.peers = peers
 	for id := range p.memory.peers {
-		if _, known := byID[id]; known {
+		if peers.Has(id) {
 			p.directory.met[id] = true
 		} else {
 			p.forgetKnown(id)
@@ -55,13 +67,8 @@ func (p *Pathfinder) know(ctx context.Context, peers []Peer) {
 			p.directory.met[id] = true
 		}
 	}
-	for id, peer := range byID {
-		if peer.Mode == ModeAlways {
-			p.directory.met[id] = true
-		}
-	}
 	for id := range p.directory.met {
-		if _, known := byID[id]; !known {
+		if !peers.Has(id) {
 			delete(p.directory.met, id)
 		}
 	}
@@ -72,7 +79,7 @@ func (p *Pathfinder) know(ctx context.Context, peers []Peer) {
 func (p *Pathfinder) setMet(ctx context.Context) {
 	met := make([]Peer, 0, len(p.directory.met))
 	for id := range p.directory.met {
-		met = append(met, p.directory.peers[id])
+		met = append(met, p.directory.peers.At(id))
 	}
 	p.setPeers(ctx, met)
 }
@@ -83,7 +90,7 @@ func (p *Pathfinder) pairOfID(ctx context.Context, id string) *pair {
 	if pr := p.byID[id]; pr != nil {
 		return pr
 	}
-	if _, known := p.directory.peers[id]; !known || p.directory.met[id] {
+	if !p.directory.peers.Has(id) || p.directory.met[id] {
 		return nil
 	}
 	p.directory.met[id] = true
@@ -113,7 +120,7 @@ func (p *Pathfinder) recognise(ctx context.Context, tag string) {
 		return
 	}
 	var unseen []Peer
-	for id, peer := range d.peers {
+	for id, peer := range d.peers.All() {
 		if !d.met[id] && !d.seen[id] {
 			unseen = append(unseen, peer)
 		}

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/wattlenet/wattle/agent/internal/tunnel"
+	"github.com/wattlenet/wattle/internal/table"
 )
 
 // A peer costs a pair only once there is something to say to it.
@@ -14,9 +15,10 @@ func TestPairsAreMadeWhenTheyMatter(t *testing.T) {
 	a := newMachine(t, w, "a", "10.77.0.1", machineOptions{})
 	b := newMachine(t, w, "b", "10.77.0.2", machineOptions{})
 	introduce(t, a, b)
-	crowd := []Peer{{ID: "b", PublicKey: b.key.Public()}}
+	crowd := table.Of(map[string]Peer{"b": {ID: "b", PublicKey: b.key.Public()}})
 	for i := range 500 {
-		crowd = append(crowd, Peer{ID: fmt.Sprint("c", i), PublicKey: tunnel.GenerateKey().Public()})
+		id := fmt.Sprint("c", i)
+		crowd = crowd.With(id, Peer{ID: id, PublicKey: tunnel.GenerateKey().Public()})
 	}
 	a.paths.SetPeers(crowd)
 	pairs := func() (n int) {
@@ -36,7 +38,7 @@ func TestPairsAreMadeWhenTheyMatter(t *testing.T) {
 	if n := pairs(); n != 2 {
 		t.Errorf("%d pairs, want those of b and of c7", n)
 	}
-	a.paths.SetPeers(crowd[:1])
+	a.paths.SetPeers(table.Of(map[string]Peer{"b": crowd.At("b")}))
 	if n := pairs(); n != 1 {
 		t.Errorf("%d pairs, want the one of b: the other has left", n)
 	}

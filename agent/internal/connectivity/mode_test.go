@@ -4,11 +4,13 @@ import (
 	"context"
 	"testing"
 	"time"
+
+	"github.com/wattlenet/wattle/internal/table"
 )
 
 // wants gives a machine its only peer again, with another mode.
 func (m *machine) wants(other *machine, mode Mode) {
-	m.paths.SetPeers([]Peer{{ID: other.id, PublicKey: other.key.Public(), Mode: mode}})
+	m.paths.SetPeers(table.Of(map[string]Peer{other.id: {ID: other.id, PublicKey: other.key.Public(), Mode: mode}}))
 }
 
 // One side wants the relay for a peer, in the middle of a flow: both use it and

@@ -16,6 +16,7 @@ import (
 	"github.com/wattlenet/wattle/agent/internal/portmap"
 	"github.com/wattlenet/wattle/agent/internal/postquantum"
 	"github.com/wattlenet/wattle/agent/internal/tunnel"
+	"github.com/wattlenet/wattle/internal/table"
 )
 
 // Choices of ours.
@@ -159,10 +160,9 @@ func (p *Pathfinder) Run(ctx context.Context) error {
 	return nil
 }
 
-// SetPeers makes peers the ones that paths are kept to. A peer that stays is
-// not disturbed.
-func (p *Pathfinder) SetPeers(peers []Peer) {
-	peers = slices.Clone(peers)
+// SetPeers makes peers the ones that paths are kept to, by ID. A peer that stays
+// is not disturbed.
+func (p *Pathfinder) SetPeers(peers table.Table[string, Peer]) {
 	p.post(func(ctx context.Context) { p.know(ctx, peers) })
 }
 

@@ -18,6 +18,7 @@ import (
 
 	"github.com/wattlenet/wattle/agent/internal/postquantum"
 	"github.com/wattlenet/wattle/agent/internal/tunnel"
+	"github.com/wattlenet/wattle/internal/table"
 )
 
 const patience = 20 * time.Second // until a test gives up; never waited for in vain
@@ -142,7 +143,7 @@ func newWire() *wire { return &wire{machines: make(map[string]*machine)} }
 func introduce(t testing.TB, machines ...*machine) {
 	t.Helper()
 	for _, m := range machines {
-		var peers []Peer
+		var peers table.Table[string, Peer]
 		var settings tunnel.Settings
 		settings.Addresses = []netip.Prefix{netip.PrefixFrom(m.addr, 16)}
 		settings.RequirePresharedKey = m.mode == postquantum.Strict
@@ -154,8 +155,8 @@ func introduce(t testing.TB, machines ...*machine) {
 			if !other.next.IsZero() {
 				next = other.next.Public()
 			}
-			peers = append(peers, Peer{ID: other.id, PublicKey: other.key.Public(), NextKey: next})
-			settings.Peers = append(settings.Peers, tunnel.Peer{
+			peers = peers.With(other.id, Peer{ID: other.id, PublicKey: other.key.Public(), NextKey: next})
+			settings.Peers = settings.Peers.With(other.key.Public(), tunnel.Peer{
 				PublicKey: other.key.Public(), NextKey: next,
 				AllowedIPs: []netip.Prefix{netip.PrefixFrom(other.addr, other.addr.BitLen())},
 			})

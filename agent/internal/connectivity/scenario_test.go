@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/wattlenet/wattle/agent/internal/tunnel"
+	"github.com/wattlenet/wattle/internal/table"
 )
 
 // inLoop runs work in the pathfinder's loop and waits for it.
@@ -391,7 +392,9 @@ func (m *machine) setDevice(t *testing.T, other *machine) {
 	t.Helper()
 	settings := tunnel.Settings{
 		Addresses: []netip.Prefix{netip.PrefixFrom(m.addr, 16)},
-		Peers:     []tunnel.Peer{{PublicKey: other.key.Public(), AllowedIPs: []netip.Prefix{netip.PrefixFrom(other.addr, 32)}}},
+		Peers: table.Of(map[tunnel.PublicKey]tunnel.Peer{
+			other.key.Public(): {PublicKey: other.key.Public(), AllowedIPs: []netip.Prefix{netip.PrefixFrom(other.addr, 32)}},
+		}),
 	}
 	if err := m.device.Set(t.Context(), settings); err != nil {
 		t.Fatal(err)
@@ -403,14 +406,14 @@ func TestWakeBeforeMapIsNotLost(t *testing.T) {
 	a := newMachine(t, w, "a", "10.77.0.1", machineOptions{})
 	b := newMachine(t, w, "b", "10.77.0.2", machineOptions{})
 	b.setDevice(t, a)
-	b.paths.SetPeers([]Peer{{ID: "a", PublicKey: a.key.Public()}})
+	b.paths.SetPeers(table.Of(map[string]Peer{"a": {ID: "a", PublicKey: a.key.Public()}}))
 	a.setDevice(t, b)
 	var ping sync.WaitGroup
 	start := time.Now()
 	ping.Go(func() { a.ping(t, b) })
 	eventually(t, "the device has called", func() bool { return a.device.Bind().Endpoint(b.key.Public()).Handshaking() })
 	a.inLoop(func(context.Context) {})
-	a.paths.SetPeers([]Peer{{ID: "b", PublicKey: b.key.Public()}})
+	a.paths.SetPeers(table.Of(map[string]Peer{"b": {ID: "b", PublicKey: b.key.Public()}}))
 	ping.Wait()
 	if took := time.Since(start); took > 4*time.Second {
 		t.Errorf("took %v: only WireGuard's own repetition woke the pair", took)
@@ -423,7 +426,7 @@ func TestSignalBeforeMapIsHeld(t *testing.T) {
 	b := newMachine(t, w, "b", "10.77.0.2", machineOptions{})
 	introduceTo := func(m, other *machine) {
 		m.setDevice(t, other)
-		m.paths.SetPeers([]Peer{{ID: other.id, PublicKey: other.key.Public()}})
+		m.paths.SetPeers(table.Of(map[string]Peer{other.id: {ID: other.id, PublicKey: other.key.Public()}}))
 	}
 	introduceTo(a, b)
 	a.paths.Wake("b")
@@ -493,7 +496,7 @@ func TestPeerThatLeavesIsForgotten(t *testing.T) {
 	if err := a.device.Set(t.Context(), tunnel.Settings{Addresses: []netip.Prefix{netip.PrefixFrom(a.addr, 16)}}); err != nil {
 		t.Fatal(err)
 	}
-	a.paths.SetPeers(nil)
+	a.paths.SetPeers(table.Table[string, Peer]{})
 	eventually(t, "the status is gone", func() bool { _, ok := a.paths.Status("b"); return !ok })
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()

@@ -23,8 +23,7 @@ type published struct {
 func (p *Pathfinder) Status(peerID string) (Status, bool) {
 	p.mu.Lock()
 	said, ok := p.status[peerID]
-	_, known := p.directory.peers[peerID]
-	mode := p.told
+	known, mode := p.directory.peers.Has(peerID), p.told
 	p.mu.Unlock()
 	if !ok && known {
 		state, reason := postquantum.New(mode).State()

@@ -252,7 +252,7 @@ func (s *Session) firstSpan() time.Duration {
 	if s.current == nil {
 		return firstWait
 	}
-	return max(firstWait, time.Duration(len(s.current.Peers))*waitPerPeer)
+	return max(firstWait, time.Duration(s.current.Peers.Len())*waitPerPeer)
 }
 
 func jitter(span time.Duration) time.Duration {

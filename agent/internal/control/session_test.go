@@ -294,7 +294,7 @@ func TestSnapshotDeltaAndResume(t *testing.T) {
 	}
 	s.lines <- p.ref("0001-a", 5, 2)
 	s.lines <- api.CaughtUpEvent{Type: "caught_up", Serial: 5}
-	if m := next(t, "map", a.maps); m.Serial != 5 || len(m.Peers) != 1 {
+	if m := next(t, "map", a.maps); m.Serial != 5 || m.Peers.Len() != 1 {
 		t.Fatalf("map %+v", m)
 	}
 	a.until(t, "caught up", func(s State) bool { return s.Connected && s.CaughtUp && s.Err == nil })
@@ -309,7 +309,7 @@ func TestSnapshotDeltaAndResume(t *testing.T) {
 	s.lines <- api.DeltaEvent{Type: "delta", Prev: 5, Serial: 6, Digest: after.Digest, Ops: []api.MapOp{
 		{Op: "peer_upsert", Peer: &third}, {Op: "set_patch", Set: &set, Add: &api.Ordinals{List: &members}},
 	}}
-	if m := next(t, "map", a.maps); m.Serial != 6 || len(m.Peers) != 2 {
+	if m := next(t, "map", a.maps); m.Serial != 6 || m.Peers.Len() != 2 {
 		t.Fatalf("map %+v", m)
 	}
 	s.lines <- api.SignalEvent{Type: "signal", From: "p2", Box: []byte("box")}
@@ -358,7 +358,7 @@ func TestDifferentDigestKeepsTheMap(t *testing.T) {
 	}
 	s.lines <- hello("0001-a")
 	s.lines <- p.ref("0001-a", 6, 2, 3)
-	if m := next(t, "map", a.maps); m.Serial != 6 || len(m.Peers) != 2 {
+	if m := next(t, "map", a.maps); m.Serial != 6 || m.Peers.Len() != 2 {
 		t.Errorf("map %+v", m)
 	}
 }
@@ -445,9 +445,9 @@ func TestSilentStreamsMakeItPoll(t *testing.T) {
 
 func TestWaits(t *testing.T) {
 	s := &Session{}
-	large := &mapstate.Map{Peers: map[uint32]api.PeerEntry{}}
+	large := &mapstate.Map{}
 	for n := range uint32(2000) {
-		large.Peers[n] = api.PeerEntry{}
+		large.Peers = large.Peers.With(n, api.PeerEntry{})
 	}
 	for _, test := range []struct {
 		attempt int

@@ -363,7 +363,7 @@ func FuzzAnswerOfServer(f *testing.F) {
 		if remembered != nil && lifetime(said) > maxPositive {
 			t.Errorf("remembered for %s", lifetime(said))
 		}
-		m, rest := newZone(home).answer(question)
+		m, rest := newZone(home, &zone{}).answer(question)
 		m.Answer = append(m.Answer, said.Answer...)
 		m.Truncate(dns.MinMsgSize)
 		if _, err := m.Pack(); err != nil && rest != "" && said.Len() < dns.MinMsgSize/2 {

@@ -100,8 +100,7 @@ func (z *zone) peer(name string) (Host, bool) {
 	if z.domain == "" || !below {
 		return Host{}, false
 	}
-	host, ok := z.hosts[label]
-	return host, ok
+	return z.hosts.Get(label)
 }
 
 // find returns the records of a name, from the wildcard that covers it if it does not exist itself (RFC 1034,

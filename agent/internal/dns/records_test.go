@@ -38,7 +38,7 @@ func office() Config {
 }
 
 func TestZonesAnswer(t *testing.T) {
-	z := newZone(office())
+	z := newZone(office(), &zone{})
 	for _, test := range []struct {
 		name   string
 		kind   uint16
@@ -123,12 +123,12 @@ func TestZonesAnswer(t *testing.T) {
 
 // TestLongChainsEnd follows as many names as the limit allows and no more.
 func TestLongChainsEnd(t *testing.T) {
-	zone := Zone{Domain: "corp.test"}
+	custom := Zone{Domain: "corp.test"}
 	for i := range 20 {
-		zone.Records = append(zone.Records, alias(fmt.Sprintf("n%d.corp.test", i), fmt.Sprintf("n%d.corp.test", i+1)))
+		custom.Records = append(custom.Records, alias(fmt.Sprintf("n%d.corp.test", i), fmt.Sprintf("n%d.corp.test", i+1)))
 	}
-	zone.Records = append(zone.Records, address("n20.corp.test", "192.0.2.1", 60))
-	z := newZone(Config{Zones: []Zone{zone}})
+	custom.Records = append(custom.Records, address("n20.corp.test", "192.0.2.1", 60))
+	z := newZone(Config{Zones: []Zone{custom}}, &zone{})
 	for first, code := range map[int]int{20 - chaseLimit + 1: dns.RcodeSuccess, 20 - chaseLimit: dns.RcodeServerFailure} {
 		question := new(dns.Msg)
 		question.SetQuestion(fmt.Sprintf("n%d.corp.test.", first), dns.TypeA)
@@ -154,7 +154,7 @@ func FuzzZones(f *testing.F) {
 			}
 		}
 	}
-	z := newZone(office())
+	z := newZone(office(), &zone{})
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		question := new(dns.Msg)
 		if question.Unpack(raw) != nil {

@@ -17,6 +17,8 @@ import (
 
 	"github.com/miekg/dns"
 	"golang.org/x/net/netutil"
+
+	"github.com/wattlenet/wattle/internal/table"
 )
 
 // Port is the port of DNS (RFC 1035, section 4.2).
@@ -63,16 +65,16 @@ type Config struct {
 	// others are answered to this machine only.
 	Shared []string
 
-	// Hosts are this machine and the peers that the map shows to it.
-	Hosts []Host
+	// Hosts are this machine and the peers that the map shows to it, by each of
+	// their names in lower case.
+	Hosts table.Table[string, Host]
 }
 
-// A Host is one name.
+// A Host is a machine that has a name.
 type Host struct {
-	Name string // one label
-
-	// Aliases are further labels of the same addresses. The reverse name is Name.
-	Aliases []string
+	// Name is one label, the answer to reverse questions. Hosts may have the host
+	// under other labels as well.
+	Name string
 
 	IPv4 netip.Addr
 	IPv6 netip.Addr
@@ -148,7 +150,7 @@ func New(o Options) (*Resolver, error) {
 	if r.former == nil {
 		r.former = func() []Server { return nil }
 	}
-	r.zone.Store(newZone(Config{}))
+	r.zone.Store(newZone(Config{}, &zone{}))
 	return r, nil
 }
 
@@ -156,9 +158,9 @@ func New(o Options) (*Resolver, error) {
 // names are still known to Lookup, and the error says why; that some cannot is
 // told by Serving. A later Set tries again.
 func (r *Resolver) Set(ctx context.Context, c Config) error {
-	r.zone.Store(newZone(c))
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.zone.Store(newZone(c, r.zone.Load()))
 	if !slices.EqualFunc(r.groups, c.Nameservers, sameNameservers) {
 		r.groups = c.Nameservers
 		r.inside.forget()

@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/miekg/dns"
+
+	"github.com/wattlenet/wattle/internal/table"
 )
 
 // udpSize is the largest answer we offer to take and give over UDP: what fits
@@ -16,21 +18,24 @@ const udpSize = 1232
 type zone struct {
 	domain   string // lower case, no final dot
 	networks []netip.Prefix
-	hosts    map[string]Host     // by label
-	names    map[netip.Addr]Host // by address
-	grounds  map[string]*ground  // by domain
+	hosts    table.Table[string, Host]     // by label, lower case
+	names    table.Table[netip.Addr, Host] // by address
+	zones    []Zone
+	grounds  map[string]*ground // by domain
 	guide    *guide
 	shared   []string // domains, canonical
 	own      map[netip.Addr]bool
 }
 
-func newZone(c Config) *zone {
+// newZone makes a zone of c out of a former one.
+func newZone(c Config, former *zone) *zone {
 	z := &zone{
 		domain:   strings.ToLower(strings.Trim(c.Domain, ".")),
 		networks: c.Networks,
-		hosts:    make(map[string]Host, len(c.Hosts)),
-		names:    make(map[netip.Addr]Host, 2*len(c.Hosts)),
-		grounds:  make(map[string]*ground, len(c.Zones)),
+		hosts:    c.Hosts,
+		names:    reverse(former, c.Hosts),
+		zones:    c.Zones,
+		grounds:  former.grounds,
 		guide:    newGuide(c.Nameservers, c.Addresses),
 		own:      make(map[netip.Addr]bool, len(c.Addresses)),
 	}
@@ -40,21 +45,41 @@ func newZone(c Config) *zone {
 	for _, domain := range c.Shared {
 		z.shared = append(z.shared, canonical(domain))
 	}
-	for _, custom := range c.Zones {
-		g := newGround(custom)
-		z.grounds[g.domain] = g
-	}
-	for _, host := range c.Hosts {
-		for _, label := range append([]string{host.Name}, host.Aliases...) {
-			z.hosts[strings.ToLower(label)] = host
-		}
-		for _, addr := range []netip.Addr{host.IPv4, host.IPv6} {
-			if addr.IsValid() {
-				z.names[addr] = host
-			}
+	if !slices.EqualFunc(former.zones, c.Zones, sameZones) {
+		z.grounds = make(map[string]*ground, len(c.Zones))
+		for _, custom := range c.Zones {
+			g := newGround(custom)
+			z.grounds[g.domain] = g
 		}
 	}
 	return z
+}
+
+func sameZones(a, b Zone) bool {
+	return a.Domain == b.Domain && a.Search == b.Search && slices.Equal(a.Records, b.Records)
+}
+
+// reverse returns the hosts by address. The name of a host counts there, none of
+// its aliases.
+func reverse(former *zone, hosts table.Table[string, Host]) table.Table[netip.Addr, Host] {
+	edit := former.names.Edit()
+	each := func(label string, host *Host, do func(netip.Addr)) {
+		if host == nil || label != strings.ToLower(host.Name) {
+			return
+		}
+		for _, addr := range []netip.Addr{host.IPv4, host.IPv6} {
+			if addr.IsValid() {
+				do(addr)
+			}
+		}
+	}
+	for label, host := range table.Diff(former.hosts, hosts, table.Equal) {
+		each(label, host.Was, edit.Delete)
+	}
+	for label, host := range table.Diff(former.hosts, hosts, table.Equal) {
+		each(label, host.Is, func(addr netip.Addr) { edit.Set(addr, *host.Is) })
+	}
+	return edit.Table()
 }
 
 // serves reports whether whoever asks from an address may have a name of others
@@ -69,8 +94,7 @@ func (z *zone) find(name string) (Host, bool) {
 	if z.domain != "" {
 		name = strings.TrimSuffix(name, "."+z.domain)
 	}
-	host, ok := z.hosts[name]
-	return host, ok
+	return z.hosts.Get(name)
 }
 
 // answer makes the response (RFC 1035, section 4.1; RFC 2308 for what is not
@@ -109,7 +133,7 @@ func (z *zone) answer(question *dns.Msg) (m *dns.Msg, rest string) {
 	case strings.HasSuffix(name, ".in-addr.arpa"), strings.HasSuffix(name, ".ip6.arpa"):
 		rest = z.answerReverse(m, q, name)
 	default:
-		if _, ok := z.hosts[name]; !ok {
+		if !z.hosts.Has(name) {
 			m.Rcode, rest = dns.RcodeRefused, q.Name
 			break
 		}
@@ -129,7 +153,7 @@ func (z *zone) answerApex(m *dns.Msg, q dns.Question) {
 
 func (z *zone) answerHost(m *dns.Msg, q dns.Question, label, apex string) {
 	m.Authoritative = true
-	host, ok := z.hosts[label]
+	host, ok := z.hosts.Get(label)
 	if !ok {
 		m.Rcode = dns.RcodeNameError
 		m.Ns = append(m.Ns, soa(apex))
@@ -153,7 +177,7 @@ func (z *zone) answerReverse(m *dns.Msg, q dns.Question, name string) (rest stri
 		return q.Name
 	}
 	m.Authoritative = true
-	host, ok := z.names[addr]
+	host, ok := z.names.Get(addr)
 	switch {
 	case !ok:
 		m.Rcode = dns.RcodeNameError

@@ -1,20 +1,26 @@
 package dns
 
 import (
+	"fmt"
+	"maps"
+	"math/rand/v2"
 	"net/netip"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/miekg/dns"
+
+	"github.com/wattlenet/wattle/internal/table"
 )
 
 var home = Config{
 	Domain:   "mesh.example",
 	Networks: []netip.Prefix{netip.MustParsePrefix("100.64.0.0/16"), netip.MustParsePrefix("fd00:1::/64")},
-	Hosts: []Host{
-		{Name: "web-1", Aliases: []string{"shop"}, IPv4: netip.MustParseAddr("100.64.0.1"), IPv6: netip.MustParseAddr("fd00:1::1")},
-		{Name: "old", IPv4: netip.MustParseAddr("100.64.0.2")},
-	},
+	Hosts: table.Of(map[string]Host{
+		"web-1": {Name: "web-1", IPv4: netip.MustParseAddr("100.64.0.1"), IPv6: netip.MustParseAddr("fd00:1::1")},
+		"shop":  {Name: "web-1", IPv4: netip.MustParseAddr("100.64.0.1"), IPv6: netip.MustParseAddr("fd00:1::1")},
+		"old":   {Name: "old", IPv4: netip.MustParseAddr("100.64.0.2")},
+	}),
 }
 
 func TestAnswers(t *testing.T) {
@@ -49,7 +55,7 @@ func TestAnswers(t *testing.T) {
 		t.Run(test.name+dns.TypeToString[test.kind], func(t *testing.T) {
 			question := new(dns.Msg)
 			question.SetQuestion(test.name, test.kind)
-			answer, _ := newZone(home).answer(question)
+			answer, _ := newZone(home, &zone{}).answer(question)
 			if answer.Rcode != test.code {
 				t.Errorf("code %s, want %s", dns.RcodeToString[answer.Rcode], dns.RcodeToString[test.code])
 			}
@@ -89,7 +95,7 @@ func TestOddQuestions(t *testing.T) {
 		"EDNS 1":        {newer, dns.RcodeBadVers},
 		"chaos":         {chaos, dns.RcodeRefused},
 	} {
-		if got, rest := newZone(home).answer(test.question); got.Rcode != test.code || rest != "" {
+		if got, rest := newZone(home, &zone{}).answer(test.question); got.Rcode != test.code || rest != "" {
 			t.Errorf("%s: %s, want %s", name, dns.RcodeToString[got.Rcode], dns.RcodeToString[test.code])
 		}
 	}
@@ -106,7 +112,7 @@ func FuzzAnswer(f *testing.F) {
 		}
 		f.Add(raw)
 	}
-	z := newZone(home)
+	z := newZone(home, &zone{})
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		question := new(dns.Msg)
 		if question.Unpack(raw) != nil {
@@ -144,5 +150,30 @@ func TestReverseDomains(t *testing.T) {
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("%s: %s", network, diff)
 		}
+	}
+}
+
+// TestReverseNamesFollowHosts lets addresses move between hosts: the reverse names are those of a zone made out of nothing.
+func TestReverseNamesFollowHosts(t *testing.T) {
+	random := rand.New(rand.NewPCG(5, 5))
+	former, c := &zone{}, Config{}
+	for range 300 {
+		name := fmt.Sprint("h", random.IntN(8))
+		free := netip.AddrFrom4([4]byte{100, 64, 0, byte(random.IntN(10))})
+		for label, host := range c.Hosts.All() {
+			if host.IPv4 == free {
+				c.Hosts = c.Hosts.Without(label)
+			}
+		}
+		if random.IntN(4) == 0 {
+			c.Hosts = c.Hosts.Without(name)
+		} else {
+			c.Hosts = c.Hosts.With(name, Host{Name: name, IPv4: free}).With("alias", Host{Name: name, IPv4: free})
+		}
+		next, whole := newZone(c, former), newZone(c, &zone{})
+		if got, want := maps.Collect(next.names.All()), maps.Collect(whole.names.All()); !maps.Equal(got, want) {
+			t.Fatalf("the reverse names are %v, want %v", got, want)
+		}
+		former = next
 	}
 }

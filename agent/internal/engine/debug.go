@@ -3,7 +3,6 @@ package engine
 import (
 	"cmp"
 	"context"
-	"maps"
 	"runtime"
 	"slices"
 	"strings"
@@ -36,13 +35,13 @@ func (e *Engine) Debug(context.Context) local.Debug {
 	if applied == nil {
 		return said
 	}
-	for _, id := range slices.Sorted(maps.Keys(applied.Rules)) {
-		said.Rules = append(said.Rules, applied.Rules[id])
+	for _, id := range slices.Sorted(applied.Rules.Keys()) {
+		said.Rules = append(said.Rules, applied.Rules.At(id))
 	}
-	for id, set := range applied.Sets {
+	for id, set := range applied.Sets.All() {
 		names := []string{}
 		for ordinals := set.Iterator(); ordinals.HasNext(); {
-			names = append(names, cmp.Or(applied.Peers[ordinals.Next()].Name, "?"))
+			names = append(names, cmp.Or(applied.Peers.At(ordinals.Next()).Name, "?"))
 		}
 		said.Sets[id] = names
 	}

@@ -1,11 +1,8 @@
 package engine
 
 import (
-	"cmp"
 	"fmt"
-	"maps"
 	"net/netip"
-	"slices"
 	"time"
 
 	"github.com/wattlenet/wattle/agent/internal/connectivity"
@@ -17,26 +14,34 @@ import (
 	"github.com/wattlenet/wattle/agent/internal/tunnel"
 	"github.com/wattlenet/wattle/generated/api"
 	"github.com/wattlenet/wattle/internal/mapstate"
+	"github.com/wattlenet/wattle/internal/table"
 )
 
-// desired is what one state of the map means for this machine. It is a value
-// made from values; the parts of the agent are told of it by Set.
+// desired is what one state of the map means for this machine. It is a value,
+// made from the map and the value of a former map, with which it shares what has
+// not changed: so a change costs what it changes. The parts of the agent are told
+// of it by Set, and find the change in the same way.
 type desired struct {
-	self     self
+	m     *mapstate.Map // what it was made of
+	crowd crowd
+	self  self
+	terms
+	odd []refusal // of what the map says of this machine
+
 	tunnel   tunnel.Settings
-	paths    []connectivity.Peer
+	paths    table.Table[string, connectivity.Peer]
 	firewall firewall.Config
 	dns      dns.Config
 	names    system.Config // zero: the machine asks as before
 	routing  route.Config
 	keys     postquantum.Mode
-	peers    []peer // by name
 
 	strangers []string // names that settings of paths have, and no peer
 
 	exit         exit
-	destinations []*destination  // by name
-	watched      map[string]bool // ids of peers whose place another can take
+	destinations []*destination               // by name
+	watched      map[string]bool              // ids of peers whose place another can take
+	modes        map[string]connectivity.Mode // by id, of peers whose paths this machine restricts
 
 	turn time.Time // when a rule next begins or ends; zero for never
 }
@@ -47,44 +52,85 @@ type self struct {
 	view       api.SelfView
 }
 
-// peer is another machine in the map.
-type peer struct {
-	entry      api.PeerEntry
-	key        tunnel.PublicKey
-	next       tunnel.PublicKey // that it will change over to; zero: none
-	ipv4, ipv6 netip.Addr
+// terms are what the map says besides other machines: little, and seldom
+// changed. They are read anew when one of them is other.
+type terms struct {
+	faults      []refusal
+	rules       []api.CompiledRule // in force
+	routes      map[string]firewall.Destination
+	zones       []dns.Zone
+	nameservers []dns.Nameservers
 }
 
-// plan makes the desired state. The map passed its digest, so an address or key
-// that cannot be read is a fault of the control plane: the error names it and
-// nothing is applied.
-func plan(m *mapstate.Map, name string) (*desired, error) {
-	d := &desired{self: self{view: m.Self}}
-	var err error
-	if d.self.ipv4, err = within(m.Self.Ip, m.Self.Network); err != nil {
-		return nil, fmt.Errorf("network map: own address: %w", err)
+// plan makes the desired state of a map out of the one of a former map; the zero
+// value is the one of no map. The map passed its digest, so what cannot be followed
+// in it is a fault of the control plane: it is refused, and the rest is in force.
+func plan(former *desired, m *mapstate.Map, name string) *desired {
+	d := &desired{m: m, self: self{view: m.Self}, terms: former.terms}
+	d.self.ipv4 = d.readOwn(m.Self.Ip, m.Self.Network)
+	d.self.ipv6 = d.readOwn(m.Self.Ipv6, m.Self.NetworkV6)
+	d.crowd = former.crowd.follow(m, d.self)
+	if former.m == nil || !sameTerms(former.m, m) {
+		d.terms = readTerms(m)
 	}
-	if d.self.ipv6, err = within(m.Self.Ipv6, m.Self.NetworkV6); err != nil {
-		return nil, fmt.Errorf("network map: own address: %w", err)
-	}
-	for _, n := range slices.Sorted(maps.Keys(m.Peers)) {
-		entry := m.Peers[n]
-		if n == m.Self.N {
-			continue // this machine stands in sets that it sees
+	for _, address := range []netip.Prefix{d.self.ipv4, d.self.ipv6} {
+		if address.IsValid() {
+			d.tunnel.Addresses = append(d.tunnel.Addresses, address)
 		}
-		other, err := readPeer(entry)
-		if err != nil {
-			return nil, fmt.Errorf("network map: peer %s: %w", entry.Id, err)
-		}
-		d.peers = append(d.peers, other)
 	}
-	slices.SortFunc(d.peers, func(a, b peer) int { return cmp.Compare(a.entry.Name, b.entry.Name) })
-	d.planTunnel()
-	d.planFirewall(m, name)
-	d.planDNS(m.Names)
+	d.firewall = firewall.Config{
+		Interface: name, Self: m.Self.N, Peers: d.crowd.addresses, Networks: d.networks(), Sets: m.Sets, Rules: d.rules, Routes: d.terms.routes,
+	}
+	d.planDNS()
 	d.planNames(name)
-	d.planRoutes(m)
-	return d, nil
+	d.planRoutes()
+	return d
+}
+
+// sameTerms reports whether two maps differ in machines and in members of sets at
+// most.
+func sameTerms(a, b *mapstate.Map) bool {
+	for _, set := range table.Diff(a.Sets, b.Sets, table.Equal) {
+		if set.Was == nil || set.Is == nil {
+			return false
+		}
+	}
+	return a.Rules.Same(b.Rules) && a.Routes.Same(b.Routes) && a.Names.Same(b.Names)
+}
+
+func readTerms(m *mapstate.Map) terms {
+	faults := m.Faults()
+	t := terms{faults: refusals(faults), rules: m.InForce(), routes: map[string]firewall.Destination{}}
+	bad := map[mapstate.Kind]map[string]bool{}
+	for _, fault := range faults {
+		if bad[fault.Kind] == nil {
+			bad[fault.Kind] = map[string]bool{}
+		}
+		bad[fault.Kind][fault.ID] = true
+	}
+	for id, view := range m.Routes.All() {
+		if !bad[mapstate.KindRoute][id] {
+			prefix, _ := netip.ParsePrefix(deref(view.Prefix)) // has no fault
+			t.routes[id] = firewall.Destination{Prefix: prefix, Masquerade: deref(view.Masquerade)}
+		}
+	}
+	for _, view := range sortedRoutes(m) {
+		if _, usable := t.routes[view.Id]; usable {
+			t.rules = append(t.rules, asking(m, view)...)
+		}
+	}
+	t.zones = zones(m.Names, bad)
+	t.nameservers = nameservers(m.Names, bad[mapstate.KindNameserver])
+	return t
+}
+
+// readOwn reads an address of this machine. One that is none is refused.
+func (d *desired) readOwn(address, network string) netip.Prefix {
+	own, err := within(address, network)
+	if err != nil {
+		d.odd = append(d.odd, refusal{kind: "address", name: address, reason: "the own address of this machine: " + err.Error()})
+	}
+	return own
 }
 
 func within(address, network string) (netip.Prefix, error) {
@@ -105,71 +151,10 @@ func within(address, network string) (netip.Prefix, error) {
 	return netip.PrefixFrom(addr, prefix.Bits()), nil
 }
 
-func readPeer(entry api.PeerEntry) (peer, error) {
-	key, err := tunnel.ParsePublicKey(entry.Key)
-	if err != nil {
-		return peer{}, err
-	}
-	p := peer{entry: entry, key: key}
-	if entry.NextKey != "" {
-		if p.next, err = tunnel.ParsePublicKey(entry.NextKey); err != nil {
-			return peer{}, err
-		}
-	}
-	if entry.Ip != "" {
-		if p.ipv4, err = netip.ParseAddr(entry.Ip); err != nil {
-			return peer{}, err
-		}
-	}
-	if entry.Ipv6 != "" {
-		if p.ipv6, err = netip.ParseAddr(entry.Ipv6); err != nil {
-			return peer{}, err
-		}
-	}
-	return p, nil
-}
-
-func (d *desired) planTunnel() {
-	for _, address := range []netip.Prefix{d.self.ipv4, d.self.ipv6} {
-		if address.IsValid() {
-			d.tunnel.Addresses = append(d.tunnel.Addresses, address)
-		}
-	}
-	for _, p := range d.peers {
-		var allowed []netip.Prefix
-		for _, addr := range []netip.Addr{p.ipv4, p.ipv6} {
-			if addr.IsValid() {
-				allowed = append(allowed, netip.PrefixFrom(addr, addr.BitLen()))
-			}
-		}
-		d.tunnel.Peers = append(d.tunnel.Peers, tunnel.Peer{PublicKey: p.key, NextKey: p.next, AllowedIPs: allowed})
-		d.paths = append(d.paths, connectivity.Peer{ID: p.entry.Id, PublicKey: p.key, NextKey: p.next})
-	}
-}
-
 // require takes what this machine wants of post-quantum keys.
 func (d *desired) require(mode postquantum.Mode) {
 	d.keys = mode
 	d.tunnel.RequirePresharedKey = mode == postquantum.Strict
-}
-
-func (d *desired) planFirewall(m *mapstate.Map, name string) {
-	d.firewall = firewall.Config{
-		Interface: name,
-		Self:      m.Self.N,
-		Peers:     map[uint32]firewall.Addresses{m.Self.N: {IPv4: d.self.ipv4.Addr(), IPv6: d.self.ipv6.Addr()}},
-		Networks:  d.networks(),
-		Sets:      m.Sets,
-		Rules:     rulesOf(m),
-	}
-	for _, p := range d.peers {
-		d.firewall.Peers[p.entry.N] = firewall.Addresses{IPv4: p.ipv4, IPv6: p.ipv6}
-	}
-}
-
-// rulesOf returns the rules of the map in the order of their ids.
-func rulesOf(m *mapstate.Map) []api.CompiledRule {
-	return slices.SortedFunc(maps.Values(m.Rules), func(a, b api.CompiledRule) int { return cmp.Compare(a.Id, b.Id) })
 }
 
 func (d *desired) networks() []netip.Prefix {
@@ -191,14 +176,4 @@ func addresses(list ...netip.Addr) []string {
 		}
 	}
 	return text
-}
-
-// find returns the peer with a name, a full name or an overlay address.
-func (d *desired) find(host dns.Host) (peer, bool) {
-	for _, p := range d.peers {
-		if p.ipv4 == host.IPv4 && p.ipv6 == host.IPv6 {
-			return p, true
-		}
-	}
-	return peer{}, false
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 
 	wire "github.com/miekg/dns"
@@ -143,30 +144,18 @@ func (l *link) leadsTo(addr netip.Addr) bool {
 	if wanted == nil {
 		return false
 	}
-	for _, own := range wanted.tunnel.Addresses {
-		if own.Addr() == addr {
-			return true
-		}
-	}
-	for _, p := range wanted.tunnel.Peers {
-		for _, prefix := range p.AllowedIPs {
-			if prefix.Contains(addr) {
-				return true
-			}
-		}
-	}
-	return false
+	return wanted.crowd.owners.Has(addr) ||
+		slices.ContainsFunc(wanted.routing.Destinations, func(prefix netip.Prefix) bool { return prefix.Contains(addr) })
 }
 
 // mayReach asks the rules between peers; about other addresses the packet
 // filters decide.
 func (l *link) mayReach(addr netip.Addr, protocol uint8, port uint16) bool {
 	_, wanted, applied, _ := l.snapshot()
-	for _, p := range wanted.peers {
-		if p.ipv4 == addr || p.ipv6 == addr {
-			packet := verdict.Packet{Source: wanted.self.view.N, Destination: p.entry.N, Protocol: protocol, Port: port}
-			return applied.Verdict(l.wall()).Evaluate(packet).Allowed
-		}
+	p, other := wanted.crowd.withAddress(addr)
+	if !other {
+		return true
 	}
-	return true
+	packet := verdict.Packet{Source: wanted.self.view.N, Destination: p.entry.N, Protocol: protocol, Port: port}
+	return applied.Verdict(l.wall()).Evaluate(packet).Allowed
 }

@@ -44,12 +44,9 @@ func TestExitNode(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			m := newMap(t, 1, 1, 2, 3)
 			for _, r := range c.routes {
-				m.Routes[r.Id] = r
+				m.Routes = m.Routes.With(r.Id, r)
 			}
-			d, err := plan(m, "wt0")
-			if err != nil {
-				t.Fatal(err)
-			}
+			d := plan(&desired{}, m, "wt0")
 			d.chooseExit(c.wish)
 			d.lead(func(x *destination) string {
 				if len(x.candidates) == 0 {
@@ -74,7 +71,7 @@ func TestExitNode(t *testing.T) {
 // TestExitNodeLeaksNothing sends packets into the host that the wishes make.
 func TestExitNodeLeaksNothing(t *testing.T) {
 	m := newMap(t, 1, 1, 2)
-	m.Routes["r"] = used("r", "exit", "0.0.0.0/0", 1)
+	m.Routes = m.Routes.With("r", used("r", "exit", "0.0.0.0/0", 1))
 	lan := netip.MustParsePrefix("192.168.7.0/24")
 	for _, c := range []struct {
 		local            bool
@@ -84,10 +81,7 @@ func TestExitNodeLeaksNothing(t *testing.T) {
 		{true, route.WayTunnel, route.WayRefused, route.WayHost, route.WayRefused, route.WayRefused},
 		{false, route.WayTunnel, route.WayRefused, route.WayTunnel, route.WayRefused, route.WayRefused},
 	} {
-		d, err := plan(m, "wt0")
-		if err != nil {
-			t.Fatal(err)
-		}
+		d := plan(&desired{}, m, "wt0")
 		v := settings.Defaults()
 		v.ExitNodeLocal = c.local
 		d.chooseExit(exitWishOf(v))

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"maps"
 	"net"
 	"net/netip"
 	"slices"
@@ -21,6 +20,7 @@ import (
 	"github.com/wattlenet/wattle/agent/internal/postquantum"
 	"github.com/wattlenet/wattle/agent/internal/route"
 	"github.com/wattlenet/wattle/agent/internal/tunnel"
+	"github.com/wattlenet/wattle/internal/table"
 )
 
 // A Fake is a machine in memory: its parts keep what they were set to and note
@@ -34,7 +34,7 @@ type Fake struct {
 	names    dns.Config
 	system   system.Fake
 	routes   route.Fake
-	peers    []connectivity.Peer
+	peers    table.Table[string, connectivity.Peer]
 	relays   []connectivity.Relay
 	known    []connectivity.Known
 	boxes    []string
@@ -130,7 +130,7 @@ func (d fakeDevice) Stats() (map[tunnel.PublicKey]tunnel.Stats, error) {
 // Ping answers for peers that the device has.
 func (d fakeDevice) Ping(ctx context.Context, to netip.Addr) (time.Duration, error) {
 	d.f.mu.Lock()
-	known := slices.ContainsFunc(d.f.tunnel.Peers, func(p tunnel.Peer) bool {
+	known := slices.ContainsFunc(slices.Collect(d.f.tunnel.Peers.Values()), func(p tunnel.Peer) bool {
 		return slices.ContainsFunc(p.AllowedIPs, func(allowed netip.Prefix) bool { return allowed.Contains(to) })
 	})
 	d.f.mu.Unlock()
@@ -155,7 +155,7 @@ func (p fakePaths) Run(ctx context.Context) error {
 	return nil
 }
 
-func (p fakePaths) SetPeers(peers []connectivity.Peer) {
+func (p fakePaths) SetPeers(peers table.Table[string, connectivity.Peer]) {
 	_ = p.f.note("paths")
 	p.f.mu.Lock()
 	defer p.f.mu.Unlock()
@@ -178,8 +178,7 @@ func (p fakePaths) HandleSignal(from string, box []byte) {
 func (p fakePaths) Status(peerID string) (connectivity.Status, bool) {
 	p.f.mu.Lock()
 	defer p.f.mu.Unlock()
-	known := slices.ContainsFunc(p.f.peers, func(peer connectivity.Peer) bool { return peer.ID == peerID })
-	return connectivity.Status{Path: connectivity.PathDirect}, known
+	return connectivity.Status{Path: connectivity.PathDirect}, p.f.peers.Has(peerID)
 }
 
 func (p fakePaths) SetPostQuantum(mode postquantum.Mode) {
@@ -261,16 +260,8 @@ func (r fakeResolver) Serving() (at []netip.AddrPort, note string) {
 func (r fakeResolver) Lookup(name string) (dns.Host, bool) {
 	r.f.mu.Lock()
 	defer r.f.mu.Unlock()
-	hosts := map[string]dns.Host{}
-	for _, host := range r.f.names.Hosts {
-		hosts[host.Name] = host
-		hosts[host.Name+"."+r.f.names.Domain] = host
-	}
-	label := strings.ToLower(strings.TrimSuffix(name, "."))
-	if !slices.Contains(slices.Collect(maps.Keys(hosts)), label) {
-		return dns.Host{}, false
-	}
-	return hosts[label], true
+	label := strings.TrimSuffix(strings.ToLower(strings.TrimSuffix(name, ".")), "."+r.f.names.Domain)
+	return r.f.names.Hosts.Get(label)
 }
 
 func (r fakeResolver) NetworkChanged() {}

@@ -23,6 +23,7 @@ import (
 	"github.com/wattlenet/wattle/agent/internal/postquantum"
 	"github.com/wattlenet/wattle/agent/internal/route"
 	"github.com/wattlenet/wattle/agent/internal/tunnel"
+	"github.com/wattlenet/wattle/internal/table"
 )
 
 // A Device is the tunnel as the engine uses it.
@@ -37,7 +38,7 @@ type Device interface {
 // Paths finds the way to each peer, as the engine uses it.
 type Paths interface {
 	Run(ctx context.Context) error
-	SetPeers(peers []connectivity.Peer)
+	SetPeers(peers table.Table[string, connectivity.Peer])
 	SetRelays(relays []connectivity.Relay) error
 	HandleSignal(from string, box []byte)
 	Wake(peerID string)

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -74,6 +75,7 @@ type link struct {
 
 	routers *routers // owned by the loop
 	modes   func() []peerMode
+	planned *desired // the same: the last one, in force or not
 	exit    func() exitWish
 	keys    func(*mapstate.Map) postquantum.Mode
 
@@ -309,7 +311,7 @@ func (l *link) applyNewest(ctx context.Context) {
 		if turn.Stop(); len(faults) == 0 {
 			turn.Reset(l.untilTurn())
 		}
-		if len(current.Peers) >= manyPeers {
+		if current.Peers.Len() >= manyPeers {
 			spare.Reset(max(spareAfter, spareInterval-time.Since(spared)))
 		}
 		if len(faults) > 0 {
@@ -342,11 +344,8 @@ func (l *link) lookAtRouters() (moved bool, next time.Duration) {
 // without its port is no reason to keep a peer out. A firewall that fails is:
 // nothing else changes then.
 func (l *link) apply(ctx context.Context, m *mapstate.Map) []string {
-	wanted, err := plan(m, l.machine.Interface)
-	if err != nil {
-		l.log.Error("network map not applied", "error", err)
-		return l.note(nil, nil, []error{err})
-	}
+	l.planned = plan(cmp.Or(l.planned, &desired{}), m, l.machine.Interface)
+	wanted := l.planned
 	for _, d := range wanted.destinations {
 		d.named = l.meanings.of(d.key(), l.routers.now())
 	}

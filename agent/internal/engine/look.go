@@ -69,10 +69,8 @@ func (s sight) end(text string) end {
 		return found
 	}
 	found.self = found.addr == s.wanted.self.ipv4.Addr() || found.addr == s.wanted.self.ipv6.Addr()
-	for i := range s.wanted.peers {
-		if p := &s.wanted.peers[i]; p.ipv4 == found.addr || p.ipv6 == found.addr {
-			found.peer = p
-		}
+	if p, other := s.wanted.crowd.withAddress(found.addr); other {
+		found.peer = &p
 	}
 	if !found.self && found.peer == nil {
 		found.route = s.routeOf(found.addr)
@@ -83,7 +81,7 @@ func (s sight) end(text string) end {
 // routeOf returns the route with the longest prefix that holds an address.
 func (s sight) routeOf(addr netip.Addr) (best *api.CompiledRoute) {
 	length := -1
-	for _, route := range s.m.Routes {
+	for _, route := range s.m.Routes.All() {
 		if route.Prefix == nil {
 			continue
 		}
@@ -98,7 +96,7 @@ func (s sight) routeOf(addr netip.Addr) (best *api.CompiledRoute) {
 // routeOfName returns a route of a domain that holds a name.
 func (s sight) routeOfName(name string) *api.CompiledRoute {
 	name = strings.ToLower(strings.TrimSuffix(name, "."))
-	for _, route := range s.m.Routes {
+	for _, route := range s.m.Routes.All() {
 		if route.Domains == nil {
 			continue
 		}
@@ -116,7 +114,7 @@ func (s sight) routeOfName(name string) *api.CompiledRoute {
 func (s sight) routers(route api.CompiledRoute) []string {
 	names := []string{}
 	for _, candidate := range s.m.Candidates(route) {
-		names = append(names, s.m.Peers[candidate.Ordinal].Name)
+		names = append(names, s.m.Peers.At(candidate.Ordinal).Name)
 	}
 	return names
 }
@@ -179,9 +177,9 @@ func (s sight) ordinal(x end) uint32 {
 // routedRules are the rules between this machine and a route at one end.
 func (s sight) routedRules(route api.CompiledRoute, at api.CompiledRuleRoute) verdict.Rules {
 	var rules []verdict.Rule
-	for _, r := range s.m.Rules {
-		protocol, known := verdict.ParseProtocol(string(r.Protocol))
-		if !known || r.Route == nil || *r.Route != at || r.Direction == api.CompiledRuleDirectionForward {
+	for _, r := range s.m.InForce() {
+		protocol, _ := verdict.ParseProtocol(string(r.Protocol)) // known, since it is in force
+		if r.Route == nil || *r.Route != at || r.Direction == api.CompiledRuleDirectionForward {
 			continue
 		}
 		rule := verdict.Rule{ID: r.Id, Drop: r.Action == api.CompiledRuleActionDrop, Protocol: protocol}

@@ -2,7 +2,7 @@ package engine
 
 import (
 	"fmt"
-	"slices"
+	"net/netip"
 	"strings"
 
 	"github.com/wattlenet/wattle/agent/internal/connectivity"
@@ -26,17 +26,28 @@ func peerModesOf(v settings.Values) (list []peerMode) {
 
 // choosePaths gives peers their modes and remembers what fits none of them.
 func (d *desired) choosePaths(modes []peerMode) {
+	d.modes = make(map[string]connectivity.Mode, len(modes))
 	for _, m := range modes {
-		i := slices.IndexFunc(d.peers, func(p peer) bool {
-			return strings.EqualFold(p.entry.Name, m.name) || m.name == p.ipv4.String() || m.name == p.ipv6.String()
-		})
-		if i < 0 {
+		p, known := d.called(m.name)
+		if !known {
 			d.strangers = append(d.strangers, m.name)
 			continue
 		}
-		at := slices.IndexFunc(d.paths, func(p connectivity.Peer) bool { return p.ID == d.peers[i].entry.Id })
-		d.paths[at].Mode = m.mode
+		d.modes[p.entry.Id] = m.mode
 	}
+}
+
+// called returns the peer with a name or an overlay address.
+func (d *desired) called(name string) (peer, bool) {
+	addr, err := netip.ParseAddr(name)
+	if err != nil {
+		host := d.crowd.hosts.At(strings.ToLower(name))
+		if addr = host.IPv4; !addr.IsValid() {
+			addr = host.IPv6
+		}
+	}
+	p, known := d.crowd.withAddress(addr)
+	return p, known && (err == nil || strings.EqualFold(p.entry.Name, name))
 }
 
 // unknownPeers are warnings about modes for machines that are not there.

@@ -171,15 +171,15 @@ func (l *link) applyNow(ctx context.Context) {
 	}
 }
 
-// planNamed lets the users of a route that is given by names ask its routers
-// for them.
-func (d *desired) planNamed(m *mapstate.Map, view api.CompiledRoute) {
+// asking are the rules that let the users of a route that is given by names ask
+// its routers for them.
+func asking(m *mapstate.Map, view api.CompiledRoute) (rules []api.CompiledRule) {
 	if view.Domains == nil {
-		return
+		return nil
 	}
 	ask := func(id string, direction api.CompiledRuleDirection, source, destination string) {
 		for _, protocol := range []api.CompiledRuleProtocol{"udp", "tcp"} {
-			d.firewall.Rules = append(d.firewall.Rules, api.CompiledRule{
+			rules = append(rules, api.CompiledRule{
 				Id: "dns-" + id, Direction: direction, Source: source, Destination: destination, Action: api.CompiledRuleActionAccept,
 				Protocol: protocol, Ports: &[]api.PortRange{{Start: dns.Port, End: dns.Port}},
 			})
@@ -189,13 +189,15 @@ func (d *desired) planNamed(m *mapstate.Map, view api.CompiledRoute) {
 		for _, routers := range deref(view.Routers) {
 			ask(view.Id+routers.Set, api.CompiledRuleDirectionOut, "", routers.Set)
 		}
-		return
+		return rules
 	}
-	for _, rule := range m.Rules {
+	for _, id := range slices.Sorted(m.Rules.Keys()) {
+		rule := m.Rules.At(id)
 		if rule.Direction == api.CompiledRuleDirectionForward && rule.Destination == view.Id && rule.Action == api.CompiledRuleActionAccept {
 			ask(view.Id+rule.Source, api.CompiledRuleDirectionIn, rule.Source, "")
 		}
 	}
+	return rules
 }
 
 // leadNames tells the resolver whom to ask for the names of routes, and for
@@ -236,14 +238,11 @@ func (d *desired) leadNames() {
 
 // addressOf returns an overlay address of a peer.
 func (d *desired) addressOf(id string) netip.Addr {
-	at := slices.IndexFunc(d.peers, func(p peer) bool { return p.entry.Id == id })
-	switch {
-	case at < 0:
-		return netip.Addr{}
-	case d.peers[at].ipv4.IsValid():
-		return d.peers[at].ipv4
+	p, _ := d.crowd.withID(id)
+	if p.ipv4.IsValid() {
+		return p.ipv4
 	}
-	return d.peers[at].ipv6
+	return p.ipv6
 }
 
 // askMoved asks the new routers of destinations for the names that were asked of

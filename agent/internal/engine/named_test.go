@@ -58,7 +58,7 @@ func TestMeaningsEndAndAreBounded(t *testing.T) {
 func TestAnswerWaitsForItsRoute(t *testing.T) {
 	l, fake, _ := newTestLink(t)
 	m := newMap(t, 1, 1, 2, 3)
-	m.Routes["r"] = named("r", "git.example.org")
+	m.Routes = m.Routes.With("r", named("r", "git.example.org"))
 	applied := make(chan struct{}, 8)
 	l.changed = func() { applied <- struct{}{} }
 	ctx, cancel := context.WithCancel(t.Context())
@@ -107,12 +107,9 @@ func TestRouterAnswersForItsNames(t *testing.T) {
 	m := newMap(t, 1, 1, 2, 3)
 	route, end := named("r", "git.example.org"), api.CompiledRuleRouteDestination
 	route.Role, route.Routers = api.CompiledRouteRoleServe, nil
-	m.Routes["r"] = route
-	m.Rules["f"] = api.CompiledRule{Id: "f", Direction: "forward", Route: &end, Source: "s", Destination: "r", Action: "accept", Protocol: "tcp"}
-	d, err := plan(m, "wt0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	m.Routes = m.Routes.With("r", route)
+	m.Rules = m.Rules.With("f", api.CompiledRule{Id: "f", Direction: "forward", Route: &end, Source: "s", Destination: "r", Action: "accept", Protocol: "tcp"})
+	d := plan(&desired{}, m, "wt0")
 	d.lead(func(*destination) string { return "" }, func(string) bool { return false })
 	if !slices.Equal(d.dns.Shared, []string{"git.example.org"}) {
 		t.Errorf("peers may ask for %v", d.dns.Shared)

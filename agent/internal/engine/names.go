@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -12,51 +11,58 @@ import (
 	"github.com/wattlenet/wattle/internal/mapstate"
 )
 
-func (d *desired) planDNS(names mapstate.Names) {
-	d.dns = dns.Config{Domain: d.self.view.DnsDomain, Networks: d.networks()}
-	d.dns.Hosts = append(d.dns.Hosts, dns.Host{Name: d.self.view.Name, Aliases: d.self.view.Aliases, IPv4: d.self.ipv4.Addr(), IPv6: d.self.ipv6.Addr()})
-	for _, p := range d.peers {
-		d.dns.Hosts = append(d.dns.Hosts, dns.Host{Name: p.entry.Name, Aliases: p.entry.Aliases, IPv4: p.ipv4, IPv6: p.ipv6})
-	}
+func (d *desired) planDNS() {
+	d.dns = dns.Config{Domain: d.self.view.DnsDomain, Networks: d.networks(), Hosts: d.crowd.hosts}
 	if d.self.view.KeepsDns {
 		return // names are known to ping; nobody on this machine is told to ask
 	}
 	for _, address := range d.tunnel.Addresses {
 		d.dns.Addresses = append(d.dns.Addresses, address.Addr())
 	}
-	d.dns.Zones, d.dns.Nameservers = zones(names), nameservers(names)
+	d.dns.Zones, d.dns.Nameservers = d.zones, slices.Clip(d.nameservers)
 }
 
-// zones are the DNS zones of the map with their records, in the order of their ids.
-func zones(names mapstate.Names) (list []dns.Zone) {
+// zones are the DNS zones of the map with their records, in the order of their ids,
+// without those that have a fault.
+func zones(names mapstate.Names, bad map[mapstate.Kind]map[string]bool) (list []dns.Zone) {
 	at := map[string]int{}
-	for _, id := range slices.Sorted(maps.Keys(names.Zones)) {
+	for _, id := range slices.Sorted(names.Zones.Keys()) {
+		if bad[mapstate.KindZone][id] {
+			continue
+		}
 		at[id] = len(list)
-		list = append(list, dns.Zone{Domain: names.Zones[id].Domain, Search: names.Zones[id].Search})
+		zone := names.Zones.At(id)
+		list = append(list, dns.Zone{Domain: zone.Domain, Search: zone.Search})
 	}
-	for _, id := range slices.Sorted(maps.Keys(names.Records)) {
-		r := names.Records[id]
+	for _, id := range slices.Sorted(names.Records.Keys()) {
+		r := names.Records.At(id)
+		zone, known := at[r.Zone]
+		if !known || bad[mapstate.KindRecord][id] {
+			continue
+		}
 		record := dns.Record{Name: r.Name, TTL: r.Ttl}
 		if addr, err := netip.ParseAddr(r.Content); err == nil {
 			record.Addr = addr
 		} else {
-			record.Target = r.Content // what the map holds was checked when it came in
+			record.Target = r.Content // it has no fault
 		}
-		zone := &list[at[r.Zone]]
-		zone.Records = append(zone.Records, record)
+		list[zone].Records = append(list[zone].Records, record)
 	}
 	return list
 }
 
-// nameservers are the nameserver groups of the map in the order of their ids.
-func nameservers(names mapstate.Names) (list []dns.Nameservers) {
-	for _, id := range slices.Sorted(maps.Keys(names.Nameservers)) {
-		group := names.Nameservers[id]
+// nameservers are the nameserver groups of the map in the order of their ids,
+// without those that have a fault.
+func nameservers(names mapstate.Names, bad map[string]bool) (list []dns.Nameservers) {
+	for _, id := range slices.Sorted(names.Nameservers.Keys()) {
+		if bad[id] {
+			continue
+		}
+		group := names.Nameservers.At(id)
 		out := dns.Nameservers{Domains: group.Domains, Search: group.Search}
 		for _, server := range group.Servers {
-			if addr, err := netip.ParseAddr(server.Ip); err == nil { // checked too
-				out.Servers = append(out.Servers, dns.Server{Addr: netip.AddrPortFrom(addr, uint16(server.Port)), Over: dns.Transport(server.NsType), Name: server.TlsName})
-			}
+			addr, _ := netip.ParseAddr(server.Ip) // it has no fault
+			out.Servers = append(out.Servers, dns.Server{Addr: netip.AddrPortFrom(addr, uint16(server.Port)), Over: dns.Transport(server.NsType), Name: server.TlsName})
 		}
 		list = append(list, out)
 	}

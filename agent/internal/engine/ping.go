@@ -8,7 +8,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/wattlenet/wattle/agent/internal/dns"
 	"github.com/wattlenet/wattle/agent/internal/local"
 	"github.com/wattlenet/wattle/agent/internal/postquantum"
 	"github.com/wattlenet/wattle/internal/program"
@@ -91,7 +90,7 @@ func (l *link) target(name string) (pingTarget, error) {
 	byAddress := err == nil
 	host, known := l.machine.Resolver.Lookup(name)
 	if byAddress {
-		host, known = hostWith(wanted.dns.Hosts, addr)
+		known = wanted.crowd.owners.Has(addr)
 	} else {
 		addr = host.IPv4
 		if !addr.IsValid() {
@@ -101,20 +100,11 @@ func (l *link) target(name string) (pingTarget, error) {
 	if !known {
 		return pingTarget{}, local.Errorf(program.ExitFailed, "no peer %q: either no machine has this name, or no policy connects it with this one; `wattle status` lists the peers", name)
 	}
-	found, ok := wanted.find(host)
+	found, ok := wanted.crowd.withAddress(addr)
 	if !ok {
 		return pingTarget{}, local.Errorf(program.ExitFailed, "%q is this machine itself", name)
 	}
 	return pingTarget{peer: found, addr: addr}, nil
-}
-
-func hostWith(hosts []dns.Host, addr netip.Addr) (dns.Host, bool) {
-	for _, host := range hosts {
-		if host.IPv4 == addr || host.IPv6 == addr {
-			return host, true
-		}
-	}
-	return dns.Host{}, false
 }
 
 // echo sends one request.

@@ -31,16 +31,13 @@ func TestTrafficMovesToARouterThatAnswers(t *testing.T) {
 	r := &routers{paths: paths, now: func() time.Time { return now }}
 	lead := func() *desired {
 		m := newMap(t, 1, 1, 2, 3)
-		m.Routes["r"] = used("r", "n", "10.1.0.0/16", 1)
-		d, err := plan(m, "wt0")
-		if err != nil {
-			t.Fatal(err)
-		}
+		m.Routes = m.Routes.With("r", used("r", "n", "10.1.0.0/16", 1))
+		d := plan(&desired{}, m, "wt0")
 		d.lead(r.pick, r.down)
 		return d
 	}
 	d := lead()
-	if got := d.destinations[0].router; got != "p2" || !d.watched["p2"] || !d.watched["p3"] || !d.paths[1].Watched {
+	if got := d.destinations[0].router; got != "p2" || !d.watched["p2"] || !d.watched["p3"] || !d.paths.At("p3").Watched {
 		t.Fatalf("%s carries the traffic, watched %v", got, d.watched)
 	}
 	if moved, next := r.look(d); moved || next != lookIdle || len(paths.woken) > 0 {

@@ -3,11 +3,9 @@ package engine
 import (
 	"cmp"
 	"fmt"
-	"maps"
 	"net/netip"
 	"slices"
 
-	"github.com/wattlenet/wattle/agent/internal/firewall"
 	"github.com/wattlenet/wattle/agent/internal/local"
 	"github.com/wattlenet/wattle/agent/internal/route"
 	"github.com/wattlenet/wattle/generated/api"
@@ -61,16 +59,14 @@ func deref[T any](p *T) (value T) {
 
 // planRoutes reads the routes of the map. What no machine can follow is refused
 // with the reason; the rest of the map is in force all the same.
-func (d *desired) planRoutes(m *mapstate.Map) {
-	d.firewall.Routes = map[string]firewall.Destination{}
+func (d *desired) planRoutes() {
 	byKey := map[string]*destination{}
-	for _, view := range slices.SortedFunc(maps.Values(m.Routes), byName) {
-		planned := &destination{views: []api.CompiledRoute{view}}
-		if view.Prefix != nil {
-			planned.prefix, _ = netip.ParsePrefix(*view.Prefix) // checked when it came in
+	for _, view := range sortedRoutes(d.m) {
+		to, usable := d.terms.routes[view.Id]
+		if !usable {
+			continue
 		}
-		d.planNamed(m, view)
-		d.firewall.Routes[view.Id] = firewall.Destination{Prefix: planned.prefix, Masquerade: deref(view.Masquerade)}
+		planned := &destination{views: []api.CompiledRoute{view}, prefix: to.Prefix}
 		if planned.serves() {
 			d.destinations = append(d.destinations, planned)
 			continue
@@ -84,13 +80,16 @@ func (d *desired) planRoutes(m *mapstate.Map) {
 		d.destinations = append(d.destinations, planned)
 	}
 	for _, planned := range byKey {
-		planned.findRouters(m)
+		planned.findRouters(d.m, d.crowd)
 	}
 	d.settleOverlaps()
 }
 
-func byName(a, b api.CompiledRoute) int {
-	return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Id, b.Id))
+// sortedRoutes lists the routes of a map by name.
+func sortedRoutes(m *mapstate.Map) []api.CompiledRoute {
+	return slices.SortedFunc(m.Routes.Values(), func(a, b api.CompiledRoute) int {
+		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Id, b.Id))
+	})
 }
 
 // refusal says why no traffic may be led to a range; empty when it may.
@@ -110,7 +109,7 @@ func (d *desired) refusal(prefix netip.Prefix) string {
 }
 
 // findRouters lists who leads to the destination, the preferred first.
-func (d *destination) findRouters(m *mapstate.Map) {
+func (d *destination) findRouters(m *mapstate.Map, known crowd) {
 	var all []mapstate.Candidate
 	for _, view := range d.views {
 		all = append(all, m.Candidates(view)...)
@@ -119,13 +118,13 @@ func (d *destination) findRouters(m *mapstate.Map) {
 		return cmp.Or(a.Metric-b.Metric, cmp.Compare(a.Ordinal, b.Ordinal))
 	})
 	for _, c := range all {
-		peer, known := m.Peers[c.Ordinal]
-		met := slices.ContainsFunc(d.candidates, func(x route.Candidate) bool { return x.Peer == peer.Id })
-		if !known || met || c.Ordinal == m.Self.N {
+		router, followed := known.at(c.Ordinal)
+		met := slices.ContainsFunc(d.candidates, func(x route.Candidate) bool { return x.Peer == router.entry.Id })
+		if !followed || met || c.Ordinal == m.Self.N {
 			continue
 		}
-		d.candidates = append(d.candidates, route.Candidate{Peer: peer.Id, Metric: c.Metric})
-		d.routers = append(d.routers, peer.Name)
+		d.candidates = append(d.candidates, route.Candidate{Peer: router.entry.Id, Metric: c.Metric})
+		d.routers = append(d.routers, router.entry.Name)
 	}
 }
 
@@ -200,10 +199,30 @@ func (d *desired) lead(choose func(*destination) string, down func(peer string) 
 	d.closeExit()
 	d.leadNames()
 	d.firewall.KeepPaths = len(d.routing.Destinations)+len(d.routing.Refused) > 0
-	for i, p := range d.peers {
-		d.tunnel.Peers[i].AllowedIPs = append(d.tunnel.Peers[i].AllowedIPs, allowed[p.entry.Id]...)
-		d.paths[i].Watched = d.watched[p.entry.Id]
+	d.carry(allowed)
+}
+
+// carry gives tunnel and paths what they shall have: everybody, and the routers
+// with what they carry.
+func (d *desired) carry(allowed map[string][]netip.Prefix) {
+	peers, paths := d.crowd.tunnel.Edit(), d.crowd.paths.Edit()
+	for id, prefixes := range allowed {
+		path, _ := paths.Get(id)
+		router, _ := peers.Get(path.PublicKey)
+		router.AllowedIPs = slices.Concat(router.AllowedIPs, prefixes)
+		peers.Set(path.PublicKey, router)
 	}
+	for id := range d.watched {
+		path, _ := paths.Get(id)
+		path.Watched = true
+		paths.Set(id, path)
+	}
+	for id, mode := range d.modes {
+		path, _ := paths.Get(id)
+		path.Mode = mode
+		paths.Set(id, path)
+	}
+	d.tunnel.Peers, d.paths = peers.Table(), paths.Table()
 }
 
 // ranges are those that destinations lead to by themselves.

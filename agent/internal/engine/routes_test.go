@@ -15,14 +15,10 @@ import (
 func network(t *testing.T, routes ...api.CompiledRoute) *desired {
 	t.Helper()
 	m := newMap(t, 1, 1, 2, 3)
-	m.Routes = map[string]api.CompiledRoute{}
 	for _, r := range routes {
-		m.Routes[r.Id] = r
+		m.Routes = m.Routes.With(r.Id, r)
 	}
-	d, err := plan(m, "wt0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	d := plan(&desired{}, m, "wt0")
 	d.lead(func(x *destination) string {
 		if len(x.candidates) == 0 {
 			return ""
@@ -44,9 +40,9 @@ func served(id, prefix string) api.CompiledRoute {
 }
 
 func (d *desired) allowedTo(name string) []netip.Prefix {
-	for i, p := range d.peers {
+	for _, p := range d.crowd.everybody() {
 		if p.entry.Name == name {
-			return d.tunnel.Peers[i].AllowedIPs[2:] // behind its own addresses
+			return d.tunnel.Peers.At(p.key).AllowedIPs[2:] // behind its own addresses
 		}
 	}
 	return nil
@@ -89,7 +85,7 @@ func TestRangeBelongsToOneDestination(t *testing.T) {
 	}
 	// The device takes it: a prefix with two owners would be an error.
 	owners := map[netip.Prefix]tunnel.PublicKey{}
-	for _, p := range d.tunnel.Peers {
+	for _, p := range d.tunnel.Peers.All() {
 		for _, prefix := range p.AllowedIPs {
 			if _, taken := owners[prefix]; taken {
 				t.Errorf("%s has two owners", prefix)

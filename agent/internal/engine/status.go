@@ -22,7 +22,7 @@ func (e *Engine) Status(context.Context) local.Status {
 	mine, running, notice := e.now()
 	s := local.Status{
 		Schema: local.StatusSchema, Version: e.config.Version, State: local.StateNotEnrolled,
-		Addresses: []string{}, Peers: []local.Peer{}, Warnings: []string{}, Routes: []local.Route{}, Forwards: []local.Forward{}, DNS: noDNS(),
+		Addresses: []string{}, Peers: []local.Peer{}, Warnings: []string{}, Routes: []local.Route{}, Refused: []local.Refused{}, Forwards: []local.Forward{}, DNS: noDNS(),
 		Network: local.Network{Mapped: []string{}}, Firewall: local.Firewall{Opened: []string{}},
 	}
 	if notice != "" {
@@ -108,11 +108,12 @@ func (l *link) describe(s *local.Status, mine *identity.Identity) {
 	if problem := l.rotation.describe(s, mine); problem != "" {
 		s.Warnings = append(s.Warnings, problem)
 	}
+	describeRefused(s, wanted.refusals())
 	stats, err := l.machine.Device.Stats()
 	if err != nil {
 		s.Warnings = append(s.Warnings, err.Error())
 	}
-	for _, p := range wanted.peers {
+	for _, p := range wanted.crowd.everybody() {
 		s.Peers = append(s.Peers, l.describePeer(p, stats[p.key].With(stats[p.next])))
 	}
 	s.Warnings = append(s.Warnings, wanted.unknownPeers()...)
@@ -141,8 +142,8 @@ func keyless(mode postquantum.Mode, peers []local.Peer) []string {
 // warns of those that are not.
 func (l *link) describeRoutes(s *local.Status, wanted *desired) {
 	names := map[string]string{}
-	for _, p := range wanted.peers {
-		names[p.entry.Id] = p.entry.Name
+	for _, p := range s.Peers {
+		names[p.ID] = p.Name
 	}
 	l.mu.Lock()
 	waiting := l.waiting

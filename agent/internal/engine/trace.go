@@ -103,10 +103,8 @@ func (t *tracing) router(route api.CompiledRoute) (*peer, bool) {
 	if led.refusal != "" {
 		return nil, t.drop("route", "%s is not used: %s", route.Name, led.refusal)
 	}
-	for i := range t.wanted.peers {
-		if p := &t.wanted.peers[i]; p.entry.Id == led.router {
-			return p, t.pass("route", "%s leads there by %s", route.Name, p.entry.Name)
-		}
+	if p, known := t.wanted.crowd.withID(led.router); known {
+		return &p, t.pass("route", "%s leads there by %s", route.Name, p.entry.Name)
 	}
 	return nil, t.drop("route", "nobody leads to %s at the moment", route.Name)
 }

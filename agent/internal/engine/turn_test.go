@@ -20,10 +20,10 @@ func TestRulesEndByTheClockOfTheMachine(t *testing.T) {
 		go func() { l.applyNewest(ctx); close(done) }()
 
 		m := newMap(t, 1, 2)
-		rule := m.Rules["r"]
+		rule := m.Rules.At("r")
 		begins, ends := l.wall().Add(5*time.Second).UTC(), l.wall().Add(time.Hour).UTC()
 		rule.NotBefore, rule.NotAfter = &begins, &ends
-		m.Rules["r"] = rule
+		m.Rules = m.Rules.With("r", rule)
 		l.give(m)
 		at := func(moment time.Time, turn time.Time) {
 			t.Helper()

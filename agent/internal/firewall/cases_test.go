@@ -9,6 +9,7 @@ import (
 	"github.com/RoaringBitmap/roaring"
 
 	"github.com/wattlenet/wattle/generated/api"
+	"github.com/wattlenet/wattle/internal/table"
 	"github.com/wattlenet/wattle/internal/verdict/verdicttest"
 )
 
@@ -24,20 +25,20 @@ func addressOf(n uint32) Addresses {
 func configFor(c verdicttest.Case, self uint32) Config {
 	config := Config{
 		Interface: "wt0", Self: self,
-		Peers:    map[uint32]Addresses{self: addressOf(self)},
 		Networks: []netip.Prefix{netip.MustParsePrefix("100.64.0.0/16"), netip.MustParsePrefix("fd00:64::/64")},
-		Sets:     map[string]*roaring.Bitmap{},
 		At:       c.At,
 	}
+	peers, sets := map[uint32]Addresses{self: addressOf(self)}, map[string]*roaring.Bitmap{}
 	for id, members := range c.Sets {
-		config.Sets[id] = roaring.BitmapOf(members...)
+		sets[id] = roaring.BitmapOf(members...)
 		for _, n := range members {
-			config.Peers[n] = addressOf(n)
+			peers[n] = addressOf(n)
 		}
 	}
 	for _, p := range c.Packets {
-		config.Peers[p.Source], config.Peers[p.Destination] = addressOf(p.Source), addressOf(p.Destination)
+		peers[p.Source], peers[p.Destination] = addressOf(p.Source), addressOf(p.Destination)
 	}
+	config.Peers, config.Sets = table.Of(peers), table.Of(sets)
 	for _, rule := range c.Rules {
 		in, out := slices.Contains(c.Sets[rule.Destination], self), slices.Contains(c.Sets[rule.Source], self)
 		compiled := api.CompiledRule{
@@ -203,10 +204,20 @@ func checksum(b []byte, initial uint32) uint16 {
 	return ^uint16(total)
 }
 
+// layoutOf makes a layout out of nothing.
+func layoutOf(t *testing.T, c Config) layout {
+	t.Helper()
+	l, err := newLayout(c, layout{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
 func TestDiffLeadsFromOneLayoutToTheOther(t *testing.T) {
 	for _, c := range verdicttest.Cases(t) {
 		for _, p := range c.Packets {
-			from, to := newLayout(configFor(c, p.Source)), newLayout(configFor(c, p.Destination))
+			from, to := layoutOf(t, configFor(c, p.Source)), layoutOf(t, configFor(c, p.Destination))
 			if step := diff(from, from); !step.empty() {
 				t.Fatalf("%s: a layout differs from itself: %+v", c.Name, step)
 			}
@@ -215,9 +226,9 @@ func TestDiffLeadsFromOneLayoutToTheOther(t *testing.T) {
 			if rules != len(to.rules) {
 				t.Errorf("%s: %d rules after the change, want %d", c.Name, rules, len(to.rules))
 			}
-			for name, set := range to.sets {
-				if got := len(from.sets[name].members) + len(step.add[name].members) - len(step.remove[name].members); got != len(set.members) {
-					t.Errorf("%s: %s has %d members, want %d", c.Name, name, got, len(set.members))
+			for name, members := range to.members {
+				if got := from.members[name].Len() + len(step.add[name].members) - len(step.remove[name].members); got != members.Len() {
+					t.Errorf("%s: %s has %d members, want %d", c.Name, name, got, members.Len())
 				}
 			}
 		}

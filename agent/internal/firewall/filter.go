@@ -49,13 +49,13 @@ func NewFilter() *Filter {
 // Set judges by c from now on.
 func (f *Filter) Set(_ context.Context, c Config) error {
 	c = c.counting()
-	rules, err := compile(c, f.names)
+	former := f.rules.Load()
+	rules, err := compile(c, f.names, former.rules)
 	if err != nil {
 		return err
 	}
 	f.names.keep(c.Routes)
 	f.counters.keep(monitored(c.Rules))
-	former := f.rules.Load()
 	next := &generation{number: former.number + 1, first: former.first, rules: rules}
 	if former.number == 0 {
 		next.first = f.now()

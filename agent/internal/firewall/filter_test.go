@@ -10,6 +10,7 @@ import (
 	"github.com/RoaringBitmap/roaring"
 
 	"github.com/wattlenet/wattle/generated/api"
+	"github.com/wattlenet/wattle/internal/table"
 	"github.com/wattlenet/wattle/internal/verdict/verdicttest"
 )
 
@@ -71,8 +72,8 @@ func (r *rig) rule(rules ...api.CompiledRule) {
 	r.t.Helper()
 	err := r.Set(r.t.Context(), Config{
 		Self:  1,
-		Peers: map[uint32]Addresses{1: here, 2: there},
-		Sets:  map[string]*roaring.Bitmap{"me": roaring.BitmapOf(1), "them": roaring.BitmapOf(2)},
+		Peers: table.Of(map[uint32]Addresses{1: here, 2: there}),
+		Sets:  table.Of(map[string]*roaring.Bitmap{"me": roaring.BitmapOf(1), "them": roaring.BitmapOf(2)}),
 		Rules: rules,
 	})
 	if err != nil {
@@ -244,10 +245,10 @@ func FuzzFilter(f *testing.F) {
 	f.Add(wrap(there.IPv6, here.IPv6, protoHopByHop, []byte{protoNoNext, 255, 0, 0, 0, 0, 0, 0}))
 	f.Add([]byte{0x45})
 	rules, err := compile(Config{
-		Self: 1, Peers: map[uint32]Addresses{1: here, 2: there},
-		Sets:  map[string]*roaring.Bitmap{"me": roaring.BitmapOf(1), "them": roaring.BitmapOf(2)},
+		Self: 1, Peers: table.Of(map[uint32]Addresses{1: here, 2: there}),
+		Sets:  table.Of(map[string]*roaring.Bitmap{"me": roaring.BitmapOf(1), "them": roaring.BitmapOf(2)}),
 		Rules: []api.CompiledRule{in("tcp", 80)},
-	}, newLearned())
+	}, newLearned(), &ruleset{})
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -267,8 +268,8 @@ func FuzzFilter(f *testing.F) {
 func BenchmarkInbound(b *testing.B) {
 	f := NewFilter()
 	err := f.Set(b.Context(), Config{
-		Self: 1, Peers: map[uint32]Addresses{1: here, 2: there},
-		Sets:  map[string]*roaring.Bitmap{"me": roaring.BitmapOf(1), "them": roaring.BitmapOf(2)},
+		Self: 1, Peers: table.Of(map[uint32]Addresses{1: here, 2: there}),
+		Sets:  table.Of(map[string]*roaring.Bitmap{"me": roaring.BitmapOf(1), "them": roaring.BitmapOf(2)}),
 		Rules: []api.CompiledRule{in("all")},
 	})
 	if err != nil {

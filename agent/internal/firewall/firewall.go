@@ -10,10 +10,11 @@ import (
 	"github.com/RoaringBitmap/roaring"
 
 	"github.com/wattlenet/wattle/generated/api"
+	"github.com/wattlenet/wattle/internal/table"
 )
 
 // A Config is everything that the firewall enforces. Without rules everything
-// is dropped.
+// is dropped. Who has handed one over changes nothing in it afterwards.
 type Config struct {
 	// Interface is the name of the tunnel's interface; empty in netstack mode.
 	Interface string
@@ -21,8 +22,9 @@ type Config struct {
 	// Self is the ordinal of this machine, and one of Peers.
 	Self uint32
 
-	// Peers are this machine and the peers that the map shows, by ordinal.
-	Peers map[uint32]Addresses
+	// Peers are this machine and the peers that the map shows, by ordinal. An
+	// address belongs to one of them.
+	Peers table.Table[uint32, Addresses]
 
 	// Networks are the ranges of the network. Nothing from them may arrive by
 	// another way than the tunnel.
@@ -30,9 +32,8 @@ type Config struct {
 
 	// Sets are the sets of ordinals that the rules name, by id: the source set of
 	// a rule with direction in, the destination set of one with direction out;
-	// this machine stands at the other end. The firewall keeps them; the caller
-	// must not change them afterwards.
-	Sets map[string]*roaring.Bitmap
+	// this machine stands at the other end.
+	Sets table.Table[string, *roaring.Bitmap]
 
 	// Routes are the destinations outside of the overlay that rules name, by id.
 	Routes map[string]Destination
@@ -67,7 +68,8 @@ type Options struct {
 }
 
 // An Enforcer applies a Config. Set may be called again with the same or
-// another Config at any time. After Close nothing of the firewall is left on the host.
+// another Config at any time; what it costs grows with what is other about its
+// tables, not with them. After Close nothing of the firewall is left on the host.
 type Enforcer interface {
 	Set(ctx context.Context, c Config) error
 

@@ -16,6 +16,7 @@ import (
 
 	"github.com/wattlenet/wattle/generated/api"
 	"github.com/wattlenet/wattle/internal/namespacetest"
+	"github.com/wattlenet/wattle/internal/table"
 )
 
 // The firewalls of hosts in these tests are written as the programs that people
@@ -83,8 +84,8 @@ func opened(t *testing.T, o Options) *Kernel {
 func hostConfig(routed bool) Config {
 	c := Config{
 		Interface: "wt0", Self: 1,
-		Peers: map[uint32]Addresses{1: {IPv4: netip.MustParseAddr("100.64.0.1")}, 2: {IPv4: netip.MustParseAddr("100.64.0.2")}},
-		Sets:  map[string]*roaring.Bitmap{"s": roaring.BitmapOf(2)},
+		Peers: table.Of(map[uint32]Addresses{1: {IPv4: netip.MustParseAddr("100.64.0.1")}, 2: {IPv4: netip.MustParseAddr("100.64.0.2")}}),
+		Sets:  table.Of(map[string]*roaring.Bitmap{"s": roaring.BitmapOf(2)}),
 		Rules: []api.CompiledRule{{Id: "in", Source: "s", Direction: "in", Protocol: "all", Action: "accept"}},
 	}
 	if routed {

@@ -270,8 +270,8 @@ func (b *bench) deltas(t *testing.T) {
 	third := addressOf(3)
 	config := func(members ...uint32) Config {
 		c := twoPeers(in("udp", 53, 60))
-		c.Peers[3] = third
-		c.Sets["them"] = roaring.BitmapOf(members...)
+		c.Peers = c.Peers.With(3, third)
+		c.Sets = c.Sets.With("them", roaring.BitmapOf(members...))
 		return c
 	}
 	ask := func(from netip.Addr) bool {
@@ -307,9 +307,9 @@ func (b *bench) manyMembers(t *testing.T) {
 	everybody := roaring.New()
 	everybody.AddRange(2, 10002)
 	for n := range uint32(10002) {
-		c.Peers[n] = addressOf(n)
+		c.Peers = c.Peers.With(n, addressOf(n))
 	}
-	c.Sets["them"] = everybody
+	c.Sets = c.Sets.With("them", everybody)
 	begun := time.Now()
 	b.set(c)
 	t.Logf("10,000 members and their rule: %v", time.Since(begun))
@@ -319,7 +319,7 @@ func (b *bench) manyMembers(t *testing.T) {
 	fewer := everybody.Clone()
 	fewer.Remove(10001)
 	next := c
-	next.Sets = map[string]*roaring.Bitmap{"them": fewer}
+	next.Sets = c.Sets.With("them", fewer)
 	begun = time.Now()
 	b.set(next)
 	t.Logf("one member less: %v", time.Since(begun))

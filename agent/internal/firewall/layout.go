@@ -9,13 +9,25 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/RoaringBitmap/roaring"
+
 	"github.com/wattlenet/wattle/generated/api"
 	"github.com/wattlenet/wattle/internal/mapstate"
+	"github.com/wattlenet/wattle/internal/table"
 )
 
 // layout is the wanted content of the table in the kernel: what changes with
-// the map. It is a value, made from a Config and compared with the one in force.
+// the map. It is a value, made from a Config and the layout in force, with which
+// it shares what stays.
 type layout struct {
+	*shape
+	members map[string]addressSet // by name of the set, of those that hold members
+	config  Config                // that it was made from
+}
+
+// shape is a layout without the members of its sets: what a network's machines
+// alter seldom, and what does not grow with their number.
+type shape struct {
 	frame frame
 	sets  map[string]memberSet
 	rules map[string]hostRule
@@ -33,10 +45,10 @@ type frame struct {
 // destinations outside of the overlay hold ranges, or what names were learned to
 // mean.
 type memberSet struct {
-	ipv6    bool
-	members []netip.Addr   // rising
-	ranges  []netip.Prefix // rising, apart from each other
-	kind    setKind
+	ipv6   bool
+	of     string         // the set of the map whose members it holds
+	ranges []netip.Prefix // rising, apart from each other
+	kind   setKind
 }
 
 type setKind uint8
@@ -92,10 +104,71 @@ const (
 // judging are the chains in which rules of the map stand.
 var judging = [...]string{chainIn, chainOut, chainCarried, chainOpened}
 
-func newLayout(c Config) layout {
-	self := c.Peers[c.Self]
-	l := layout{
-		frame: frame{name: c.Interface, self: self},
+// newLayout makes the layout of c out of a former one. The error names a rule
+// that is not understood.
+func newLayout(c Config, former layout) (layout, error) {
+	l := layout{shape: former.shape, members: map[string]addressSet{}, config: c}
+	if former.shape == nil || !sameShape(c, former.config) {
+		var err error
+		if l.shape, err = newShape(c); err != nil {
+			return layout{}, err
+		}
+	}
+	shifted := roaring.New() // peers whose addresses have changed
+	for n := range table.Diff(former.config.Peers, c.Peers, table.Equal) {
+		shifted.Add(n)
+	}
+	for name, set := range l.sets {
+		if set.kind == ofMembers {
+			l.members[name] = former.moved(name, set, shifted, c)
+		}
+	}
+	return l, nil
+}
+
+// sameShape reports whether two configs differ in peers and members at most.
+func sameShape(c, former Config) bool {
+	if c.Interface != former.Interface || c.Peers.At(c.Self) != former.Peers.At(former.Self) ||
+		!slices.Equal(c.Networks, former.Networks) || !slices.Equal(c.Rules, former.Rules) || !maps.Equal(c.Routes, former.Routes) {
+		return false
+	}
+	for _, set := range table.Diff(former.Sets, c.Sets, table.Equal) {
+		if set.Was == nil || set.Is == nil {
+			return false
+		}
+	}
+	return true
+}
+
+// moved returns the members of a set, made of those that it had.
+func (l layout) moved(name string, set memberSet, shifted *roaring.Bitmap, c Config) addressSet {
+	was, is := roaring.New(), c.Sets.At(set.of)
+	if former := l.config.Sets.At(set.of); former != nil && l.shape != nil && l.sets[name].of == set.of {
+		was = former
+	}
+	others := roaring.Xor(was, is)
+	others.Or(roaring.And(shifted, roaring.Or(was, is)))
+	if others.IsEmpty() {
+		return l.members[name]
+	}
+	edit := l.members[name].Edit()
+	for each := others.Iterator(); each.HasNext(); {
+		if n := each.Next(); was.Contains(n) {
+			edit.Delete(keyOf(l.config.Peers.At(n).of(set.ipv6)))
+		}
+	}
+	for each := others.Iterator(); each.HasNext(); {
+		n := each.Next()
+		if addr := c.Peers.At(n).of(set.ipv6); is.Contains(n) && addr.IsValid() {
+			edit.Set(keyOf(addr), struct{}{})
+		}
+	}
+	return edit.Table()
+}
+
+func newShape(c Config) (*shape, error) {
+	l := &shape{
+		frame: frame{name: c.Interface, self: c.Peers.At(c.Self)},
 		sets:  map[string]memberSet{},
 		rules: map[string]hostRule{},
 	}
@@ -107,6 +180,9 @@ func newLayout(c Config) layout {
 		}
 	}
 	for _, rule := range c.Rules {
+		if _, err := compileRule(rule); err != nil {
+			return nil, err
+		}
 		if rule.Route != nil {
 			l.addRouted(c, rule)
 			continue
@@ -123,7 +199,7 @@ func newLayout(c Config) layout {
 		set.ranges = mergeRanges(set.ranges)
 		l.sets[name] = set
 	}
-	return l
+	return l, nil
 }
 
 // carries reports whether this machine carries the traffic of others.
@@ -140,12 +216,12 @@ func inward(r api.CompiledRule) bool  { return r.Direction == "in" || r.Directio
 func outward(r api.CompiledRule) bool { return r.Direction == "out" || r.Direction == "both" }
 
 // add puts one direction of a rule into both families.
-func (l *layout) add(c Config, rule api.CompiledRule, set, direction, chain string) {
-	if c.Sets[set] == nil {
+func (l *shape) add(c Config, rule api.CompiledRule, set, direction, chain string) {
+	if !c.Sets.Has(set) {
 		return // a rule without its set matches nobody
 	}
 	for _, h := range forms(rule, chain) {
-		name := l.members(c, set, h.ipv6)
+		name := l.hold(set, h.ipv6)
 		if chain == chainIn {
 			h.source = name
 		} else {
@@ -155,13 +231,10 @@ func (l *layout) add(c Config, rule api.CompiledRule, set, direction, chain stri
 	}
 }
 
-// members returns the name of a set of the map in one family, which it adds to
-// the layout.
-func (l *layout) members(c Config, set string, ipv6 bool) string {
+// hold returns the name of a set of the map in one family, which it adds.
+func (l *shape) hold(set string, ipv6 bool) string {
 	name := setName(set, ipv6)
-	if _, done := l.sets[name]; !done {
-		l.sets[name] = memberSet{ipv6: ipv6, members: membersOf(c, set, ipv6)}
-	}
+	l.sets[name] = memberSet{ipv6: ipv6, of: set}
 	return name
 }
 
@@ -214,22 +287,6 @@ func setName(id string, ipv6 bool) string {
 		return id + "_v6"
 	}
 	return id + "_v4"
-}
-
-func membersOf(c Config, set string, ipv6 bool) []netip.Addr {
-	members := make([]netip.Addr, 0, c.Sets[set].GetCardinality())
-	for it := c.Sets[set].Iterator(); it.HasNext(); {
-		peer := c.Peers[it.Next()]
-		addr := peer.IPv4
-		if ipv6 {
-			addr = peer.IPv6
-		}
-		if addr.IsValid() {
-			members = append(members, addr)
-		}
-	}
-	slices.SortFunc(members, netip.Addr.Compare)
-	return slices.Compact(members)
 }
 
 // mergePorts sorts ranges, leaves empty ones out and joins those that touch, since the kernel refuses
@@ -293,19 +350,31 @@ func (c change) narrows(to layout) bool {
 // diff lists the steps from one layout to another of the same frame.
 func diff(from, to layout) change {
 	c := change{add: map[string]elements{}, remove: map[string]elements{}}
-	for _, name := range slices.Sorted(maps.Keys(to.sets)) {
-		former, known := from.sets[name]
-		if !known {
-			c.newSets = append(c.newSets, name)
-		}
+	for name, set := range to.sets {
 		var add, remove elements
-		add.members, remove.members = diffRising(former.members, to.sets[name].members, netip.Addr.Compare)
-		add.ranges, remove.ranges = diffRising(former.ranges, to.sets[name].ranges, compareRanges)
+		for key, member := range table.Diff(from.members[name], to.members[name], table.Equal) {
+			if member.Was == nil {
+				add.members = append(add.members, key.addr())
+			} else {
+				remove.members = append(remove.members, key.addr())
+			}
+		}
+		if from.shape != to.shape {
+			add.ranges, remove.ranges = diffRising(from.sets[name].ranges, set.ranges, compareRanges)
+		}
 		if !add.empty() {
 			c.add[name] = add
 		}
 		if !remove.empty() {
 			c.remove[name] = remove
+		}
+	}
+	if from.shape == to.shape {
+		return c
+	}
+	for _, name := range slices.Sorted(maps.Keys(to.sets)) {
+		if _, known := from.sets[name]; !known {
+			c.newSets = append(c.newSets, name)
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(from.sets)) {

@@ -54,10 +54,10 @@ type Kernel struct {
 	inForce  layout
 	standing bool
 	names    *learned
-	keeps    bool  // the chains of KeepPaths stand
-	rules    int   // compiled rules in force
-	fault    error // of the last attempt to cut flows; nil when it succeeded
-	repairs  int   // of what others did to the table
+	keeps    bool     // the chains of KeepPaths stand
+	judge    *ruleset // of the last flows that were cut
+	fault    error    // of the last attempt to cut flows; nil when it succeeded
+	repairs  int      // of what others did to the table
 
 	// Of the tables of the host.
 	opens     bool     // the tunnel is let through them
@@ -81,7 +81,7 @@ func NewKernel(o Options) (*Kernel, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open nftables: %w", err)
 	}
-	k := &Kernel{logger: o.Logger, conn: conn, names: newLearned(), past: map[string]Count{}, opens: !o.KeepHostClosed, stale: true}
+	k := &Kernel{logger: o.Logger, conn: conn, names: newLearned(), judge: &ruleset{}, past: map[string]Count{}, opens: !o.KeepHostClosed, stale: true}
 	if err := k.refuseForeign(tableName(o.Interface)); err != nil {
 		return nil, err
 	}
@@ -116,12 +116,11 @@ func (k *Kernel) Set(_ context.Context, c Config) error {
 	defer k.mu.Unlock()
 	c = c.counting()
 	// An unknown rule is refused before anything changes.
-	rules, err := compile(c, k.names)
+	wanted, err := newLayout(c, k.inForce)
 	if err != nil {
 		return err
 	}
 	k.names.keep(c.Routes)
-	wanted := newLayout(c)
 	anew := !k.standing || k.inForce.frame != wanted.frame
 	kept := func(key string) bool { _, stays := wanted.rules[key]; return stays && !anew }
 	if err := k.remember(func(key string) bool { return !kept(key) }, monitored(c.Rules)); err != nil {
@@ -138,6 +137,7 @@ func (k *Kernel) Set(_ context.Context, c Config) error {
 	k.openHost(wanted)
 	step := diff(k.inForce, wanted)
 	if step.empty() {
+		k.inForce = wanted
 		return nil
 	}
 	if err := k.apply(step, wanted); err != nil {
@@ -146,13 +146,16 @@ func (k *Kernel) Set(_ context.Context, c Config) error {
 		k.standing = false
 		return err
 	}
-	k.inForce, k.rules = wanted, len(c.Rules)
+	k.inForce = wanted
 	if !step.narrows(wanted) && k.fault == nil {
 		return nil
 	}
+	if k.judge, err = compile(c, k.names, k.judge); err != nil {
+		return err
+	}
 	// New packets are judged already. A flow that could not be cut lives on only
 	// in its reply direction: a reason to warn, none to stop here.
-	if k.fault = k.cut(wanted.frame, rules); k.fault != nil {
+	if k.fault = k.cut(wanted.frame, k.judge); k.fault != nil {
 		k.logger.Error("flows not cut", "error", k.fault)
 	}
 	return nil
@@ -162,7 +165,7 @@ func (k *Kernel) Set(_ context.Context, c Config) error {
 func (k *Kernel) Status() Status {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	s := Status{Kind: "nftables", Rules: k.rules, Opened: slices.Clone(k.opened)}
+	s := Status{Kind: "nftables", Rules: len(k.inForce.config.Rules), Opened: slices.Clone(k.opened)}
 	var unread error
 	s.Monitored, unread = k.monitored()
 	switch beside := k.beside(); {
@@ -236,7 +239,7 @@ func (k *Kernel) build(f frame) error {
 	k.chains = map[string]*nftables.Chain{}
 	k.sets = map[string]*nftables.Set{}
 	k.handles = map[string]*nftables.Rule{}
-	k.inForce, k.keeps = layout{frame: f}, false
+	k.inForce, k.keeps = layout{shape: &shape{frame: f}}, false
 
 	for _, base := range []struct {
 		name string

@@ -33,7 +33,7 @@ func routedEnds(r api.CompiledRule) (route, set string, toward bool) {
 // Rules that differ in the route only become one, so that their number does not
 // grow with the number of routes; those that monitor stay apart, since each has
 // its counter.
-func (l *layout) addRouted(c Config, rule api.CompiledRule) {
+func (l *shape) addRouted(c Config, rule api.CompiledRule) {
 	route, set, toward := routedEnds(rule)
 	to, known := c.Routes[route]
 	if !known {
@@ -41,7 +41,7 @@ func (l *layout) addRouted(c Config, rule api.CompiledRule) {
 	}
 	chain := chainOut
 	switch {
-	case rule.Direction == "forward" && c.Sets[set] == nil:
+	case rule.Direction == "forward" && !c.Sets.Has(set):
 		return
 	case rule.Direction == "forward" && toward:
 		chain = chainCarried
@@ -63,7 +63,7 @@ func (l *layout) addRouted(c Config, rule api.CompiledRule) {
 			slices.Reverse(ends[:])
 		}
 		if rule.Direction == "forward" {
-			*ends[0] = l.members(c, set, h.ipv6)
+			*ends[0] = l.hold(set, h.ipv6)
 		}
 		*ends[1] = l.far(h, route, to, own)
 		l.rules[h.key(id, chain)] = h
@@ -72,7 +72,7 @@ func (l *layout) addRouted(c Config, rule api.CompiledRule) {
 
 // far returns the set of the destinations of a rule that has all but that, with
 // this one in it. owner is the rule that has it for itself; empty for shared.
-func (l *layout) far(h hostRule, route string, to Destination, owner string) string {
+func (l *shape) far(h hostRule, route string, to Destination, owner string) string {
 	if !to.Prefix.IsValid() {
 		name := setName(route, h.ipv6)
 		l.sets[name] = memberSet{ipv6: h.ipv6, kind: ofLearned}
@@ -87,7 +87,7 @@ func (l *layout) far(h hostRule, route string, to Destination, owner string) str
 
 // outside leaves the network's own ranges out of a range: peers are reached by
 // the rules between peers only.
-func (l *layout) outside(p netip.Prefix) []netip.Prefix {
+func (l *shape) outside(p netip.Prefix) []netip.Prefix {
 	list := []netip.Prefix{p}
 	for _, network := range l.frame.networks {
 		var rest []netip.Prefix
@@ -119,7 +119,7 @@ func without(p, unwanted netip.Prefix) (rest []netip.Prefix) {
 func routeOf(set string) string { return set[:len(set)-len("_v4")] }
 
 // addMasquerade hides what peers send to the destinations that ask for it.
-func (l *layout) addMasquerade(c Config) {
+func (l *shape) addMasquerade(c Config) {
 	for route, to := range c.Routes {
 		if !to.Masquerade {
 			continue

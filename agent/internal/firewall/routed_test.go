@@ -9,6 +9,7 @@ import (
 	"github.com/RoaringBitmap/roaring"
 
 	"github.com/wattlenet/wattle/generated/api"
+	"github.com/wattlenet/wattle/internal/table"
 )
 
 // routedConfig is a machine that carries 10.1.0.0/16, fd12:1::/48 and the
@@ -161,13 +162,13 @@ func TestRulesOfManyRoutesAreOne(t *testing.T) {
 	for _, id := range ids {
 		c.Rules = append(c.Rules, api.CompiledRule{Id: "r" + id, Direction: "forward", Route: &end, Source: "them", Destination: id, Action: "accept", Protocol: "tcp"})
 	}
-	l := newLayout(c)
+	l := layoutOf(t, c)
 	if len(l.rules) != 1 {
 		t.Errorf("%d rules for routes that differ in their range only, want 1", len(l.rules))
 	}
 	fewer := c
 	fewer.Rules = c.Rules[1:]
-	step := diff(l, newLayout(fewer))
+	step := diff(l, layoutOf(t, fewer))
 	if len(step.gone)+len(step.newRules)+len(step.newSets)+len(step.goneSets) != 0 || len(step.remove) != 1 {
 		t.Errorf("one route less: %+v", step)
 	}
@@ -178,7 +179,7 @@ func TestRoutesHoldNoPeers(t *testing.T) {
 	end := api.CompiledRuleRouteSource
 	c.Routes = map[string]Destination{"all": {Prefix: netip.MustParsePrefix("0.0.0.0/0")}}
 	c.Rules = []api.CompiledRule{{Id: "r", Direction: "in", Route: &end, Source: "all", Destination: "them", Action: "accept", Protocol: "all"}}
-	l := newLayout(c)
+	l := layoutOf(t, c)
 	for name, set := range l.sets {
 		for _, r := range set.ranges {
 			if r.Contains(there.IPv4) {
@@ -221,9 +222,9 @@ func TestMergeRanges(t *testing.T) {
 
 func twoPeers(rules ...api.CompiledRule) Config {
 	return Config{
-		Interface: "wt0", Self: 1, Peers: map[uint32]Addresses{1: here, 2: there},
+		Interface: "wt0", Self: 1, Peers: table.Of(map[uint32]Addresses{1: here, 2: there}),
 		Networks: []netip.Prefix{netip.MustParsePrefix("100.64.0.0/16"), netip.MustParsePrefix("fd00:64::/64")},
-		Sets:     map[string]*roaring.Bitmap{"me": roaring.BitmapOf(1), "them": roaring.BitmapOf(2)},
+		Sets:     table.Of(map[string]*roaring.Bitmap{"me": roaring.BitmapOf(1), "them": roaring.BitmapOf(2)}),
 		Rules:    rules,
 	}
 }

@@ -58,10 +58,10 @@ func compileRoutes(c Config, rules []api.CompiledRule, names *learned) routes {
 		if rule.Direction == "forward" {
 			// The packet tells the peer as its source, whichever end it is.
 			at.role, at.inbound = serve, toward
-			if c.Sets[set] == nil {
+			if !c.Sets.Has(set) {
 				continue
 			}
-			compiled.Source = c.Sets[set]
+			compiled.Source = c.Sets.At(set)
 		}
 		lists[at] = append(lists[at], compiled)
 	}

@@ -13,24 +13,17 @@ import (
 // value permits nothing.
 type ruleset struct {
 	self     Addresses
-	ordinals map[netip.Addr]uint32
+	peers    register
 	in, out  verdict.Rules
 	routes   routes
 	count    int
 	monitors bool // there are rules that monitor
 }
 
-// compile makes the rules of c ready. An action or protocol that is not known
-// is an error: a rule half understood is not a rule.
-func compile(c Config, names *learned) (*ruleset, error) {
-	r := &ruleset{self: c.Peers[c.Self], ordinals: make(map[netip.Addr]uint32, 2*len(c.Peers)), count: len(c.Rules)}
-	for ordinal, peer := range c.Peers {
-		for _, addr := range []netip.Addr{peer.IPv4, peer.IPv6} {
-			if addr.IsValid() {
-				r.ordinals[addr] = ordinal
-			}
-		}
-	}
+// compile makes the rules of c ready, out of a former ruleset. An action or
+// protocol that is not known is an error: a rule half understood is not a rule.
+func compile(c Config, names *learned, former *ruleset) (*ruleset, error) {
+	r := &ruleset{self: c.Peers.At(c.Self), peers: former.peers.of(c.Peers), count: len(c.Rules)}
 	var in, out []verdict.Rule
 	var routed []api.CompiledRule
 	for _, rule := range c.Rules {
@@ -44,11 +37,11 @@ func compile(c Config, names *learned) (*ruleset, error) {
 			continue
 		}
 		// A rule whose set is not there matches nobody.
-		if source := c.Sets[rule.Source]; inward(rule) && source != nil {
+		if source := c.Sets.At(rule.Source); inward(rule) && source != nil {
 			compiled.Source, compiled.Destination = source, verdict.Only(c.Self)
 			in = append(in, compiled)
 		}
-		if destination := c.Sets[rule.Destination]; outward(rule) && destination != nil {
+		if destination := c.Sets.At(rule.Destination); outward(rule) && destination != nil {
 			compiled.Source, compiled.Destination = verdict.Only(c.Self), destination
 			out = append(out, compiled)
 		}
@@ -88,11 +81,15 @@ func (r *ruleset) allows(inbound bool, src, dst netip.Addr, protocol uint8, port
 	if inbound {
 		own, other = dst, src
 	}
-	ordinal, peer := r.ordinals[other]
+	ordinal, peer := r.peers.find(other)
 	mine := r.mine(own)
 	switch {
 	case mine && peer:
-		packet := verdict.Packet{Source: r.ordinals[src], Destination: r.ordinals[dst], Protocol: protocol, Port: port}
+		me, _ := r.peers.find(own)
+		packet := verdict.Packet{Source: ordinal, Destination: me, Protocol: protocol, Port: port}
+		if !inbound {
+			packet.Source, packet.Destination = me, ordinal
+		}
 		return r.between(inbound).Evaluate(packet).Allowed
 	case mine:
 		return r.routes.allow(other, use, inbound, verdict.Packet{Protocol: protocol, Port: port})
@@ -117,10 +114,14 @@ func (r *ruleset) watch(inbound bool, p *packet, note func(rule string)) {
 	if inbound {
 		own, other = p.dst, p.src
 	}
-	ordinal, peer := r.ordinals[other]
+	ordinal, peer := r.peers.find(other)
 	switch mine := r.mine(own); {
 	case mine && peer:
-		packet := verdict.Packet{Source: r.ordinals[p.src], Destination: r.ordinals[p.dst], Protocol: p.proto, Port: p.dport}
+		me, _ := r.peers.find(own)
+		packet := verdict.Packet{Source: ordinal, Destination: me, Protocol: p.proto, Port: p.dport}
+		if !inbound {
+			packet.Source, packet.Destination = me, ordinal
+		}
 		r.between(inbound).Watched(packet, note)
 	case mine:
 		r.routes.watch(other, use, inbound, verdict.Packet{Protocol: p.proto, Port: p.dport}, note)
@@ -140,7 +141,7 @@ func (r *ruleset) addressed(p *packet, inbound bool) bool {
 	if inbound {
 		own, other = p.dst, p.src
 	}
-	_, peer := r.ordinals[other]
+	_, peer := r.peers.find(other)
 	switch mine := r.mine(own); {
 	case mine && peer:
 		return own != other

@@ -12,6 +12,7 @@ import (
 
 	"github.com/wattlenet/wattle/agent/internal/tunnel"
 	"github.com/wattlenet/wattle/generated/api"
+	"github.com/wattlenet/wattle/internal/table"
 	"github.com/wattlenet/wattle/internal/verdict/verdicttest"
 )
 
@@ -75,9 +76,9 @@ func (e end) be(t *testing.T, self, other uint32, peer tunnel.PrivateKey) {
 	mine, theirs := addressOf(self), addressOf(other)
 	err := e.device.Set(t.Context(), tunnel.Settings{
 		Addresses: []netip.Prefix{netip.PrefixFrom(mine.IPv4, 16), netip.PrefixFrom(mine.IPv6, 64)},
-		Peers: []tunnel.Peer{{PublicKey: peer.Public(), AllowedIPs: []netip.Prefix{
+		Peers: table.Of(map[tunnel.PublicKey]tunnel.Peer{peer.Public(): {PublicKey: peer.Public(), AllowedIPs: []netip.Prefix{
 			netip.PrefixFrom(theirs.IPv4, 32), netip.PrefixFrom(theirs.IPv6, 128),
-		}}},
+		}}}),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -190,8 +191,8 @@ func TestNetstackOpensOneDirection(t *testing.T) {
 	b.be(t, 2, 1, a.key)
 	oneWay := func(self uint32, rules ...api.CompiledRule) Config {
 		return Config{
-			Self: self, Peers: map[uint32]Addresses{1: addressOf(1), 2: addressOf(2)},
-			Sets:  map[string]*roaring.Bitmap{"a": roaring.BitmapOf(1), "b": roaring.BitmapOf(2)},
+			Self: self, Peers: table.Of(map[uint32]Addresses{1: addressOf(1), 2: addressOf(2)}),
+			Sets:  table.Of(map[string]*roaring.Bitmap{"a": roaring.BitmapOf(1), "b": roaring.BitmapOf(2)}),
 			Rules: rules,
 		}
 	}

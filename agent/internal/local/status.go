@@ -55,8 +55,19 @@ type Status struct {
 	Routes     []Route    `json:"routes"`
 	Forwards   []Forward  `json:"forwards"`
 
+	// Refused are the parts of the network map that this machine cannot follow; the
+	// rest is in force.
+	Refused []Refused `json:"refused"`
+
 	// Warnings are sentences for the user: what is wrong, and the next step.
 	Warnings []string `json:"warnings"`
+}
+
+// Refused is a part of the network map that is not in force.
+type Refused struct {
+	Kind   string `json:"kind"` // peer, rule, route, zone, record, nameserver or address
+	Name   string `json:"name"`
+	Reason string `json:"reason"`
 }
 
 // Ready reports whether the overlay works: with the newest map, or with the last

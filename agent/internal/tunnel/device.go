@@ -9,13 +9,17 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
 	"golang.org/x/time/rate"
 	"golang.zx2c4.com/wireguard/device"
 	"golang.zx2c4.com/wireguard/tun"
+
+	"github.com/wattlenet/wattle/internal/table"
 )
 
 // A Mode says what stands behind the device.
@@ -105,8 +109,10 @@ type Device struct {
 
 	mu         sync.Mutex // guards all below
 	addresses  []netip.Prefix
-	configured []Peer // what the device has
-	wanted     []Peer
+	configured map[PublicKey]Peer // what the device has
+	unsure     bool               // configured may be wrong: the next change states everything
+	wanted     table.Table[PublicKey, Peer]
+	split      map[PublicKey][]PublicKey // other keys that the roster has of a peer
 	mixing     mixing
 	moved      map[PublicKey]bool // next keys that their peers use already
 	retired    map[PublicKey]retirement
@@ -177,7 +183,10 @@ func New(cfg Config) (*Device, error) {
 	if bind.PublicKey() != cfg.PrivateKey.Public() {
 		return nil, errors.New("tunnel: the bind was made for another key")
 	}
-	d := &Device{log: cfg.Logger, bind: bind, roster: newRoster(), mixing: newMixing(bind.PublicKey()), done: make(chan struct{})}
+	d := &Device{
+		log: cfg.Logger, bind: bind, roster: newRoster(), mixing: newMixing(bind.PublicKey()), done: make(chan struct{}),
+		configured: map[PublicKey]Peer{}, split: map[PublicKey][]PublicKey{}, moved: map[PublicKey]bool{}, retired: map[PublicKey]retirement{},
+	}
 	if cfg.Mode == ModeKernel {
 		if err := d.openKernel(cfg); err != nil {
 			return nil, fmt.Errorf("WireGuard of the kernel: %w", err)
@@ -262,7 +271,7 @@ type Settings struct {
 	// network it belongs to: the prefix is routed into the tunnel.
 	Addresses []netip.Prefix
 
-	Peers []Peer
+	Peers table.Table[PublicKey, Peer]
 
 	// RequirePresharedKey lets no session begin with a peer that SetPresharedKey
 	// was not called for, and ends those that have.
@@ -283,8 +292,9 @@ type Peer struct {
 }
 
 // Set makes the device what settings says: it adds, changes and removes what
-// differs and touches nothing else. A second call with the same settings does
-// nothing. After an error the next call tries again what failed.
+// differs and touches nothing else; what it costs grows with that, not with the
+// number of peers. A second call with the same settings does nothing. After an
+// error the next call tries again what failed.
 func (d *Device) Set(ctx context.Context, settings Settings) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -294,24 +304,65 @@ func (d *Device) Set(ctx context.Context, settings Settings) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	next := settings.sorted()
-	if !equalPrefixes(d.addresses, next.Addresses) {
-		if err := d.setAddresses(ctx, next.Addresses); err != nil {
+	addresses := sortedPrefixes(settings.Addresses)
+	if !slices.Equal(d.addresses, addresses) {
+		if err := d.setAddresses(ctx, addresses); err != nil {
 			return err
 		}
-		d.addresses = next.Addresses
+		d.addresses = addresses
 	}
-	d.retireKeys(d.wanted, next.Peers)
-	d.wanted = next.Peers
-	return errors.Join(d.require(next.RequirePresharedKey), d.setPeers())
+	return errors.Join(d.require(settings.RequirePresharedKey), d.setPeers(settings.Peers))
 }
 
 // setPeers brings roster and device to what is wanted. The caller holds mu.
-func (d *Device) setPeers() error {
-	if err := d.roster.set(d.byKey(d.wanted)); err != nil {
+func (d *Device) setPeers(wanted table.Table[PublicKey, Peer]) error {
+	changed := map[PublicKey]bool{}
+	for key := range table.Diff(d.wanted, wanted, samePeer) {
+		changed[key] = true
+	}
+	if len(changed) == 0 && !d.unsure {
+		return nil
+	}
+	former := d.wanted
+	d.wanted = wanted
+	d.retireKeys(former, changed)
+	if err := d.renewEntries(changed); err != nil {
+		d.wanted = former
 		return err
 	}
-	if err := d.configure(); err != nil {
+	return nil
+}
+
+// renewEntries gives roster and device what they shall have of some peers. The
+// caller holds mu.
+func (d *Device) renewEntries(peers map[PublicKey]bool) error {
+	var gone []PublicKey
+	var put []Peer
+	split := map[PublicKey][]PublicKey{}
+	for key := range peers {
+		gone = append(append(gone, key), d.split[key]...)
+		peer, wanted := d.wanted.Get(key)
+		if !wanted {
+			continue
+		}
+		for _, entry := range d.entries(peer) {
+			put = append(put, entry)
+			if entry.PublicKey != key {
+				split[key] = append(split[key], entry.PublicKey)
+			}
+		}
+	}
+	if err := d.roster.replace(gone, put); err != nil {
+		return err
+	}
+	for key := range peers {
+		delete(d.split, key)
+	}
+	maps.Copy(d.split, split)
+	for _, entry := range put {
+		gone = append(gone, entry.PublicKey)
+	}
+	if err := d.configure(gone); err != nil {
 		return err
 	}
 	d.bind.keepOnly(func(key PublicKey) bool { return d.roster.member(key) != nil })

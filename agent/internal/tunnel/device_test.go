@@ -62,8 +62,8 @@ func TestDiffPeers(t *testing.T) {
 		}
 		return out
 	}
-	one := Settings{Peers: []Peer{{PublicKey: a, AllowedIPs: prefix("10.0.0.1/32", "10.1.0.0/16")}, {PublicKey: b, AllowedIPs: prefix("10.0.0.2/32")}}}.sorted().Peers
-	turned := Settings{Peers: []Peer{{PublicKey: b, AllowedIPs: prefix("10.0.0.2/32")}, {PublicKey: a, AllowedIPs: prefix("10.1.0.0/16", "10.0.0.1/32")}}}.sorted().Peers
+	one := []Peer{{PublicKey: a, AllowedIPs: prefix("10.0.0.1/32", "10.1.0.0/16")}, {PublicKey: b, AllowedIPs: prefix("10.0.0.2/32")}}
+	turned := []Peer{{PublicKey: b, AllowedIPs: prefix("10.0.0.2/32")}, {PublicKey: a, AllowedIPs: prefix("10.1.0.0/16", "10.0.0.1/32")}}
 	for name, c := range map[string]struct {
 		before, after []Peer
 		want          []string

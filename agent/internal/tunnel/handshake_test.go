@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/wattlenet/wattle/internal/table"
 )
 
 // newTestDevice makes a device in netstack mode whose peers are those given.
@@ -29,11 +31,19 @@ func newTestDeviceOn(t *testing.T, bind *Bind, key PrivateKey, addr string, filt
 			t.Error(err)
 		}
 	})
-	err = d.Set(t.Context(), Settings{Addresses: []netip.Prefix{netip.MustParsePrefix(addr + "/24")}, Peers: peers})
+	err = d.Set(t.Context(), Settings{Addresses: []netip.Prefix{netip.MustParsePrefix(addr + "/24")}, Peers: tableOf(peers...)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return d
+}
+
+func tableOf(peers ...Peer) table.Table[PublicKey, Peer] {
+	var edit table.Edit[PublicKey, Peer]
+	for _, p := range peers {
+		edit.Set(p.PublicKey, p)
+	}
+	return edit.Table()
 }
 
 func peerAt(key PrivateKey, addr string) Peer {

@@ -79,11 +79,11 @@ func (p *pair) settle() {
 		p.host: {
 			RequirePresharedKey: p.strict,
 			Addresses:           prefixes("10.9.0.1/24", "fd09::1/64"),
-			Peers:               []Peer{{PublicKey: p.key.Public(), AllowedIPs: prefixes("10.9.0.2/32", "fd09::2/128")}},
+			Peers:               tableOf(Peer{PublicKey: p.key.Public(), AllowedIPs: prefixes("10.9.0.2/32", "fd09::2/128")}),
 		},
 		p.other: {
 			Addresses: prefixes("10.9.0.2/24", "fd09::2/64"),
-			Peers:     []Peer{{PublicKey: p.hostKey.Public(), AllowedIPs: prefixes("10.9.0.1/32", "fd09::1/128")}},
+			Peers:     tableOf(Peer{PublicKey: p.hostKey.Public(), AllowedIPs: prefixes("10.9.0.1/32", "fd09::1/128")}),
 		},
 	} {
 		for range 2 {

@@ -73,9 +73,12 @@ func (m *mixing) change(peers []Peer, known bool) string {
 	return u.String()
 }
 
-// note takes down that the device has the peers, with the keys they shall have.
-func (m *mixing) note(peers []Peer) {
-	clear(m.told)
+// note takes down that the device has no longer some peers, and others with the
+// keys they shall have.
+func (m *mixing) note(gone, peers []Peer) {
+	for _, p := range gone {
+		delete(m.told, p.PublicKey)
+	}
 	for _, p := range peers {
 		if key, _ := m.key(p.PublicKey); !key.IsZero() {
 			m.told[p.PublicKey] = key
@@ -125,7 +128,7 @@ func (d *Device) require(required bool) error {
 		return nil
 	}
 	m.required, m.open = required, required // also after an error: what fails must not let anybody in
-	if err := d.configure(); err != nil || !required {
+	if err := d.configureAll(); err != nil || !required {
 		return err
 	}
 	var open []*member

@@ -35,7 +35,7 @@ func (m *mixed) set(t *testing.T, i int, required bool) {
 	t.Helper()
 	settings := Settings{
 		Addresses: []netip.Prefix{netip.PrefixFrom(address(i), 24)}, RequirePresharedKey: required,
-		Peers: []Peer{peerAt(m.keys[1-i], address(1-i).String())},
+		Peers: tableOf(peerAt(m.keys[1-i], address(1-i).String())),
 	}
 	if err := m.devices[i].Set(t.Context(), settings); err != nil {
 		t.Fatal(err)
@@ -185,7 +185,7 @@ func TestRequiringAKeyIsTriedAgain(t *testing.T) {
 	d := m.devices[0]
 	device := &refusing{wireguard: d.wg, refuses: true}
 	d.wg = device
-	settings := Settings{RequirePresharedKey: true, Addresses: []netip.Prefix{netip.PrefixFrom(address(0), 24)}, Peers: []Peer{peerAt(m.keys[1], address(1).String())}}
+	settings := Settings{RequirePresharedKey: true, Addresses: []netip.Prefix{netip.PrefixFrom(address(0), 24)}, Peers: tableOf(peerAt(m.keys[1], address(1).String()))}
 	if err := d.Set(t.Context(), settings); err == nil {
 		t.Fatal("the failure was not told")
 	}
@@ -227,11 +227,12 @@ func TestSetKeyTakesPresharedKeysAlong(t *testing.T) {
 	}
 	m.flows(t, 0)
 
+	changing := peerAt(m.keys[0], address(0).String())
+	changing.NextKey = next.Public()
 	other := Settings{
 		Addresses: []netip.Prefix{netip.PrefixFrom(address(1), 24)}, RequirePresharedKey: true,
-		Peers: []Peer{peerAt(m.keys[0], address(0).String())},
+		Peers: tableOf(changing),
 	}
-	other.Peers[0].NextKey = next.Public()
 	if err := m.devices[1].Set(t.Context(), other); err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,7 @@
 package tunnel
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"maps"
@@ -43,9 +44,10 @@ type roster struct {
 
 	mu       sync.RWMutex // guards all below
 	members  map[PublicKey]*member
+	awake    map[PublicKey]*member // those that are active
 	owners   map[netip.Prefix]*member
-	lengths4 []int // of the prefixes in owners, the longest first
-	lengths6 []int
+	lengths4 lengths
+	lengths6 lengths
 }
 
 // A member is one peer of the roster.
@@ -56,59 +58,141 @@ type member struct {
 	past     Stats                    // counted before it was retired; guarded by Device.mu
 }
 
-func newRoster() *roster { return &roster{members: make(map[PublicKey]*member)} }
+// lengths are those of the prefixes that have an owner.
+type lengths struct {
+	counts map[int]int
+	list   []int // the longest first
+}
 
-// set makes peers the ones that are known. It returns an error and changes
-// nothing when a peer has no key or two have the same prefix.
-func (r *roster) set(peers []Peer) error {
-	members := make(map[PublicKey]*member, len(peers))
-	owners := make(map[netip.Prefix]*member, 2*len(peers))
-	lengths4, lengths6 := map[int]bool{}, map[int]bool{}
+// count notes that there are n more prefixes of a length.
+func (l *lengths) count(bits, n int) {
+	if l.counts == nil {
+		l.counts = map[int]int{}
+	}
+	if l.counts[bits] += n; l.counts[bits] == 0 {
+		delete(l.counts, bits)
+	}
+	if len(l.counts) != len(l.list) {
+		l.list = slices.Sorted(maps.Keys(l.counts))
+		slices.Reverse(l.list)
+	}
+}
+
+func newRoster() *roster {
+	return &roster{members: map[PublicKey]*member{}, awake: map[PublicKey]*member{}, owners: map[netip.Prefix]*member{}}
+}
+
+// replace lets peers go and takes others, or the same with other prefixes. It
+// returns an error and changes nothing when a peer has no key or two would have
+// the same prefix.
+func (r *roster) replace(gone []PublicKey, put []Peer) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, p := range peers {
-		if p.PublicKey.IsZero() {
-			return fmt.Errorf("peer with allowed IPs %v has no public key", p.AllowedIPs)
+	leaves := make(map[PublicKey]*member, len(gone)+len(put))
+	for _, key := range gone {
+		leaves[key] = r.members[key]
+	}
+	for _, p := range put {
+		leaves[p.PublicKey] = r.members[p.PublicKey]
+	}
+	if err := r.check(leaves, put); err != nil {
+		return err
+	}
+	for key, m := range leaves {
+		if m == nil {
+			continue
 		}
+		for _, prefix := range m.peer.AllowedIPs {
+			delete(r.owners, prefix.Masked())
+			r.lengths(prefix).count(prefix.Bits(), -1)
+		}
+		delete(r.members, key)
+		delete(r.awake, key)
+	}
+	for _, p := range put {
 		m := &member{peer: p}
-		if former := r.members[p.PublicKey]; former != nil {
+		if former := leaves[p.PublicKey]; former != nil {
 			m.past = former.past
 			m.active.Store(former.active.Load())
 			m.endpoint.Store(former.endpoint.Load())
 		}
-		members[p.PublicKey] = m
+		if m.active.Load() {
+			r.awake[p.PublicKey] = m
+		}
+		r.members[p.PublicKey] = m
 		for _, prefix := range p.AllowedIPs {
-			prefix = prefix.Masked()
-			if other, taken := owners[prefix]; taken {
-				return fmt.Errorf("allowed IP %s belongs to both %s and %s", prefix, other.peer.PublicKey, p.PublicKey)
-			}
-			owners[prefix] = m
-			if prefix.Addr().Is4() {
-				lengths4[prefix.Bits()] = true
-			} else {
-				lengths6[prefix.Bits()] = true
-			}
+			r.owners[prefix.Masked()] = m
+			r.lengths(prefix).count(prefix.Bits(), 1)
 		}
 	}
-	r.members, r.owners = members, owners
-	r.lengths4, r.lengths6 = descending(lengths4), descending(lengths6)
 	r.changes.Add(1)
 	return nil
 }
 
-func descending(lengths map[int]bool) []int {
-	list := slices.Sorted(maps.Keys(lengths))
-	slices.Reverse(list)
-	return list
+// check refuses peers that cannot stand beside those that stay.
+func (r *roster) check(leaves map[PublicKey]*member, put []Peer) error {
+	claimed := map[netip.Prefix]PublicKey{}
+	for _, p := range put {
+		if p.PublicKey.IsZero() {
+			return fmt.Errorf("peer with allowed IPs %v has no public key", p.AllowedIPs)
+		}
+		for _, prefix := range p.AllowedIPs {
+			prefix = prefix.Masked()
+			other, taken := claimed[prefix]
+			if owner := r.owners[prefix]; !taken && owner != nil {
+				_, goes := leaves[owner.peer.PublicKey]
+				other, taken = owner.peer.PublicKey, !goes
+			}
+			if taken {
+				return fmt.Errorf("allowed IP %s belongs to both %s and %s", prefix, other, p.PublicKey)
+			}
+			claimed[prefix] = p.PublicKey
+		}
+	}
+	return nil
+}
+
+func (r *roster) lengths(prefix netip.Prefix) *lengths {
+	if prefix.Addr().Is4() {
+		return &r.lengths4
+	}
+	return &r.lengths6
+}
+
+// setActive says whether a member belongs into the device.
+func (r *roster) setActive(m *member, active bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	m.active.Store(active)
+	if active {
+		r.awake[m.peer.PublicKey] = m
+	} else {
+		delete(r.awake, m.peer.PublicKey)
+	}
 }
 
 // active returns the peers that belong into the device.
 func (r *roster) active() []Peer {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
+	those := r.awake
+	if r.whole {
+		those = r.members
+	}
+	list := make([]Peer, 0, len(those))
+	for _, m := range those {
+		list = append(list, m.peer)
+	}
+	return list
+}
+
+// activeOf returns those of some keys that belong into the device.
+func (r *roster) activeOf(keys []PublicKey) []Peer {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
 	var list []Peer
-	for _, m := range r.members {
-		if m.active.Load() || r.whole {
+	for _, key := range keys {
+		if m := r.members[key]; m != nil && (m.active.Load() || r.whole) {
 			list = append(list, m.peer)
 		}
 	}
@@ -139,9 +223,9 @@ func (r *roster) member(key PublicKey) *member {
 func (r *roster) owner(addr netip.Addr) *member {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	lengths := r.lengths6
+	lengths := r.lengths6.list
 	if addr.Is4() {
-		lengths = r.lengths4
+		lengths = r.lengths4.list
 	}
 	for _, bits := range lengths {
 		prefix, err := addr.Prefix(bits)
@@ -191,35 +275,61 @@ func (d *Device) activate(key PublicKey) {
 		return
 	}
 	m.endpoint.Store(d.bind.Endpoint(key))
-	m.active.Store(true)
-	if err := d.configure(); err != nil {
-		m.active.Store(false)
+	d.roster.setActive(m, true)
+	if err := d.configure([]PublicKey{key}); err != nil {
+		d.roster.setActive(m, false)
 		d.log.Warn("peer not added to the device", "error", err.Error())
 	}
 }
 
-// configure gives the device the active peers. The caller holds mu.
-func (d *Device) configure() error {
-	next := d.roster.active()
-	change, err := diffPeers(d.configured, next)
+// configure gives the device what it shall have of some peers. The caller holds
+// mu.
+func (d *Device) configure(keys []PublicKey) error {
+	keys = slices.SortedFunc(slices.Values(keys), func(a, b PublicKey) int { return bytes.Compare(a[:], b[:]) })
+	keys = slices.Compact(keys)
+	before, next := []Peer(nil), []Peer(nil)
+	if d.unsure {
+		clear(d.configured)
+		clear(d.mixing.told)
+		next = d.roster.active()
+	} else {
+		next = d.roster.activeOf(keys)
+		for _, key := range keys {
+			if p, had := d.configured[key]; had {
+				before = append(before, p)
+			}
+		}
+	}
+	change, err := diffPeers(before, next)
 	if err != nil {
 		return err
 	}
 	// A new peer has its pre-shared key before anything else.
-	change = d.mixing.change(next, d.configured != nil) + change
+	change = d.mixing.change(next, !d.unsure) + change
+	d.unsure = true // until it is done
 	if change != "" {
 		if err := d.wg.IpcSet(change); err != nil {
-			d.configured = nil // unknown: the next call states everything
-			clear(d.mixing.told)
 			return fmt.Errorf("set the peers of the WireGuard device: %w", err)
 		}
 	}
-	d.configured = next
-	d.mixing.note(next)
-	if len(next) > 0 && d.look == nil && !d.roster.whole {
+	d.unsure = false
+	for _, p := range before {
+		delete(d.configured, p.PublicKey)
+	}
+	for _, p := range next {
+		d.configured[p.PublicKey] = p
+	}
+	d.mixing.note(before, next)
+	if len(d.configured) > 0 && d.look == nil && !d.roster.whole {
 		d.look = time.AfterFunc(retireLook, d.retireIdle)
 	}
 	return nil
+}
+
+// configureAll gives the device anew what it shall have of the peers that it has.
+// The caller holds mu.
+func (d *Device) configureAll() error {
+	return d.configure(slices.Collect(maps.Keys(d.configured)))
 }
 
 // retireIdle takes peers without a path out of the device.
@@ -253,11 +363,13 @@ func (d *Device) retire(idle []*member) error {
 	if err != nil {
 		return err
 	}
+	var keys []PublicKey
 	for _, m := range idle {
-		m.active.Store(false)
+		d.roster.setActive(m, false)
+		keys = append(keys, m.peer.PublicKey)
 	}
 	d.roster.changes.Add(1)
-	if err := d.configure(); err != nil {
+	if err := d.configure(keys); err != nil {
 		return err
 	}
 	for _, m := range idle {

@@ -2,9 +2,13 @@ package tunnel
 
 import (
 	"context"
+	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
+
+	"github.com/wattlenet/wattle/internal/table"
 )
 
 // has reports whether the device itself has a peer.
@@ -90,7 +94,7 @@ func TestIdlePeerIsRetiredAndComesBack(t *testing.T) {
 	if err := db.Set(t.Context(), Settings{Addresses: []netip.Prefix{netip.MustParsePrefix("10.9.0.2/24")}}); err != nil {
 		t.Fatal(err)
 	}
-	if err := db.Set(t.Context(), Settings{Addresses: []netip.Prefix{netip.MustParsePrefix("10.9.0.2/24")}, Peers: []Peer{peerAt(a, "10.9.0.1")}}); err != nil {
+	if err := db.Set(t.Context(), Settings{Addresses: []netip.Prefix{netip.MustParsePrefix("10.9.0.2/24")}, Peers: tableOf(peerAt(a, "10.9.0.1"))}); err != nil {
 		t.Fatal(err)
 	}
 	e.Use(path, nil)
@@ -115,7 +119,7 @@ func TestRosterChoosesTheLongestPrefix(t *testing.T) {
 		{PublicKey: host, AllowedIPs: prefixes("10.1.0.1/32")},
 		{PublicKey: six, AllowedIPs: prefixes("fd00::/8", "fd00::1/128")},
 	}
-	if err := r.set(peers); err != nil {
+	if err := r.replace(nil, peers); err != nil {
 		t.Fatal(err)
 	}
 	for text, want := range map[string]PublicKey{
@@ -130,7 +134,7 @@ func TestRosterChoosesTheLongestPrefix(t *testing.T) {
 		}
 	}
 	changes := r.changes.Load()
-	if err := r.set(append(peers, Peer{PublicKey: GenerateKey().Public(), AllowedIPs: prefixes("10.0.0.7/8")})); err == nil {
+	if err := r.replace(nil, []Peer{{PublicKey: GenerateKey().Public(), AllowedIPs: prefixes("10.0.0.7/8")}}); err == nil {
 		t.Error("one prefix was given to two peers")
 	}
 	if r.owner(netip.MustParseAddr("10.9.9.9")) == nil || r.changes.Load() != changes {
@@ -151,6 +155,67 @@ func TestDestination(t *testing.T) {
 			if got, err := destination(broken); err == nil {
 				t.Errorf("%d bytes go to %s", len(broken), got)
 			}
+		}
+	}
+}
+
+// TestRosterFollowsChanges takes peers in and out at random, through Set. The roster must be what one that is told everything at
+// once is.
+func TestRosterFollowsChanges(t *testing.T) {
+	random := rand.New(rand.NewPCG(3, 3))
+	keys := make([]PublicKey, 12)
+	for i := range keys {
+		keys[i] = GenerateKey().Public()
+	}
+	d := newTestDevice(t, GenerateKey(), "10.9.0.1", nil)
+	var wanted table.Table[PublicKey, Peer]
+	for range 200 {
+		for range 1 + random.IntN(4) {
+			at := random.IntN(6)
+			switch random.IntN(4) {
+			case 0:
+				wanted = wanted.Without(keys[at])
+			case 1: // a prefix moves from whoever has it
+				prefix := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(random.IntN(4)), 0, 0}), 16)
+				for key, p := range wanted.All() {
+					p.AllowedIPs = slices.DeleteFunc(slices.Clone(p.AllowedIPs), func(had netip.Prefix) bool { return had == prefix })
+					wanted = wanted.With(key, p)
+				}
+				p := wanted.At(keys[at])
+				wanted = wanted.With(keys[at], Peer{PublicKey: keys[at], NextKey: p.NextKey, AllowedIPs: append(slices.Clone(p.AllowedIPs), prefix)})
+			case 2:
+				wanted = wanted.With(keys[at], Peer{PublicKey: keys[at], NextKey: keys[at+6], AllowedIPs: wanted.At(keys[at]).AllowedIPs})
+			case 3:
+				d.activate(keys[at])
+			}
+		}
+		if err := d.Set(t.Context(), Settings{Addresses: d.addresses, Peers: wanted}); err != nil {
+			t.Fatal(err)
+		}
+		whole := newRoster()
+		var all []Peer
+		for p := range wanted.Values() {
+			all = append(all, d.entries(p)...)
+		}
+		if err := whole.replace(nil, all); err != nil {
+			t.Fatal(err)
+		}
+		if len(whole.members) != len(d.roster.members) || len(whole.owners) != len(d.roster.owners) ||
+			!slices.Equal(whole.lengths4.list, d.roster.lengths4.list) {
+			t.Fatalf("the roster is %v, want %v", d.roster.owners, whole.owners)
+		}
+		for prefix, m := range whole.owners {
+			if got := d.roster.owners[prefix]; got == nil || got.peer.PublicKey != m.peer.PublicKey {
+				t.Fatalf("%s belongs to %v, want %s", prefix, got, m.peer.PublicKey)
+			}
+		}
+		for key, m := range d.roster.members {
+			if _, configured := d.configured[key]; configured != m.active.Load() || (d.roster.awake[key] == m) != m.active.Load() {
+				t.Fatalf("peer %s: configured %v, active %v", key, configured, m.active.Load())
+			}
+		}
+		if len(d.configured) != len(d.roster.awake) {
+			t.Fatalf("the device has %d peers, want %d", len(d.configured), len(d.roster.awake))
 		}
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/wattlenet/wattle/internal/table"
 )
 
 // A peer that rotates its key has two for a while, and the device knows it twice:
@@ -50,7 +52,7 @@ func (d *Device) SetKey(private PrivateKey) error {
 	}
 	former := d.mixing.own
 	d.mixing.own = private.Public()
-	err := d.configure() // with what was agreed for the new key
+	err := d.configureAll() // with what was agreed for the new key
 	if err == nil {
 		err = d.wg.SetKey(private)
 	}
@@ -71,62 +73,56 @@ func (d *Device) Handshake(key PublicKey) {
 	}
 }
 
-// byKey gives each key of a peer an entry of its own, in a stable order, and
-// makes the next keys wait for their first data. The caller holds mu.
-func (d *Device) byKey(peers []Peer) []Peer {
-	moved := map[PublicKey]bool{}
-	list := make([]Peer, 0, len(peers))
-	for _, p := range peers {
-		now, next := p, Peer{PublicKey: p.NextKey}
-		now.NextKey = PublicKey{}
-		if !p.NextKey.IsZero() {
-			if d.moved[p.NextKey] {
-				moved[p.NextKey] = true
-				next.AllowedIPs, now.AllowedIPs = now.AllowedIPs, nil
-			} else {
-				d.awaitData(p.NextKey)
-			}
-			list = append(list, next)
+// entries gives each key of a peer an entry of its own, and makes the next key
+// wait for its first data. The caller holds mu.
+func (d *Device) entries(p Peer) []Peer {
+	now, next := p, Peer{PublicKey: p.NextKey}
+	now.NextKey = PublicKey{}
+	var list []Peer
+	if !p.NextKey.IsZero() {
+		if d.moved[p.NextKey] {
+			next.AllowedIPs, now.AllowedIPs = now.AllowedIPs, nil
+		} else {
+			d.awaitData(p.NextKey)
 		}
-		list = append(list, now)
-		for key, r := range d.retired {
-			if r.successor == p.PublicKey {
-				list = append(list, Peer{PublicKey: key})
-			}
+		list = append(list, next)
+	}
+	list = append(list, now)
+	for key, r := range d.retired {
+		if r.successor == p.PublicKey {
+			list = append(list, Peer{PublicKey: key})
 		}
 	}
-	d.moved = moved
-	slices.SortFunc(list, func(a, b Peer) int { return slices.Compare(a.PublicKey[:], b.PublicKey[:]) })
 	return list
 }
 
-// retireKeys lets the keys go that peers have changed over from. The caller
-// holds mu and sets the peers then.
-func (d *Device) retireKeys(before, after []Peer) {
-	successors := map[PublicKey]PublicKey{}
-	for _, p := range before {
-		if !p.NextKey.IsZero() {
-			successors[p.NextKey] = p.PublicKey
-		}
-	}
+// retireKeys lets the keys go that peers have changed over from, adds whom else
+// that concerns to changed, and forgets moves to keys that are nobody's next any
+// more. The caller holds mu and renews the entries then.
+func (d *Device) retireKeys(before table.Table[PublicKey, Peer], changed map[PublicKey]bool) {
 	now := time.Now()
-	stay := map[PublicKey]bool{}
-	for _, p := range after {
-		stay[p.PublicKey], stay[p.NextKey] = true, true
-		if former, ok := successors[p.PublicKey]; ok {
-			if d.retired == nil {
-				d.retired = map[PublicKey]retirement{}
-			}
-			d.retired[former] = retirement{p.PublicKey, now.Add(retireTime)}
+	for key := range changed {
+		was := before.At(key)
+		if was.NextKey.IsZero() || d.wanted.At(key).NextKey == was.NextKey {
+			continue
 		}
-	}
-	for key, r := range d.retired {
-		if stay[key] || !stay[r.successor] || !now.Before(r.until) {
-			delete(d.retired, key)
+		delete(d.moved, was.NextKey)
+		if d.wanted.Has(was.NextKey) {
+			d.retired[key] = retirement{was.NextKey, now.Add(retireTime)}
 		}
 	}
 	if len(d.retired) == 0 {
 		return
+	}
+	nexts := map[PublicKey]bool{}
+	for p := range d.wanted.Values() {
+		nexts[p.NextKey] = true
+	}
+	for key, r := range d.retired {
+		changed[r.successor] = true
+		if d.wanted.Has(key) || nexts[key] || !d.wanted.Has(r.successor) || !now.Before(r.until) {
+			delete(d.retired, key)
+		}
 	}
 	if d.retiring == nil {
 		d.retiring = time.AfterFunc(retireTime, d.retireNow)
@@ -141,8 +137,9 @@ func (d *Device) retireNow() {
 	if d.closed {
 		return
 	}
-	d.retireKeys(nil, d.wanted)
-	if err := d.setPeers(); err != nil {
+	changed := map[PublicKey]bool{}
+	d.retireKeys(d.wanted, changed)
+	if err := d.renewEntries(changed); err != nil {
 		d.log.Warn("former key of a peer not dropped", "error", err.Error())
 	}
 }
@@ -170,11 +167,20 @@ func (d *Device) awaitData(key PublicKey) {
 func (d *Device) moveTo(key PublicKey) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.closed || !slices.ContainsFunc(d.wanted, func(p Peer) bool { return p.NextKey == key }) {
+	if d.closed {
+		return
+	}
+	changed := map[PublicKey]bool{}
+	for p := range d.wanted.Values() {
+		if p.NextKey == key {
+			changed[p.PublicKey] = true
+		}
+	}
+	if len(changed) == 0 {
 		return
 	}
 	d.moved[key] = true
-	if err := d.setPeers(); err != nil {
+	if err := d.renewEntries(changed); err != nil {
 		d.log.Warn("peer has a new key that is not used yet", "error", err.Error())
 		return
 	}

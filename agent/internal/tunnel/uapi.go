@@ -25,24 +25,18 @@ func (u *uapi) set(key, value string) *uapi {
 	return u
 }
 
-// sorted returns a copy in a stable order.
-func (s Settings) sorted() Settings {
-	out := s
-	out.Addresses, out.Peers = slices.Clone(s.Addresses), slices.Clone(s.Peers)
-	slices.SortFunc(out.Addresses, comparePrefixes)
-	for i := range out.Peers {
-		out.Peers[i].AllowedIPs = slices.Clone(out.Peers[i].AllowedIPs)
-		slices.SortFunc(out.Peers[i].AllowedIPs, comparePrefixes)
-	}
-	slices.SortFunc(out.Peers, func(a, b Peer) int { return slices.Compare(a.PublicKey[:], b.PublicKey[:]) })
-	return out
+// samePeer compares peers, whatever the order of their prefixes.
+func samePeer(a, b Peer) bool {
+	return a.PublicKey == b.PublicKey && a.NextKey == b.NextKey && slices.Equal(sortedPrefixes(a.AllowedIPs), sortedPrefixes(b.AllowedIPs))
+}
+
+func sortedPrefixes(list []netip.Prefix) []netip.Prefix {
+	return slices.SortedFunc(slices.Values(list), comparePrefixes)
 }
 
 func comparePrefixes(a, b netip.Prefix) int {
 	return cmp.Or(a.Addr().Compare(b.Addr()), cmp.Compare(a.Bits(), b.Bits()))
 }
-
-func equalPrefixes(a, b []netip.Prefix) bool { return slices.Equal(a, b) }
 
 // diffPeers writes the lines that turn before into after; empty when they are
 // equal. A prefix that moves from one peer to another is never without an owner:
@@ -67,7 +61,7 @@ func diffPeers(before, after []Peer) (string, error) {
 			owner[prefix.Masked()] = p.PublicKey
 		}
 		old, known := was[p.PublicKey]
-		if !known || !equalPrefixes(old.AllowedIPs, p.AllowedIPs) {
+		if !known || !samePeer(Peer{AllowedIPs: old.AllowedIPs}, Peer{AllowedIPs: p.AllowedIPs}) {
 			changed = append(changed, p)
 		}
 		stays[p.PublicKey] = true

@@ -43,9 +43,9 @@ func throughTUN(t *testing.T) {
 	conformsAddressing(t, host.host)
 	settings := Settings{
 		Addresses: []netip.Prefix{netip.MustParsePrefix("10.9.0.1/24"), netip.MustParsePrefix("fd09::1/64")},
-		Peers: []Peer{{PublicKey: b.Public(), AllowedIPs: []netip.Prefix{
+		Peers: tableOf(Peer{PublicKey: b.Public(), AllowedIPs: []netip.Prefix{
 			netip.MustParsePrefix("10.9.0.2/32"), netip.MustParsePrefix("fd09::2/128"),
-		}}},
+		}}),
 	}
 	for range 2 {
 		if err := host.Set(t.Context(), settings); err != nil {
@@ -55,9 +55,9 @@ func throughTUN(t *testing.T) {
 	other := newTestDevice(t, b, "10.9.0.2", nil, Peer{PublicKey: a.Public(), AllowedIPs: settings.Addresses})
 	if err := other.Set(t.Context(), Settings{
 		Addresses: []netip.Prefix{netip.MustParsePrefix("10.9.0.2/24"), netip.MustParsePrefix("fd09::2/64")},
-		Peers: []Peer{{PublicKey: a.Public(), AllowedIPs: []netip.Prefix{
+		Peers: tableOf(Peer{PublicKey: a.Public(), AllowedIPs: []netip.Prefix{
 			netip.MustParsePrefix("10.9.0.1/32"), netip.MustParsePrefix("fd09::1/128"),
-		}}},
+		}}),
 	}); err != nil {
 		t.Fatal(err)
 	}
@@ -128,7 +128,7 @@ func hostOnNarrowPath(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	if err := host.Set(t.Context(), Settings{Addresses: []netip.Prefix{netip.MustParsePrefix("10.9.0.1/24")}, Peers: []Peer{peerAt(b, "10.9.0.2")}}); err != nil {
+	if err := host.Set(t.Context(), Settings{Addresses: []netip.Prefix{netip.MustParsePrefix("10.9.0.1/24")}, Peers: tableOf(peerAt(b, "10.9.0.2"))}); err != nil {
 		t.Fatal(err)
 	}
 	other := newTestDevice(t, b, "10.9.0.2", nil, peerAt(a, "10.9.0.1"))

@@ -391,11 +391,12 @@ func TestBlobCacheIsBounded(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := mapstate.Load(snapshot.Event, func(part api.BlobRef) ([]byte, error) {
+		m, err := mapstate.Load(snapshot.Event, func(part api.BlobRef) ([]byte, error) {
 			blob, err := e.Blob(t.Context(), id, part.Sha256)
 			return blob.Compressed, err
-		}); err != nil {
-			t.Fatal(err)
+		})
+		if err != nil || len(m.Faults()) > 0 {
+			t.Fatal(err, m.Faults())
 		}
 	}
 	if size := cfg.Blobs.Bytes(); size > 2000 || size == 0 {

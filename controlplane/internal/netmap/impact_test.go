@@ -99,7 +99,7 @@ func (tr *trial) allowances() map[string]string {
 			}
 		}
 		for _, rt := range whole.routes {
-			route := maps[p.ID].Routes[rt.id]
+			route := maps[p.ID].Routes.At(rt.id)
 			if route.Role != api.CompiledRouteRoleUse || len(maps[p.ID].Candidates(route)) == 0 {
 				continue
 			}

@@ -472,6 +472,9 @@ func (tr *trial) load(id string) *mapstate.Map {
 	if err != nil {
 		tr.fatalf("snapshot of %s: %v", id, err)
 	}
+	if faults := m.Faults(); len(faults) > 0 {
+		tr.fatalf("snapshot of %s: %v", id, faults)
+	}
 	return m
 }
 
@@ -509,8 +512,8 @@ func (tr *trial) visibility(want map[string]*mapstate.Map) {
 					tr.fatalf("packet %+v: the receiver allows it %t, the account %t", packet, in, verdict)
 				}
 			}
-			_, seesB := want[a.ID].Peers[b.Ordinal]
-			_, seesA := want[b.ID].Peers[a.Ordinal]
+			_, seesB := want[a.ID].Peers.Get(b.Ordinal)
+			_, seesA := want[b.ID].Peers.Get(a.Ordinal)
 			if allowed && (!seesA || !seesB) {
 				tr.fatalf("%s may send to %s, but one sees %t and the other %t", a.ID, b.ID, seesB, seesA)
 			}

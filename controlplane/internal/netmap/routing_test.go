@@ -167,7 +167,7 @@ func (tr *trial) routedPeer(want map[string]*mapstate.Map, compiled map[string]v
 		return destinationOf(o.told) == destinationOf(rt.told) &&
 			slices.ContainsFunc(o.via, func(v plainVia) bool { return whole.holds(plainSet{union: v.peers}, p.ID) })
 	})
-	if serves && want[p.ID].Routes[rt.id].Role == api.CompiledRouteRoleUse {
+	if serves && want[p.ID].Routes.At(rt.id).Role == api.CompiledRouteRoleUse {
 		tr.fatalf("%s leads to %s and shall go there through others", p.ID, rt.key)
 	}
 	everAllowed := false
@@ -193,8 +193,8 @@ func (tr *trial) routedPeer(want map[string]*mapstate.Map, compiled map[string]v
 	}
 	for ordinals := routers.Iterator(); ordinals.HasNext(); {
 		router := whole.byN[ordinals.Next()]
-		_, sees := want[p.ID].Peers[router.Ordinal]
-		_, seen := want[router.ID].Peers[p.Ordinal]
+		_, sees := want[p.ID].Peers.Get(router.Ordinal)
+		_, seen := want[router.ID].Peers.Get(p.Ordinal)
 		if !sees || !seen && tr.offers(router.ID) {
 			tr.fatalf("%s may reach %s through %s, but one sees %t and the other %t", p.ID, rt.key, router.ID, sees, seen)
 		}
@@ -269,7 +269,7 @@ func matchesRule(r Rule, packet verdict.Packet) bool {
 
 // routedRules returns the rules of one map that are about a route, for the matcher.
 func (tr *trial) routedRules(m *mapstate.Map, rt plainRoute) verdict.Rules {
-	route, known := m.Routes[rt.id]
+	route, known := m.Routes.Get(rt.id)
 	if !known {
 		return verdict.Rules{}
 	}
@@ -277,7 +277,7 @@ func (tr *trial) routedRules(m *mapstate.Map, rt plainRoute) verdict.Rules {
 		tr.fatalf("a route without routers is told")
 	}
 	var rules []verdict.Rule
-	for _, r := range m.Rules {
+	for _, r := range m.Rules.All() {
 		if r.Route == nil || !mapstate.TermOf(r).Holds(looked) {
 			continue
 		}
@@ -289,7 +289,7 @@ func (tr *trial) routedRules(m *mapstate.Map, rt plainRoute) verdict.Rules {
 		}
 		var far verdict.Set = verdict.Only(m.Self.N)
 		if r.Direction == api.CompiledRuleDirectionForward {
-			far = m.Sets[peers]
+			far = m.Sets.At(peers)
 		}
 		switch {
 		case *r.Route == api.CompiledRuleRouteDestination && r.Destination == rt.id:
@@ -311,12 +311,12 @@ func (tr *trial) routedRules(m *mapstate.Map, rt plainRoute) verdict.Rules {
 
 // meetThroughRoute reports whether a route is why a peer sees another: as its router, or as one whose traffic it carries.
 func (tr *trial) meetThroughRoute(m *mapstate.Map, other uint32) bool {
-	for _, route := range m.Routes {
+	for _, route := range m.Routes.All() {
 		if slices.ContainsFunc(m.Candidates(route), func(c mapstate.Candidate) bool { return c.Ordinal == other }) {
 			return true
 		}
 	}
-	for _, rule := range m.Rules {
+	for _, rule := range m.Rules.All() {
 		if rule.Direction != api.CompiledRuleDirectionForward || rule.Action == api.CompiledRuleActionDrop || mapstate.Monitors(rule) {
 			continue
 		}
@@ -324,7 +324,7 @@ func (tr *trial) meetThroughRoute(m *mapstate.Map, other uint32) bool {
 		if *rule.Route == api.CompiledRuleRouteSource {
 			peers = rule.Destination
 		}
-		if m.Sets[peers].Contains(other) {
+		if m.Sets.At(peers).Contains(other) {
 			return true
 		}
 	}

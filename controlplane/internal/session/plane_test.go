@@ -215,6 +215,11 @@ func (a *agent) load(line []byte) {
 	state, err := mapstate.Load(ref, func(part api.BlobRef) ([]byte, error) {
 		return a.plane.sessions.Blob(a.plane.t.Context(), a.principal(), part.Sha256)
 	})
+	if err == nil {
+		for _, fault := range state.Faults() {
+			err = errors.Join(err, fault.Err)
+		}
+	}
 	a.state, a.fault = state, errors.Join(a.fault, err)
 }
 

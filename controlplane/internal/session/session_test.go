@@ -23,7 +23,7 @@ func TestStreamBeginsWithTheMap(t *testing.T) {
 		a := p.connect("a")
 		expect(t, "first stream", a.read(), "hello snapshot_ref caught_up")
 		a.check()
-		if len(a.state.Peers) != 2 || len(a.state.Rules) != 1 {
+		if a.state.Peers.Len() != 2 || a.state.Rules.Len() != 1 {
 			t.Errorf("the map is %+v", a.state)
 		}
 		var hello api.HelloEvent
@@ -153,8 +153,8 @@ func TestAgentsGetWhatTheyOffer(t *testing.T) {
 			a.connect(0)
 			expect(t, what, a.read(), lines)
 			a.check()
-			if len(a.state.Routes) != routes {
-				t.Errorf("%s: the map has %d routes, want %d", what, len(a.state.Routes), routes)
+			if a.state.Routes.Len() != routes {
+				t.Errorf("%s: the map has %d routes, want %d", what, a.state.Routes.Len(), routes)
 			}
 			a.stop()
 			<-a.done
@@ -197,7 +197,7 @@ func TestRotationIsToldToThoseWhoKnow(t *testing.T) {
 		}
 		rotate("a", "key-a", "next-a", "")
 		rotate("b", "key-b", "next-b", "")
-		if n := young.state.Peers[1].NextKey; n != "next-a" || young.state.Self.NextKey != "next-b" {
+		if n := young.state.Peers.At(1).NextKey; n != "next-a" || young.state.Self.NextKey != "next-b" {
 			t.Errorf("next keys %q and %q", n, young.state.Self.NextKey)
 		}
 		p.apply(netmap.SettingsPut{Settings: netmap.Settings{DNSDomain: "wattle.internal", KeyRotationDays: 30, PostQuantum: "strict"}})
