@@ -26,10 +26,8 @@ func idle(ctx context.Context, c config) (err error) {
 	if err := a.Up(ctx, n.server, n.server.SetupKeyFile); err != nil {
 		return err
 	}
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-time.After(10 * time.Second): // what start-up needed has been given back
+	if err := settle(ctx, 10*time.Second); err != nil { // what start-up needed is given back
+		return err
 	}
 	agent, err := resident(a.PID())
 	if err != nil {

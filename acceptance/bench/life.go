@@ -1,10 +1,13 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
+	"os/exec"
 	"regexp"
 	"slices"
 	"strconv"
@@ -55,6 +58,9 @@ func roam(ctx context.Context, c config) error {
 	})
 }
 
+// upgradeWatch is how long packets are counted around a change of path.
+const upgradeWatch = 4 * time.Second
+
 // upgrade prints how many packets are lost when a pair moves from the relay to a direct path, with one packet every 5 ms from
 // each side.
 func upgrade(ctx context.Context, c config) error {
@@ -68,8 +74,12 @@ func upgrade(ctx context.Context, c config) error {
 			if err := errors.Join(n.lab.Cut(n.a.Addr, n.b.Addr, true), relayed(ctx, one)); err != nil {
 				return err
 			}
-			forth := flood(ctx, n.a, one.to.Addr().String())
-			other := flood(ctx, n.b, back.String())
+			count := []string{"-c", strconv.Itoa(int(upgradeWatch / (5 * time.Millisecond)))}
+			forth, err1 := flood(ctx, n.a, one.to.Addr().String(), count...)
+			other, err2 := flood(ctx, n.b, back.String(), count...)
+			if err := errors.Join(err1, err2); err != nil {
+				return err
+			}
 			err := errors.Join(n.lab.Mend(n.a.Addr, n.b.Addr, true), stir(ctx, n.a), direct(ctx, one))
 			for _, f := range []*flooding{forth, other} {
 				s, l, failure := f.end()
@@ -109,7 +119,7 @@ func onLine(ctx context.Context, c config, shape func(*lab.Lab) (a, b lab.Networ
 		}
 		machines = append(machines, m)
 	}
-	one.first = machines[1]
+	one.other, one.first = machines[0], machines[1]
 	if err := direct(ctx, one); err != nil {
 		return err
 	}
@@ -180,29 +190,36 @@ var countLine = regexp.MustCompile(`(\d+) packets transmitted, (\d+) received`)
 
 // A flooding is a `ping` with a packet every 5 ms.
 type flooding struct {
-	done chan struct{}
-	out  []byte
-	err  error
+	cmd *exec.Cmd
+	out bytes.Buffer
 }
 
-// flood sends for four seconds.
-func flood(ctx context.Context, from fleet.Place, to string) *flooding {
-	f := &flooding{done: make(chan struct{})}
-	go func() {
-		defer close(f.done)
-		f.out, f.err = from.Command(ctx, "ping", "-n", "-q", "-i", "0.005", "-c", strconv.Itoa(int(4*time.Second/(5*time.Millisecond))), "-W", "2", to).CombinedOutput()
-	}()
-	return f
+// flood sends until interrupt is called, or as args of `ping` say.
+func flood(ctx context.Context, from fleet.Place, to string, args ...string) (*flooding, error) {
+	f := &flooding{}
+	f.cmd = from.Command(ctx, "ping", append(args, "-n", "-q", "-i", "0.005", "-W", "2", to)...)
+	f.cmd.Stdout, f.cmd.Stderr = &f.out, &f.out
+	if err := f.cmd.Start(); err != nil {
+		return nil, fmt.Errorf("ping: %w", err)
+	}
+	return f, nil
+}
+
+// interrupt lets it count what it has sent so far.
+func (f *flooding) interrupt() (sent, lost int, err error) {
+	failed := f.cmd.Process.Signal(os.Interrupt)
+	sent, lost, err = f.end()
+	return sent, lost, errors.Join(failed, err)
 }
 
 // end waits for the last packet and returns how many were sent and how many of them had no answer.
 func (f *flooding) end() (sent, lost int, err error) {
-	<-f.done
-	match := countLine.FindSubmatch(f.out)
+	failed := f.cmd.Wait() // also of one that lost packets
+	match := countLine.FindStringSubmatch(f.out.String())
 	if match == nil {
-		return 0, 0, fmt.Errorf("ping: %w\n%s", f.err, f.out)
+		return 0, 0, fmt.Errorf("ping: %w\n%s", failed, f.out.String())
 	}
-	sent, err = strconv.Atoi(string(match[1]))
-	received, failure := strconv.Atoi(string(match[2]))
+	sent, err = strconv.Atoi(match[1])
+	received, failure := strconv.Atoi(match[2])
 	return sent, sent - received, errors.Join(err, failure)
 }

@@ -25,6 +25,7 @@ type contestant struct {
 	relay *fleet.Relay // nil: they meet directly, or through the relay in the control plane
 	a, b  *lab.Host
 	first *fleet.Machine // that of a
+	other *fleet.Machine // that of b; set by onLine only
 	to    netip.AddrPort
 
 	rates []float64 // Mbit/s
@@ -89,6 +90,7 @@ func relayTCP(ctx context.Context, c config) (err error) {
 	for _, name := range []string{"tls", "ws"} {
 		spread("relay_"+name+"_ratio", ratios(byName[name].rates, byName["direct"].rates), "x")
 	}
+	spread("relay_ws_vs_tls", ratios(byName["ws"].rates, byName["tls"].rates), "x")
 	for _, name := range []string{"pion", "coturn"} {
 		other := byName[name]
 		if other == nil {
