@@ -9,7 +9,6 @@ import (
 
 	"github.com/wattlenet/wattle/generated/api"
 	"github.com/wattlenet/wattle/internal/table"
-	"github.com/wattlenet/wattle/internal/verdict"
 )
 
 // ErrGap says that a delta does not begin where the map ends. Ask for a snapshot.
@@ -240,19 +239,11 @@ func (c *change) removeRule(id *string) error { return drop(c, c.rules, id, "rul
 
 // checkRule refuses what a packet filter would not understand: it must fail here, loudly, and not in the filter.
 func (c *change) checkRule(r api.CompiledRule) error {
-	if !r.Direction.Valid() || !r.Action.Valid() {
-		return fmt.Errorf("the rule %s has the unknown direction %q or action %q", r.Id, r.Direction, r.Action)
+	if !r.Direction.Valid() {
+		return fmt.Errorf("the rule %s has the unknown direction %q", r.Id, r.Direction)
 	}
-	if r.Mode != nil && !r.Mode.Valid() {
-		return fmt.Errorf("the rule %s has the unknown mode %q", r.Id, *r.Mode)
-	}
-	if _, ok := verdict.ParseProtocol(string(r.Protocol)); !ok {
-		return fmt.Errorf("the rule %s has the unknown protocol %q", r.Id, r.Protocol)
-	}
-	for _, ports := range portsOf(r) {
-		if ports.Start < 0 || ports.End > 65535 || ports.Start > ports.End {
-			return fmt.Errorf("the rule %s names no ports with %d to %d", r.Id, ports.Start, ports.End)
-		}
+	if _, err := RuleOf(r); err != nil {
+		return err
 	}
 	for _, set := range setsOf(r) {
 		if _, known := c.sets.Get(set); !known {

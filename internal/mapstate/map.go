@@ -117,6 +117,29 @@ func TermOf(r api.CompiledRule) verdict.Term {
 // Monitors reports whether a rule judges nothing and only counts what it matches.
 func Monitors(r api.CompiledRule) bool { return valueOf(r.Mode) == api.CompiledRuleModeMonitor }
 
+// RuleOf returns a rule as the matcher knows it, its ends left open. An action,
+// mode, protocol or port that does not exist is an error: a rule half understood
+// is not a rule.
+func RuleOf(r api.CompiledRule) (verdict.Rule, error) {
+	protocol, known := verdict.ParseProtocol(string(r.Protocol))
+	switch {
+	case !r.Action.Valid():
+		return verdict.Rule{}, fmt.Errorf("the rule %s has the unknown action %q", r.Id, r.Action)
+	case r.Mode != nil && !r.Mode.Valid():
+		return verdict.Rule{}, fmt.Errorf("the rule %s has the unknown mode %q", r.Id, *r.Mode)
+	case !known:
+		return verdict.Rule{}, fmt.Errorf("the rule %s has the unknown protocol %q", r.Id, r.Protocol)
+	}
+	rule := verdict.Rule{ID: r.Id, Drop: r.Action == api.CompiledRuleActionDrop, Monitor: Monitors(r), Protocol: protocol}
+	for _, ports := range portsOf(r) {
+		if ports.Start < 0 || ports.End > 65535 || ports.Start > ports.End {
+			return verdict.Rule{}, fmt.Errorf("the rule %s names no ports with %d to %d", r.Id, ports.Start, ports.End)
+		}
+		rule.Ports = append(rule.Ports, verdict.PortRange{First: uint16(ports.Start), Last: uint16(ports.End)})
+	}
+	return rule, nil
+}
+
 // Verdict returns the rules between peers that count at a moment, for the matcher: for packets that arrive the peer itself is the
 // destination, for packets that leave it is the source. Rules of routes are not among them.
 func (m *Map) Verdict(at time.Time) verdict.Rules {
@@ -125,11 +148,7 @@ func (m *Map) Verdict(at time.Time) verdict.Rules {
 		if routedEnd(r) != "" || !TermOf(r).Holds(at) {
 			continue
 		}
-		protocol, _ := verdict.ParseProtocol(string(r.Protocol)) // known, since it is in force
-		rule := verdict.Rule{ID: r.Id, Drop: r.Action == api.CompiledRuleActionDrop, Monitor: Monitors(r), Protocol: protocol}
-		for _, ports := range portsOf(r) {
-			rule.Ports = append(rule.Ports, verdict.PortRange{First: uint16(ports.Start), Last: uint16(ports.End)})
-		}
+		rule, _ := RuleOf(r) // no error, since it is in force
 		if inbound(r) {
 			in := rule
 			in.Source, in.Destination = m.Sets.At(r.Source), verdict.Only(m.Self.N)

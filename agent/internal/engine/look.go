@@ -174,20 +174,15 @@ func (s sight) ordinal(x end) uint32 {
 	return x.peer.entry.N
 }
 
-// routedRules are the rules between this machine and a route at one end.
+// routedRules are the rules that count now between this machine and a route at
+// one end.
 func (s sight) routedRules(route api.CompiledRoute, at api.CompiledRuleRoute) verdict.Rules {
 	var rules []verdict.Rule
 	for _, r := range s.m.InForce() {
-		protocol, _ := verdict.ParseProtocol(string(r.Protocol)) // known, since it is in force
-		if r.Route == nil || *r.Route != at || r.Direction == api.CompiledRuleDirectionForward {
+		if r.Route == nil || *r.Route != at || r.Direction == api.CompiledRuleDirectionForward || !mapstate.TermOf(r).Holds(s.link.wall()) {
 			continue
 		}
-		rule := verdict.Rule{ID: r.Id, Drop: r.Action == api.CompiledRuleActionDrop, Protocol: protocol}
-		if r.Ports != nil {
-			for _, ports := range *r.Ports {
-				rule.Ports = append(rule.Ports, verdict.PortRange{First: uint16(ports.Start), Last: uint16(ports.End)})
-			}
-		}
+		rule, _ := mapstate.RuleOf(r) // no error, since it is in force
 		far, here := verdict.Only(routed), verdict.Only(s.m.Self.N)
 		switch {
 		case at == api.CompiledRuleRouteDestination && r.Destination == route.Id:

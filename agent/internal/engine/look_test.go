@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/wattlenet/wattle/agent/internal/local"
 	"github.com/wattlenet/wattle/agent/internal/tunnel"
@@ -12,7 +13,8 @@ import (
 )
 
 // looking is the engine of machine 1: db may be reached on tcp/5432, web may
-// come in, office lies behind gw, and what web sends to udp/53 is dropped.
+// come in, office lies behind gw, and what web sends to udp/53 is dropped. For
+// office there are a rule that is over and one that only counts, too.
 func looking(t *testing.T) *Engine {
 	t.Helper()
 	l, _, _ := newTestLink(t)
@@ -42,6 +44,8 @@ func looking(t *testing.T) *Engine {
 		{Id: "postgres", Direction: "out", Source: "dbs", Destination: "dbs", Action: "accept", Protocol: "tcp", Ports: ports(5432)},
 		{Id: "all-in", Direction: "in", Source: "webs", Destination: "webs", Action: "accept", Protocol: "all"},
 		{Id: "no-dns", Direction: "in", Source: "webs", Destination: "webs", Action: "drop", Protocol: "udp", Ports: ports(53)},
+		{Id: "was-office", Direction: "out", Source: "gws", Destination: "office", Route: new(api.CompiledRuleRouteDestination), Action: "accept", Protocol: "tcp", Ports: ports(22), NotAfter: new(l.wall().Add(-time.Hour))},
+		{Id: "may-office", Direction: "out", Source: "gws", Destination: "office", Route: new(api.CompiledRuleRouteDestination), Action: "accept", Protocol: "tcp", Ports: ports(80), Mode: new(api.CompiledRuleModeMonitor)},
 		{Id: "to-office", Direction: "out", Source: "gws", Destination: "office", Route: new(api.CompiledRuleRouteDestination), Action: "accept", Protocol: "tcp", Ports: ports(443)},
 	}
 	m, err := mapstate.Assemble("1-a", 1, self, all)
@@ -116,7 +120,8 @@ func TestTraceAndAccess(t *testing.T) {
 		{"out", "one", "one", "icmp", 0, false, "destination", "itself"},
 		{"out", "db", "web", "icmp", 0, false, "source", "no address of this machine"},
 		{"out", "one", "10.9.9.9", "tcp", 443, true, "path", ""},
-		{"out", "one", "10.9.9.9", "tcp", 22, false, "rules", "no rule"},
+		{"out", "one", "10.9.9.9", "tcp", 22, false, "rules", "no rule"}, // one did, and is over
+		{"out", "one", "10.9.9.9", "tcp", 80, false, "rules", "no rule"}, // one only counts
 		{"out", "one", "10.1.2.3", "tcp", 443, false, "route", "itself"},
 		{"in", "web", "one", "tcp", 22, true, "host", ""},
 		{"in", "web", "one", "udp", 53, false, "rules", "no-dns"},

@@ -180,7 +180,7 @@ func newShape(c Config) (*shape, error) {
 		}
 	}
 	for _, rule := range c.Rules {
-		if _, err := compileRule(rule); err != nil {
+		if _, err := mapstate.RuleOf(rule); err != nil {
 			return nil, err
 		}
 		if rule.Route != nil {

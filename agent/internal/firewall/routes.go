@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/wattlenet/wattle/generated/api"
+	"github.com/wattlenet/wattle/internal/mapstate"
 	"github.com/wattlenet/wattle/internal/verdict"
 )
 
@@ -48,7 +49,7 @@ func compileRoutes(c Config, rules []api.CompiledRule, names *learned) routes {
 	}
 	lists := map[place][]verdict.Rule{}
 	for _, rule := range rules {
-		compiled, err := compileRule(rule)
+		compiled, err := mapstate.RuleOf(rule)
 		if err != nil {
 			continue // refused by compile
 		}

@@ -1,7 +1,6 @@
 package firewall
 
 import (
-	"fmt"
 	"net/netip"
 
 	"github.com/wattlenet/wattle/generated/api"
@@ -27,7 +26,7 @@ func compile(c Config, names *learned, former *ruleset) (*ruleset, error) {
 	var in, out []verdict.Rule
 	var routed []api.CompiledRule
 	for _, rule := range c.Rules {
-		compiled, err := compileRule(rule)
+		compiled, err := mapstate.RuleOf(rule)
 		if err != nil {
 			return nil, err
 		}
@@ -49,24 +48,6 @@ func compile(c Config, names *learned, former *ruleset) (*ruleset, error) {
 	r.in, r.out = verdict.New(in), verdict.New(out)
 	r.routes = compileRoutes(c, routed, names)
 	return r, nil
-}
-
-// compileRule leaves the ends of the rule open.
-func compileRule(rule api.CompiledRule) (verdict.Rule, error) {
-	protocol, ok := verdict.ParseProtocol(string(rule.Protocol))
-	if !ok || rule.Action != "accept" && rule.Action != "drop" {
-		return verdict.Rule{}, fmt.Errorf("rule %s: protocol %q or action %q is not known to this agent; update it", rule.Id, rule.Protocol, rule.Action)
-	}
-	if rule.Mode != nil && !rule.Mode.Valid() {
-		return verdict.Rule{}, fmt.Errorf("rule %s: mode %q is not known to this agent; update it", rule.Id, *rule.Mode)
-	}
-	compiled := verdict.Rule{ID: rule.Id, Drop: rule.Action == "drop", Monitor: mapstate.Monitors(rule), Protocol: protocol}
-	if rule.Ports != nil {
-		for _, ports := range *rule.Ports {
-			compiled.Ports = append(compiled.Ports, verdict.PortRange{First: uint16(ports.Start), Last: uint16(ports.End)})
-		}
-	}
-	return compiled, nil
 }
 
 // allows judges the original direction of a flow, which came from the tunnel
