@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 )
@@ -198,6 +199,31 @@ func TestRequiringAKeyIsTriedAgain(t *testing.T) {
 		if err := m.ping(t, from, absent); err == nil {
 			t.Errorf("machine %d reaches the other in the session of before", from)
 		}
+	}
+}
+
+// A peer that could not be taken out of the device leaves it with the next
+// change that the device takes.
+func TestRemovalIsTriedAgain(t *testing.T) {
+	m := newMixed(t, [2]bool{})
+	m.flows(t, 0)
+	d := m.devices[0]
+	device := &refusing{wireguard: d.wg, refuses: true}
+	d.wg = device
+	settings := Settings{Addresses: []netip.Prefix{netip.PrefixFrom(address(0), 24)}}
+	if err := d.Set(t.Context(), settings); err == nil {
+		t.Fatal("the failure was not told")
+	}
+	device.refuses = false
+	if err := d.Set(t.Context(), settings); err != nil {
+		t.Fatal(err)
+	}
+	text, err := d.wg.IpcGet()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(text, "public_key=") {
+		t.Errorf("the peer is still in the device:\n%s", text)
 	}
 }
 

@@ -292,6 +292,16 @@ func (d *Device) configure(keys []PublicKey) error {
 		clear(d.configured)
 		clear(d.mixing.told)
 		next = d.roster.active()
+		// Who is in the device and no longer wanted has to leave by name.
+		inside, err := d.counters()
+		if err != nil {
+			return err
+		}
+		for key := range inside {
+			if !slices.ContainsFunc(next, func(p Peer) bool { return p.PublicKey == key }) {
+				before = append(before, Peer{PublicKey: key})
+			}
+		}
 	} else {
 		next = d.roster.activeOf(keys)
 		for _, key := range keys {
