@@ -94,6 +94,7 @@ func (r plainRule) judges() bool { return !r.monitor && r.phase == PhaseActive }
 
 // shows reports whether the rule may make peers visible to each other, hides whether it keeps them from it.
 func (r plainRule) shows() bool { return r.judges() && !r.drop }
+
 func (r plainRule) hides() bool {
 	return r.judges() && r.drop && r.protocol == api.CompiledRuleProtocolAll
 }
