@@ -25,7 +25,7 @@ func TestForms(t *testing.T) {
 			Management: local.Management{URL: "https://mesh.example", Connected: true, CaughtUp: true, Since: &at, Server: "1.2.3"},
 			Map:        local.Map{Epoch: "e", Serial: 7, Digest: "d"},
 			Peers:      []local.Peer{{ID: "p2", Name: "db-1", Addresses: []string{"100.64.0.2"}, Path: "direct", Remote: "192.0.2.9:51820", RTTMillis: 0.5, LastHandshake: &at}},
-			Routes:     []local.Route{}, Forwards: []local.Forward{}, Warnings: []string{}, Firewall: local.Firewall{Opened: []string{"ip filter INPUT"}},
+			Routes:     []local.Route{}, Forwards: []local.Forward{}, Refused: []local.Refused{{Kind: "rule", Name: "r7", Reason: "the rule r7 names the unknown set s9"}}, Warnings: []string{}, Firewall: local.Firewall{Opened: []string{"ip filter INPUT"}},
 		},
 		"settings": local.Settings{
 			Schema: local.SettingsSchema, File: "/etc/wattle/agent.json", Warnings: []string{},

@@ -107,12 +107,13 @@ func (p *Pathfinder) askPeer(ctx context.Context, pr *pair, now time.Time) {
 	e := &pr.evidence
 	e.asking, e.asked = true, now
 	paths, primary, silent := pr.paths(), pr.primary, pr.silent(now)
+	probe := pr.probe
 	p.task(func() {
 		var asked sync.WaitGroup
 		trips := make([]time.Duration, len(paths)) // 0: no answer
 		for i, path := range paths {
 			asked.Go(func() {
-				if rtt, err := p.probe(ctx, pr.probe, path, probeLimit); err == nil {
+				if rtt, err := p.probe(ctx, probe, path, probeLimit); err == nil {
 					trips[i] = rtt
 				}
 			})

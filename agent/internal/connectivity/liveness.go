@@ -92,8 +92,9 @@ func (p *Pathfinder) question(ctx context.Context, pr *pair) {
 	limit := max(hush, roundTrips*pr.rtt)
 	laden, ever := path.Laden()
 	large := ever && laden <= path.Unanswered()
+	probe := pr.probe
 	p.task(func() {
-		rtt, err := p.probe(ctx, pr.probe, path, limit)
+		rtt, err := p.probe(ctx, probe, path, limit)
 		p.post(func(ctx context.Context) {
 			pr.hushed = false
 			switch {
@@ -115,8 +116,9 @@ func (p *Pathfinder) question(ctx context.Context, pr *pair) {
 func (p *Pathfinder) ask(ctx context.Context, pr *pair) {
 	pr.asking = true
 	path := pr.direct
+	probe := pr.probe
 	p.task(func() {
-		rtt, err := p.probe(ctx, pr.probe, path, askLimit)
+		rtt, err := p.probe(ctx, probe, path, askLimit)
 		p.post(func(ctx context.Context) {
 			pr.asking = false
 			switch {
@@ -147,8 +149,9 @@ func (p *Pathfinder) doubt(ctx context.Context, pr *pair) {
 	}
 	pr.deciding = true
 	path := pr.direct
+	probe := pr.probe
 	p.task(func() {
-		rtt, err := p.probe(ctx, pr.probe, path, probeLimit)
+		rtt, err := p.probe(ctx, probe, path, probeLimit)
 		p.post(func(ctx context.Context) {
 			pr.deciding = false
 			if pr.direct != path || ctx.Err() != nil {

@@ -118,7 +118,8 @@ func (p *Pathfinder) announceRelayed(ctx context.Context, pr *pair, path *tunnel
 		return
 	}
 	pr.announce = false
-	p.task(func() { _, _ = p.probe(ctx, pr.probe, path, probeLimit) }) // the question says it; hellos follow
+	probe := pr.probe
+	p.task(func() { _, _ = p.probe(ctx, probe, path, probeLimit) }) // the question says it; hellos follow
 }
 
 // echo looks at an authentic probe of a peer to which there is no path of that
@@ -155,8 +156,9 @@ func (pr *pair) moved(from netip.AddrPort) bool {
 // tryRelayed takes another relayed address of the peer once it has answered
 // from there: the peer has made a new allocation.
 func (p *Pathfinder) tryRelayed(ctx context.Context, pr *pair, addr netip.AddrPort, relay *tunnel.Relay) {
+	probe := pr.probe
 	p.task(func() {
-		if _, err := p.probe(ctx, pr.probe, relay.Path(addr, 0), probeLimit); err != nil {
+		if _, err := p.probe(ctx, probe, relay.Path(addr, 0), probeLimit); err != nil {
 			return
 		}
 		p.post(func(ctx context.Context) {

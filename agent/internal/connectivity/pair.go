@@ -205,8 +205,9 @@ func (p *Pathfinder) handleEvent(ctx context.Context, pr *pair, event tunnel.Eve
 // in place of another one only with replace.
 func (p *Pathfinder) tryDirect(ctx context.Context, pr *pair, addr netip.AddrPort, replace bool) {
 	path := p.cfg.Bind.DirectPath(addr)
+	probe := pr.probe
 	p.task(func() {
-		rtt, err := p.probe(ctx, pr.probe, path, probeLimit)
+		rtt, err := p.probe(ctx, probe, path, probeLimit)
 		if err != nil {
 			return
 		}

@@ -228,7 +228,8 @@ func (p *Pathfinder) RelayStatus() RelayStatus {
 // post hands work to the loop. Work posted after Run has ended is dropped.
 func (p *Pathfinder) post(work func(ctx context.Context)) { p.mailbox.put(work) }
 
-// task runs work beside the loop; Run waits for it.
+// task runs work beside the loop; Run waits for it. Work must not read the fields
+// of a pair, which are the loop's.
 func (p *Pathfinder) task(work func()) { p.tasks.Go(work) }
 
 func (p *Pathfinder) anyAwake() bool {

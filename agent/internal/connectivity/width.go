@@ -79,7 +79,7 @@ func (p *Pathfinder) proveWidth(ctx context.Context, pr *pair) {
 		return
 	}
 	pr.proving = true
-	path, least := pr.direct, tunnel.DefaultMTU
+	path, probe, least := pr.direct, pr.probe, tunnel.DefaultMTU
 	if pr.relay == nil {
 		least = leastCarried
 	}
@@ -92,7 +92,7 @@ func (p *Pathfinder) proveWidth(ctx context.Context, pr *pair) {
 		})
 	}
 	p.task(func() {
-		carries, sure := p.measure(ctx, pr.probe, path, least, doubt)
+		carries, sure := p.measure(ctx, probe, path, least, doubt)
 		p.post(func(ctx context.Context) {
 			pr.proving, pr.proved = false, time.Now()
 			if pr.awake && ctx.Err() == nil && pr.direct == path && sure { // else the next look asks again

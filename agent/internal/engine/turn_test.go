@@ -29,6 +29,8 @@ func TestRulesEndByTheClockOfTheMachine(t *testing.T) {
 			t.Helper()
 			time.Sleep(moment.Sub(l.wall()))
 			synctest.Wait()
+			fake.mu.Lock()
+			defer fake.mu.Unlock()
 			if got := fake.firewall.Turn(); !got.Equal(turn) {
 				t.Errorf("at %s the rules in force are those of %s, which turn at %s, want %s", moment, fake.firewall.At, got, turn)
 			}
