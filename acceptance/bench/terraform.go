@@ -61,17 +61,24 @@ func enrol(ctx context.Context, server *fleet.Server) ([]string, error) {
 	return ids, nil
 }
 
-// hubs is how many groups the others refer to. Terraform draws an edge from each instance that refers to a resource with
-// count to every instance of that, and at 5,000 resources that all refer to each other its graph needs gigabytes before
-// the first request.
-const hubs = 20
+// mostHubs is how many groups the others may refer to. Terraform draws an edge from each instance that refers to a resource with
+// count to every instance of that: among 5,000 resources that would be millions, and gigabytes before the first request.
+const mostHubs = 350
 
-// A mix is how many of each kind make up a number of resources: the DNS records are in one zone.
-type mix struct{ groups, policies, edges, records int }
+// A mix is how many of each kind make up a number of resources: the others refer to the hubs, not to the other groups, and
+// the DNS records are in one zone.
+type mix struct{ hubs, groups, policies, edges, records int }
 
 func mixOf(n int) mix {
-	return mix{groups: n*35/100 - hubs, policies: n * 25 / 100, edges: n * 20 / 100, records: n*20/100 - 1}
+	m := mix{hubs: n * 35 / 100, policies: n * 25 / 100, edges: n * 20 / 100, records: n*20/100 - 1}
+	if m.hubs > mostHubs {
+		m.hubs, m.groups = fewHubs, m.hubs-fewHubs
+	}
+	return m
 }
+
+// fewHubs is enough for the memberships of 5,000 resources.
+const fewHubs = 20
 
 // ours is n groups, policies, memberships and DNS records: each policy leads from one hub to the next, each hub gets the
 // machines in turn.
@@ -100,8 +107,8 @@ resource "wattle_policy" "bench" {
   name  = "bench-${count.index}"
   rules = {
     web = {
-      sources      = [wattle_group.hub[count.index %% length(wattle_group.hub)].id]
-      destinations = [wattle_group.hub[(count.index + 1) %% length(wattle_group.hub)].id]
+      sources      = [wattle_group.hub[count.index %% %d].id]
+      destinations = [wattle_group.hub[(count.index + 1) %% %d].id]
       protocol     = "tcp"
       ports        = ["443"]
     }
@@ -124,7 +131,7 @@ resource "wattle_dns_record" "bench" {
   type    = "A"
   content = cidrhost("10.0.0.0/16", count.index)
 }
-`, hclList(peers), hubs, m.groups, m.policies, m.edges, machines, machines, m.records)
+`, hclList(peers), m.hubs, m.groups, m.policies, m.hubs, m.hubs, m.edges, machines, machines, m.records)
 }
 
 // builtIn is the same graph of values that Terraform keeps itself.
@@ -143,8 +150,8 @@ resource "terraform_data" "policy" {
   count = %d
   input = {
     name         = "bench-${count.index}"
-    sources      = [terraform_data.hub[count.index %% length(terraform_data.hub)].id]
-    destinations = [terraform_data.hub[(count.index + 1) %% length(terraform_data.hub)].id]
+    sources      = [terraform_data.hub[count.index %% %d].id]
+    destinations = [terraform_data.hub[(count.index + 1) %% %d].id]
     protocol     = "tcp"
     ports        = ["443"]
   }
@@ -172,7 +179,7 @@ resource "terraform_data" "record" {
     content = cidrhost("10.0.0.0/16", count.index)
   }
 }
-`, hubs, m.groups, m.policies, m.edges, machines, machines, m.records)
+`, m.hubs, m.groups, m.policies, m.hubs, m.hubs, m.edges, machines, machines, m.records)
 }
 
 func hclList(texts []string) string { return `["` + strings.Join(texts, `", "`) + `"]` }
