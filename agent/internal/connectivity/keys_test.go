@@ -65,14 +65,21 @@ func (m *machine) keysAre(t *testing.T, to *machine, state postquantum.State, re
 	})
 }
 
+// acquainted are two machines of one kind that are told of each other.
+func acquainted(t *testing.T, w *wire, opts machineOptions) (a, b *machine) {
+	t.Helper()
+	a = newMachine(t, w, "a", "10.77.0.1", opts)
+	b = newMachine(t, w, "b", "10.77.0.2", opts)
+	introduce(t, a, b)
+	return a, b
+}
+
 func TestStrictPairAgreesFirst(t *testing.T) {
 	for _, force := range []Path{PathDirect, PathRelayed} {
 		t.Run(string(force), func(t *testing.T) {
 			r, w := startRelay(t), newWire()
 			opts := machineOptions{relay: r.udp(), force: force, mode: postquantum.Strict}
-			a := newMachine(t, w, "a", "10.77.0.1", opts)
-			b := newMachine(t, w, "b", "10.77.0.2", opts)
-			introduce(t, a, b)
+			a, b := acquainted(t, w, opts)
 			a.keysAre(t, b, postquantum.Pending, postquantum.ReasonNotBegun)
 			t.Logf("first ping: %v", a.ping(t, b))
 			t.Logf("ping back: %v", b.ping(t, a))
@@ -84,9 +91,7 @@ func TestStrictPairAgreesFirst(t *testing.T) {
 func TestStrictPairBeginsAtOnce(t *testing.T) {
 	w := newWire()
 	opts := machineOptions{mode: postquantum.Strict}
-	a := newMachine(t, w, "a", "10.77.0.1", opts)
-	b := newMachine(t, w, "b", "10.77.0.2", opts)
-	introduce(t, a, b)
+	a, b := acquainted(t, w, opts)
 	done := make(chan time.Duration, 2)
 	go func() { done <- a.ping(t, b) }()
 	go func() { done <- b.ping(t, a) }()
@@ -97,9 +102,7 @@ func TestStrictPairBeginsAtOnce(t *testing.T) {
 func TestPermissivePairUpgrades(t *testing.T) {
 	w := newWire()
 	opts := machineOptions{mode: postquantum.Permissive}
-	a := newMachine(t, w, "a", "10.77.0.1", opts)
-	b := newMachine(t, w, "b", "10.77.0.2", opts)
-	introduce(t, a, b)
+	a, b := acquainted(t, w, opts)
 	a.ping(t, b)
 	forth, back := startFlow(t, a, b, 7000), startFlow(t, b, a, 7010)
 	agrees(t, a, b)
@@ -188,9 +191,7 @@ func TestRestartedPeerAgreesAnew(t *testing.T) {
 		t.Run(string(mode), func(t *testing.T) {
 			w := newWire()
 			opts := machineOptions{mode: mode}
-			a := newMachine(t, w, "a", "10.77.0.1", opts)
-			b := newMachine(t, w, "b", "10.77.0.2", opts)
-			introduce(t, a, b)
+			a, b := acquainted(t, w, opts)
 			a.ping(t, b)
 			shares(t, a, b)
 			a.onPath(t, b, PathDirect)
@@ -221,9 +222,7 @@ func TestRestartedPeerAgreesAnew(t *testing.T) {
 func TestPermissivePairNeedsNoSignals(t *testing.T) {
 	w := newWire()
 	opts := machineOptions{mode: postquantum.Permissive}
-	a := newMachine(t, w, "a", "10.77.0.1", opts)
-	b := newMachine(t, w, "b", "10.77.0.2", opts)
-	introduce(t, a, b)
+	a, b := acquainted(t, w, opts)
 	a.ping(t, b)
 	shares(t, a, b)
 	a.onPath(t, b, PathDirect)
@@ -331,9 +330,7 @@ func TestHostilePeerDoesNotDisturbOthers(t *testing.T) {
 func TestRotationOfAStrictPairLosesNothing(t *testing.T) {
 	w := newWire()
 	opts := machineOptions{mode: postquantum.Strict}
-	a := newMachine(t, w, "a", "10.77.0.1", opts)
-	b := newMachine(t, w, "b", "10.77.0.2", opts)
-	introduce(t, a, b)
+	a, b := acquainted(t, w, opts)
 	a.reaches(t, b)
 	a.onPath(t, b, PathDirect)
 	b.onPath(t, a, PathDirect)
@@ -375,9 +372,7 @@ func (m *machine) secretWith(peer *machine) (secret *postquantum.Secret) {
 func TestRenewalLosesNothing(t *testing.T) {
 	w := newWire()
 	opts := machineOptions{mode: postquantum.Strict}
-	a := newMachine(t, w, "a", "10.77.0.1", opts)
-	b := newMachine(t, w, "b", "10.77.0.2", opts)
-	introduce(t, a, b)
+	a, b := acquainted(t, w, opts)
 	a.reaches(t, b)
 	a.onPath(t, b, PathDirect)
 	b.onPath(t, a, PathDirect)
@@ -412,9 +407,7 @@ func TestRenewalLosesNothing(t *testing.T) {
 func TestIdlePairKeepsItsSecret(t *testing.T) {
 	w := newWire()
 	opts := machineOptions{mode: postquantum.Strict, idle: 300 * time.Millisecond}
-	a := newMachine(t, w, "a", "10.77.0.1", opts)
-	b := newMachine(t, w, "b", "10.77.0.2", opts)
-	introduce(t, a, b)
+	a, b := acquainted(t, w, opts)
 	a.ping(t, b)
 	agrees(t, a, b)
 	secret := a.secretWith(b)

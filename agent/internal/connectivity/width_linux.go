@@ -24,7 +24,7 @@ func knownMTU(addr netip.AddrPort, mark uint32) int {
 		level, option = unix.IPPROTO_IPV6, unix.IPV6_MTU
 	}
 	bytes := 0
-	_ = raw.Control(func(fd uintptr) {
+	_ = raw.Control(func(fd uintptr) { // fails on a closed socket, which knows nothing either
 		if n, err := unix.GetsockoptInt(int(fd), level, option); err == nil {
 			bytes = n
 		}
