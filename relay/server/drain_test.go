@@ -67,21 +67,27 @@ func codeOf(answer *stun.Message) stun.ErrorCode {
 	return code.Code
 }
 
+// metricsOf is what the relay tells Prometheus.
+func metricsOf(relay *Server) string {
+	answer := httptest.NewRecorder()
+	relay.Metrics().ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	return answer.Body.String()
+}
+
 func TestMetrics(t *testing.T) {
 	relay := startRelay(t, nil)
 	bare(t, relay, "udp", alice)
-	answer := httptest.NewRecorder()
-	relay.Metrics().ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	text := metricsOf(relay)
 	for _, line := range []string{
 		"# TYPE wattle_relay_allocations gauge", "wattle_relay_allocations 1", `wattle_relay_refused_total{reason="account_channels"} 0`,
 		`wattle_relay_dropped_packets_total{reason="peer_bandwidth"} 0`, `wattle_relay_refused_total{reason="permissions"} 0`,
 	} {
-		if !strings.Contains(answer.Body.String(), line+"\n") {
-			t.Errorf("no line %q in\n%s", line, answer.Body)
+		if !strings.Contains(text, line+"\n") {
+			t.Errorf("no line %q in\n%s", line, text)
 		}
 	}
 	for _, secret := range []string{alice.Account, alice.Peer} {
-		if strings.Contains(answer.Body.String(), secret) {
+		if strings.Contains(text, secret) {
 			t.Errorf("the metrics name %s", secret)
 		}
 	}

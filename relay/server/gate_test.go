@@ -3,6 +3,7 @@ package server
 import (
 	"net"
 	"net/netip"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -114,6 +115,12 @@ func TestGateAnswersStrangersSparingly(t *testing.T) {
 		}
 		if got := passed(100_000); got != answerBurst {
 			t.Errorf("%d of 100000 strange requests are answered, want %d", got, answerBurst)
+		}
+		told := slices.ContainsFunc(g.stats.read().metrics(), func(m metric) bool {
+			return m.name == "wattle_relay_unanswered_strangers_total" && m.value == 100_000-answerBurst
+		})
+		if !told {
+			t.Errorf("the metrics do not tell of the other %d", 100_000-answerBurst)
 		}
 		time.Sleep(time.Second)
 		if got := passed(1000); got != 200 {

@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"runtime"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -197,6 +198,9 @@ func TestSilentConnectionsAreBounded(t *testing.T) {
 	expectClosed(t, connectFrom(t, source, relay.Addrs()[0])) // all before it have been let in
 	if got := relay.Stats().RefusedStrangers; got != 1 {
 		t.Errorf("%d connections were refused, want 1", got)
+	}
+	if line := "wattle_relay_refused_connections_total 1\n"; !strings.Contains(metricsOf(relay), line) {
+		t.Errorf("the metrics do not have %q", line)
 	}
 	// Both ends are in this process.
 	if each := (int64(heap()) - int64(before)) / (maxStrangers / crowdShare); each > 24<<10 {
