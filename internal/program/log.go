@@ -81,7 +81,7 @@ func (l *Log) Logger(w io.Writer) (*slog.Logger, error) {
 // Leveled returns a logger whose level is asked for with each record. An
 // unknown format is a usage error.
 func (l *Log) Leveled(w io.Writer, level slog.Leveler) (*slog.Logger, error) {
-	options := &slog.HandlerOptions{Level: level}
+	options := &slog.HandlerOptions{Level: level, ReplaceAttr: withUnit}
 	switch strings.ToLower(l.Format) {
 	case "", "text":
 		return slog.New(slog.NewTextHandler(w, options)), nil
@@ -90,6 +90,15 @@ func (l *Log) Leveled(w io.Writer, level slog.Leveler) (*slog.Logger, error) {
 	default:
 		return nil, Usage("log format %q is unknown; use text or json", l.Format)
 	}
+}
+
+// withUnit writes a duration as 1.5s in every format: the handler for JSON would
+// write a number, and leave out that it counts nanoseconds.
+func withUnit(_ []string, attr slog.Attr) slog.Attr {
+	if attr.Value.Kind() == slog.KindDuration {
+		attr.Value = slog.StringValue(attr.Value.Duration().String())
+	}
+	return attr
 }
 
 // Quiet logs nothing.

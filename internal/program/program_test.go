@@ -5,8 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/spf13/cobra"
 )
@@ -90,6 +92,11 @@ func TestLogger(t *testing.T) {
 	log.Warn("heard", KeyCount, 3)
 	if got := out.String(); strings.Contains(got, "quiet") || !strings.Contains(got, `"msg":"heard","count":3`) {
 		t.Errorf("log: %s", got)
+	}
+	out.Reset()
+	log.Warn("waits", "wait", 1500*time.Millisecond, slog.Group("relay", KeyDuration, time.Minute))
+	if got := out.String(); !strings.Contains(got, `"wait":"1.5s","relay":{"duration":"1m0s"}`) {
+		t.Errorf("durations without a unit: %s", got)
 	}
 	for _, bad := range []Log{{Level: "loud"}, {Format: "xml"}} {
 		if _, err := bad.Logger(&out); Code(err) != ExitUsage {
