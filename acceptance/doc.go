@@ -30,7 +30,7 @@
 //	end NAME, crash NAME            end it with SIGTERM, or with SIGKILL
 //	restart NAME                    start it again as it was
 //	exits CODE COMMAND...           on or api, ending with that code
-//	eventually [-t 5s] [-out RE] [!] COMMAND...
+//	eventually [-out RE] [!] COMMAND...
 //	                                repeat on or api until it succeeds
 //	                                and prints what RE matches; or (!) until
 //	                                it fails
@@ -40,14 +40,13 @@
 //	                                last: name, 0, [name=Default]
 //	flow NAME start HOST ADDR       ping every 20 ms; waits for an answer
 //	flow NAME unbroken              everything sent until now is answered
-//	flow NAME silent                waits until no answer came for 500 ms and
-//	                                prints how long after the last api, on, cut or
-//	                                block command the last one came
-//	flow NAME cut 2s                silent, and within that time
-//	flow NAME resumed 1s            waits for answers to what was sent after the
-//	                                last of these commands; the longest pause
-//	                                was at most that long
+//	flow NAME silent                waits until what is sent after the last api,
+//	                                on, cut or block command is not answered
+//	flow NAME resumed               waits for answers to what is sent after it
 //	flow NAME stop                  end it
+//
+// A story tells what happens and in which order, never how fast: its waits have
+// no bound that a slow machine could break, and make bench has the figures.
 //
 // Conditions: [terraform] when Terraform or OpenTofu is installed.
 //

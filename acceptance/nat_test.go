@@ -21,8 +21,8 @@ host bob at right
 serve server
 join alice bob
 eventually on alice ping -c 1 -W 1 $bob
-eventually -t 20s -out '%s' on alice wattle ping bob -n 1
-eventually -t 20s -out '%s' on bob wattle ping alice -n 1
+eventually -out '%s' on alice wattle ping bob -n 1
+eventually -out '%s' on bob wattle ping alice -n 1
 `
 
 // shapeStory is the same for two machines that a lab.Shape makes.
@@ -31,8 +31,8 @@ shape %s alice bob
 serve server --listen :443 --public-url https://%s
 join alice bob
 eventually on alice ping -c 1 -W 1 $bob
-eventually -t 20s -out '%s' on alice wattle ping bob -n 1
-eventually -t 20s -out '%s' on bob wattle ping alice -n 1
+eventually -out '%s' on alice wattle ping bob -n 1
+eventually -out '%s' on bob wattle ping alice -n 1
 `
 
 const relayedPath = "relayed via .*(no address of the peer answers|UDP is blocked|both NATs)"

@@ -82,7 +82,7 @@ func startRelay(t *testing.T, h *lab.Host) string {
 			t.Errorf("the relay ended with %v, %v\n%s", err, p.err, p.tail())
 		}
 	})
-	for deadline := time.Now().Add(readiness); ; time.Sleep(pace) {
+	for deadline := time.Now().Add(patience); ; time.Sleep(pace) {
 		conn, err := dial(h, "tcp4", address)
 		if err == nil {
 			if err := conn.Close(); err != nil {
@@ -150,7 +150,7 @@ func converse(t *testing.T, a, b net.PacketConn) {
 		if i%2 == 1 {
 			from, to = b, a
 		}
-		for deadline := time.Now().Add(readiness); !heard(t, to, from, text); {
+		for deadline := time.Now().Add(patience); !heard(t, to, from, text); {
 			if time.Now().After(deadline) {
 				t.Fatalf("%q did not arrive", text)
 			}
