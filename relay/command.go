@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"net/netip"
@@ -9,7 +10,9 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
 
+	"github.com/wattlenet/wattle/internal/exposition"
 	"github.com/wattlenet/wattle/internal/program"
 	"github.com/wattlenet/wattle/relay/server"
 )
@@ -55,7 +58,7 @@ func newCommand() *cobra.Command {
 	o.quotas.Flags(flags, "")
 	flags.IntVar(&o.queues, "queues", 0, "sockets that read each UDP port (default: one for each processor, 8 at most)")
 	flags.DurationVar(&o.drain, "drain", 5*time.Second, "how long clients may take to move to another relay when this one is told to stop")
-	flags.StringVar(&o.metrics, "metrics-listen", "", "address of Prometheus metrics over plain HTTP at /metrics, such as 127.0.0.1:9478 (default: none)")
+	exposition.Flag(flags, &o.metrics)
 	o.log.Flags(flags)
 	return command
 }
@@ -74,10 +77,18 @@ func run(command *cobra.Command, o *options) error {
 	if err != nil {
 		return err
 	}
-	if o.metrics == "" {
-		return relay.Run(command.Context())
+	metrics, err := exposition.Listen(command.Context(), o.metrics, relay.Expose)
+	if err != nil {
+		return errors.Join(err, relay.Close())
 	}
-	return runWithMetrics(command.Context(), relay, o.metrics)
+	group, running := errgroup.WithContext(command.Context())
+	served, stop := context.WithCancel(context.WithoutCancel(running))
+	group.Go(func() error { return metrics.Run(served) })
+	group.Go(func() error {
+		defer stop() // while clients leave, the counters are still of use
+		return relay.Run(running)
+	})
+	return group.Wait()
 }
 
 // config translates the flags. Errors are usage errors but for a secret file

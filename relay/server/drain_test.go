@@ -3,14 +3,14 @@ package server
 import (
 	"context"
 	"log/slog"
-	"net/http"
-	"net/http/httptest"
 	"net/netip"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/pion/stun/v2"
+
+	"github.com/wattlenet/wattle/internal/exposition"
 )
 
 // A relay that stops tells its clients, takes nobody new, carries data on, and
@@ -69,9 +69,9 @@ func codeOf(answer *stun.Message) stun.ErrorCode {
 
 // metricsOf is what the relay tells Prometheus.
 func metricsOf(relay *Server) string {
-	answer := httptest.NewRecorder()
-	relay.Metrics().ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/metrics", nil))
-	return answer.Body.String()
+	var text exposition.Text
+	relay.Expose(&text)
+	return text.String()
 }
 
 func TestMetrics(t *testing.T) {

@@ -10,12 +10,12 @@ import (
 	"runtime"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/wattlenet/wattle/agent/internal/local"
+	"github.com/wattlenet/wattle/internal/exposition"
 )
 
 func newMetrics(a *app) *cobra.Command {
@@ -63,34 +63,6 @@ func replaceFile(path string, fill func(io.Writer) error) (err error) {
 	return os.Rename(file.Name(), path)
 }
 
-// A family is one metric with its series, in the text format of Prometheus
-// (version 0.0.4).
-type family struct {
-	text *strings.Builder
-	name string
-}
-
-func newFamily(text *strings.Builder, name, kind, help string) family {
-	fmt.Fprintf(text, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, kind)
-	return family{text, name}
-}
-
-// labelValue escapes as the format wants.
-var labelValue = strings.NewReplacer(`\`, `\\`, "\n", `\n`, `"`, `\"`)
-
-// add writes a series; labels are names and values in turn.
-func (f family) add(value float64, labels ...string) {
-	f.text.WriteString(f.name)
-	if len(labels) > 0 {
-		var parts []string
-		for pair := range slices.Chunk(labels, 2) {
-			parts = append(parts, pair[0]+`="`+labelValue.Replace(pair[1])+`"`)
-		}
-		f.text.WriteString("{" + strings.Join(parts, ",") + "}")
-	}
-	f.text.WriteString(" " + strconv.FormatFloat(value, 'g', -1, 64) + "\n")
-}
-
 // What the series are split by. Every value is always there, so that a rule
 // need not ask whether a series exists.
 var (
@@ -111,34 +83,34 @@ func truth(holds bool) float64 {
 }
 
 func writeMetrics(w io.Writer, s local.Status, perPeer bool, now time.Time) error {
-	text := &strings.Builder{}
-	newFamily(text, "wattle_agent_build_info", "gauge", "The version of the agent; always 1.").
-		add(1, "version", s.Version, "os", runtime.GOOS, "arch", runtime.GOARCH)
-	states := newFamily(text, "wattle_agent_state", "gauge", "1 for the state of the agent, 0 for the others.")
+	text := &exposition.Text{}
+	text.Family("wattle_agent_build_info", "gauge", "The version of the agent; always 1.").
+		Add(1, "version", s.Version, "os", runtime.GOOS, "arch", runtime.GOARCH)
+	states := text.Family("wattle_agent_state", "gauge", "1 for the state of the agent, 0 for the others.")
 	for _, state := range metricStates {
-		states.add(truth(s.State == state), "state", state)
+		states.Add(truth(s.State == state), "state", state)
 	}
-	newFamily(text, "wattle_agent_control_plane_connected", "gauge", "Whether the control plane is connected.").add(truth(s.Management.Connected))
-	newFamily(text, "wattle_agent_clock_offset_seconds", "gauge", "What must be added to the clock of this machine.").add(s.Management.ClockOffsetSeconds)
-	newFamily(text, "wattle_agent_map_serial", "counter", "The serial of the network map in force.").add(float64(s.Map.Serial))
-	newFamily(text, "wattle_agent_warnings", "gauge", "Warnings in the status.").add(float64(len(s.Warnings)))
-	newFamily(text, "wattle_agent_firewall_rules", "gauge", "Compiled rules in force.").add(float64(s.Firewall.Rules))
-	newFamily(text, "wattle_agent_firewall_dropped_packets_total", "counter", "Packets that the agent has dropped itself; the kernel counts its own.").add(float64(s.Firewall.Dropped))
-	packets := newFamily(text, "wattle_agent_monitored_packets_total", "counter", "Packets that a rule matched which monitors, by the opaque id of the rule.")
+	text.Family("wattle_agent_control_plane_connected", "gauge", "Whether the control plane is connected.").Add(truth(s.Management.Connected))
+	text.Family("wattle_agent_clock_offset_seconds", "gauge", "What must be added to the clock of this machine.").Add(s.Management.ClockOffsetSeconds)
+	text.Family("wattle_agent_map_serial", "counter", "The serial of the network map in force.").Add(float64(s.Map.Serial))
+	text.Family("wattle_agent_warnings", "gauge", "Warnings in the status.").Add(float64(len(s.Warnings)))
+	text.Family("wattle_agent_firewall_rules", "gauge", "Compiled rules in force.").Add(float64(s.Firewall.Rules))
+	text.Family("wattle_agent_firewall_dropped_packets_total", "counter", "Packets that the agent has dropped itself; the kernel counts its own.").Add(float64(s.Firewall.Dropped))
+	packets := text.Family("wattle_agent_monitored_packets_total", "counter", "Packets that a rule matched which monitors, by the opaque id of the rule.")
 	for _, met := range s.Firewall.Monitored {
-		packets.add(float64(met.Packets), "rule", met.Rule)
+		packets.Add(float64(met.Packets), "rule", met.Rule)
 	}
-	bytes := newFamily(text, "wattle_agent_monitored_bytes_total", "counter", "Bytes of the packets that a rule matched which monitors, by the opaque id of the rule.")
+	bytes := text.Family("wattle_agent_monitored_bytes_total", "counter", "Bytes of the packets that a rule matched which monitors, by the opaque id of the rule.")
 	for _, met := range s.Firewall.Monitored {
-		bytes.add(float64(met.Bytes), "rule", met.Rule)
+		bytes.Add(float64(met.Bytes), "rule", met.Rule)
 	}
-	dropped := newFamily(text, "wattle_agent_tunnel_dropped_total", "counter", "What the sockets of the tunnel did not deliver, by reason; a refused train went again, packet by packet.")
+	dropped := text.Family("wattle_agent_tunnel_dropped_total", "counter", "What the sockets of the tunnel did not deliver, by reason; a refused train went again, packet by packet.")
 	for _, reason := range slices.Sorted(maps.Keys(s.Tunnel.Dropped)) {
-		dropped.add(float64(s.Tunnel.Dropped[reason]), "reason", reason)
+		dropped.Add(float64(s.Tunnel.Dropped[reason]), "reason", reason)
 	}
-	newFamily(text, "wattle_agent_relay_connected", "gauge", "Whether a relay is at hand, by the way to it.").
-		add(truth(s.Relay.Server != "" && s.Relay.Error == ""), "transport", dash(s.Relay.Transport))
-	routes := newFamily(text, "wattle_agent_routes", "gauge", "Destinations outside of the overlay, by role.")
+	text.Family("wattle_agent_relay_connected", "gauge", "Whether a relay is at hand, by the way to it.").
+		Add(truth(s.Relay.Server != "" && s.Relay.Error == ""), "transport", dash(s.Relay.Transport))
+	routes := text.Family("wattle_agent_routes", "gauge", "Destinations outside of the overlay, by role.")
 	for _, role := range []string{"use", "serve"} {
 		n := 0
 		for _, r := range s.Routes {
@@ -146,7 +118,7 @@ func writeMetrics(w io.Writer, s local.Status, perPeer bool, now time.Time) erro
 				n++
 			}
 		}
-		routes.add(float64(n), "role", role)
+		routes.Add(float64(n), "role", role)
 	}
 	peerMetrics(text, s.Peers, now)
 	if perPeer {
@@ -157,7 +129,7 @@ func writeMetrics(w io.Writer, s local.Status, perPeer bool, now time.Time) erro
 }
 
 // peerMetrics counts the peers; the number of series does not depend on theirs.
-func peerMetrics(text *strings.Builder, peers []local.Peer, now time.Time) {
+func peerMetrics(text *exposition.Text, peers []local.Peer, now time.Time) {
 	paths, reasons := map[string]int{}, map[string]int{}
 	var received, sent uint64
 	var ages, trips []float64
@@ -178,23 +150,23 @@ func peerMetrics(text *strings.Builder, peers []local.Peer, now time.Time) {
 			candidates += len(p.Attempt.Remote)
 		}
 	}
-	byPath := newFamily(text, "wattle_agent_peers", "gauge", "Peers by path.")
+	byPath := text.Family("wattle_agent_peers", "gauge", "Peers by path.")
 	for _, path := range metricPaths {
-		byPath.add(float64(paths[path]), "path", path)
+		byPath.Add(float64(paths[path]), "path", path)
 	}
-	byReason := newFamily(text, "wattle_agent_peers_not_direct", "gauge", "Peers that are not reached directly, by reason.")
+	byReason := text.Family("wattle_agent_peers_not_direct", "gauge", "Peers that are not reached directly, by reason.")
 	for _, reason := range metricReasons {
-		byReason.add(float64(reasons[reason]), "reason", reason)
+		byReason.Add(float64(reasons[reason]), "reason", reason)
 	}
-	newFamily(text, "wattle_agent_peer_candidates", "gauge", "Addresses that peers offered for the last attempts at direct paths.").add(float64(candidates))
-	below(newFamily(text, "wattle_agent_peers_handshake_age", "gauge", "Peers whose last handshake is at most le seconds old."), ageBounds, ages)
-	below(newFamily(text, "wattle_agent_peers_round_trip", "gauge", "Peers whose round trip takes at most le seconds."), rttBounds, trips)
-	newFamily(text, "wattle_agent_received_bytes", "gauge", "Bytes received from the present peers, headers of WireGuard included.").add(float64(received))
-	newFamily(text, "wattle_agent_sent_bytes", "gauge", "Bytes sent to the present peers, headers of WireGuard included.").add(float64(sent))
+	text.Family("wattle_agent_peer_candidates", "gauge", "Addresses that peers offered for the last attempts at direct paths.").Add(float64(candidates))
+	below(text.Family("wattle_agent_peers_handshake_age", "gauge", "Peers whose last handshake is at most le seconds old."), ageBounds, ages)
+	below(text.Family("wattle_agent_peers_round_trip", "gauge", "Peers whose round trip takes at most le seconds."), rttBounds, trips)
+	text.Family("wattle_agent_received_bytes", "gauge", "Bytes received from the present peers, headers of WireGuard included.").Add(float64(received))
+	text.Family("wattle_agent_sent_bytes", "gauge", "Bytes sent to the present peers, headers of WireGuard included.").Add(float64(sent))
 }
 
 // below counts the values up to each bound.
-func below(f family, bounds, values []float64) {
+func below(f exposition.Family, bounds, values []float64) {
 	for _, bound := range bounds {
 		n := 0
 		for _, value := range values {
@@ -202,37 +174,37 @@ func below(f family, bounds, values []float64) {
 				n++
 			}
 		}
-		f.add(float64(n), "le", strconv.FormatFloat(bound, 'g', -1, 64))
+		f.Add(float64(n), "le", strconv.FormatFloat(bound, 'g', -1, 64))
 	}
-	f.add(float64(len(values)), "le", "+Inf")
+	f.Add(float64(len(values)), "le", "+Inf")
 }
 
 // eachPeer writes series by name of the peer.
-func eachPeer(text *strings.Builder, peers []local.Peer) {
-	direct := newFamily(text, "wattle_agent_peer_direct", "gauge", "Whether the path to the peer is direct; absent while it is idle.")
+func eachPeer(text *exposition.Text, peers []local.Peer) {
+	direct := text.Family("wattle_agent_peer_direct", "gauge", "Whether the path to the peer is direct; absent while it is idle.")
 	for _, p := range peers {
 		if p.Path != "idle" {
-			direct.add(truth(p.Path == "direct"), "peer", p.Name)
+			direct.Add(truth(p.Path == "direct"), "peer", p.Name)
 		}
 	}
-	trip := newFamily(text, "wattle_agent_peer_round_trip_seconds", "gauge", "The last round trip that was measured.")
+	trip := text.Family("wattle_agent_peer_round_trip_seconds", "gauge", "The last round trip that was measured.")
 	for _, p := range peers {
 		if p.RTTMillis > 0 {
-			trip.add(p.RTTMillis/1000, "peer", p.Name)
+			trip.Add(p.RTTMillis/1000, "peer", p.Name)
 		}
 	}
-	shake := newFamily(text, "wattle_agent_peer_last_handshake_seconds", "gauge", "The time of the last handshake, in seconds since 1970.")
+	shake := text.Family("wattle_agent_peer_last_handshake_seconds", "gauge", "The time of the last handshake, in seconds since 1970.")
 	for _, p := range peers {
 		if p.LastHandshake != nil {
-			shake.add(float64(p.LastHandshake.Unix()), "peer", p.Name)
+			shake.Add(float64(p.LastHandshake.Unix()), "peer", p.Name)
 		}
 	}
-	received := newFamily(text, "wattle_agent_peer_received_bytes_total", "counter", "Bytes received from the peer.")
+	received := text.Family("wattle_agent_peer_received_bytes_total", "counter", "Bytes received from the peer.")
 	for _, p := range peers {
-		received.add(float64(p.ReceivedBytes), "peer", p.Name)
+		received.Add(float64(p.ReceivedBytes), "peer", p.Name)
 	}
-	sent := newFamily(text, "wattle_agent_peer_sent_bytes_total", "counter", "Bytes sent to the peer.")
+	sent := text.Family("wattle_agent_peer_sent_bytes_total", "counter", "Bytes sent to the peer.")
 	for _, p := range peers {
-		sent.add(float64(p.SentBytes), "peer", p.Name)
+		sent.Add(float64(p.SentBytes), "peer", p.Name)
 	}
 }

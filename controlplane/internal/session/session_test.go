@@ -73,6 +73,9 @@ func TestRestartCostsNoMap(t *testing.T) {
 		restarted.apply(netmap.MembersRemove{Group: "ab", Peers: []string{"b"}})
 		expect(t, "the next change", a.read(), "delta")
 		a.check()
+		if got := restarted.sessions.Stats(); got.Resumed != 1 || got.Snapshots != 0 || got.Deltas != 1 {
+			t.Errorf("a map that went on is counted as %+v", got)
+		}
 	})
 }
 
@@ -255,6 +258,9 @@ func TestByes(t *testing.T) {
 		}
 		<-first.done
 		expect(t, "the stream that replaces it", second.read(), "hello snapshot_ref caught_up")
+		if got := p.sessions.Stats(); got.Connected != 1 || got.Opened != 2 || got.Replaced != 1 || got.Snapshots != 2 {
+			t.Errorf("two streams of one agent are counted as %+v", got)
+		}
 
 		b := p.agent("b")
 		b.connect(25)
@@ -335,6 +341,9 @@ func TestSignalsArriveBetweenDeltas(t *testing.T) {
 			}
 		}
 		expect(t, "two signals", a.read(), "signal signal")
+		if got := p.sessions.Stats().Signals; got != 2 {
+			t.Errorf("two signals are counted as %d", got)
+		}
 		var signal api.SignalEvent
 		if a.last(&signal); signal.From != "b" || string(signal.Box) != "two" {
 			t.Errorf("got %+v", signal)
@@ -395,6 +404,9 @@ func everyReader(t *testing.T, logEntries int) {
 			t.Errorf("the stalled stream ended with %+v", bye)
 		}
 		<-stalled.done
+		if got := p.sessions.Stats().Lagged; got != 1 {
+			t.Errorf("a stream that lags is counted as %d", got)
+		}
 		stalled.connect(0)
 	} else if logEntries > 0 {
 		t.Errorf("the stalled stream went on although the log is short: %q", stalled.read())

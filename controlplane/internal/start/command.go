@@ -33,7 +33,7 @@ func Serve(ctx context.Context, config Config, out io.Writer) error {
 
 // Setup sets up and returns. It changes nothing when that was done before.
 func Setup(ctx context.Context, config Config, out io.Writer) (err error) {
-	config.Relay = false // its port may be taken by the relay that serves later
+	config.Relay, config.MetricsListen = false, "" // their ports may be taken by the server that runs later
 	i, err := Open(ctx, config)
 	if err != nil {
 		return err

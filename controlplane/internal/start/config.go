@@ -16,6 +16,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/wattlenet/wattle/internal/exposition"
 	"github.com/wattlenet/wattle/internal/program"
 	relay "github.com/wattlenet/wattle/relay/server"
 )
@@ -85,6 +86,10 @@ type Config struct {
 	// for the default, negative for no limit.
 	Rate float64
 
+	// MetricsListen is the address of Prometheus metrics over plain HTTP. Empty
+	// for none.
+	MetricsListen string
+
 	// Logger is required.
 	Logger *slog.Logger
 }
@@ -106,6 +111,7 @@ func (c *Config) Flags(flags *pflag.FlagSet) {
 	flags.StringVar(&c.RelaySecretFile, "relay-secret-file", "", "file with the secret that the separate relays share with this server (their --secret-file)")
 	flags.StringVar(&c.GeoDatabase, "geo-database", "", "file in the MaxMind format (.mmdb) that tells countries or cities of addresses, for posture checks (default: none, and nobody meets a location check)")
 	flags.Float64Var(&c.Rate, "rate-limit", 0, "requests per second and caller on average; 0 for the default, negative for no limit")
+	exposition.Flag(flags, &c.MetricsListen)
 }
 
 // OwnerFlags adds the flags about the owner and his credentials.

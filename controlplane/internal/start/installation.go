@@ -17,6 +17,7 @@ import (
 	"github.com/wattlenet/wattle/controlplane/internal/certificate"
 	"github.com/wattlenet/wattle/controlplane/internal/seal/token"
 	"github.com/wattlenet/wattle/generated/api"
+	"github.com/wattlenet/wattle/internal/exposition"
 	relay "github.com/wattlenet/wattle/relay/server"
 )
 
@@ -31,8 +32,9 @@ type Installation struct {
 	setup     token.Secret
 	tls       *tls.Config
 	*Plane
-	relay  *relay.Server // nil without an embedded relay
-	offers []relayOffer  // of every relay, the embedded one first
+	relay   *relay.Server        // nil without an embedded relay
+	offers  []relayOffer         // of every relay, the embedded one first
+	metrics *exposition.Listener // nil without an address for them
 }
 
 // Open prepares an installation: it locks the data folder, opens the listener,
@@ -84,7 +86,19 @@ func (i *Installation) open(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	return i.openRelays(ctx)
+	if err := i.openRelays(ctx); err != nil {
+		return err
+	}
+	return i.openMetrics(ctx)
+}
+
+func (i *Installation) openMetrics(ctx context.Context) (err error) {
+	sources := []exposition.Source{i.Expose}
+	if i.relay != nil {
+		sources = append(sources, i.relay.Expose)
+	}
+	i.metrics, err = exposition.Listen(ctx, i.config.MetricsListen, sources...)
+	return err
 }
 
 // openRelays opens the embedded relay and notes those that run elsewhere.
@@ -173,7 +187,7 @@ func (i *Installation) relaysFor(accountID, peerID string) []api.RelayServer {
 }
 
 // Run serves until ctx is done and stops in order: streams first, then
-// requests, then the relay and the store.
+// requests, then the relay, the metrics and the store.
 func (i *Installation) Run(ctx context.Context) error {
 	var turn func(net.Conn)
 	leave := i.Leave
@@ -186,6 +200,7 @@ func (i *Installation) Run(ctx context.Context) error {
 	// What serves requests outlives the requests: it ends after the server.
 	behind, stopBehind := context.WithCancel(context.WithoutCancel(ctx))
 	group.Go(func() error { return i.Plane.Run(behind) })
+	group.Go(func() error { return i.metrics.Run(behind) })
 	if i.relay != nil {
 		group.Go(func() error { return i.relay.Run(behind) })
 	}
@@ -204,6 +219,7 @@ func (i *Installation) Close() error {
 			faults = append(faults, err)
 		}
 	}
+	faults = append(faults, i.metrics.Close())
 	if i.relay != nil {
 		faults = append(faults, i.relay.Close())
 	}
@@ -213,6 +229,6 @@ func (i *Installation) Close() error {
 	if i.folder != nil {
 		faults = append(faults, i.folder.Close())
 	}
-	i.listener, i.relay, i.Plane, i.folder = nil, nil, nil, nil
+	i.listener, i.metrics, i.relay, i.Plane, i.folder = nil, nil, nil, nil, nil
 	return errors.Join(faults...)
 }

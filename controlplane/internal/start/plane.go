@@ -17,6 +17,7 @@ import (
 	"github.com/wattlenet/wattle/controlplane/internal/state"
 	"github.com/wattlenet/wattle/controlplane/internal/store"
 	"github.com/wattlenet/wattle/generated/api"
+	"github.com/wattlenet/wattle/internal/exposition"
 	"github.com/wattlenet/wattle/internal/program"
 )
 
@@ -129,6 +130,9 @@ func (p *Plane) connect(config PlaneConfig) (err error) {
 
 // Run does the timed work until ctx is done.
 func (p *Plane) Run(ctx context.Context) error { return p.State.Run(ctx) }
+
+// Expose adds what the control plane counts to text.
+func (p *Plane) Expose(text *exposition.Text) { exposeStreams(text, p.sessions.Stats()) }
 
 // Leave ends the streams of all agents with a bye and lets no new one in.
 func (p *Plane) Leave() { _ = p.sessions.Close() } // waits, and has nothing to report

@@ -275,6 +275,14 @@ func TestWhatKeepsAServerFromStarting(t *testing.T) {
 			t.Cleanup(func() { _ = taken.Close() })
 			c.RelayListen = taken.LocalAddr().String()
 		}, []string{"in use", "--relay-listen"}},
+		{"port of metrics in use", func(t *testing.T, c *Config) {
+			taken, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = taken.Close() })
+			c.MetricsListen = taken.Addr().String()
+		}, []string{"in use", "--metrics-listen"}},
 		{"data folder in use", func(t *testing.T, c *Config) { startUp(t, Up, *c) }, []string{"another wattle-server", "stop it"}},
 		{"data folder is a file", func(t *testing.T, c *Config) {
 			c.DataDir = filepath.Join(t.TempDir(), "file")
