@@ -38,6 +38,7 @@
 //	                                status of 400 or more
 //	field VAR PATH                  set $VAR from the JSON that was printed
 //	                                last: name, 0, [name=Default]
+//	places FILE NETWORK=COUNTRY...  write a geo database
 //	flow NAME start HOST ADDR       ping every 20 ms; waits for an answer
 //	flow NAME unbroken              everything sent until now is answered
 //	flow NAME silent                waits until what is sent after the last api,

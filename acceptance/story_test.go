@@ -38,7 +38,7 @@ func runStories(t *testing.T, dir string) {
 			"on": with(on), "start": with(start), "end": with(end), "crash": with(crash), "restart": with(restart),
 			"exits": with(exits), "eventually": with(eventually),
 			"api": with(api), "field": with(field), "flow": with(flowCommand),
-			"nameserver": with(nameserverCommand), "asked": with(asked),
+			"nameserver": with(nameserverCommand), "asked": with(asked), "places": with(places),
 		},
 	})
 }
