@@ -18,7 +18,7 @@ import (
 func TestMain(m *testing.M) { os.Exit(lab.Main(m.Run)) }
 
 // arrival bounds the wait for a packet that has to come. Nothing is measured.
-const arrival = 5 * time.Second
+const arrival = time.Minute
 
 // host and router fail the test instead of returning an error.
 func host(t *testing.T, l *lab.Lab, name string, network lab.Network) *lab.Host {

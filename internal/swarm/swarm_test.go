@@ -17,7 +17,7 @@ import (
 // to the policy.
 func TestSwarmFollowsTheNetwork(t *testing.T) {
 	server := controlplanetest.New(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute) // only a fault takes as long
 	var running sync.WaitGroup
 	defer running.Wait()
 	defer cancel()

@@ -77,7 +77,7 @@ func TestDoorClosesOnStrangers(t *testing.T) {
 		if err != nil {
 			t.Error(err)
 		}
-	case <-time.After(5 * time.Second):
+	case <-time.After(patience):
 		t.Fatal("the relay waits for strangers")
 	}
 }

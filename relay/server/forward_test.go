@@ -132,7 +132,7 @@ func frame(number uint16, payload []byte) []byte {
 // receive returns the next message that arrives.
 func (c *bareClient) receive() []byte {
 	c.t.Helper()
-	if err := c.conn.SetReadDeadline(time.Now().Add(5 * time.Second)); err != nil {
+	if err := c.conn.SetReadDeadline(time.Now().Add(patience)); err != nil {
 		c.t.Fatal(err)
 	}
 	buffer := make([]byte, 2000)
@@ -299,7 +299,7 @@ func TestForeignPeers(t *testing.T) {
 				payload := bytes.Repeat([]byte{byte(i)}, i*7%1400)
 				a.send(0x4123, payload)
 				got := make([]byte, 2000)
-				if err := peer.SetReadDeadline(time.Now().Add(5 * time.Second)); err != nil {
+				if err := peer.SetReadDeadline(time.Now().Add(patience)); err != nil {
 					t.Fatal(err)
 				}
 				n, from, err := peer.ReadFrom(got)

@@ -97,7 +97,7 @@ func TestStrangersGetNoMoreThanTheySend(t *testing.T) {
 // bytesBefore counts what arrives before the answer to a request.
 func bytesBefore(t *testing.T, conn net.PacketConn, fence [stun.TransactionIDSize]byte) (total int) {
 	t.Helper()
-	if err := conn.SetReadDeadline(time.Now().Add(5 * time.Second)); err != nil {
+	if err := conn.SetReadDeadline(time.Now().Add(patience)); err != nil {
 		t.Fatal(err)
 	}
 	buffer := make([]byte, 1<<16)
@@ -165,7 +165,7 @@ func TestCrowd(t *testing.T) {
 // connectFrom opens a connection from another address of the loopback.
 func connectFrom(t *testing.T, from string, to netip.AddrPort) net.Conn {
 	t.Helper()
-	dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}, Timeout: 5 * time.Second}
+	dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}, Timeout: patience}
 	conn, err := dialer.Dial("tcp", to.String())
 	if err != nil {
 		t.Fatal(err)
@@ -177,7 +177,7 @@ func connectFrom(t *testing.T, from string, to netip.AddrPort) net.Conn {
 // expectClosed waits for the end of a connection.
 func expectClosed(t *testing.T, conn net.Conn) {
 	t.Helper()
-	if err := conn.SetReadDeadline(time.Now().Add(5 * time.Second)); err != nil {
+	if err := conn.SetReadDeadline(time.Now().Add(patience)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := conn.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
@@ -241,7 +241,7 @@ func TestHalfOpenTLSIsBounded(t *testing.T) {
 	if err := idle[0].Close(); err != nil {
 		t.Fatal(err)
 	}
-	for deadline := time.Now().Add(5 * time.Second); ; { // the relay learns of it in its own time
+	for deadline := time.Now().Add(patience); ; { // the relay learns of it in its own time
 		conn := tls.Client(connectFrom(t, source, at), config)
 		if conn.HandshakeContext(t.Context()) == nil {
 			return

@@ -41,7 +41,7 @@ func daemon(t *testing.T) (socket string) {
 			t.Errorf("the daemon ended with %d: %s", code, errs.String())
 		}
 	})
-	for deadline := time.Now().Add(5 * time.Second); ; {
+	for deadline := time.Now().Add(time.Minute); ; {
 		if code, _, _ := run(t, "status", "--socket", socket); code == 0 {
 			return socket
 		}

@@ -159,7 +159,7 @@ func TestTheSameQuestionIsAskedOnce(t *testing.T) {
 	release := make(chan struct{})
 	u := listen(t, TCP, func(question *dns.Msg) *dns.Msg {
 		<-release
-		return says("192.0.2.1", 0)(question)
+		return says("192.0.2.1", 60)(question)
 	})
 	r := forwarding(t, Config{}, u.server)
 	var asking sync.WaitGroup
@@ -175,7 +175,7 @@ func TestTheSameQuestionIsAskedOnce(t *testing.T) {
 	}
 	close(release)
 	asking.Wait()
-	if n := u.questions(); n >= 20 {
+	if n := u.questions(); n != 1 { // who comes after the answer finds it in memory
 		t.Errorf("asked %d times", n)
 	}
 }

@@ -192,13 +192,13 @@ func TestWhatOthersRemoveComesBack(t *testing.T) {
 			"flush chain ip filter INPUT\nadd rule ip filter INPUT iifname \"eth0\" tcp dport 22 accept",
 		} {
 			nft(t, harm, "-f", "-")
-			limit := time.NewTimer(10 * time.Second)
+			limit := time.NewTimer(patience)
 			for whole := false; !whole; {
 				select {
 				case <-changed:
 					set(true)
 				case <-limit.C:
-					t.Fatalf("10 s after %q: %s", harm, cmp.Diff(all, nft(t, "", "-s", "list", "ruleset")))
+					t.Fatalf("%v after %q: %s", patience, harm, cmp.Diff(all, nft(t, "", "-s", "list", "ruleset")))
 				}
 				whole = sameTables(nft(t, "", "-s", "list", "ruleset"), all)
 			}

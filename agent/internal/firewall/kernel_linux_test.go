@@ -357,7 +357,7 @@ func (b *bench) forged(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	_ = socket.SetReadDeadline(time.Now().Add(5 * time.Second))
+	_ = socket.SetReadDeadline(time.Now().Add(patience))
 	_, from, err := socket.ReadFrom(make([]byte, 100))
 	if err != nil {
 		t.Fatal(err)

@@ -17,7 +17,7 @@ import (
 )
 
 // patience bounds what a test waits for; it is never the measure of anything.
-const patience = 10 * time.Second
+const patience = time.Minute
 
 // telling reports the refusals of a filter.
 type telling struct {

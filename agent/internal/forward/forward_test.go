@@ -19,7 +19,7 @@ import (
 )
 
 // patience bounds what a test waits for; it is never the measure of anything.
-const patience = 10 * time.Second
+const patience = time.Minute
 
 // town is an overlay on the loopback: its names lead to listeners of the test.
 type town struct {

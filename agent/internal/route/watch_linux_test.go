@@ -37,12 +37,7 @@ func TestWatchEndsWithItsContext(t *testing.T) {
 	done := make(chan error, 1)
 	go func() { done <- Watch(ctx, "wt0", func() {}) }()
 	cancel()
-	select {
-	case err := <-done:
-		if err != nil {
-			t.Skipf("SKIPPED: no netlink here: %v", err)
-		}
-	case <-time.After(5 * time.Second):
-		t.Fatal("did not end")
+	if err := <-done; err != nil {
+		t.Skipf("SKIPPED: no netlink here: %v", err)
 	}
 }

@@ -9,6 +9,9 @@ import (
 	"time"
 )
 
+// patience bounds what a test waits for; it is never the measure of anything.
+const patience = time.Minute
+
 func listen(t testing.TB, address string) (*Conn, netip.AddrPort) {
 	t.Helper()
 	at := net.UDPAddrFromAddrPort(netip.MustParseAddrPort(address))
@@ -21,7 +24,7 @@ func listen(t testing.TB, address string) (*Conn, netip.AddrPort) {
 		t.Skip("no such address here: " + err.Error())
 	}
 	t.Cleanup(func() { _ = udp.Close() }) // a test may have closed it
-	if err := udp.SetReadDeadline(time.Now().Add(5 * time.Second)); err != nil {
+	if err := udp.SetReadDeadline(time.Now().Add(patience)); err != nil {
 		t.Fatal(err)
 	}
 	c, err := New(udp)

@@ -131,9 +131,9 @@ func daemon(t *testing.T, name string, args ...string) {
 // eventually waits for what a program of others does in its own time.
 func eventually(t *testing.T, what string, holds func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !holds(); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); !holds(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatal("not within 10 s: " + what)
+			t.Fatalf("not within %v: %s", patience, what)
 		}
 	}
 }
