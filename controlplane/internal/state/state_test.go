@@ -8,7 +8,10 @@ import (
 	"log/slog"
 	"net/netip"
 	"path/filepath"
+	"regexp"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/oapi-codegen/nullable"
 
@@ -144,4 +147,20 @@ func refused(t testing.TB, err error, kind problem.Kind, field, detail string) {
 		}
 	}
 	t.Fatalf("no fault at %s in %v", field, p.Errors)
+}
+
+func TestIDsSortByTheirTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		form := regexp.MustCompile(`^[a-z2-7]{20}$`)
+		seen, last := map[string]bool{}, ""
+		for range 1000 {
+			twin := newID()
+			id := newID()
+			if seen[id] || seen[twin] || id == twin || min(id, twin) <= last || !form.MatchString(id) {
+				t.Fatalf("%q and %q come after %q", id, twin, last)
+			}
+			seen[id], seen[twin], last = true, true, max(id, twin)
+			time.Sleep(time.Millisecond)
+		}
+	})
 }
