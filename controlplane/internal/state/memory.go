@@ -168,23 +168,23 @@ func (o *ordered[T]) remove(id string, seq int64) {
 	}
 }
 
-// A change is one object that a write put or removed. It is what the change log
-// keeps; exactly one member besides Remove is set.
+// A change is one object that a write put or removed: what memory and the network
+// map have to learn of it. Exactly one member besides Remove is set.
 type change struct {
-	Remove   bool              `json:"remove,omitempty"`
-	Account  *store.Account    `json:"account,omitempty"`
-	User     *store.User       `json:"user,omitempty"`
-	Token    *store.Token      `json:"token,omitempty"`
-	SetupKey *store.SetupKey   `json:"setup_key,omitempty"`
-	Invite   *store.Invite     `json:"invite,omitempty"`
-	Object   *store.Object     `json:"object,omitempty"`
-	Peer     *store.Peer       `json:"peer,omitempty"`
-	Member   *store.Membership `json:"member,omitempty"`
+	Remove   bool
+	Account  *store.Account
+	User     *store.User
+	Token    *store.Token
+	SetupKey *store.SetupKey
+	Invite   *store.Invite
+	Object   *store.Object
+	Peer     *store.Peer
+	Member   *store.Membership
 	// Facts are those by which a peer meets other posture checks than before.
-	Facts   *store.Presence `json:"facts,omitempty"`
-	Managed *store.Managed  `json:"managed,omitempty"`
+	Facts   *store.Presence
+	Managed *store.Managed
 	// Touched lists the groups whose version counts one more change.
-	Touched []string `json:"touched,omitempty"`
+	Touched []string
 }
 
 // apply changes memory and returns what the network map has to know.

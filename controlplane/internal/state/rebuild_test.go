@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/wattlenet/wattle/controlplane/internal/ipam"
 	"github.com/wattlenet/wattle/controlplane/internal/netmap"
 )
 
@@ -93,7 +94,7 @@ func TestForgetReachesTheMap(t *testing.T) {
 	before := account.engine.Serial()
 	f.forget(now())
 	f.enroll("b")
-	f.forget(now().Add(logAge - trimInterval))
+	f.forget(now().Add(ipam.Quarantine - trimInterval))
 	if _, err := account.engine.Deltas(a.Id, before-1); err == nil {
 		t.Error("what happened a day ago is still in the logs")
 	}

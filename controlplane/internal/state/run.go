@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/wattlenet/wattle/controlplane/internal/auth"
+	"github.com/wattlenet/wattle/controlplane/internal/ipam"
 	"github.com/wattlenet/wattle/controlplane/internal/problem"
 	"github.com/wattlenet/wattle/controlplane/internal/store"
 )
@@ -18,11 +19,6 @@ const (
 
 	// ephemeralAbsence is how long an ephemeral peer may stay away.
 	ephemeralAbsence = 10 * time.Minute
-
-	// logAge and logEntries bound the change log; an agent that was away for
-	// longer gets a snapshot.
-	logAge     = 24 * time.Hour
-	logEntries = 100_000
 )
 
 // Run does the timed work until ctx ends: it lets rules begin and end at their
@@ -136,12 +132,12 @@ func (m *marks) add(at time.Time, serial int64, age time.Duration) (old int64) {
 	return old
 }
 
-// forget drops from the logs of the network maps what is as old as the change log may be: an ordinal rests for that
-// long, and no log may name it as somebody else's.
+// forget drops from the logs of the network maps what is so old that an ordinal in it may be somebody else's now. An
+// agent that was away for longer gets a snapshot.
 func (s *State) forget(at time.Time) {
 	for _, a := range s.all() {
 		// A mark is looked at once in each interval, so an entry may be older than its mark by as much.
-		if old := a.marks.add(at, a.engine.Serial(), logAge-trimInterval); old > 0 {
+		if old := a.marks.add(at, a.engine.Serial(), ipam.Quarantine-trimInterval); old > 0 {
 			a.engine.Forget(old)
 		}
 	}
@@ -152,9 +148,6 @@ func (s *State) trim(ctx context.Context) error {
 	s.forget(now())
 	return s.store.Write(ctx, func(tx *store.Tx) error {
 		inside := context.WithoutCancel(ctx)
-		if err := store.TrimLog(inside, tx, now().Add(-logAge), logEntries); err != nil {
-			return err
-		}
 		return store.TrimAnswers(inside, tx, now(), now().Add(answerAge-secretAnswerAge))
 	})
 }

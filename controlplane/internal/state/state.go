@@ -1,7 +1,7 @@
 // Package state holds the desired state of every account and the rules by which
 // it may change.
 //
-//	operation -> one transaction { serial + 1, rules, rows, change log, audit } -> commit
+//	operation -> one transaction { serial + 1, rules, rows, audit } -> commit
 //	                                                   |
 //	            memory  <-  network map  <-  subscribers (in commit order)
 //

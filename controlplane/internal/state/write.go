@@ -161,7 +161,7 @@ func newEvent(p auth.Principal, activity, targetID, name string, before, after a
 }
 
 // finish writes what every write leaves behind: versions of groups whose members
-// changed, the account row, change log and audit.
+// changed, the account row and the audit event.
 func (w *write) finish() error {
 	if len(w.touched) > 0 {
 		ids := sortedKeys(w.touched)
@@ -175,14 +175,6 @@ func (w *write) finish() error {
 		w.change(change{Account: &w.account})
 	}
 	if err := w.provenance(); err != nil {
-		return err
-	}
-	payload, err := json.Marshal(w.changes)
-	if err != nil {
-		return err
-	}
-	entry := store.LogEntry{AccountID: w.account.ID, Serial: w.account.Serial, CreatedAt: w.now, Payload: string(payload)}
-	if err := store.Log.Insert(w.ctx, w.tx, &entry); err != nil {
 		return err
 	}
 	if err := w.chain(); err != nil {

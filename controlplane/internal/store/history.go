@@ -6,34 +6,6 @@ import (
 	"time"
 )
 
-// A LogEntry is one write in the history of an account.
-type LogEntry struct {
-	AccountID string
-	Serial    int64
-	CreatedAt time.Time
-	// Payload is the JSON of the changes in their order.
-	Payload string
-}
-
-// Log is the table of changes.
-var Log = newTable("change_log", 2, `account_id serial created_at payload`, func(e *LogEntry) []any {
-	return []any{&e.AccountID, &e.Serial, stamp(&e.CreatedAt), &e.Payload}
-})
-
-// LogSince returns the writes after a serial.
-func LogSince(ctx context.Context, tx *Tx, accountID string, serial int64) ([]LogEntry, error) {
-	return Log.list(ctx, tx, "WHERE account_id = ? AND serial > ? ORDER BY serial", accountID, serial)
-}
-
-// TrimLog forgets writes before a time, and all but the last entries of each account.
-func TrimLog(ctx context.Context, tx *Tx, before time.Time, entries int64) error {
-	if _, err := tx.exec(ctx, "DELETE FROM change_log WHERE created_at < ?", millis(before)); err != nil {
-		return err
-	}
-	_, err := tx.exec(ctx, "DELETE FROM change_log WHERE serial <= (SELECT serial FROM account WHERE account.id = change_log.account_id) - ?", entries)
-	return err
-}
-
 // An AuditEntry is one event of an account's audit.
 type AuditEntry struct {
 	AccountID string

@@ -128,13 +128,12 @@ func TestFullDisk(t *testing.T) {
 		}
 		return tx.scan(ctx, "PRAGMA max_page_count = 100", nil, func(*sql.Rows) error { return nil })
 	})
-	big := func(serial int64) func(tx *Tx) error {
+	big := func(n int64) func(tx *Tx) error {
 		return func(tx *Tx) error {
 			if _, err := NextSerial(t.Context(), tx, "a"); err != nil {
 				return err
 			}
-			e := LogEntry{AccountID: "a", Serial: serial, CreatedAt: at, Payload: strings.Repeat("x", 1<<20)}
-			return Log.Insert(t.Context(), tx, &e)
+			return AddAuditEvent(t.Context(), tx, &AuditEntry{AccountID: "a", N: n, CreatedAt: at, Meta: strings.Repeat("x", 1<<20), Hash: []byte{1}})
 		}
 	}
 	err := s.Write(t.Context(), big(1))
@@ -143,9 +142,9 @@ func TestFullDisk(t *testing.T) {
 	}
 	err = s.Read(t.Context(), func(tx *Tx) error {
 		rows, err := AllAccounts(t.Context(), tx)
-		log, err2 := LogSince(t.Context(), tx, "a", 0)
-		if len(rows) != 1 || rows[0].Serial != 0 || len(log) != 0 {
-			t.Errorf("half of a write is left: %+v, %d log entries", rows, len(log))
+		n, _, err2 := AuditHead(t.Context(), tx, "a")
+		if len(rows) != 1 || rows[0].Serial != 0 || n != 0 {
+			t.Errorf("half of a write is left: %+v, %d events", rows, n)
 		}
 		return errors.Join(err, err2)
 	})

@@ -75,7 +75,7 @@ func TestConformance(t *testing.T) {
 			for rule, test := range map[string]func(t *testing.T, s *Store){
 				"rows round trip": rowsRoundTrip, "history has no gaps": historyHasNoGaps, "writes are whole": writesAreWhole,
 				"order of after": afterInOrder, "keys are unique": keysAreUnique, "one installation": oneInstallation,
-				"conditional use": conditionalUse, "log is trimmed": logIsTrimmed, "references": references,
+				"conditional use": conditionalUse, "references": references,
 				"a read is one moment": readIsOneMoment, "a refusal that is passed over": refusalPassedOver, "answers": answers, "audit": auditRows,
 				"sealed": sealed, "ordinals": ordinals, "lookups": lookups, "terraform states": terraformStates, "who declares": whoDeclares,
 			} {
@@ -268,29 +268,6 @@ func conditionalUse(t *testing.T, s *Store) {
 	})
 	if diff := cmp.Diff(map[string]int{"open": 3, "limit": 2, "later": 3}, got); diff != "" {
 		t.Fatal(diff)
-	}
-}
-
-func logIsTrimmed(t *testing.T, s *Store) {
-	a := someAccount("a")
-	a.Serial = 10
-	mustWrite(t, s, func(ctx context.Context, tx *Tx) error {
-		err := Accounts.Insert(ctx, tx, &a)
-		for i := range int64(10) {
-			e := LogEntry{AccountID: "a", Serial: i + 1, CreatedAt: at.Add(time.Duration(i) * time.Hour), Payload: "[]"}
-			err = errors.Join(err, Log.Insert(ctx, tx, &e))
-		}
-		return errors.Join(err, TrimLog(ctx, tx, at.Add(3*time.Hour), 5))
-	})
-	err := s.Read(t.Context(), func(tx *Tx) error {
-		log, err := LogSince(t.Context(), tx, "a", 0)
-		if len(log) != 5 || log[0].Serial != 6 {
-			t.Errorf("%d entries are left: %+v", len(log), log)
-		}
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
 	}
 }
 
