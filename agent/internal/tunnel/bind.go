@@ -75,6 +75,11 @@ type Bind struct {
 	// bind is opened; nil: nobody has to know.
 	moved func(*Endpoint)
 
+	// again is called with the peer for which the device has begun a handshake too
+	// soon after another one. It is set before the bind is opened; nil: the
+	// handshake is sent as it is.
+	again func(PublicKey)
+
 	counters counters
 	port     atomic.Uint32
 	open     atomic.Bool
@@ -87,7 +92,7 @@ var _ conn.Bind = (*Bind)(nil)
 
 // counters are only ever added to.
 type counters struct {
-	noise, stunDrops, unknownRelay, idleDrops, refusedTrains, tooBig, queueDrops atomic.Uint64
+	noise, stunDrops, unknownRelay, idleDrops, refusedTrains, tooBig, queueDrops, retries atomic.Uint64
 }
 
 // Drops counts what the bind did not deliver, by reason, since its creation.
@@ -213,6 +218,11 @@ func (b *Bind) Drops() Drops {
 		Queue: c.queueDrops.Load(),
 	}
 }
+
+// Retries counts the handshakes that the device has begun by itself because the
+// one before had led to nothing for 5 s (RekeyTimeout of the white paper, section
+// 6.1), since the bind's creation.
+func (b *Bind) Retries() uint64 { return b.counters.retries.Load() }
 
 // NetworkChanged forgets the local addresses that paths were used from; the
 // device's own listener for routes starts for the standard bind only.

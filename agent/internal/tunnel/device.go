@@ -197,7 +197,7 @@ func New(cfg Config) (*Device, error) {
 	if err != nil {
 		return nil, err
 	}
-	bind.admit = d.admit
+	bind.admit, bind.again = d.admit, d.again
 	reader := &waking{
 		Device: Filtered(inner, cfg.Filter), roster: d.roster, activate: d.activate,
 		sender: inner, refusals: rate.NewLimiter(refusalsPerSecond, refusalsBurst),
@@ -415,11 +415,6 @@ func (d *Device) Stats() (map[PublicKey]Stats, error) {
 	}
 	return all, nil
 }
-
-// Rekey ends the sessions with a peer, so that the next packet begins with a
-// handshake. For a peer that has restarted: it would drop what the old session
-// sends, and WireGuard itself notices after 15 s.
-func (d *Device) Rekey(key PublicKey) { d.wg.Rekey(key) }
 
 // Close ends the device and removes its interface. It may be called twice.
 func (d *Device) Close() error {

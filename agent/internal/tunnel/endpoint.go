@@ -30,6 +30,10 @@ const (
 	// handshakeTime is how long the device may take to answer an initiation.
 	handshakeTime = 250 * time.Millisecond
 
+	// floodTime is for how long the device refuses every initiation of a peer after
+	// one that it has taken: 20 ms (HandshakeInitationRate of wireguard-go).
+	floodTime = 20 * time.Millisecond
+
 	// secondThought is less than firstRepeat: the first repetition counts.
 	secondThought = 40 * time.Millisecond
 
@@ -67,13 +71,17 @@ type Endpoint struct {
 
 	firstData atomic.Pointer[func()] // runs with the first data, which is held back; nil: nothing waits for it
 	joinedAt  atomic.Int64           // bind clock: when it was let go; 0: never
+	again     atomic.Bool            // the handshake begins once more in a moment
 
 	mu          sync.Mutex // guards all below
 	initiation  []byte     // newest initiation of ours that has no response yet
 	initiatedAt int64      // bind clock
+	expiredAt   int64      // bind clock: when the device was told to give up what it had begun
 	response    []byte     // newest response of ours
 	respondedTo uint32     // the sender index it answers
+	respondedAt int64      // bind clock
 	answered    []byte     // newest response of the peer
+	answeredAt  int64      // bind clock
 	heard       []byte     // newest initiation of the peer
 	heardAt     int64      // bind clock
 	passed      bool       // the device has seen it
@@ -191,7 +199,9 @@ func (e *Endpoint) send(bufs [][]byte) error {
 		if e.crossesFirstData(bufs[0]) {
 			return nil
 		}
-		e.noteHandshake(bufs[0])
+		if !e.noteHandshake(bufs[0]) {
+			return nil
+		}
 	}
 	r := e.routes.Load()
 	if r.primary == nil {
@@ -217,25 +227,39 @@ func (e *Endpoint) answeredElsewhere() {
 }
 
 // noteHandshake learns the session index that the device has chosen, so that
-// answers are known by it, and keeps the message for repetition.
-func (e *Endpoint) noteHandshake(message []byte) {
+// answers are known by it, and keeps the message for repetition. False means
+// that the peer would refuse it: another one follows.
+func (e *Endpoint) noteHandshake(message []byte) (send bool) {
 	switch {
 	case len(message) == initiationSize && wireguardType(message) == messageInitiation:
 		e.mu.Lock()
-		e.learn(binary.LittleEndian.Uint32(message[4:8]))
+		defer e.mu.Unlock()
+		if e.followsClosely() {
+			return false
+		}
+		e.learn(senderIndex(message))
 		e.initiation = slices.Clone(message)
 		e.initiatedAt = e.bind.now()
 		e.armRepeat()
-		e.mu.Unlock()
 	case len(message) == responseSize && wireguardType(message) == messageResponse:
 		e.mu.Lock()
-		e.learn(binary.LittleEndian.Uint32(message[4:8]))
+		defer e.mu.Unlock()
+		e.learn(senderIndex(message))
 		e.response = slices.Clone(message)
-		e.respondedTo = binary.LittleEndian.Uint32(message[8:12])
+		e.respondedTo, e.respondedAt = receiverIndex(message), e.bind.now()
+		if e.heard != nil && senderIndex(e.heard) != e.respondedTo {
+			e.passed = false // the device was at the one before, and refuses what follows within floodTime
+		}
 		e.initiation = nil // the device has given its own handshake up for the peer's
-		e.mu.Unlock()
 	}
+	return true
 }
+
+// senderIndex returns the session index that a handshake message announces.
+func senderIndex(message []byte) uint32 { return binary.LittleEndian.Uint32(message[4:8]) }
+
+// receiverIndex returns the session index that a response answers.
+func receiverIndex(response []byte) uint32 { return binary.LittleEndian.Uint32(response[8:12]) }
 
 // learn files a session index of ours under the peer. The caller holds mu.
 func (e *Endpoint) learn(index uint32) {
@@ -349,8 +373,10 @@ func (e *Endpoint) received(message []byte, from *origin, now int64) bool {
 	if bytes.Equal(message, e.answered) {
 		return false
 	}
-	e.answered = slices.Clone(message)
-	e.initiation = nil
+	e.answered, e.answeredAt = slices.Clone(message), now
+	if e.initiation != nil && receiverIndex(message) == senderIndex(e.initiation) {
+		e.initiation = nil // the response to one before it is of no use to the device
+	}
 	return true
 }
 
@@ -395,12 +421,19 @@ func (e *Endpoint) judge(message []byte, now int64) (answer []byte, pass bool) {
 	repeated := bytes.Equal(message, e.heard)
 	crossed := e.initiation != nil && now-e.initiatedAt < int64(crossing)
 	switch {
-	case repeated && e.response != nil && e.respondedTo == binary.LittleEndian.Uint32(message[4:8]):
+	case repeated && e.response != nil && e.respondedTo == senderIndex(message):
 		// Our response was lost, or this copy was slower. The device would
 		// refuse the message by its timestamp, so the same response goes again.
 		return slices.Clone(e.response), false
 	case repeated && e.passed && now-e.heardAt < int64(handshakeTime):
 		// The device is at it: two at once would make two sessions of it.
+		return nil, false
+	case e.respondedAt != 0 && now-e.respondedAt <= int64(floodTime):
+		// The device has just answered another one and would refuse this, which
+		// is repeated.
+		if !repeated {
+			e.heard, e.heardAt, e.passed = slices.Clone(message), now, false
+		}
 		return nil, false
 	case crossed && e.bind.PublicKey().Less(e.key):
 		// Both sides began at once. Left alone, each device drops its own

@@ -139,7 +139,7 @@ func (d *Device) require(required bool) error {
 		}
 		d.bind.Endpoint(p.PublicKey).remix()
 		if d.roster.whole {
-			d.wg.Rekey(p.PublicKey)
+			d.Rekey(p.PublicKey)
 		} else {
 			open = append(open, known)
 		}
@@ -159,8 +159,8 @@ func (d *Device) forgetKeys() {
 // remix forgets the handshakes that began with another pre-shared key: they can
 // not end any more, and must not stand in the way of the next.
 func (e *Endpoint) remix() {
-	e.renew()
+	e.joinedAt.Store(0)
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.response, e.heard = nil, nil
+	e.initiation, e.response, e.heard = nil, nil, nil
 }

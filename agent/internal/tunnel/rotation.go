@@ -48,7 +48,7 @@ func (d *Device) SetKey(private PrivateKey) error {
 		return nil
 	}
 	for _, p := range d.configured {
-		d.bind.Endpoint(p.PublicKey).renew()
+		d.bind.Endpoint(p.PublicKey).reborn()
 	}
 	former := d.mixing.own
 	d.mixing.own = private.Public()
@@ -62,15 +62,6 @@ func (d *Device) SetKey(private PrivateKey) error {
 	}
 	d.bind.setKey(private)
 	return nil
-}
-
-// Handshake begins a new session with a peer. The present one, if any, is used
-// until the new one stands.
-func (d *Device) Handshake(key PublicKey) {
-	d.activate(key)
-	if err := d.wg.Handshake(key); err != nil {
-		d.log.Debug("handshake not begun", "peer", key.String(), "error", err.Error())
-	}
 }
 
 // entries gives each key of a peer an entry of its own, and makes the next key
@@ -238,10 +229,11 @@ func (e *Endpoint) crossesFirstData(message []byte) bool {
 	return false
 }
 
-// renew forgets what was made with a former key of ours.
-func (e *Endpoint) renew() {
+// reborn forgets what was made with a former key of ours: to the peer this is
+// another one.
+func (e *Endpoint) reborn() {
 	e.joinedAt.Store(0)
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.initiation = nil
+	e.initiation, e.initiatedAt = nil, 0
 }
