@@ -16,8 +16,9 @@ const (
 	// inUse is how long ago the last packet of a pair may be whose secret is renewed.
 	inUse = 2 * time.Minute
 
-	// rehandshake is how often a session with the first secret is asked for, and
-	// rehandshakeLimit for how long: the device refuses for 5 s after the last one.
+	// rehandshake is when a session with the first secret is asked for again; each
+	// wait is as long as all before, so that slow paths get theirs. After
+	// rehandshakeLimit that is left to the device.
 	rehandshake      = time.Second
 	rehandshakeLimit = 15 * time.Second
 )
@@ -88,12 +89,17 @@ func (p *Pathfinder) stepKeys(ctx context.Context, pr *pair, now time.Time) {
 	if pr.keys.Step(now, pr.use()) || pr.tellKeys {
 		p.sendKeys(ctx, pr)
 	}
-	if pr.unmixed.IsZero() || now.Sub(pr.handshook) < rehandshake {
+	if pr.unmixed.IsZero() || now.Sub(pr.handshook) < max(rehandshake, pr.handshook.Sub(pr.unmixed)) {
 		return
 	}
-	switch began, ever := pr.endpoint.HandshakeAge(); {
-	case ever && began < now.Sub(pr.unmixed), now.Sub(pr.unmixed) > rehandshakeLimit:
+	began, ever := pr.endpoint.HandshakeAge()
+	waiting := pr.endpoint.Handshaking()
+	switch {
+	case ever && began < now.Sub(pr.unmixed) && !waiting, now.Sub(pr.unmixed) > rehandshakeLimit:
 		pr.unmixed = time.Time{}
+	case waiting:
+		pr.handshook = now
+		p.begin(pr) // what is not answered until now is refused perhaps
 	case p.cfg.Handshake != nil:
 		pr.handshook = now
 		p.cfg.Handshake(pr.uses)

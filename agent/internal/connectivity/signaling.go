@@ -96,11 +96,15 @@ func (p *Pathfinder) peerRestarted(pr *pair) {
 	pr.suspect = false
 	pr.relayed, pr.bound, pr.lastJoined = netip.AddrPort{}, time.Time{}, ""
 	pr.helloDelay = firstHello
-	if pr.keys.Forget() {
+	forgot := pr.keys.Forget()
+	if forgot {
 		p.mix(pr)
 	}
 	if p.cfg.Rekey != nil {
-		p.cfg.Rekey(pr.peer.PublicKey)
+		p.cfg.Rekey(pr.uses)
+	}
+	if forgot && !pr.keys.Strict() && p.cfg.Handshake != nil {
+		p.cfg.Handshake(pr.uses) // what the new process has asked for may have met the former secret
 	}
 }
 

@@ -17,7 +17,7 @@ func (p *Pathfinder) Woke() {
 				continue
 			}
 			if p.cfg.Rekey != nil {
-				p.cfg.Rekey(pr.peer.PublicKey)
+				p.cfg.Rekey(pr.uses)
 			}
 			pr.bound = time.Time{}
 			p.useRelay(ctx, pr)
