@@ -12,7 +12,7 @@ type Taken struct {
 }
 
 func (t Taken) Error() string {
-	return fmt.Sprintf("another wattle agent on this host uses the %s; stop it, or start this one with another --interface (wt0 to wt9)", t.Name)
+	return fmt.Sprintf("another wattle agent on this host uses the %s; stop it, or start this one with another --interface", t.Name)
 }
 
 // Take claims a name until it is closed or the process ends. The error is a

@@ -24,10 +24,11 @@ func newCleanup() *cobra.Command {
 		Use:   "cleanup",
 		Short: "Put back what a daemon that was killed has left on this machine",
 		Long: "Put back what a daemon that was killed has left on this machine: the name servers,\n" +
-			"routes and forwarding. The rules of the packet filter stay, so that nobody gets in meanwhile. A\n" +
+			"routes and forwarding, and the rules of the packet filter once the interface is gone. A\n" +
 			"daemon does the same when it starts; systemd runs this command when the daemon has ended.\n\n" +
-			"An exit node that fails closed stays closed while the daemon is dead. This command opens\n" +
-			"the machine again, unless --keep-closed says that a daemon is about to start.",
+			"An exit node that fails closed stays closed while the daemon is dead, whether it was killed or\n" +
+			"stopped. This command opens the machine again, unless --keep-closed says that a daemon is about\n" +
+			"to start.",
 		Args: noArguments,
 		RunE: func(command *cobra.Command, _ []string) (err error) {
 			logger, err := log.Logger(os.Stderr)
@@ -57,7 +58,7 @@ func newCleanup() *cobra.Command {
 // cleanup puts back what an agent with this state folder has left. With keepClosed what it refused stays refused.
 func cleanup(ctx context.Context, logger *slog.Logger, store *identity.Store, keepClosed bool) error {
 	return errors.Join(
-		firewall.Undo(),
+		firewall.Undo(keepClosed),
 		system.Undo(ctx, system.Options{Logger: logger, Journal: filepath.Join(store.Dir(), system.JournalFile)}),
 		route.Undo(route.Options{Logger: logger, Journal: filepath.Join(store.Dir(), route.JournalFile), KeepRefused: keepClosed}),
 	)

@@ -89,7 +89,7 @@ type Engine struct {
 	ctx      contextOf
 	identity *identity.Identity // nil before the first up
 	link     *link              // nil while down
-	stop     func()             // ends the link and waits
+	stop     func(why ending)   // ends the link and waits
 	notice   string             // why the machine is not connected, for status
 	changed  chan struct{}      // closed at the next change
 }
@@ -122,7 +122,8 @@ func New(c Config) (*Engine, error) {
 var _ local.Daemon = (*Engine)(nil)
 
 // Run connects the machine if it was connected before, then works until ctx
-// ends and leaves the host as it was. It may be called once.
+// ends and leaves the host as it was, but for an exit node that fails closed:
+// that stays closed until the next Run, Down or a cleanup. It may be called once.
 func (e *Engine) Run(ctx context.Context) error {
 	e.mu.Lock()
 	e.ctx = func() context.Context { return ctx }
@@ -142,7 +143,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	}
 	<-ctx.Done()
 	e.commands.Lock()
-	e.disconnect()
+	e.disconnect(endsToReopen)
 	e.commands.Unlock()
 	e.links.Wait()
 	return nil
@@ -246,15 +247,15 @@ func (e *Engine) start(mine *identity.Identity, client *control.Client, machine 
 		rotation: e.newRotation(mine, client, machine),
 	})
 	if err != nil {
-		return errors.Join(err, machine.close())
+		return errors.Join(err, machine.close(endsToReopen))
 	}
 	e.keepPort(mine, machine.Port())
 	e.outside.machine.Store(machine)
-	ctx, cancel := context.WithCancel(e.base()())
+	ctx, cancel := context.WithCancelCause(e.base()())
 	ended := make(chan struct{})
 	e.mu.Lock()
 	e.link, e.notice = l, ""
-	e.stop = func() { cancel(); <-ended }
+	e.stop = func(why ending) { cancel(why); <-ended }
 	e.mu.Unlock()
 	e.links.Go(func() {
 		err := l.run(ctx)
@@ -329,13 +330,13 @@ func (e *Engine) lastMap(mine *identity.Identity) *mapstate.Map {
 }
 
 // disconnect ends the link if there is one. The caller holds commands.
-func (e *Engine) disconnect() {
+func (e *Engine) disconnect(why ending) {
 	e.mu.Lock()
 	stop := e.stop
 	e.link, e.stop = nil, nil
 	e.mu.Unlock()
 	if stop != nil {
-		stop()
+		stop(why)
 		e.broadcast()
 	}
 }
@@ -360,7 +361,7 @@ func (e *Engine) forgetRemoved(l *link) {
 
 // forget drops link and identity. The caller holds commands.
 func (e *Engine) forget() error {
-	e.disconnect()
+	e.disconnect(endsForGood)
 	if err := e.config.Restore(context.Background()); err != nil {
 		e.log.Error("host not put back", "error", err)
 	}
@@ -394,7 +395,7 @@ func (e *Engine) Down(ctx context.Context) error {
 	e.mu.Lock()
 	e.notice = ""
 	e.mu.Unlock()
-	e.disconnect()
+	e.disconnect(endsForGood)
 	// A tunnel that could not be opened has put nothing back.
 	return e.config.Restore(ctx)
 }

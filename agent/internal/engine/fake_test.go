@@ -66,7 +66,7 @@ func (f *Fake) Open(c MachineConfig) (*Machine, error) {
 	}
 	return &Machine{
 		Device: fakeDevice{f}, Paths: fakePaths{f}, Firewall: fakeFirewall{f}, Resolver: fakeResolver{f}, Network: fakeNetwork{f}, Names: &f.system,
-		Routes: &f.routes,
+		Routes: f.routes.Reopen(),
 		Mode:   tunnel.ModeUserspace, Interface: "wt0", Port: func() uint16 { return 51820 }, Drops: func() tunnel.Drops { return tunnel.Drops{Noise: 7} },
 		Watch: func(ctx context.Context, _ func()) error { <-ctx.Done(); return nil },
 	}, nil

@@ -78,6 +78,7 @@ type Network interface {
 type Routes interface {
 	Set(ctx context.Context, c route.Config) error
 	Status() route.Status
+	Suspend() (refuses bool, err error)
 	Close() error
 }
 
@@ -352,11 +353,40 @@ func (s stackNetwork) Listen(_ context.Context, addr netip.AddrPort) (net.Listen
 	return s.device.Listen(addr)
 }
 
+// An ending is why a link ends, and so what stays on the host until the next one.
+// It is the cause of the end of the link's context.
+type ending string
+
+func (e ending) Error() string { return string(e) }
+
+// The endings. One without a name is that of the daemon, which may be started
+// again: it is like endsToReopen.
+const (
+	endsForGood  ending = "this machine is disconnected"                // nothing stays
+	endsToMove   ending = "the tunnel is opened with another interface" // what the exit node refuses
+	endsToReopen ending = "the tunnel is opened again"                  // and the packet filter with it
+)
+
 // close undoes what opening did, in the order that leaves no gap: names first, and
-// of these who asks before who answers;
-// then routes and interface, the packet filter last.
-func (m *Machine) close() error {
-	err := errors.Join(m.Names.Close(), m.Resolver.Close(), m.Routes.Close(), m.Device.Close(), m.Firewall.Close())
+// of these who asks before who answers; then routes and interface, the packet
+// filter last. What an exit node that fails closed refuses is refused on unless
+// the machine is disconnected for good; the packet filter stays beside it, since it
+// keeps the paths of those who are connected to this machine.
+func (m *Machine) close(why error) error {
+	err := errors.Join(m.Names.Close(), m.Resolver.Close())
+	refuses := false
+	if !errors.Is(why, endsForGood) {
+		var fault error
+		refuses, fault = m.Routes.Suspend()
+		err = errors.Join(err, fault)
+	}
+	if !refuses {
+		err = errors.Join(err, m.Routes.Close())
+	}
+	err = errors.Join(err, m.Device.Close())
+	if !refuses || errors.Is(why, endsToMove) {
+		err = errors.Join(err, m.Firewall.Close())
+	}
 	if m.Claim != nil {
 		err = errors.Join(err, m.Claim.Close())
 	}

@@ -166,9 +166,10 @@ func replace(slot chan *mapstate.Map, m *mapstate.Map) {
 	slot <- m
 }
 
-// run works until ctx ends or the peer is removed, and leaves nothing behind.
-// The error is control.ErrRemoved or nil.
+// run works until ctx ends or the peer is removed, and leaves behind what the cause
+// of the end says. The error is control.ErrRemoved or nil.
 func (l *link) run(ctx context.Context) error {
+	outer := ctx
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var parts sync.WaitGroup
@@ -202,7 +203,11 @@ func (l *link) run(ctx context.Context) error {
 	parts.Wait()
 	l.tasks.Wait()
 	l.client.Close()
-	if closing := errors.Join(l.forward.Close(), l.machine.close()); closing != nil {
+	why := context.Cause(outer)
+	if errors.Is(err, control.ErrRemoved) {
+		why = endsForGood
+	}
+	if closing := errors.Join(l.forward.Close(), l.machine.close(why)); closing != nil {
 		l.log.Error("host not left as it was", "error", closing)
 	}
 	if errors.Is(err, control.ErrRemoved) {

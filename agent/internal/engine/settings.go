@@ -127,7 +127,11 @@ func (e *Engine) act(before settings.Values) error {
 	mine, running, _ := e.now()
 	switch {
 	case effect == settings.Reopen && mine != nil && mine.Enrolled() && mine.Up:
-		e.disconnect()
+		why := endsToReopen
+		if before.Interface != after.Interface || before.Tunnel != after.Tunnel || before.Firewall != after.Firewall {
+			why = endsToMove
+		}
+		e.disconnect(why)
 		return openError(e.connect(nil))
 	case effect >= settings.Facts && running != nil:
 		running.session.Report()

@@ -116,7 +116,7 @@ func (e *Engine) bringUp(ctx context.Context, request local.UpRequest) error {
 	if err := e.amend(func(i *identity.Identity) { i.CAPin, i.Up = next, true }); err != nil {
 		return err
 	}
-	e.disconnect()
+	e.disconnect(endsToReopen)
 	return openError(e.connect(nil))
 }
 
@@ -175,21 +175,21 @@ func (e *Engine) enrol(ctx context.Context, request local.UpRequest) error {
 	result, err := client.Enroll(ctx, request.SetupKey, request.ExtraDNSLabels, facts)
 	if err != nil {
 		client.Close()
-		return errors.Join(explain(err, mine.ManagementURL, client.ClockOffset()), machine.close())
+		return errors.Join(explain(err, mine.ManagementURL, client.ClockOffset()), machine.close(endsForGood))
 	}
 	mine.PeerID, mine.AccountID, mine.Issuer = result.PeerId, result.AccountId, result.Issuer
 	mine.Epoch, mine.Name, mine.Up = result.Epoch, result.Name, true
 	mine.ListenPort = machine.Port()
 	if err := e.config.Store.Save(mine); err != nil {
 		// The keys are on disk, so the next up becomes the same peer again.
-		return errors.Join(err, machine.close())
+		return errors.Join(err, machine.close(endsForGood))
 	}
 	if err := e.config.Store.ForgetMap(); err != nil {
 		e.log.Warn("former network map not forgotten", "error", err)
 	}
 	session, err := client.As(mine)
 	if err != nil {
-		return errors.Join(err, machine.close())
+		return errors.Join(err, machine.close(endsForGood))
 	}
 	signals.client.Store(session)
 	e.setIdentity(mine)

@@ -9,9 +9,6 @@ import (
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
 	"github.com/google/nftables/userdata"
-	"golang.org/x/sys/unix"
-
-	"github.com/wattlenet/wattle/agent/internal/claim"
 )
 
 // The firewall of the host drops what it does not know, and a drop in any table
@@ -63,9 +60,10 @@ func hostChains(conn *nftables.Conn, name string) (list []foreign, err error) {
 	var faults []error
 	for _, chain := range chains {
 		family := chain.Table.Family
+		_, own := interfaceOf(chain.Table)
 		if family != nftables.TableFamilyIPv4 && family != nftables.TableFamilyIPv6 && family != nftables.TableFamilyINet ||
 			chain.Hooknum == nil || chain.Type != nftables.ChainTypeFilter ||
-			*chain.Hooknum != *nftables.ChainHookInput && *chain.Hooknum != *nftables.ChainHookForward || isOurs(chain.Table) {
+			*chain.Hooknum != *nftables.ChainHookInput && *chain.Hooknum != *nftables.ChainHookForward || own {
 			continue
 		}
 		found := foreign{chain: chain, drops: chain.Policy != nil && *chain.Policy == nftables.ChainPolicyDrop}
@@ -84,10 +82,6 @@ func hostChains(conn *nftables.Conn, name string) (list []foreign, err error) {
 		list = append(list, found)
 	}
 	return list, errors.Join(faults...)
-}
-
-func isOurs(table *nftables.Table) bool {
-	return table.Family == nftables.TableFamilyINet && (table.Name == tableName(tunnelName) || strings.HasPrefix(table.Name, tablePrefix))
 }
 
 // dropsAll reports whether a rule drops whatever comes to it.
@@ -177,32 +171,6 @@ func closeHost(conn *nftables.Conn, name string) error {
 				faults = append(faults, fmt.Errorf("close the chain %s of the host: %w", f, err))
 			}
 		}
-	}
-	return errors.Join(faults...)
-}
-
-// Undo removes what agents that were killed have left in the tables of the host.
-// Their own tables stay, so that nobody gets in meanwhile.
-func Undo() error {
-	conn, err := nftables.New()
-	if err != nil {
-		return fmt.Errorf("open nftables: %w", err)
-	}
-	names, err := openedFor(conn)
-	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EPROTONOSUPPORT) {
-		return nil // who may not look, or has no nftables, has changed nothing
-	}
-	faults := []error{err}
-	for _, name := range names {
-		claimed, err := claim.Take("interface " + name)
-		if _, taken := errors.AsType[claim.Taken](err); taken {
-			continue // of an agent that runs
-		}
-		if err != nil {
-			faults = append(faults, err)
-			continue
-		}
-		faults = append(faults, closeHost(conn, name), claimed.Close())
 	}
 	return errors.Join(faults...)
 }

@@ -100,6 +100,17 @@ func tableName(name string) string {
 	return tablePrefix + name
 }
 
+// interfaceOf returns the interface of the agent whose table it is.
+func interfaceOf(table *nftables.Table) (name string, ours bool) {
+	if table.Family != nftables.TableFamilyINet {
+		return "", false
+	}
+	if table.Name == tableName(tunnelName) {
+		return tunnelName, true
+	}
+	return strings.CutPrefix(table.Name, tablePrefix)
+}
+
 const (
 	tunnelName  = "wt0" // the usual interface
 	tablePrefix = "wattle_"
@@ -195,10 +206,7 @@ func (k *Kernel) beside() []string {
 	}
 	var names []string
 	for _, table := range tables {
-		name, other := strings.CutPrefix(table.Name, tablePrefix)
-		if table.Name == tableName(tunnelName) {
-			name, other = tunnelName, true
-		}
+		name, other := interfaceOf(table)
 		if !other || table.Name == k.table.Name {
 			continue
 		}

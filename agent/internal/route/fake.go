@@ -28,6 +28,14 @@ type Fake struct {
 	closed bool
 }
 
+// Reopen is the next Host of the same machine.
+func (f *Fake) Reopen() *Fake {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.closed = false
+	return f
+}
+
 // Set keeps c.
 func (f *Fake) Set(_ context.Context, c Config) error {
 	f.mu.Lock()
@@ -65,8 +73,22 @@ func (f *Fake) Status() Status {
 func (f *Fake) Close() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.config, f.closed = Config{}, true
+	if !f.closed {
+		f.config, f.closed = Config{}, true
+	}
 	return nil
+}
+
+// Suspend forgets everything but what is refused.
+func (f *Fake) Suspend() (refuses bool, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.closed = true
+	f.config.Destinations, f.config.Carried = nil, nil
+	if len(f.config.Refused) == 0 {
+		f.config = Config{}
+	}
+	return len(f.config.Refused) > 0, nil
 }
 
 // Way returns where a packet to an address goes, with the agent's mark or without.

@@ -16,9 +16,11 @@ func prefixes(list ...string) (parsed []netip.Prefix) {
 	return parsed
 }
 
-// conforms is what every Host does. way asks the host where a packet goes.
-func conforms(t *testing.T, h Host, way func(to netip.Addr, marked bool) Way) {
+// conforms is what every Host does. open makes one of the same host, one at a
+// time, and way asks the host where a packet goes.
+func conforms(t *testing.T, open func() Host, way func(to netip.Addr, marked bool) Way) {
 	t.Helper()
+	h := open()
 	networks := prefixes("100.88.0.0/16", "fd00:88::/64")
 	steps := []struct {
 		name   string
@@ -109,6 +111,58 @@ func conforms(t *testing.T, h Host, way func(to netip.Addr, marked bool) Way) {
 	if err := h.Set(t.Context(), steps[1].config); err == nil {
 		t.Error("Set after Close succeeds")
 	}
+	suspends(t, open, way)
+}
+
+// suspends ends a Host that another one follows: what it refused is refused until
+// the other one is told what to do.
+func suspends(t *testing.T, open func() Host, way func(to netip.Addr, marked bool) Way) {
+	t.Helper()
+	out := netip.MustParseAddr("2001:db8::1")
+	for _, step := range []struct {
+		name          string
+		before, after Config
+		refuses       bool
+		between, then Way
+	}{
+		{"nothing is refused", Config{Destinations: prefixes("10.1.0.0/16", "2001:db8::/32")}, Config{}, false, WayHost, WayHost},
+		{"something is", Config{Destinations: prefixes("10.1.0.0/16"), Refused: prefixes("::/0")}, Config{Refused: prefixes("::/0")}, true, WayRefused, WayRefused},
+		{"until then", Config{Refused: prefixes("::/0")}, Config{Destinations: prefixes("2001:db8::/32")}, true, WayRefused, WayTunnel},
+	} {
+		h := open()
+		if err := h.Set(t.Context(), step.before); err != nil {
+			t.Fatal(err)
+		}
+		refuses, err := h.Suspend()
+		if err != nil || refuses != step.refuses {
+			t.Errorf("%s: it refuses: %t, %v", step.name, refuses, err)
+		}
+		if err := h.Close(); err != nil {
+			t.Errorf("%s: closed after: %v", step.name, err)
+		}
+		if err := h.Set(t.Context(), step.before); err == nil {
+			t.Errorf("%s: Set after Suspend succeeds", step.name)
+		}
+		if got := way(out, false); got != step.between {
+			t.Errorf("%s: after Suspend a packet goes to %s, want %s", step.name, got, step.between)
+		}
+		next := open()
+		if got := way(out, false); got != step.between {
+			t.Errorf("%s: before the next one is told, a packet goes to %s, want %s", step.name, got, step.between)
+		}
+		if err := next.Set(t.Context(), step.after); err != nil {
+			t.Fatal(err)
+		}
+		if got := way(out, false); got != step.then {
+			t.Errorf("%s: with the next one a packet goes to %s, want %s", step.name, got, step.then)
+		}
+		if err := next.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if got := way(out, false); got != WayHost {
+			t.Errorf("%s: after all a packet goes to %s", step.name, got)
+		}
+	}
 }
 
 func trimmed(text string) string {
@@ -120,5 +174,5 @@ func trimmed(text string) string {
 
 func TestFakeConforms(t *testing.T) {
 	fake := &Fake{Local: map[netip.Prefix]string{subnet: "eth0"}}
-	conforms(t, fake, fake.Way)
+	conforms(t, func() Host { return fake.Reopen() }, fake.Way)
 }

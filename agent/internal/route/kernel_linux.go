@@ -1,6 +1,7 @@
 package route
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -35,47 +36,76 @@ type Kernel struct {
 
 var families = [...]int{unix.AF_INET, unix.AF_INET6}
 
-// NewKernel opens rtnetlink. What an agent that was killed has left for the same
-// interface stays until the first Set, which makes it what is wanted: what must
-// not leave the host goes on being refused. The error says why the kernel cannot
-// be told, a claim.Taken that another agent has the table.
+// NewKernel opens rtnetlink. What a former agent of the same journal has left
+// stays until the first Set, which makes it what is wanted, also when its
+// interface had another name: what must not leave the host goes on being refused.
+// The error says why the kernel cannot be told, such as that other agents have all
+// tables.
 func NewKernel(o Options) (*Kernel, error) {
 	if o.Logger == nil || o.Interface == "" || o.Journal == "" {
 		return nil, errors.New("route: logger, interface and journal are required")
 	}
-	k, err := newKernel(o, o.Interface)
+	file := journal.File[changes]{Path: o.Journal}
+	entry, err := file.Read()
+	if err == nil && entry != nil && (!entry.ThisBoot || !entry.Was.valid()) {
+		entry, err = nil, file.Forget() // all of it ended with that boot
+	}
+	if err != nil {
+		return nil, fmt.Errorf("remove the routes that a former agent has left: %w", err)
+	}
+	if entry == nil {
+		return newKernel(o, o.Interface, places(slot(o.Interface)))
+	}
+	k, err := newKernel(o, o.Interface, places(entry.Was.slot()))
 	if err != nil {
 		return nil, err
 	}
-	entry, err := k.settings.journal.Read()
-	if err == nil && entry != nil {
-		if entry.Was.Interface != o.Interface || !entry.ThisBoot || !entry.Was.valid() {
-			err = Undo(o)
-		} else {
-			k.settings.changed = entry.Was.Settings
-		}
-	}
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("remove the routes that a former agent has left: %w", err), k.release())
-	}
+	k.settings.changed = entry.Was.Settings
 	return k, nil
 }
 
-// newKernel claims the table for an interface.
-func newKernel(o Options, name string) (*Kernel, error) {
-	at := slot(name)
-	claimed, err := claim.Take(fmt.Sprintf("routing table %d", table+at))
-	if err != nil {
-		return nil, err
+// places lists the slots in the order in which they are tried.
+func places(first int) []int {
+	list := make([]int, slots)
+	for i := range list {
+		list[i] = (first + i) % slots
 	}
+	return list
+}
+
+// newKernel claims the first table that is free. The first of the list is the
+// agent's own, whatever stands in it; another one that refuses something is left
+// to the agent that was killed there and comes back.
+func newKernel(o Options, name string, places []int) (*Kernel, error) {
 	handle, err := netlink.NewHandle(unix.NETLINK_ROUTE)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("open rtnetlink: %w", err), claimed.Close())
+		return nil, fmt.Errorf("open rtnetlink: %w", err)
 	}
-	return &Kernel{
-		log: o.Logger, name: name, slot: at, table: table + at, handle: handle, claim: claimed,
-		settings: &settings{name: name, journal: journal.File[changes]{Path: o.Journal}},
-	}, nil
+	var taken error
+	for i, at := range places {
+		claimed, err := claim.Take(fmt.Sprintf("routing table %d", table+at))
+		if err != nil {
+			taken = cmp.Or(taken, err)
+			continue
+		}
+		k := &Kernel{
+			log: o.Logger, name: name, slot: at, table: table + at, handle: handle, claim: claimed,
+			settings: &settings{changes: changes{Interface: name, Table: table + at}, journal: journal.File[changes]{Path: o.Journal}},
+		}
+		if i == 0 {
+			return k, nil
+		}
+		kept, err := k.refuses()
+		if err == nil && !kept {
+			return k, nil
+		}
+		taken = errors.Join(taken, err, claimed.Close())
+	}
+	handle.Close()
+	if len(places) == slots {
+		return nil, fmt.Errorf("other agents of this host have the routing tables %d to %d; stop one of them: %w", table, table+slots-1, taken)
+	}
+	return nil, taken
 }
 
 // release gives back what newKernel took.
@@ -96,27 +126,29 @@ func Undo(o Options) error {
 	if !entry.ThisBoot || !was.valid() {
 		return file.Forget() // all of it ended with that boot
 	}
-	k, err := newKernel(o, was.Interface)
+	k, err := newKernel(o, was.Interface, []int{was.slot()})
 	if _, taken := errors.AsType[claim.Taken](err); taken {
-		return file.Forget() // the next agent of that interface has made it its own
+		return file.Forget() // the agent that has the table has made it its own
 	}
 	if err != nil {
 		return err
 	}
 	k.settings.changed = was.Settings
-	closed := false
+	kept := false
 	if o.KeepRefused {
-		closed, err = k.refuses()
+		kept, err = k.refuses()
 	}
-	if !closed {
+	if !kept {
 		err = errors.Join(err, k.clear())
 	}
 	err = errors.Join(err, k.settings.restore())
-	if err == nil && !closed {
-		err = file.Forget()
-	}
-	if err != nil {
+	switch {
+	case err != nil:
 		err = fmt.Errorf("remove the routes that a former agent has left: %w", err)
+	case kept:
+		err = k.settings.note(k.settings.changed)
+	default:
+		err = file.Forget()
 	}
 	return errors.Join(err, k.release())
 }
@@ -348,6 +380,24 @@ func (k *Kernel) Close() error {
 		err = k.release()
 	}
 	return err
+}
+
+// Suspend leaves the host as a kill does where something is refused, and as it
+// was where nothing is.
+func (k *Kernel) Suspend() (refuses bool, err error) {
+	k.mu.Lock()
+	if !k.closed {
+		refuses, err = k.refuses()
+	}
+	if refuses {
+		k.closed = true
+		err = errors.Join(err, k.release())
+	}
+	k.mu.Unlock()
+	if refuses {
+		return true, err
+	}
+	return false, errors.Join(err, k.Close())
 }
 
 // towards returns the interface by which the host itself reaches a destination.

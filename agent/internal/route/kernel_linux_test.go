@@ -32,11 +32,15 @@ func testKernel(t *testing.T) {
 		}
 	}
 	way := func(to netip.Addr, marked bool) Way { return wayOf(t, to, marked, wt) }
-	t.Run("conforms", func(t *testing.T) { conforms(t, open(t, filepath.Join(t.TempDir(), "settings")), way) })
+	t.Run("conforms", func(t *testing.T) {
+		journal := filepath.Join(t.TempDir(), "settings")
+		conforms(t, func() Host { return open(t, journal) }, way)
+	})
 	t.Run("a killed agent leaves nothing for the next", func(t *testing.T) { killed(t, way) })
 	t.Run("nor for the cleanup", func(t *testing.T) { interfaceGone(t, way) })
 	t.Run("nor for one that starts again", func(t *testing.T) { nothingRefused(t, way) })
-	t.Run("a second agent leaves the routes of the first alone", func(t *testing.T) { besideAnother(t, way) })
+	t.Run("a second agent takes another table", func(t *testing.T) { besideAnother(t, way) })
+	t.Run("an agent stays closed under another name", func(t *testing.T) { renamed(t, way) })
 	t.Run("a full disk changes nothing", func(t *testing.T) { fullDisk(t, way) })
 	t.Run("routes that others removed come back", func(t *testing.T) { repaired(t, way) })
 	t.Run("forwarding is switched on and back", carried)
@@ -202,20 +206,98 @@ func nothingRefused(t *testing.T, way func(netip.Addr, bool) Way) {
 	}
 }
 
-// besideAnother is a second agent whose interface has the same table.
+// openAs opens the Host of an agent with an interface of its own.
+func openAs(name, journal string) (*Kernel, error) {
+	return NewKernel(Options{Logger: slog.New(slog.DiscardHandler), Interface: name, Journal: journal})
+}
+
+// besideAnother are agents whose interfaces begin with the same table.
 func besideAnother(t *testing.T, way func(netip.Addr, bool) Way) {
-	first := open(t, filepath.Join(t.TempDir(), "settings"))
-	if err := first.Set(t.Context(), Config{Destinations: prefixes("10.1.0.0/16")}); err != nil {
+	var journals []string
+	var all []*Kernel
+	for i := range slots {
+		journals = append(journals, filepath.Join(t.TempDir(), "settings"))
+		k, err := openAs("wt0", journals[i])
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, k)
+		destination := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i + 1)}), 16)
+		if err := k.Set(t.Context(), Config{Destinations: []netip.Prefix{destination}, Refused: prefixes("2001:db8::/32")}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	led := func(when string) {
+		t.Helper()
+		for i := range all {
+			if got := way(netip.AddrFrom4([4]byte{10, byte(i + 1), 0, 1}), false); got != WayTunnel {
+				t.Errorf("%s: what agent %d leads goes to %s", when, i, got)
+			}
+		}
+	}
+	led("each with its table")
+	if _, err := openAs("wt0", filepath.Join(t.TempDir(), "settings")); err == nil ||
+		!strings.Contains(err.Error(), "other agents of this host have the routing tables 22439 to 22448; stop one of them") {
+		t.Errorf("one more than there are tables: %v", err)
+	}
+	// The second comes back while the first is away: each has its own table still.
+	dies(t, all[0])
+	dies(t, all[1])
+	for _, i := range []int{1, 0} {
+		next, err := openAs("wt0", journals[i])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if next.table != all[i].table {
+			t.Errorf("agent %d has table %d, and had %d", i, next.table, all[i].table)
+		}
+		all[i] = next
+	}
+	// One that was never there takes no table that waits for its agent.
+	dies(t, all[3])
+	if k, err := openAs("wt0", filepath.Join(t.TempDir(), "settings")); err == nil {
+		t.Errorf("a stranger has the table %d of an agent that was killed", k.table)
+	}
+	led("after a kill")
+	next, err := openAs("wt0", journals[3])
+	if err != nil {
 		t.Fatal(err)
 	}
-	_, err := NewKernel(Options{Logger: slog.New(slog.DiscardHandler), Interface: "wt0", Journal: filepath.Join(t.TempDir(), "settings")})
-	if err == nil || !strings.Contains(err.Error(), "another wattle agent on this host uses the routing table 22439") {
-		t.Errorf("error %v", err)
+	all[3] = next
+	for _, k := range all {
+		if err := k.Close(); err != nil {
+			t.Fatal(err)
+		}
 	}
-	if got := way(netip.MustParseAddr("10.1.0.1"), false); got != WayTunnel {
-		t.Errorf("the routes of the first one are gone: %s", got)
+}
+
+// renamed is an agent whose interface has another name than before.
+func renamed(t *testing.T, way func(netip.Addr, bool) Way) {
+	interfaceWith(t, "other0")
+	journal := filepath.Join(t.TempDir(), "settings")
+	former := open(t, journal)
+	if err := former.Set(t.Context(), Config{Destinations: prefixes("10.1.0.0/16"), Refused: prefixes("0.0.0.0/0")}); err != nil {
+		t.Fatal(err)
 	}
-	if err := first.Close(); err != nil {
+	if refuses, err := former.Suspend(); err != nil || !refuses {
+		t.Fatalf("refuses: %t, %v", refuses, err)
+	}
+	next, err := openAs("other0", journal)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := way(netip.MustParseAddr("198.51.100.1"), false); got != WayRefused {
+		t.Errorf("meanwhile a packet goes to %s", got)
+	}
+	if err := next.Set(t.Context(), Config{Destinations: prefixes("10.2.0.0/16")}); err != nil {
+		t.Fatal(err)
+	}
+	for to, want := range map[string]Way{"10.1.0.1": WayHost, "198.51.100.1": WayHost} {
+		if got := way(netip.MustParseAddr(to), false); got != want {
+			t.Errorf("a packet to %s goes to %s, want %s", to, got, want)
+		}
+	}
+	if err := next.Close(); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -38,5 +38,8 @@ func (u *Unable) Status() Status {
 	return Status{Notes: []string{u.reason}}
 }
 
+// Suspend does nothing.
+func (*Unable) Suspend() (refuses bool, err error) { return false, nil }
+
 // Close does nothing.
 func (*Unable) Close() error { return nil }

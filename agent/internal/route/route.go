@@ -45,6 +45,12 @@ type Config struct {
 type Host interface {
 	Set(ctx context.Context, c Config) error
 	Status() Status
+
+	// Suspend ends the Host as Close does, unless its Config refuses something:
+	// then that goes on being refused, and Suspend reports it. The next Host with
+	// the same journal takes over from there with its first Set; Undo ends it.
+	Suspend() (refuses bool, err error)
+
 	Close() error
 }
 

@@ -25,20 +25,34 @@ const settingsRoot = "/proc/sys/net"
 // interface, and settings. None of it outlives a boot.
 type changes struct {
 	// Interface is whose rules and routes stand.
-	Interface string    `json:"interface"`
-	Settings  []setting `json:"settings,omitempty"`
+	Interface string `json:"interface"`
+
+	// Table is the agent's as long as anything of it stands; 0 is the one of the
+	// interface, as agents have it that do not write it down.
+	Table    int       `json:"table,omitempty"`
+	Settings []setting `json:"settings,omitempty"`
+}
+
+// slot is where the rules and routes are.
+func (c changes) slot() int {
+	if at := c.Table - table; at >= 0 && at < slots {
+		return at
+	}
+	return slot(c.Interface)
 }
 
 // settings changes settings of the kernel and puts them back.
 type settings struct {
-	name    string // of the interface
+	changes changes // without settings
 	journal journal.File[changes]
 	changed []setting // in the order of the changes
 }
 
 // note writes down what is changed, before it is.
 func (s *settings) note(list []setting) error {
-	return s.journal.Write(changes{Interface: s.name, Settings: list})
+	noted := s.changes
+	noted.Settings = list
+	return s.journal.Write(noted)
 }
 
 // setting is one that was changed.

@@ -33,7 +33,8 @@ const (
 	slots = 10 // priorities are ten apart
 )
 
-// slot tells the agents of one host apart by their interfaces: 0 is the usual one.
+// slot tells the agents of one host apart by their interfaces: 0 is the usual
+// one. It is where an agent looks for a free table first.
 func slot(name string) int {
 	if n, err := strconv.Atoi(strings.TrimPrefix(name, "wt")); err == nil && n >= 0 && n < slots {
 		return n
