@@ -141,7 +141,7 @@ type DNS struct {
 	Addresses []string `json:"addresses"`
 
 	// Kind is who decides which name servers this machine asks: systemd-resolved,
-	// networkmanager, resolvconf, file, or off when nothing is set.
+	// networkmanager, resolvconf, scutil, nrpt, file, or off when nothing is set.
 	Kind string `json:"kind"`
 
 	// Set says that this machine asks the resolver; AllNames, that it does for

@@ -87,7 +87,7 @@ func (f *file) apply(c Config) error {
 func (f *file) adopt(found resolvFile, c Config) error {
 	if found.ours != "" {
 		if _, err := net.InterfaceByName(found.ours); err == nil {
-			return fmt.Errorf("another wattle agent, that of the interface %s, sets the name servers of this machine; start one of the two with --dns off", found.ours)
+			return otherAgent(found.ours)
 		}
 	}
 	if slices.ContainsFunc(c.Servers, func(own netip.AddrPort) bool { return slices.Contains(found.servers, own.Addr()) }) {
@@ -102,6 +102,11 @@ func (f *file) adopt(found resolvFile, c Config) error {
 	}
 	f.before = found
 	return nil
+}
+
+// otherAgent is the error for what the agent of an interface that is there has set.
+func otherAgent(name string) error {
+	return fmt.Errorf("another wattle agent, that of the interface %s, sets the name servers of this machine; start one of the two with --dns off", name)
 }
 
 // putBack makes the file what it was. The caller holds mu.
@@ -149,7 +154,7 @@ func (f *file) Close() error {
 // Watch writes the file again when another program has written it, and takes
 // what that wrote for what the machine asks without us.
 func (f *file) Watch(ctx context.Context, changed func()) error {
-	return watching(ctx, f.path, func() (again bool) {
+	return watching(ctx, fileWatch(f.path), func() (again bool) {
 		other, again := f.repair()
 		if other {
 			changed()
@@ -158,17 +163,25 @@ func (f *file) Watch(ctx context.Context, changed func()) error {
 	})
 }
 
-// watching calls look in the beginning and after each change of a file, at most
-// once in repairInterval, until ctx ends; once more in any case when look wants
-// to look again.
-func watching(ctx context.Context, path string, look func() (again bool)) error {
+// A watch sends to events, which holds one, in the beginning and whenever what it
+// watches may have changed, until ctx ends.
+type watch func(ctx context.Context, events chan<- struct{}) error
+
+// fileWatch watches the file at path.
+func fileWatch(path string) watch {
+	return func(ctx context.Context, events chan<- struct{}) error { return watchFile(ctx, path, events) }
+}
+
+// watching calls look after each event, at most once in repairInterval, until ctx
+// ends; once more in any case when look wants to look again.
+func watching(ctx context.Context, watch watch, look func() (again bool)) error {
 	events := make(chan struct{}, 1)
 	var watcher sync.WaitGroup
 	defer watcher.Wait()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	failed := make(chan error, 1)
-	watcher.Go(func() { failed <- watchFile(ctx, path, events) })
+	watcher.Go(func() { failed <- watch(ctx, events) })
 	for {
 		select {
 		case err := <-failed:

@@ -1,4 +1,4 @@
-//go:build !linux
+//go:build !linux && !darwin && !freebsd && !windows
 
 package system
 
@@ -7,17 +7,10 @@ import (
 	"errors"
 )
 
-// errNotYet means that nothing is set on this system so far.
-var errNotYet = errors.New("this agent cannot set the name servers of this operating system yet")
-
-// find returns a Setter that touches nothing: names of the network are known to
-// the agent's own commands there.
-func find(_ context.Context, o Options) (Setter, error) {
-	if o.Kind == Auto || o.Kind == "" {
-		return off{}, nil
-	}
-	return nil, unknown(o.Kind, errNotYet)
-}
+// finders are none: nothing is set on this system.
+var finders = []finder{{Auto, func(context.Context, Options) (Setter, error) {
+	return nil, errors.New("this agent knows no way to set the name servers of this operating system")
+}}}
 
 // undo has nothing to put back.
-func undo(context.Context, record) error { return nil }
+func undo(_ context.Context, j record) error { return unknownKind(j) }

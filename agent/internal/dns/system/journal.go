@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net/netip"
+	"slices"
 
 	"github.com/wattlenet/wattle/agent/internal/journal"
 )
@@ -26,6 +27,25 @@ type record struct {
 	// whole, for the kind NetworkManager.
 	Servers []netip.AddrPort `json:"servers,omitempty"`
 	Global  *globalConfig    `json:"global,omitempty"`
+
+	// Files are what files for single domains were, Folder the one that was made
+	// for them, and Keys what stands in the dynamic store, for the kind Scutil.
+	Files  []backup `json:"files,omitempty"`
+	Folder string   `json:"folder,omitempty"`
+
+	// Keys are also those of the registry that were made, and Values the values
+	// of others that were set, for the kind NRPT.
+	Keys   []string        `json:"keys,omitempty"`
+	Values []registryValue `json:"values,omitempty"`
+}
+
+// A registryValue is what a value of the registry was.
+type registryValue struct {
+	Key  string `json:"key"`
+	Name string `json:"name"`
+
+	// Was is the text that was there; nil: none.
+	Was *string `json:"was,omitempty"`
 }
 
 // A globalConfig is the DNS of NetworkManager as a whole. Without domains there
@@ -61,7 +81,10 @@ func (o Options) journal() journal.File[record] { return journal.File[record]{Pa
 
 // Undo puts back what an agent that has ended without doing so has set. It may
 // run at any time while no agent with this journal does.
-func Undo(ctx context.Context, o Options) error {
+func Undo(ctx context.Context, o Options) error { return undoWith(ctx, o, undo) }
+
+// undoWith puts back with undo what stands in a manager.
+func undoWith(ctx context.Context, o Options, undo func(context.Context, record) error) error {
 	entry, err := o.journal().Read()
 	if err != nil || entry == nil {
 		return err
@@ -71,8 +94,8 @@ func Undo(ctx context.Context, o Options) error {
 	case was.Kind == File && was.File != nil:
 		// Also after a boot: a file stays.
 		err = restore(*was.File, was.Interface)
-	case was.Kind == NetworkManager || entry.ThisBoot:
-		// NetworkManager keeps what it was told over a boot, the others do not.
+	case slices.Contains([]Kind{NetworkManager, Scutil, NRPT}, was.Kind) || entry.ThisBoot:
+		// These keep what they were told over a boot, the others do not.
 		err = undo(ctx, was)
 	}
 	if err != nil {

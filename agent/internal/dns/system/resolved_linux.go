@@ -76,11 +76,8 @@ func findResolved(ctx context.Context, o Options) (Setter, error) {
 	return r, nil
 }
 
-// Why a manager is not the one.
-var (
-	errNotRunning = errors.New("it does not run on this machine")
-	errElsewhere  = errors.New("the programs of this machine do not ask it, says " + resolvConf)
-)
+// errNotRunning is why a manager is not the one.
+var errNotRunning = errors.New("it does not run on this machine")
 
 // asksResolved reports whether a resolv.conf leads to the stub of systemd-resolved,
 // or is written by it (systemd-resolved.service(8)).

@@ -18,7 +18,7 @@ type Config struct {
 	// zero.
 	Interface string
 
-	// Servers answer. Only systemd-resolved takes a port other than 53.
+	// Servers answer. Only systemd-resolved and macOS take a port other than 53.
 	Servers []netip.AddrPort
 
 	// Search are the domains that single labels are tried in, the first one first.
@@ -54,12 +54,14 @@ const (
 	Resolved       Kind = "systemd-resolved"
 	NetworkManager Kind = "networkmanager"
 	Resolvconf     Kind = "resolvconf"
+	Scutil         Kind = "scutil" // macOS
+	NRPT           Kind = "nrpt"   // Windows: the name resolution policy table
 	File           Kind = "file"
 	Off            Kind = "off" // nothing is touched
 )
 
 // Kinds are the names of all kinds.
-var Kinds = []Kind{Auto, Resolved, NetworkManager, Resolvconf, File, Off}
+var Kinds = []Kind{Auto, Resolved, NetworkManager, Resolvconf, Scutil, NRPT, File, Off}
 
 // Status tells how a machine is set.
 type Status struct {

@@ -1,7 +1,8 @@
+//go:build linux || freebsd
+
 package system
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -21,9 +22,9 @@ import (
 // entries by name, and those of tunnels come first (interface-order(5)).
 const entryPrefix = "tun."
 
-// resolvconfFolders hold one file for each entry: the one of openresolv and the
-// one of Debian's resolvconf.
-var resolvconfFolders = []string{"/run/resolvconf/interfaces", "/run/resolvconf/interface"}
+// resolvconfFolders hold one file for each entry: the one of openresolv on Linux,
+// the one of Debian's resolvconf, and the one of openresolv on FreeBSD.
+var resolvconfFolders = []string{"/run/resolvconf/interfaces", "/run/resolvconf/interface", "/var/run/resolvconf/interfaces"}
 
 // resolvconf sets the name servers as an entry of the program of that name.
 type resolvconf struct {
@@ -93,24 +94,11 @@ func (r *resolvconf) Set(ctx context.Context, c Config) error {
 // for others; with the other program we are asked first.
 func (r *resolvconf) add(ctx context.Context, c Config) error {
 	text := renderFile(c, resolvFile{search: r.former().Search})
-	err := run(ctx, r.program, text, "-m", "0", "-x", "-a", entryPrefix+c.Interface)
+	_, err := run(ctx, r.program, text, "-m", "0", "-x", "-a", entryPrefix+c.Interface)
 	if err != nil {
-		err = run(ctx, r.program, text, "-a", entryPrefix+c.Interface)
+		_, err = run(ctx, r.program, text, "-a", entryPrefix+c.Interface)
 	}
 	return err
-}
-
-// run runs resolvconf.
-func run(ctx context.Context, program, input string, args ...string) error {
-	ctx, cancel := context.WithTimeout(ctx, busTimeout)
-	defer cancel()
-	command := exec.CommandContext(ctx, program, args...) //nolint:gosec // the program of the machine, our own arguments
-	command.Stdin = strings.NewReader(input)
-	out, err := command.CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("%s %s: %w: %s", program, strings.Join(args, " "), err, bytes.TrimSpace(out))
-	}
-	return nil
 }
 
 func explainedProgram(err error) error {
@@ -129,13 +117,27 @@ func (r *resolvconf) putBack(ctx context.Context) error {
 	return r.journal.Forget()
 }
 
+// undoResolvconf takes the entry for an interface away; with the program it went
+// itself.
+func undoResolvconf(ctx context.Context, name string) error {
+	program, err := findProgram()
+	if errors.Is(err, exec.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return removeEntry(ctx, program, name)
+}
+
 // removeEntry takes the entry for an interface away; one that is gone already is
 // none of resolvconf's business.
 func removeEntry(ctx context.Context, program, name string) error {
 	if !hasEntry(name) {
 		return nil
 	}
-	return run(ctx, program, "", "-d", entryPrefix+name)
+	_, err := run(ctx, program, "", "-d", entryPrefix+name)
+	return err
 }
 
 // hasEntry reports whether resolvconf has our entry for an interface.
@@ -189,7 +191,7 @@ func (r *resolvconf) former() Former {
 // again when it is lost.
 func (r *resolvconf) Watch(ctx context.Context, changed func()) error {
 	former := r.Former()
-	return watching(ctx, r.path, func() (again bool) {
+	return watching(ctx, fileWatch(r.path), func() (again bool) {
 		r.mu.Lock()
 		if !r.set.isZero() && !hasEntry(r.set.Interface) {
 			if err := r.add(ctx, r.set); err != nil {
