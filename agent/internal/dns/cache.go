@@ -88,14 +88,6 @@ func (c *cache) drop(element *list.Element) {
 	delete(c.entries, element.Value.(*cached).key)
 }
 
-// clear forgets every answer.
-func (c *cache) clear() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	clear(c.entries)
-	c.order.Init()
-}
-
 // lifetime is how long an answer may be remembered; zero: not at all. What is
 // not there counts as long as the start of authority says (RFC 2308, section 5);
 // without one it is not remembered.

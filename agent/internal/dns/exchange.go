@@ -9,7 +9,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"strings"
 	"sync"
@@ -24,6 +23,10 @@ const (
 	// wait begins with firstWait and doubles.
 	tries     = 3
 	firstWait = 800 * time.Millisecond
+
+	// maxDatagram is the longest answer that is read from a datagram in bytes: more
+	// than we offer to take, for servers that do not look at that.
+	maxDatagram = 4 << 10
 
 	// idleConns is how many connections to one server wait for the next question,
 	// each for idleTime (RFC 7858, section 3.4).
@@ -78,12 +81,17 @@ func (x *exchanger) ask(ctx context.Context, s Server, question *dns.Msg) (answe
 	return answer, nil
 }
 
+// answers reports whether a message is an answer to a question. A server that
+// does not understand one may leave it out of its answer.
 func answers(question, answer *dns.Msg) bool {
-	if !answer.Response || len(answer.Question) != 1 || len(question.Question) != 1 {
+	if !answer.Response || len(question.Question) != 1 {
 		return false
 	}
+	if len(answer.Question) == 0 {
+		return answer.Rcode == dns.RcodeFormatError
+	}
 	asked, said := question.Question[0], answer.Question[0]
-	return said.Qtype == asked.Qtype && said.Qclass == asked.Qclass && strings.EqualFold(said.Name, asked.Name)
+	return len(answer.Question) == 1 && said.Qtype == asked.Qtype && said.Qclass == asked.Qclass && strings.EqualFold(said.Name, asked.Name)
 }
 
 // datagram asks over UDP, each time from another port, and again over TCP when
@@ -109,18 +117,35 @@ func (x *exchanger) datagram(ctx context.Context, s Server, question *dns.Msg) (
 	return nil, last
 }
 
+// once sends a datagram and waits for the answer to it. What else arrives is
+// none, and does not end the wait: anybody can send that (RFC 5452, section 9.1).
 func (x *exchanger) once(ctx context.Context, s Server, question *dns.Msg, wait time.Duration) (*dns.Msg, error) {
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
-	raw, err := x.dial(ctx, "udp", s.Addr)
+	conn, err := x.dial(ctx, "udp", s.Addr)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = raw.Close() }() // nothing is buffered
-	defer context.AfterFunc(ctx, func() { _ = raw.SetDeadline(time.Now()) })()
-	client := &dns.Client{Net: "udp", UDPSize: udpSize, Timeout: wait}
-	answer, _, err := client.ExchangeWithConnContext(ctx, question, &dns.Conn{Conn: raw, UDPSize: udpSize})
-	return answer, err
+	defer func() { _ = conn.Close() }() // nothing is buffered
+	defer context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Now()) })()
+	sent, err := question.Pack()
+	if err != nil {
+		return nil, err
+	}
+	if _, err := conn.Write(sent); err != nil {
+		return nil, err
+	}
+	received := make([]byte, maxDatagram)
+	for {
+		n, err := conn.Read(received)
+		if err != nil {
+			return nil, err
+		}
+		answer := new(dns.Msg)
+		if answer.Unpack(received[:n]) == nil && answer.Id == question.Id && answers(question, answer) {
+			return answer, nil
+		}
+	}
 }
 
 // stream asks over TCP or TLS, on a connection that is open already if there is
@@ -197,7 +222,7 @@ func (x *exchanger) web(ctx context.Context, s Server, question *dns.Msg) (answe
 	if err != nil {
 		return nil, err
 	}
-	target := url.URL{Scheme: "https", Host: netip.AddrPortFrom(s.Addr.Addr(), s.Addr.Port()).String(), Path: dohPath}
+	target := url.URL{Scheme: "https", Host: s.Addr.String(), Path: dohPath}
 	if s.Name != "" {
 		target.Host = net.JoinHostPort(s.Name, fmt.Sprint(s.Addr.Port()))
 	}

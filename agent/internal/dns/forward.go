@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/miekg/dns"
@@ -24,8 +25,10 @@ const (
 	// grudge is how long a server that failed is asked only after the others.
 	grudge = 30 * time.Second
 
-	// maxInFlight bounds the questions that wait for servers.
-	maxInFlight = 256
+	// maxWaiting bounds the questions that wait for the same servers, also those
+	// that wait for the answer to another's: servers that are silent use up no
+	// more, and leave the others theirs.
+	maxWaiting = 256
 )
 
 // Why there is no answer.
@@ -38,32 +41,31 @@ var (
 // A forwarder asks servers for the names of others and remembers the answers.
 type forwarder struct {
 	exchanger *exchanger
-	slots     chan struct{}
-	closing   chan struct{} // closed by close
-	cache     *cache
+	closing   chan struct{} // closed by end
 	flights   singleflight.Group
 
-	mu     sync.Mutex           // guards failed
-	failed map[Server]time.Time // when a server failed last
+	// cache is another one after forget: an answer that is on its way meanwhile is
+	// one of before.
+	cache atomic.Pointer[cache]
+
+	mu      sync.Mutex           // guards all below
+	failed  map[Server]time.Time // when a server failed last
+	waiting map[string]int       // questions by the servers that they wait for
 }
 
 func newForwarder(x *exchanger) *forwarder {
-	return &forwarder{
-		exchanger: x, slots: make(chan struct{}, maxInFlight), closing: make(chan struct{}),
-		cache: newCache(), failed: map[Server]time.Time{},
-	}
+	f := &forwarder{exchanger: x, closing: make(chan struct{}), failed: map[Server]time.Time{}, waiting: map[string]int{}}
+	f.cache.Store(newCache())
+	return f
 }
 
-// close ends all waiting; it may be called once.
-func (f *forwarder) close() {
-	close(f.closing)
-	f.exchanger.close()
-}
+// end ends all waiting; it may be called once.
+func (f *forwarder) end() { close(f.closing) }
 
 // forget forgets answers, failures and connections: the network is another one,
 // or other servers are asked.
 func (f *forwarder) forget() {
-	f.cache.clear()
+	f.cache.Store(newCache())
 	f.mu.Lock()
 	clear(f.failed)
 	f.mu.Unlock()
@@ -77,17 +79,16 @@ func (f *forwarder) find(ctx context.Context, servers []Server, question *dns.Ms
 	if len(servers) == 0 {
 		return nil, errNobody
 	}
-	key := keyOf(question)
-	if answer := f.cache.get(key, time.Now()); answer != nil {
+	key, memory := keyOf(question), f.cache.Load()
+	if answer := memory.get(key, time.Now()); answer != nil {
 		return answer, nil
 	}
-	found, err, _ := f.flights.Do(flightOf(key, servers), func() (any, error) {
-		select {
-		case f.slots <- struct{}{}:
-			defer func() { <-f.slots }()
-		default:
-			return nil, errBusy
-		}
+	asked := fmt.Sprint(servers)
+	if !f.enter(asked) {
+		return nil, errBusy
+	}
+	defer f.leave(asked)
+	found, err, _ := f.flights.Do(fmt.Sprint(key, asked), func() (any, error) {
 		// Whoever asked first may go away while others wait.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), queryTimeout)
 		defer cancel()
@@ -96,7 +97,7 @@ func (f *forwarder) find(ctx context.Context, servers []Server, question *dns.Ms
 		if err != nil {
 			return nil, err
 		}
-		f.cache.put(key, answer, time.Now())
+		memory.put(key, answer, time.Now())
 		return answer, nil
 	})
 	if err != nil {
@@ -105,14 +106,30 @@ func (f *forwarder) find(ctx context.Context, servers []Server, question *dns.Ms
 	return found.(*dns.Msg).Copy(), nil
 }
 
+// enter counts a question that waits for servers, if there is room for it.
+func (f *forwarder) enter(asked string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.waiting[asked] >= maxWaiting {
+		return false
+	}
+	f.waiting[asked]++
+	return true
+}
+
+// leave is the end of enter.
+func (f *forwarder) leave(asked string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.waiting[asked]--; f.waiting[asked] == 0 {
+		delete(f.waiting, asked)
+	}
+}
+
 func keyOf(question *dns.Msg) cacheKey {
 	q := question.Question[0]
 	opt := question.IsEdns0()
 	return cacheKey{canonical(q.Name), q.Qtype, opt != nil && opt.Do(), question.CheckingDisabled}
-}
-
-func flightOf(key cacheKey, servers []Server) string {
-	return fmt.Sprint(key, servers)
 }
 
 // order puts servers that failed lately behind the others.

@@ -2,6 +2,7 @@ package dns
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"net/netip"
 	"slices"
@@ -180,14 +181,53 @@ func TestTheSameQuestionIsAskedOnce(t *testing.T) {
 	}
 }
 
+// TestWaitingQuestionsAreBounded: servers that are silent take up no more room,
+// and leave names of others theirs.
 func TestWaitingQuestionsAreBounded(t *testing.T) {
-	f := newForwarder(newExchanger(HostNetwork{}.Dial, nil))
-	for range maxInFlight {
-		f.slots <- struct{}{}
+	dead, alive := listen(t, UDP, silent), listen(t, UDP, says("192.0.2.1", 0))
+	config := Config{Nameservers: []Nameservers{group([]string{"dead.example"}, dead), group([]string{"alive.example"}, alive)}}
+	r := forwarding(t, config)
+	for range maxWaiting {
+		if !r.inside.enter(fmt.Sprint([]Server{dead.server})) {
+			t.Fatal("no room")
+		}
 	}
-	_, err := f.find(t.Context(), []Server{{Addr: netip.MustParseAddrPort("127.0.0.1:1")}}, new(dns.Msg).SetQuestion("a.", dns.TypeA))
-	if err != errBusy { //nolint:errorlint // it is returned as it is
-		t.Errorf("error %v", err)
+	if answer, _ := ask(t.Context(), r, "www.dead.example.", dns.TypeA); answer.Rcode != dns.RcodeServerFailure || dead.questions() != 0 {
+		t.Errorf("one more than may wait: %s, asked %d times", dns.RcodeToString[answer.Rcode], dead.questions())
+	}
+	for range maxWaiting + 1 {
+		if _, got := ask(t.Context(), r, "www.alive.example.", dns.TypeA); !slices.Equal(got, []string{"192.0.2.1"}) {
+			t.Fatal(got)
+		}
+	}
+	if len(r.inside.waiting) != 1 {
+		t.Errorf("%d servers are waited for", len(r.inside.waiting))
+	}
+}
+
+// TestAnAnswerOfBeforeIsNotRemembered: a question that is on its way while the
+// machine moves is answered by the former network.
+func TestAnAnswerOfBeforeIsNotRemembered(t *testing.T) {
+	asked, release := make(chan struct{}, 2), make(chan struct{})
+	u := listen(t, TCP, func(question *dns.Msg) *dns.Msg {
+		asked <- struct{}{}
+		<-release
+		return says("192.0.2.1", 3600)(question)
+	})
+	r := forwarding(t, Config{}, u.server)
+	var asking sync.WaitGroup
+	asking.Go(func() { ask(t.Context(), r, "www.example.net.", dns.TypeA) })
+	<-asked
+	r.NetworkChanged()
+	close(release)
+	asking.Wait()
+	for range 2 { // the second time it is remembered
+		if _, got := ask(t.Context(), r, "www.example.net.", dns.TypeA); !slices.Equal(got, []string{"192.0.2.1"}) {
+			t.Error(got)
+		}
+	}
+	if n := u.questions(); n != 2 {
+		t.Errorf("asked %d times, want once before the change and once after it", n)
 	}
 }
 

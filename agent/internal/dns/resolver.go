@@ -183,14 +183,16 @@ func (r *Resolver) NetworkChanged() {
 // Close stops answering and returns when nothing of the resolver runs any more.
 // It may be called once.
 func (r *Resolver) Close() error {
-	r.inside.close()
-	r.outside.close()
+	r.inside.end()
+	r.outside.end()
 	r.mu.Lock()
 	r.closed = true
 	closeAll(r.servers)
 	r.servers = nil
 	r.mu.Unlock()
 	r.outsiders.Wait()
+	r.inside.exchanger.close() // now nobody gives a connection back any more
+	r.outside.exchanger.close()
 	return nil
 }
 
@@ -209,36 +211,16 @@ func (r *Resolver) Answer(ctx context.Context, question *dns.Msg) *dns.Msg {
 func (r *Resolver) answer(ctx context.Context, question *dns.Msg, from netip.Addr) *dns.Msg {
 	z := r.zone.Load()
 	m, rest := z.answer(question)
-	if rest != "" && z.serves(from, rest) {
-		r.complete(ctx, z, m, rest, question)
+	switch {
+	case rest == "":
+	case z.serves(from, rest):
+		c := completion{r: r, zone: z, from: from, question: question, m: m}
+		c.run(ctx, rest)
+	case m.Rcode == dns.RcodeRefused:
+		explain(m, dns.ExtendedErrorCodeProhibited, "names of others are answered to the machine itself only")
 	}
 	r.tell(ctx, m)
 	return m
-}
-
-// complete asks others for the name with which an answer has to go on.
-func (r *Resolver) complete(ctx context.Context, z *zone, m *dns.Msg, rest string, question *dns.Msg) {
-	asked := new(dns.Msg).SetQuestion(rest, question.Question[0].Qtype)
-	opt := question.IsEdns0()
-	asked.SetEdns0(udpSize, opt != nil && opt.Do())
-	asked.CheckingDisabled = question.CheckingDisabled
-	found, err := r.ask(ctx, z, asked)
-	if errors.Is(err, errNobody) {
-		return
-	}
-	m.RecursionAvailable = true
-	if err != nil {
-		r.logger.Debug("no name server answers", "error", err)
-		m.Rcode, m.Answer, m.Ns, m.Authoritative = dns.RcodeServerFailure, nil, nil, false
-		return
-	}
-	m.Rcode, m.AuthenticatedData = found.Rcode, found.AuthenticatedData
-	for _, record := range found.Answer {
-		if head := record.Header(); strings.EqualFold(head.Name, rest) {
-			head.Name = rest // as it was asked for, not as another one did
-		}
-	}
-	m.Answer, m.Ns = append(m.Answer, found.Answer...), append(m.Ns, found.Ns...)
 }
 
 // ask asks the servers that are for the name.
@@ -257,12 +239,8 @@ func (r *Resolver) tell(ctx context.Context, answer *dns.Msg) {
 	if r.answered == nil || len(answer.Question) != 1 {
 		return
 	}
-	told := Answered{Name: canonical(answer.Question[0].Name)}
+	told := Answered{Name: canonical(answer.Question[0].Name), TTL: seconds(shortest(answer.Answer))}
 	for _, record := range answer.Answer {
-		ttl := time.Duration(record.Header().Ttl) * time.Second
-		if told.TTL == 0 || ttl < told.TTL {
-			told.TTL = ttl
-		}
 		var raw net.IP
 		switch record := record.(type) {
 		case *dns.A:
@@ -300,7 +278,7 @@ func (r *Resolver) serve(ctx context.Context, addr netip.AddrPort) (*server, *bi
 	streams = netutil.LimitListener(streams, maxConns)
 	handler := dns.HandlerFunc(r.handle)
 	s := &server{addr: addr, parts: []*dns.Server{
-		{PacketConn: packets, Handler: handler},
+		{PacketConn: packets, Handler: handler, UDPSize: maxDatagram},
 		{Listener: streams, Handler: handler},
 	}}
 	for _, part := range s.parts {
@@ -344,7 +322,7 @@ func (r *Resolver) handle(w dns.ResponseWriter, question *dns.Msg) {
 	if _, tcp := w.RemoteAddr().(*net.TCPAddr); !tcp {
 		size := dns.MinMsgSize
 		if opt := question.IsEdns0(); opt != nil {
-			size = max(size, int(opt.UDPSize()))
+			size = max(size, min(int(opt.UDPSize()), udpSize))
 		}
 		answer.Truncate(size)
 	}

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/miekg/dns"
@@ -191,5 +192,34 @@ func TestAnsweredIsCalledBeforeTheAnswer(t *testing.T) {
 	want := []Answered{{Name: "web-1.mesh.example", Addrs: []netip.Addr{netip.MustParseAddr("fd00:1::1")}, TTL: TTL}}
 	if diff := cmp.Diff(want, told, cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// TestAnsweredTellsTheLeastTime: addresses may be used as long as every record
+// that led to them holds.
+func TestAnsweredTellsTheLeastTime(t *testing.T) {
+	for _, test := range []struct {
+		alias, address uint32
+		want           time.Duration
+	}{{0, 300, 0}, {300, 0, 0}, {60, 300, time.Minute}, {300, 60, time.Minute}} {
+		config := Config{Zones: []Zone{{Domain: "a.example", Records: []Record{
+			{Name: "www.a.example", Target: "web.a.example", TTL: test.alias},
+			{Name: "web.a.example", Addr: netip.MustParseAddr("10.0.0.1"), TTL: test.address},
+		}}}}
+		var told []Answered
+		r, err := New(Options{
+			Logger: slog.New(slog.DiscardHandler), Network: newLoopback(),
+			Answered: func(_ context.Context, a Answered) { told = append(told, a) },
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := r.Set(t.Context(), config); err != nil {
+			t.Fatal(err)
+		}
+		r.Answer(t.Context(), new(dns.Msg).SetQuestion("www.a.example.", dns.TypeA))
+		if len(told) != 1 || told[0].TTL != test.want {
+			t.Errorf("%d and %d seconds: %+v, want %s", test.alias, test.address, told, test.want)
+		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"net"
 	"net/netip"
+	"slices"
 )
 
 // A Transport is how a server is asked.
@@ -94,4 +95,11 @@ func (g *guide) find(name string) (servers []Server, found bool) {
 	}
 	servers, found = g.domains[""]
 	return servers, found
+}
+
+// alike reports whether the same servers are asked for two names.
+func (g *guide) alike(a, b string) bool {
+	of, found := g.find(a)
+	others, alsoFound := g.find(b)
+	return found == alsoFound && slices.Equal(of, others)
 }

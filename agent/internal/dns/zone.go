@@ -18,6 +18,7 @@ const udpSize = 1232
 type zone struct {
 	domain   string // lower case, no final dot
 	networks []netip.Prefix
+	reverse  map[string]bool               // domains of the reverse names of networks
 	hosts    table.Table[string, Host]     // by label, lower case
 	names    table.Table[netip.Addr, Host] // by address
 	zones    []Zone
@@ -32,6 +33,7 @@ func newZone(c Config, former *zone) *zone {
 	z := &zone{
 		domain:   strings.ToLower(strings.Trim(c.Domain, ".")),
 		networks: c.Networks,
+		reverse:  former.reverse,
 		hosts:    c.Hosts,
 		names:    reverse(former, c.Hosts),
 		zones:    c.Zones,
@@ -41,6 +43,14 @@ func newZone(c Config, former *zone) *zone {
 	}
 	for _, addr := range c.Addresses {
 		z.own[addr] = true
+	}
+	if !slices.Equal(former.networks, c.Networks) {
+		z.reverse = map[string]bool{}
+		for _, network := range c.Networks {
+			for _, domain := range ReverseDomains(network) {
+				z.reverse[domain] = true
+			}
+		}
 	}
 	for _, domain := range c.Shared {
 		z.shared = append(z.shared, canonical(domain))
@@ -122,7 +132,7 @@ func (z *zone) answer(question *dns.Msg) (m *dns.Msg, rest string) {
 	q := question.Question[0]
 	name := canonical(q.Name)
 	switch {
-	case q.Qclass != dns.ClassINET:
+	case q.Qclass != dns.ClassINET, q.Qtype == dns.TypeAXFR, q.Qtype == dns.TypeIXFR:
 		m.Rcode = dns.RcodeRefused
 	case z.inGround(name):
 		rest = z.answerRecords(m, q)
@@ -144,7 +154,7 @@ func (z *zone) answer(question *dns.Msg) (m *dns.Msg, rest string) {
 
 func (z *zone) answerApex(m *dns.Msg, q dns.Question) {
 	m.Authoritative = true
-	if q.Qtype == dns.TypeSOA {
+	if q.Qtype == dns.TypeSOA || q.Qtype == dns.TypeANY {
 		m.Answer = append(m.Answer, soa(z.domain))
 		return
 	}
@@ -170,28 +180,52 @@ func (z *zone) answerHost(m *dns.Msg, q dns.Question, label, apex string) {
 	}
 }
 
+// answerReverse answers for the names of addresses of our networks, and for those
+// between them and the domains of the networks, which exist without records.
 func (z *zone) answerReverse(m *dns.Msg, q dns.Question, name string) (rest string) {
-	addr, ok := reverseAddr(name)
-	if !ok || !slices.ContainsFunc(z.networks, func(p netip.Prefix) bool { return p.Contains(addr) }) {
+	apex, ok := z.reverseApex(name)
+	if !ok {
 		m.Rcode = dns.RcodeRefused
 		return q.Name
 	}
 	m.Authoritative = true
-	host, ok := z.names.Get(addr)
+	addr, whole := reverseAddr(name)
+	host, known := z.names.Get(addr)
 	switch {
-	case !ok:
-		m.Rcode = dns.RcodeNameError
-		m.Ns = append(m.Ns, soa(name))
-	case q.Qtype == dns.TypePTR || q.Qtype == dns.TypeANY:
+	case known && (q.Qtype == dns.TypePTR || q.Qtype == dns.TypeANY):
 		full := host.Name
 		if z.domain != "" {
 			full += "." + z.domain
 		}
 		m.Answer = append(m.Answer, &dns.PTR{Hdr: header(q.Name, dns.TypePTR), Ptr: dns.Fqdn(full)})
-	default:
-		m.Ns = append(m.Ns, soa(name))
+		return ""
+	case name == apex && (q.Qtype == dns.TypeSOA || q.Qtype == dns.TypeANY):
+		m.Answer = append(m.Answer, soa(apex))
+		return ""
+	case !known && (whole || !between(name)):
+		m.Rcode = dns.RcodeNameError
 	}
+	m.Ns = append(m.Ns, soa(apex))
 	return ""
+}
+
+// reverseApex returns the domain of our networks that holds a reverse name.
+func (z *zone) reverseApex(name string) (apex string, ok bool) {
+	for at, more := name, true; more; at, more = parent(at) {
+		if z.reverse[at] {
+			return at, true
+		}
+	}
+	return "", false
+}
+
+// between reports whether a reverse name has fewer labels than that of an address.
+func between(name string) bool {
+	labels := 4 + 2
+	if strings.HasSuffix(name, ".ip6.arpa") {
+		labels = 32 + 2
+	}
+	return dns.CountLabel(name) < labels
 }
 
 // reverseAddr reads a whole reverse name: four decimal labels below

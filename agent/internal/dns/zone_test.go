@@ -5,6 +5,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"net/netip"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -50,7 +51,18 @@ func TestAnswers(t *testing.T) {
 		{reverse6, dns.TypePTR, dns.RcodeSuccess, []string{reverse6 + "\t30\tIN\tPTR\tweb-1.mesh.example."}, false},
 		{"9.0.64.100.in-addr.arpa.", dns.TypePTR, dns.RcodeNameError, nil, true},
 		{"1.2.0.192.in-addr.arpa.", dns.TypePTR, dns.RcodeRefused, nil, false},
-		{"64.100.in-addr.arpa.", dns.TypePTR, dns.RcodeRefused, nil, false},
+		// Names between a network and its addresses exist, so that who asks for one
+		// label after the other (RFC 9156) gets to the end.
+		{"64.100.in-addr.arpa.", dns.TypePTR, dns.RcodeSuccess, nil, true},
+		{"0.64.100.in-addr.arpa.", dns.TypeNS, dns.RcodeSuccess, nil, true},
+		{"0.0.0.0.0.0.0.0.0.1.0.0.0.0.0.d.f.ip6.arpa.", dns.TypeNS, dns.RcodeSuccess, nil, true},
+		{"100.in-addr.arpa.", dns.TypeNS, dns.RcodeRefused, nil, false},
+		{"63.100.in-addr.arpa.", dns.TypePTR, dns.RcodeRefused, nil, false},
+		{"x.1.0.64.100.in-addr.arpa.", dns.TypePTR, dns.RcodeNameError, nil, true},
+		{"256.0.64.100.in-addr.arpa.", dns.TypePTR, dns.RcodeNameError, nil, true},
+		{"1.0.64.100.in-addr.arpa.", dns.TypeA, dns.RcodeSuccess, nil, true},
+		{"web-1.mesh.example.", dns.TypeAXFR, dns.RcodeRefused, nil, false},
+		{"web-1.mesh.example.", 65280, dns.RcodeSuccess, nil, true}, // for private use (RFC 6895, section 3.1)
 	} {
 		t.Run(test.name+dns.TypeToString[test.kind], func(t *testing.T) {
 			question := new(dns.Msg)
@@ -68,6 +80,11 @@ func TestAnswers(t *testing.T) {
 			}
 			if (len(answer.Ns) == 1) != test.soa {
 				t.Errorf("authority %v, want a start of authority: %v", answer.Ns, test.soa)
+			}
+			for _, record := range answer.Ns {
+				if !dns.IsSubDomain(record.Header().Name, test.name) || answer.Rcode == dns.RcodeNameError && strings.EqualFold(record.Header().Name, test.name) {
+					t.Errorf("%s is said not to be, by the authority for %s", test.name, record.Header().Name)
+				}
 			}
 		})
 	}
