@@ -6,11 +6,11 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"text/template"
 
 	"github.com/spf13/cobra"
 
 	"github.com/wattlenet/wattle/internal/program"
+	"github.com/wattlenet/wattle/internal/template"
 )
 
 // output is the form in which a command prints its answer: for people, as a
@@ -53,7 +53,7 @@ func (o *output) line(w io.Writer, document any) error {
 
 // template applies the format to what --json would print: one set of names.
 func (o *output) template(w io.Writer, document any) error {
-	parsed, err := template.New("--format").Option("missingkey=error").Funcs(template.FuncMap{"json": inJSON}).Parse(o.format)
+	parsed, err := template.Parse(o.format, nil)
 	if err != nil {
 		return program.Usage("the template does not parse: %v", err)
 	}
@@ -61,23 +61,12 @@ func (o *output) template(w io.Writer, document any) error {
 	if err != nil {
 		return fmt.Errorf("encode the answer: %w", err)
 	}
-	decoder := json.NewDecoder(bytes.NewReader(raw))
-	decoder.UseNumber() // 7 shall not become 7e+00
-	var plain any
-	if err := decoder.Decode(&plain); err != nil {
-		return fmt.Errorf("encode the answer: %w", err)
-	}
 	var text bytes.Buffer
-	if err := parsed.Execute(&text, plain); err != nil {
+	if err := parsed.Print(&text, raw); err != nil {
 		return program.Usage("the template does not fit: %v; --json shows what there is", err)
 	}
 	_, err = fmt.Fprintln(w, text.String())
 	return err
-}
-
-func inJSON(value any) (string, error) {
-	raw, err := json.Marshal(value)
-	return string(raw), err
 }
 
 func printJSON(w io.Writer, value any) error {

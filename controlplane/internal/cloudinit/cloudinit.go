@@ -12,8 +12,8 @@ import (
 	"net/url"
 	"path"
 	"strings"
-	"text/template"
 
+	"github.com/wattlenet/wattle/internal/template"
 	"github.com/wattlenet/wattle/internal/unit"
 )
 
@@ -55,9 +55,8 @@ type Config struct {
 //go:embed user_data.tmpl
 var userData string
 
-var page = template.Must(template.New("user data").Funcs(template.FuncMap{
-	"yaml": inYAML, "shell": inShell, "indent": indent,
-}).Parse(userData))
+// functions are what the template calls besides those of the language; json writes a scalar: YAML 1.2 takes every JSON text.
+var functions = map[string]template.Function{"shell": of(inShell), "indent": of(indent)}
 
 // Render returns the user data. Equal configurations render equal bytes.
 func Render(c Config) (string, error) {
@@ -74,8 +73,16 @@ func Render(c Config) (string, error) {
 	if c.Install == Package {
 		values.Kind, _ = PackageKind(c.AgentURL)
 	}
+	page, err := template.Parse(userData, functions)
+	if err != nil {
+		return "", fmt.Errorf("read the template of user data: %w", err)
+	}
+	document, err := json.Marshal(values)
+	if err != nil {
+		return "", fmt.Errorf("encode what user data tells: %w", err)
+	}
 	var text strings.Builder
-	if err := page.Execute(&text, values); err != nil {
+	if err := page.Print(&text, document); err != nil {
 		return "", fmt.Errorf("render user data: %w", err)
 	}
 	return text.String(), nil
@@ -92,15 +99,21 @@ func PackageKind(address string) (kind string, ok bool) {
 	return kind, kind == "deb" || kind == "rpm" || kind == "apk"
 }
 
-// inYAML writes a text as a scalar. YAML 1.2 takes every JSON text.
-func inYAML(text string) (string, error) {
-	quoted, err := json.Marshal(text)
-	return string(quoted), err
+// of makes a function of templates out of one of a text.
+func of(f func(string) string) template.Function {
+	return func(args []any) (any, error) {
+		if len(args) == 1 {
+			if text, ok := args[0].(string); ok {
+				return f(text), nil
+			}
+		}
+		return nil, fmt.Errorf("it takes one text, not %v", args)
+	}
 }
 
-// indent moves every line of a text to the right, for a block of YAML.
-func indent(columns int, text string) string {
-	pad := strings.Repeat(" ", columns)
+// indent moves every line of a text to the right, for a block of YAML in the content of a file.
+func indent(text string) string {
+	const pad = "      "
 	return pad + strings.ReplaceAll(strings.TrimSpace(text), "\n", "\n"+pad)
 }
 
