@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"regexp"
 	"testing"
@@ -125,6 +126,15 @@ resource "wattle_invite" "ada" {
 	action := func(what string, a plancheck.ResourceActionType) plancheck.PlanCheck {
 		return plancheck.ExpectResourceAction(what, a)
 	}
+	named := func(want string) resource.TestCheckFunc {
+		return resource.TestCheckResourceAttrWith("wattle_user.ada", "id", func(id string) error {
+			user, err := plane.Client.GetUser(t.Context(), id)
+			if err == nil && user.Name != want {
+				return fmt.Errorf("the person is called %q, want %q", user.Name, want)
+			}
+			return err
+		})
+	}
 	apply(t, plane,
 		resource.TestStep{Config: person("user"), Check: resource.ComposeAggregateTestCheckFunc(
 			resource.TestCheckResourceAttr("wattle_invite.ada", "role", "user"),
@@ -133,10 +143,8 @@ resource "wattle_invite" "ada" {
 				return nil
 			}),
 		)},
-		// The name that the person chose is the one change outside of Terraform, and it is the user's.
-		resource.TestStep{PreConfig: accept, Config: person("user"), ConfigPlanChecks: resource.ConfigPlanChecks{PreApply: []plancheck.PlanCheck{
-			action("wattle_invite.ada", plancheck.ResourceActionNoop),
-		}}},
+		// The name that the person chose is no drift, and a change of something else leaves it alone.
+		resource.TestStep{PreConfig: accept, Config: person("user"), PlanOnly: true},
 		resource.TestStep{Config: person("auditor"), ConfigPlanChecks: resource.ConfigPlanChecks{PreApply: []plancheck.PlanCheck{
 			action("wattle_invite.ada", plancheck.ResourceActionNoop), action("wattle_user.ada", plancheck.ResourceActionUpdate),
 		}}},
@@ -145,6 +153,7 @@ resource "wattle_invite" "ada" {
 			Check: resource.ComposeAggregateTestCheckFunc(
 				resource.TestCheckResourceAttr("data.wattle_invite.ada", "accepted", "true"),
 				resource.TestCheckResourceAttr("data.wattle_invites.open", "invites.#", "0"),
+				named("Ada"),
 			),
 		},
 		resource.TestStep{ResourceName: "wattle_invite.ada", ImportState: true, ImportStateVerify: true, ImportStateVerifyIgnore: []string{"invite_token", "invite_token_in_state"}},

@@ -4599,7 +4599,7 @@ type UserRequest struct {
 	// IsServiceUser Whether this is a service user, which has no login and acts with tokens that admins make.
 	IsServiceUser *bool `json:"is_service_user,omitempty"`
 
-	// Name The name of the user.
+	// Name The name of the user. People choose their own when they accept an invite.
 	Name *string `json:"name,omitempty"`
 
 	// Role The role which decides the permissions. A service user cannot be owner; only an owner makes an owner.

@@ -2267,10 +2267,6 @@ func (r *UserRequest) ApplyDefaults() {
 		v := bool(false)
 		r.IsServiceUser = &v
 	}
-	if r.Name == nil {
-		v := string("")
-		r.Name = &v
-	}
 	if r.Role == nil {
 		v := UserRequestRole("user")
 		r.Role = &v

@@ -81,9 +81,7 @@ func schemaOfUser() schema.Schema {
 			},
 			"name": schema.StringAttribute{
 				Optional:            true,
-				Computed:            true,
-				MarkdownDescription: "The name of the user. At most 255 characters. Default: `\"\"`.",
-				Default:             stringdefault.StaticString(""),
+				MarkdownDescription: "The name of the user. People choose their own when they accept an invite. At most 255 characters. Unset means that Terraform leaves it alone.",
 				Validators:          []validator.String{stringvalidator.UTF8LengthBetween(0, 255)},
 			},
 			"role": schema.StringAttribute{
@@ -143,9 +141,7 @@ func expandUserUpdate(ctx context.Context, m *UserModel, d *diag.Diagnostics) ap
 	} else {
 		out.IsServiceUser.Set(m.IsServiceUser.ValueBool())
 	}
-	if m.Name.IsNull() {
-		out.Name.SetNull()
-	} else {
+	if !m.Name.IsNull() {
 		out.Name.Set(m.Name.ValueString())
 	}
 	out.Role = api.UserUpdateRole(m.Role.ValueString())
@@ -164,7 +160,9 @@ func flattenUser(ctx context.Context, o *api.User, m *UserModel, d *diag.Diagnos
 	m.IsBlocked = types.BoolValue(o.IsBlocked)
 	m.IsServiceUser = types.BoolValue(o.IsServiceUser)
 	m.Issued = types.StringValue(string(o.Issued))
-	m.Name = types.StringValue(o.Name)
+	if !m.Name.IsNull() {
+		m.Name = types.StringValue(o.Name)
+	}
 	m.Role = types.StringValue(string(o.Role))
 }
 
@@ -249,7 +247,7 @@ func dataSchemaOfUser() datasource.Schema {
 			},
 			"name": datasource.StringAttribute{
 				Computed:            true,
-				MarkdownDescription: "The name of the user.",
+				MarkdownDescription: "The name of the user. People choose their own when they accept an invite.",
 			},
 			"pending_approval": datasource.BoolAttribute{
 				Computed:            true,
@@ -319,7 +317,7 @@ func listSchemaOfUser() datasource.Schema {
 				},
 				"name": datasource.StringAttribute{
 					Computed:            true,
-					MarkdownDescription: "The name of the user.",
+					MarkdownDescription: "The name of the user. People choose their own when they accept an invite.",
 				},
 				"pending_approval": datasource.BoolAttribute{
 					Computed:            true,
@@ -390,7 +388,7 @@ var nounUser = &Noun{
 		{Wire: "name", Name: "name", Kind: "scalar"},
 		{Wire: "role", Name: "role", Kind: "scalar"},
 	},
-	OptIn:      []string{},
+	OptIn:      []string{"name"},
 	Synthetic:  map[string]any{},
 	DataSchema: dataSchemaOfUser,
 	NewData:    func() any { return new(UserDataModel) },

@@ -123,8 +123,11 @@ func (s *State) CreateUser(ctx context.Context, p auth.Principal, req api.UserRe
 			return err
 		}
 		u := store.User{
-			ID: newID(), AccountID: w.account.ID, Seq: w.seq(), Email: email, Name: *req.Name, Role: role, IsServiceUser: *req.IsServiceUser,
+			ID: newID(), AccountID: w.account.ID, Seq: w.seq(), Email: email, Role: role, IsServiceUser: *req.IsServiceUser,
 			IsBlocked: *req.IsBlocked, Invited: !*req.IsServiceUser, AutoGroups: groups, CreatedAt: w.now, Version: 1,
+		}
+		if req.Name != nil {
+			u.Name = *req.Name
 		}
 		id = u.ID
 		w.change(change{User: &u})
