@@ -1716,28 +1716,28 @@ type AccountRequest struct {
 
 // AccountSettings The settings of the account as one flat object.
 type AccountSettings struct {
-	// AutoUpdateVersion The version to which agents update themselves: `disabled`, `latest` or a version such as 1.2.3. It is kept and has no effect yet.
+	// AutoUpdateVersion The version to which agents update themselves: `disabled`, `latest` or a version such as 1.2.3. It is kept, and acts once agents can update themselves.
 	AutoUpdateVersion string `json:"auto_update_version"`
 
 	// DnsDomain The domain below which peers have their names.
 	DnsDomain string `json:"dns_domain"`
 
-	// GroupsPropagationEnabled Whether a change of a person's groups reaches the machines that the person has enrolled already. It is kept and has no effect yet.
+	// GroupsPropagationEnabled Whether a change of a person's groups reaches the machines that the person has enrolled already. It is kept, and acts once people can enrol machines by a login.
 	GroupsPropagationEnabled bool `json:"groups_propagation_enabled"`
 
-	// JwtAllowGroups The names of groups of the claim of which a person must have one; empty lets everybody in. It is kept and has no effect yet.
+	// JwtAllowGroups The names of groups of the claim of which a person must have one; empty lets everybody in. It is kept, and acts once people can sign in with an identity provider.
 	JwtAllowGroups []string `json:"jwt_allow_groups"`
 
-	// JwtGroupsClaimName The claim that names the groups; empty means `groups`. It is kept and has no effect yet.
+	// JwtGroupsClaimName The claim that names the groups; empty means `groups`. It is kept, and acts once people can sign in with an identity provider.
 	JwtGroupsClaimName string `json:"jwt_groups_claim_name"`
 
-	// JwtGroupsEnabled Whether people get groups from a claim of their login. It is kept and has no effect yet.
+	// JwtGroupsEnabled Whether people get groups from a claim of their login. It is kept, and acts once people can sign in with an identity provider.
 	JwtGroupsEnabled bool `json:"jwt_groups_enabled"`
 
 	// KeyRotationDays After how many days a machine replaces its WireGuard key by a new one; 0 means never. No packet is lost by it.
 	KeyRotationDays int `json:"key_rotation_days"`
 
-	// LazyConnectionEnabled Whether machines connect only when there is traffic. It is kept and has no effect yet.
+	// LazyConnectionEnabled Whether a machine looks for a path to another one when there is traffic between them, and gives it up when there was none for five minutes; true unless it is set. False has every machine keep a path open to every machine that it sees, so that the first packet waits for nothing: each costs memory and a packet every 20 seconds, so it is for networks of some hundred machines. A machine may set it otherwise for itself (`wattle set lazy_connections=...`).
 	LazyConnectionEnabled bool `json:"lazy_connection_enabled"`
 
 	// NetworkRange The IPv4 range of overlay addresses in CIDR form.
@@ -1746,46 +1746,46 @@ type AccountSettings struct {
 	// NetworkRangeV6 The IPv6 range of overlay addresses in CIDR form (RFC 4193).
 	NetworkRangeV6 string `json:"network_range_v6"`
 
-	// NetworkTrafficLogsEnabled Whether machines report the flows that they carry. It is kept and has no effect yet.
+	// NetworkTrafficLogsEnabled Whether machines report the flows that they carry. It is kept, and acts once machines can report flows.
 	NetworkTrafficLogsEnabled bool `json:"network_traffic_logs_enabled"`
 
-	// NetworkTrafficLogsGroups The ids of the groups whose machines report flows; empty means every machine. It is kept and has no effect yet.
+	// NetworkTrafficLogsGroups The ids of the groups whose machines report flows; empty means every machine. It is kept, and acts once machines can report flows.
 	NetworkTrafficLogsGroups []string `json:"network_traffic_logs_groups"`
 
-	// NetworkTrafficPacketCounterEnabled Whether the reports of flows count packets and bytes. It is kept and has no effect yet.
+	// NetworkTrafficPacketCounterEnabled Whether the reports of flows count packets and bytes. It is kept, and acts once machines can report flows.
 	NetworkTrafficPacketCounterEnabled bool `json:"network_traffic_packet_counter_enabled"`
 
 	// PeerApprovalEnabled Whether a new peer waits until somebody approves it.
 	PeerApprovalEnabled bool `json:"peer_approval_enabled"`
 
-	// PeerExposeEnabled Whether machines of `peer_expose_groups` may publish services; needs at least one such group. It is kept and has no effect yet.
+	// PeerExposeEnabled Whether machines of `peer_expose_groups` may publish services; needs at least one such group. It is kept, and acts once machines can publish services.
 	PeerExposeEnabled bool `json:"peer_expose_enabled"`
 
-	// PeerExposeGroups The ids of the groups whose machines may publish services. It is kept and has no effect yet.
+	// PeerExposeGroups The ids of the groups whose machines may publish services. It is kept, and acts once machines can publish services.
 	PeerExposeGroups []string `json:"peer_expose_groups"`
 
-	// PeerInactivityExpiration After how many seconds of absence a machine of a person needs a new login; at least 1. It is kept and has no effect yet.
+	// PeerInactivityExpiration After how many seconds of absence a machine of a person needs a new login; at least 1. It is kept, and acts once people can enrol machines by a login.
 	PeerInactivityExpiration int `json:"peer_inactivity_expiration"`
 
-	// PeerInactivityExpirationEnabled Whether a machine of a person that was away for `peer_inactivity_expiration` needs a new login. It is kept and has no effect yet.
+	// PeerInactivityExpirationEnabled Whether a machine of a person that was away for `peer_inactivity_expiration` needs a new login. It is kept, and acts once people can enrol machines by a login.
 	PeerInactivityExpirationEnabled bool `json:"peer_inactivity_expiration_enabled"`
 
-	// PeerLoginExpiration After how many seconds a login of a person ends, 3600 (an hour) to 15552000 (180 days). It is kept and has no effect yet.
+	// PeerLoginExpiration After how many seconds a login of a person ends, 3600 (an hour) to 15552000 (180 days). It is kept, and acts once people can enrol machines by a login.
 	PeerLoginExpiration int `json:"peer_login_expiration"`
 
-	// PeerLoginExpirationEnabled Whether the logins of people end after `peer_login_expiration`, so that their machines need a new one. It is kept and has no effect yet.
+	// PeerLoginExpirationEnabled Whether the logins of people end after `peer_login_expiration`, so that their machines need a new one. It is kept, and acts once people can enrol machines by a login.
 	PeerLoginExpirationEnabled bool `json:"peer_login_expiration_enabled"`
 
 	// PostQuantumMode Whether pairs of machines mix keys that withstand quantum computers (ML-KEM-768) into their sessions: `off`; `permissive`, where both machines can; or `strict`, so that nothing flows between two machines before they have agreed on one, and nothing at all with a machine that cannot. A machine may set it otherwise for itself (`wattle set post_quantum=...`).
 	PostQuantumMode AccountSettingsPostQuantumMode `json:"post_quantum_mode"`
 
-	// RegularUsersViewBlocked Whether people with the role `user` see nothing but their own in the dashboard. It is kept and has no effect yet.
+	// RegularUsersViewBlocked Whether people with the role `user` see nothing but their own in the dashboard. It is kept and changes nothing: they see nothing else, whatever it says.
 	RegularUsersViewBlocked bool `json:"regular_users_view_blocked"`
 
-	// RoutingPeerDnsResolutionEnabled Whether routing peers resolve the domains of resources. It is kept and has no effect yet.
+	// RoutingPeerDnsResolutionEnabled Whether routing peers resolve the domains of resources and routes, as machines that use them ask them to; true unless it is set. While it is false, resources and routes that are given by a domain lead nowhere, since a routing peer lets nobody go where its own answers did not lead.
 	RoutingPeerDnsResolutionEnabled bool `json:"routing_peer_dns_resolution_enabled"`
 
-	// UserApprovalRequired Whether people wait for approval after their first login. It is kept and has no effect yet.
+	// UserApprovalRequired Whether people wait for approval after their first login. It is kept, and acts once people can sign in with an identity provider.
 	UserApprovalRequired bool `json:"user_approval_required"`
 
 	// Version Counts the changes of the account; the ETag.
@@ -1797,73 +1797,73 @@ type AccountSettingsPostQuantumMode string
 
 // AccountSettingsRequest The settings to change; what is absent stays as it is, and null puts a setting back to that of a new account.
 type AccountSettingsRequest struct {
-	// AutoUpdateVersion The version to which agents update themselves: `disabled`, `latest` or a version such as 1.2.3. It is kept and has no effect yet.
+	// AutoUpdateVersion The version to which agents update themselves: `disabled`, `latest` or a version such as 1.2.3. It is kept, and acts once agents can update themselves.
 	AutoUpdateVersion nullable.Nullable[string] `json:"auto_update_version,omitempty"`
 
 	// DnsDomain The domain below which peers have their names, such as `wattle.internal`. Lower case and without a dot at the end.
 	DnsDomain *string `json:"dns_domain,omitempty"`
 
-	// GroupsPropagationEnabled Whether a change of a person's groups reaches the machines that the person has enrolled already. It is kept and has no effect yet.
+	// GroupsPropagationEnabled Whether a change of a person's groups reaches the machines that the person has enrolled already. It is kept, and acts once people can enrol machines by a login.
 	GroupsPropagationEnabled nullable.Nullable[bool] `json:"groups_propagation_enabled,omitempty"`
 
-	// JwtAllowGroups The names of groups of the claim of which a person must have one; empty lets everybody in. It is kept and has no effect yet.
+	// JwtAllowGroups The names of groups of the claim of which a person must have one; empty lets everybody in. It is kept, and acts once people can sign in with an identity provider.
 	JwtAllowGroups nullable.Nullable[[]string] `json:"jwt_allow_groups,omitempty"`
 
-	// JwtGroupsClaimName The claim that names the groups; empty means `groups`. It is kept and has no effect yet.
+	// JwtGroupsClaimName The claim that names the groups; empty means `groups`. It is kept, and acts once people can sign in with an identity provider.
 	JwtGroupsClaimName nullable.Nullable[string] `json:"jwt_groups_claim_name,omitempty"`
 
-	// JwtGroupsEnabled Whether people get groups from a claim of their login. It is kept and has no effect yet.
+	// JwtGroupsEnabled Whether people get groups from a claim of their login. It is kept, and acts once people can sign in with an identity provider.
 	JwtGroupsEnabled nullable.Nullable[bool] `json:"jwt_groups_enabled,omitempty"`
 
 	// KeyRotationDays After how many days a machine replaces its WireGuard key by a new one; 0 means never. No packet is lost by it.
 	KeyRotationDays nullable.Nullable[int] `json:"key_rotation_days,omitempty"`
 
-	// LazyConnectionEnabled Whether machines connect only when there is traffic. It is kept and has no effect yet.
+	// LazyConnectionEnabled Whether a machine looks for a path to another one when there is traffic between them, and gives it up when there was none for five minutes; true unless it is set. False has every machine keep a path open to every machine that it sees, so that the first packet waits for nothing: each costs memory and a packet every 20 seconds, so it is for networks of some hundred machines. A machine may set it otherwise for itself (`wattle set lazy_connections=...`).
 	LazyConnectionEnabled nullable.Nullable[bool] `json:"lazy_connection_enabled,omitempty"`
 
 	// NetworkRange The IPv4 range of overlay addresses in CIDR form, /8 to /24, private or from 100.64.0.0/10 (RFC 6598). Every peer keeps its place in the range, so a new one must be large enough for the peers that are there.
 	NetworkRange *string `json:"network_range,omitempty"`
 
-	// NetworkTrafficLogsEnabled Whether machines report the flows that they carry. It is kept and has no effect yet.
+	// NetworkTrafficLogsEnabled Whether machines report the flows that they carry. It is kept, and acts once machines can report flows.
 	NetworkTrafficLogsEnabled nullable.Nullable[bool] `json:"network_traffic_logs_enabled,omitempty"`
 
-	// NetworkTrafficLogsGroups The ids of the groups whose machines report flows; empty means every machine. It is kept and has no effect yet.
+	// NetworkTrafficLogsGroups The ids of the groups whose machines report flows; empty means every machine. It is kept, and acts once machines can report flows.
 	NetworkTrafficLogsGroups nullable.Nullable[[]string] `json:"network_traffic_logs_groups,omitempty"`
 
-	// NetworkTrafficPacketCounterEnabled Whether the reports of flows count packets and bytes. It is kept and has no effect yet.
+	// NetworkTrafficPacketCounterEnabled Whether the reports of flows count packets and bytes. It is kept, and acts once machines can report flows.
 	NetworkTrafficPacketCounterEnabled nullable.Nullable[bool] `json:"network_traffic_packet_counter_enabled,omitempty"`
 
 	// PeerApprovalEnabled Whether a new peer waits until somebody approves it; until then it reaches nobody.
 	PeerApprovalEnabled nullable.Nullable[bool] `json:"peer_approval_enabled,omitempty"`
 
-	// PeerExposeEnabled Whether machines of `peer_expose_groups` may publish services; needs at least one such group. It is kept and has no effect yet.
+	// PeerExposeEnabled Whether machines of `peer_expose_groups` may publish services; needs at least one such group. It is kept, and acts once machines can publish services.
 	PeerExposeEnabled nullable.Nullable[bool] `json:"peer_expose_enabled,omitempty"`
 
-	// PeerExposeGroups The ids of the groups whose machines may publish services. It is kept and has no effect yet.
+	// PeerExposeGroups The ids of the groups whose machines may publish services. It is kept, and acts once machines can publish services.
 	PeerExposeGroups nullable.Nullable[[]string] `json:"peer_expose_groups,omitempty"`
 
-	// PeerInactivityExpiration After how many seconds of absence a machine of a person needs a new login; at least 1. It is kept and has no effect yet.
+	// PeerInactivityExpiration After how many seconds of absence a machine of a person needs a new login; at least 1. It is kept, and acts once people can enrol machines by a login.
 	PeerInactivityExpiration nullable.Nullable[int] `json:"peer_inactivity_expiration,omitempty"`
 
-	// PeerInactivityExpirationEnabled Whether a machine of a person that was away for `peer_inactivity_expiration` needs a new login. It is kept and has no effect yet.
+	// PeerInactivityExpirationEnabled Whether a machine of a person that was away for `peer_inactivity_expiration` needs a new login. It is kept, and acts once people can enrol machines by a login.
 	PeerInactivityExpirationEnabled nullable.Nullable[bool] `json:"peer_inactivity_expiration_enabled,omitempty"`
 
-	// PeerLoginExpiration After how many seconds a login of a person ends, 3600 (an hour) to 15552000 (180 days). It is kept and has no effect yet.
+	// PeerLoginExpiration After how many seconds a login of a person ends, 3600 (an hour) to 15552000 (180 days). It is kept, and acts once people can enrol machines by a login.
 	PeerLoginExpiration nullable.Nullable[int] `json:"peer_login_expiration,omitempty"`
 
-	// PeerLoginExpirationEnabled Whether the logins of people end after `peer_login_expiration`, so that their machines need a new one. It is kept and has no effect yet.
+	// PeerLoginExpirationEnabled Whether the logins of people end after `peer_login_expiration`, so that their machines need a new one. It is kept, and acts once people can enrol machines by a login.
 	PeerLoginExpirationEnabled nullable.Nullable[bool] `json:"peer_login_expiration_enabled,omitempty"`
 
 	// PostQuantumMode Whether pairs of machines mix keys that withstand quantum computers (ML-KEM-768) into their sessions: `off`; `permissive`, where both machines can; or `strict`, so that nothing flows between two machines before they have agreed on one, and nothing at all with a machine that cannot. A machine may set it otherwise for itself (`wattle set post_quantum=...`).
 	PostQuantumMode nullable.Nullable[AccountSettingsRequestPostQuantumMode] `json:"post_quantum_mode,omitempty"`
 
-	// RegularUsersViewBlocked Whether people with the role `user` see nothing but their own in the dashboard. It is kept and has no effect yet.
+	// RegularUsersViewBlocked Whether people with the role `user` see nothing but their own in the dashboard. It is kept and changes nothing: they see nothing else, whatever it says.
 	RegularUsersViewBlocked nullable.Nullable[bool] `json:"regular_users_view_blocked,omitempty"`
 
-	// RoutingPeerDnsResolutionEnabled Whether routing peers resolve the domains of resources. It is kept and has no effect yet.
+	// RoutingPeerDnsResolutionEnabled Whether routing peers resolve the domains of resources and routes, as machines that use them ask them to; true unless it is set. While it is false, resources and routes that are given by a domain lead nowhere, since a routing peer lets nobody go where its own answers did not lead.
 	RoutingPeerDnsResolutionEnabled nullable.Nullable[bool] `json:"routing_peer_dns_resolution_enabled,omitempty"`
 
-	// UserApprovalRequired Whether people wait for approval after their first login. It is kept and has no effect yet.
+	// UserApprovalRequired Whether people wait for approval after their first login. It is kept, and acts once people can sign in with an identity provider.
 	UserApprovalRequired nullable.Nullable[bool] `json:"user_approval_required,omitempty"`
 }
 
@@ -3010,7 +3010,7 @@ type NameserverView struct {
 
 // NestedSettings The settings of an account in the form that older clients know.
 type NestedSettings struct {
-	// AutoUpdateVersion The version to which agents update themselves: `disabled`, `latest` or a version such as 1.2.3. It is kept and has no effect yet.
+	// AutoUpdateVersion The version to which agents update themselves: `disabled`, `latest` or a version such as 1.2.3. It is kept, and acts once agents can update themselves.
 	AutoUpdateVersion string `json:"auto_update_version"`
 
 	// DnsDomain The domain below which peers have their names.
@@ -3019,88 +3019,88 @@ type NestedSettings struct {
 	// Extra Further settings in the form that older clients know.
 	Extra NestedSettingsExtra `json:"extra"`
 
-	// GroupsPropagationEnabled Whether a change of a person's groups reaches the machines that the person has enrolled already. It is kept and has no effect yet.
+	// GroupsPropagationEnabled Whether a change of a person's groups reaches the machines that the person has enrolled already. It is kept, and acts once people can enrol machines by a login.
 	GroupsPropagationEnabled bool `json:"groups_propagation_enabled"`
 
-	// JwtAllowGroups The names of groups of the claim of which a person must have one; empty lets everybody in. It is kept and has no effect yet.
+	// JwtAllowGroups The names of groups of the claim of which a person must have one; empty lets everybody in. It is kept, and acts once people can sign in with an identity provider.
 	JwtAllowGroups []string `json:"jwt_allow_groups"`
 
-	// JwtGroupsClaimName The claim that names the groups; empty means `groups`. It is kept and has no effect yet.
+	// JwtGroupsClaimName The claim that names the groups; empty means `groups`. It is kept, and acts once people can sign in with an identity provider.
 	JwtGroupsClaimName string `json:"jwt_groups_claim_name"`
 
-	// JwtGroupsEnabled Whether people get groups from a claim of their login. It is kept and has no effect yet.
+	// JwtGroupsEnabled Whether people get groups from a claim of their login. It is kept, and acts once people can sign in with an identity provider.
 	JwtGroupsEnabled bool `json:"jwt_groups_enabled"`
 
-	// LazyConnectionEnabled Whether machines connect only when there is traffic. It is kept and has no effect yet.
+	// LazyConnectionEnabled Whether a machine looks for a path to another one when there is traffic between them, and gives it up when there was none for five minutes; true unless it is set. False has every machine keep a path open to every machine that it sees, so that the first packet waits for nothing: each costs memory and a packet every 20 seconds, so it is for networks of some hundred machines. A machine may set it otherwise for itself (`wattle set lazy_connections=...`).
 	LazyConnectionEnabled bool `json:"lazy_connection_enabled"`
 
 	// NetworkRange The IPv4 range of overlay addresses in CIDR form.
 	NetworkRange string `json:"network_range"`
 
-	// PeerExposeEnabled Whether machines of `peer_expose_groups` may publish services; needs at least one such group. It is kept and has no effect yet.
+	// PeerExposeEnabled Whether machines of `peer_expose_groups` may publish services; needs at least one such group. It is kept, and acts once machines can publish services.
 	PeerExposeEnabled bool `json:"peer_expose_enabled"`
 
-	// PeerExposeGroups The ids of the groups whose machines may publish services. It is kept and has no effect yet.
+	// PeerExposeGroups The ids of the groups whose machines may publish services. It is kept, and acts once machines can publish services.
 	PeerExposeGroups []string `json:"peer_expose_groups"`
 
-	// PeerInactivityExpiration After how many seconds of absence a machine of a person needs a new login; at least 1. It is kept and has no effect yet.
+	// PeerInactivityExpiration After how many seconds of absence a machine of a person needs a new login; at least 1. It is kept, and acts once people can enrol machines by a login.
 	PeerInactivityExpiration int `json:"peer_inactivity_expiration"`
 
-	// PeerInactivityExpirationEnabled Whether a machine of a person that was away for `peer_inactivity_expiration` needs a new login. It is kept and has no effect yet.
+	// PeerInactivityExpirationEnabled Whether a machine of a person that was away for `peer_inactivity_expiration` needs a new login. It is kept, and acts once people can enrol machines by a login.
 	PeerInactivityExpirationEnabled bool `json:"peer_inactivity_expiration_enabled"`
 
-	// PeerLoginExpiration After how many seconds a login of a person ends, 3600 (an hour) to 15552000 (180 days). It is kept and has no effect yet.
+	// PeerLoginExpiration After how many seconds a login of a person ends, 3600 (an hour) to 15552000 (180 days). It is kept, and acts once people can enrol machines by a login.
 	PeerLoginExpiration int `json:"peer_login_expiration"`
 
-	// PeerLoginExpirationEnabled Whether the logins of people end after `peer_login_expiration`, so that their machines need a new one. It is kept and has no effect yet.
+	// PeerLoginExpirationEnabled Whether the logins of people end after `peer_login_expiration`, so that their machines need a new one. It is kept, and acts once people can enrol machines by a login.
 	PeerLoginExpirationEnabled bool `json:"peer_login_expiration_enabled"`
 
-	// RegularUsersViewBlocked Whether people with the role `user` see nothing but their own in the dashboard. It is kept and has no effect yet.
+	// RegularUsersViewBlocked Whether people with the role `user` see nothing but their own in the dashboard. It is kept and changes nothing: they see nothing else, whatever it says.
 	RegularUsersViewBlocked bool `json:"regular_users_view_blocked"`
 
-	// RoutingPeerDnsResolutionEnabled Whether routing peers resolve the domains of resources. It is kept and has no effect yet.
+	// RoutingPeerDnsResolutionEnabled Whether routing peers resolve the domains of resources and routes, as machines that use them ask them to; true unless it is set. While it is false, resources and routes that are given by a domain lead nowhere, since a routing peer lets nobody go where its own answers did not lead.
 	RoutingPeerDnsResolutionEnabled bool `json:"routing_peer_dns_resolution_enabled"`
 }
 
 // NestedSettingsExtra Further settings in the form that older clients know.
 type NestedSettingsExtra struct {
-	// NetworkTrafficLogsEnabled Whether machines report the flows that they carry. It is kept and has no effect yet.
+	// NetworkTrafficLogsEnabled Whether machines report the flows that they carry. It is kept, and acts once machines can report flows.
 	NetworkTrafficLogsEnabled bool `json:"network_traffic_logs_enabled"`
 
-	// NetworkTrafficLogsGroups The ids of the groups whose machines report flows; empty means every machine. It is kept and has no effect yet.
+	// NetworkTrafficLogsGroups The ids of the groups whose machines report flows; empty means every machine. It is kept, and acts once machines can report flows.
 	NetworkTrafficLogsGroups []string `json:"network_traffic_logs_groups"`
 
-	// NetworkTrafficPacketCounterEnabled Whether the reports of flows count packets and bytes. It is kept and has no effect yet.
+	// NetworkTrafficPacketCounterEnabled Whether the reports of flows count packets and bytes. It is kept, and acts once machines can report flows.
 	NetworkTrafficPacketCounterEnabled bool `json:"network_traffic_packet_counter_enabled"`
 
 	// PeerApprovalEnabled Whether a new peer waits until somebody approves it.
 	PeerApprovalEnabled bool `json:"peer_approval_enabled"`
 
-	// UserApprovalRequired Whether people wait for approval after their first login. It is kept and has no effect yet.
+	// UserApprovalRequired Whether people wait for approval after their first login. It is kept, and acts once people can sign in with an identity provider.
 	UserApprovalRequired bool `json:"user_approval_required"`
 }
 
 // NestedSettingsExtraRequest Further settings to change in the form that older clients know.
 type NestedSettingsExtraRequest struct {
-	// NetworkTrafficLogsEnabled Whether machines report the flows that they carry. It is kept and has no effect yet.
+	// NetworkTrafficLogsEnabled Whether machines report the flows that they carry. It is kept, and acts once machines can report flows.
 	NetworkTrafficLogsEnabled *bool `json:"network_traffic_logs_enabled,omitempty"`
 
-	// NetworkTrafficLogsGroups The ids of the groups whose machines report flows; empty means every machine. It is kept and has no effect yet.
+	// NetworkTrafficLogsGroups The ids of the groups whose machines report flows; empty means every machine. It is kept, and acts once machines can report flows.
 	NetworkTrafficLogsGroups *[]string `json:"network_traffic_logs_groups,omitempty"`
 
-	// NetworkTrafficPacketCounterEnabled Whether the reports of flows count packets and bytes. It is kept and has no effect yet.
+	// NetworkTrafficPacketCounterEnabled Whether the reports of flows count packets and bytes. It is kept, and acts once machines can report flows.
 	NetworkTrafficPacketCounterEnabled *bool `json:"network_traffic_packet_counter_enabled,omitempty"`
 
 	// PeerApprovalEnabled Whether a new peer waits until somebody approves it.
 	PeerApprovalEnabled *bool `json:"peer_approval_enabled,omitempty"`
 
-	// UserApprovalRequired Whether people wait for approval after their first login. It is kept and has no effect yet.
+	// UserApprovalRequired Whether people wait for approval after their first login. It is kept, and acts once people can sign in with an identity provider.
 	UserApprovalRequired *bool `json:"user_approval_required,omitempty"`
 }
 
 // NestedSettingsRequest Settings to change in the form that older clients know; what is absent or null stays as it is.
 type NestedSettingsRequest struct {
-	// AutoUpdateVersion The version to which agents update themselves: `disabled`, `latest` or a version such as 1.2.3. It is kept and has no effect yet.
+	// AutoUpdateVersion The version to which agents update themselves: `disabled`, `latest` or a version such as 1.2.3. It is kept, and acts once agents can update themselves.
 	AutoUpdateVersion *string `json:"auto_update_version,omitempty"`
 
 	// DnsDomain The domain below which peers have their names.
@@ -3109,46 +3109,46 @@ type NestedSettingsRequest struct {
 	// Extra Further settings to change in the form that older clients know.
 	Extra *NestedSettingsExtraRequest `json:"extra,omitempty"`
 
-	// GroupsPropagationEnabled Whether a change of a person's groups reaches the machines that the person has enrolled already. It is kept and has no effect yet.
+	// GroupsPropagationEnabled Whether a change of a person's groups reaches the machines that the person has enrolled already. It is kept, and acts once people can enrol machines by a login.
 	GroupsPropagationEnabled *bool `json:"groups_propagation_enabled,omitempty"`
 
-	// JwtAllowGroups The names of groups of the claim of which a person must have one; empty lets everybody in. It is kept and has no effect yet.
+	// JwtAllowGroups The names of groups of the claim of which a person must have one; empty lets everybody in. It is kept, and acts once people can sign in with an identity provider.
 	JwtAllowGroups *[]string `json:"jwt_allow_groups,omitempty"`
 
-	// JwtGroupsClaimName The claim that names the groups; empty means `groups`. It is kept and has no effect yet.
+	// JwtGroupsClaimName The claim that names the groups; empty means `groups`. It is kept, and acts once people can sign in with an identity provider.
 	JwtGroupsClaimName *string `json:"jwt_groups_claim_name,omitempty"`
 
-	// JwtGroupsEnabled Whether people get groups from a claim of their login. It is kept and has no effect yet.
+	// JwtGroupsEnabled Whether people get groups from a claim of their login. It is kept, and acts once people can sign in with an identity provider.
 	JwtGroupsEnabled *bool `json:"jwt_groups_enabled,omitempty"`
 
-	// LazyConnectionEnabled Whether machines connect only when there is traffic. It is kept and has no effect yet.
+	// LazyConnectionEnabled Whether a machine looks for a path to another one when there is traffic between them, and gives it up when there was none for five minutes; true unless it is set. False has every machine keep a path open to every machine that it sees, so that the first packet waits for nothing: each costs memory and a packet every 20 seconds, so it is for networks of some hundred machines. A machine may set it otherwise for itself (`wattle set lazy_connections=...`).
 	LazyConnectionEnabled *bool `json:"lazy_connection_enabled,omitempty"`
 
 	// NetworkRange The IPv4 range of overlay addresses in CIDR form.
 	NetworkRange *string `json:"network_range,omitempty"`
 
-	// PeerExposeEnabled Whether machines of `peer_expose_groups` may publish services; needs at least one such group. It is kept and has no effect yet.
+	// PeerExposeEnabled Whether machines of `peer_expose_groups` may publish services; needs at least one such group. It is kept, and acts once machines can publish services.
 	PeerExposeEnabled *bool `json:"peer_expose_enabled,omitempty"`
 
-	// PeerExposeGroups The ids of the groups whose machines may publish services. It is kept and has no effect yet.
+	// PeerExposeGroups The ids of the groups whose machines may publish services. It is kept, and acts once machines can publish services.
 	PeerExposeGroups *[]string `json:"peer_expose_groups,omitempty"`
 
-	// PeerInactivityExpiration After how many seconds of absence a machine of a person needs a new login; at least 1. It is kept and has no effect yet.
+	// PeerInactivityExpiration After how many seconds of absence a machine of a person needs a new login; at least 1. It is kept, and acts once people can enrol machines by a login.
 	PeerInactivityExpiration *int `json:"peer_inactivity_expiration,omitempty"`
 
-	// PeerInactivityExpirationEnabled Whether a machine of a person that was away for `peer_inactivity_expiration` needs a new login. It is kept and has no effect yet.
+	// PeerInactivityExpirationEnabled Whether a machine of a person that was away for `peer_inactivity_expiration` needs a new login. It is kept, and acts once people can enrol machines by a login.
 	PeerInactivityExpirationEnabled *bool `json:"peer_inactivity_expiration_enabled,omitempty"`
 
-	// PeerLoginExpiration After how many seconds a login of a person ends, 3600 (an hour) to 15552000 (180 days). It is kept and has no effect yet.
+	// PeerLoginExpiration After how many seconds a login of a person ends, 3600 (an hour) to 15552000 (180 days). It is kept, and acts once people can enrol machines by a login.
 	PeerLoginExpiration *int `json:"peer_login_expiration,omitempty"`
 
-	// PeerLoginExpirationEnabled Whether the logins of people end after `peer_login_expiration`, so that their machines need a new one. It is kept and has no effect yet.
+	// PeerLoginExpirationEnabled Whether the logins of people end after `peer_login_expiration`, so that their machines need a new one. It is kept, and acts once people can enrol machines by a login.
 	PeerLoginExpirationEnabled *bool `json:"peer_login_expiration_enabled,omitempty"`
 
-	// RegularUsersViewBlocked Whether people with the role `user` see nothing but their own in the dashboard. It is kept and has no effect yet.
+	// RegularUsersViewBlocked Whether people with the role `user` see nothing but their own in the dashboard. It is kept and changes nothing: they see nothing else, whatever it says.
 	RegularUsersViewBlocked *bool `json:"regular_users_view_blocked,omitempty"`
 
-	// RoutingPeerDnsResolutionEnabled Whether routing peers resolve the domains of resources. It is kept and has no effect yet.
+	// RoutingPeerDnsResolutionEnabled Whether routing peers resolve the domains of resources and routes, as machines that use them ask them to; true unless it is set. While it is false, resources and routes that are given by a domain lead nowhere, since a routing peer lets nobody go where its own answers did not lead.
 	RoutingPeerDnsResolutionEnabled *bool `json:"routing_peer_dns_resolution_enabled,omitempty"`
 }
 
@@ -3499,7 +3499,7 @@ type PeerRequest struct {
 	// ApprovalRequired Whether the peer waits for approval; false approves it.
 	ApprovalRequired *bool `json:"approval_required,omitempty"`
 
-	// InactivityExpirationEnabled Whether inactivity ends the login of its person; only for a machine that a person enrolled. It is kept and has no effect yet.
+	// InactivityExpirationEnabled Whether inactivity ends the login of its person; only for a machine that a person enrolled. It is kept, and acts once people can enrol machines by a login.
 	InactivityExpirationEnabled *bool `json:"inactivity_expiration_enabled,omitempty"`
 
 	// Ip The IPv4 overlay address, inside the range of the account and not taken.
@@ -3508,13 +3508,13 @@ type PeerRequest struct {
 	// Ipv6 The IPv6 overlay address, inside the range of the account and not taken.
 	Ipv6 *string `json:"ipv6,omitempty"`
 
-	// LoginExpirationEnabled Whether the login of its person ends after a time; only for a machine that a person enrolled. It is kept and has no effect yet.
+	// LoginExpirationEnabled Whether the login of its person ends after a time; only for a machine that a person enrolled. It is kept, and acts once people can enrol machines by a login.
 	LoginExpirationEnabled *bool `json:"login_expiration_enabled,omitempty"`
 
-	// Name The name of the peer; its DNS name follows.
+	// Name The name of the peer; its DNS name follows. A name that is given here stays; until then, and again when it is given the `hostname` that its machine reports, the name follows that.
 	Name *string `json:"name,omitempty"`
 
-	// SshEnabled Whether the SSH server of its agent may run. It is kept and has no effect yet.
+	// SshEnabled Whether the SSH server of its agent may run. It is kept, and acts once agents have an SSH server.
 	SshEnabled *bool `json:"ssh_enabled,omitempty"`
 }
 
@@ -4125,6 +4125,9 @@ type SelfView struct {
 
 	// KeepsDns Whether the machine keeps the DNS that it has, as the DNS settings of the account say; it gets no zones and no nameservers then.
 	KeepsDns bool `json:"keeps_dns"`
+
+	// KeepsPaths Whether the machine keeps a path open to every machine that it sees; absent, it looks for one when there is traffic.
+	KeepsPaths bool `json:"keeps_paths,omitempty"`
 
 	// Key The WireGuard public key that the server knows.
 	Key string `json:"key"`

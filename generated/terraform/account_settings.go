@@ -56,7 +56,7 @@ func schemaOfAccountSettings() schema.Schema {
 		Attributes: map[string]schema.Attribute{
 			"auto_update_version": schema.StringAttribute{
 				Optional:            true,
-				MarkdownDescription: "The version to which agents update themselves: `disabled`, `latest` or a version such as 1.2.3. It is kept and has no effect yet. Must be a version such as 1.2.3, or latest, or disabled. At most 64 characters. Never set, Terraform leaves it alone; taken out again, it goes back to what it was at first.",
+				MarkdownDescription: "The version to which agents update themselves: `disabled`, `latest` or a version such as 1.2.3. It is kept, and acts once agents can update themselves. Must be a version such as 1.2.3, or latest, or disabled. At most 64 characters. Never set, Terraform leaves it alone; taken out again, it goes back to what it was at first.",
 				Validators:          []validator.String{stringvalidator.UTF8LengthBetween(0, 64), stringvalidator.RegexMatches(regexp.MustCompile("^([0-9]+\\.[0-9]+\\.[0-9]+|latest|disabled)$"), "must be a version such as 1.2.3, or latest, or disabled")},
 			},
 			"dns_domain": schema.StringAttribute{
@@ -66,22 +66,22 @@ func schemaOfAccountSettings() schema.Schema {
 			},
 			"groups_propagation_enabled": schema.BoolAttribute{
 				Optional:            true,
-				MarkdownDescription: "Whether a change of a person's groups reaches the machines that the person has enrolled already. It is kept and has no effect yet. Never set, Terraform leaves it alone; taken out again, it goes back to what it was at first.",
+				MarkdownDescription: "Whether a change of a person's groups reaches the machines that the person has enrolled already. It is kept, and acts once people can enrol machines by a login. Never set, Terraform leaves it alone; taken out again, it goes back to what it was at first.",
 			},
 			"jwt_allow_groups": schema.SetAttribute{
 				Optional:            true,
-				MarkdownDescription: "The names of groups of the claim of which a person must have one; empty lets everybody in. It is kept and has no effect yet. At most 256 elements. Never set, Terraform leaves it alone; taken out again, it goes back to what it was at first.",
+				MarkdownDescription: "The names of groups of the claim of which a person must have one; empty lets everybody in. It is kept, and acts once people can sign in with an identity provider. At most 256 elements. Never set, Terraform leaves it alone; taken out again, it goes back to what it was at first.",
 				ElementType:         types.StringType,
 				Validators:          []validator.Set{setvalidator.SizeAtMost(256), setvalidator.ValueStringsAre(stringvalidator.UTF8LengthBetween(1, 255))},
 			},
 			"jwt_groups_claim_name": schema.StringAttribute{
 				Optional:            true,
-				MarkdownDescription: "The claim that names the groups; empty means `groups`. It is kept and has no effect yet. At most 255 characters. Never set, Terraform leaves it alone; taken out again, it goes back to what it was at first.",
+				MarkdownDescription: "The claim that names the groups; empty means `groups`. It is kept, and acts once people can sign in with an identity provider. At most 255 characters. Never set, Terraform leaves it alone; taken out again, it goes back to what it was at first.",
 				Validators:          []validator.String{stringvalidator.UTF8LengthBetween(0, 255)},
 			},
 			"jwt_groups_enabled": schema.BoolAttribute{
 				Optional:            true,
-				MarkdownDescription: "Whether people get groups from a claim of their login. It is kept and has no effect yet. Never set, Terraform leaves it alone; taken out again, it goes back to what it was at first.",
+				MarkdownDescription: "Whether people get groups from a claim of their login. It is kept, and acts once people can sign in with an identity provider. Never set, Terraform leaves it alone; taken out again, it goes back to what it was at first.",
 			},
 			"key_rotation_days": schema.Int64Attribute{
 				Optional:            true,
@@ -90,7 +90,7 @@ func schemaOfAccountSettings() schema.Schema {
 			},
 			"lazy_connection_enabled": schema.BoolAttribute{
 				Optional:            true,
-				MarkdownDescription: "Whether machines connect only when there is traffic. It is kept and has no effect yet. Never set, Terraform leaves it alone; taken out again, it goes back to what it was at first.",
+				MarkdownDescription: "Whether a machine looks for a path to another one when there is traffic between them, and gives it up when there was none for five minutes; true unless it is set. False has every machine keep a path open to every machine that it sees, so that the first packet waits for nothing: each costs memory and a packet every 20 seconds, so it is for networks of some hundred machines. A machine may set it otherwise for itself (`wattle set lazy_connections=...`). Never set, Terraform leaves it alone; taken out again, it goes back to what it was at first.",
 			},
 			"network_range": schema.StringAttribute{
 				Optional:            true,
@@ -104,17 +104,17 @@ func schemaOfAccountSettings() schema.Schema {
 			},
 			"network_traffic_logs_enabled": schema.BoolAttribute{
 				Optional:            true,
-				MarkdownDescription: "Whether machines report the flows that they carry. It is kept and has no effect yet. Never set, Terraform leaves it alone; taken out again, it goes back to what it was at first.",
+				MarkdownDescription: "Whether machines report the flows that they carry. It is kept, and acts once machines can report flows. Never set, Terraform leaves it alone; taken out again, it goes back to what it was at first.",
 			},
 			"network_traffic_logs_groups": schema.SetAttribute{
 				Optional:            true,
-				MarkdownDescription: "The ids of the groups whose machines report flows; empty means every machine. It is kept and has no effect yet. At most 256 elements. Refers to a [group](group.md). Never set, Terraform leaves it alone; taken out again, it goes back to what it was at first.",
+				MarkdownDescription: "The ids of the groups whose machines report flows; empty means every machine. It is kept, and acts once machines can report flows. At most 256 elements. Refers to a [group](group.md). Never set, Terraform leaves it alone; taken out again, it goes back to what it was at first.",
 				ElementType:         types.StringType,
 				Validators:          []validator.Set{setvalidator.SizeAtMost(256), setvalidator.ValueStringsAre(stringvalidator.UTF8LengthBetween(1, 255))},
 			},
 			"network_traffic_packet_counter_enabled": schema.BoolAttribute{
 				Optional:            true,
-				MarkdownDescription: "Whether the reports of flows count packets and bytes. It is kept and has no effect yet. Never set, Terraform leaves it alone; taken out again, it goes back to what it was at first.",
+				MarkdownDescription: "Whether the reports of flows count packets and bytes. It is kept, and acts once machines can report flows. Never set, Terraform leaves it alone; taken out again, it goes back to what it was at first.",
 			},
 			"peer_approval_enabled": schema.BoolAttribute{
 				Optional:            true,
@@ -122,31 +122,31 @@ func schemaOfAccountSettings() schema.Schema {
 			},
 			"peer_expose_enabled": schema.BoolAttribute{
 				Optional:            true,
-				MarkdownDescription: "Whether machines of `peer_expose_groups` may publish services; needs at least one such group. It is kept and has no effect yet. Never set, Terraform leaves it alone; taken out again, it goes back to what it was at first.",
+				MarkdownDescription: "Whether machines of `peer_expose_groups` may publish services; needs at least one such group. It is kept, and acts once machines can publish services. Never set, Terraform leaves it alone; taken out again, it goes back to what it was at first.",
 			},
 			"peer_expose_groups": schema.SetAttribute{
 				Optional:            true,
-				MarkdownDescription: "The ids of the groups whose machines may publish services. It is kept and has no effect yet. At most 256 elements. Refers to a [group](group.md). Never set, Terraform leaves it alone; taken out again, it goes back to what it was at first.",
+				MarkdownDescription: "The ids of the groups whose machines may publish services. It is kept, and acts once machines can publish services. At most 256 elements. Refers to a [group](group.md). Never set, Terraform leaves it alone; taken out again, it goes back to what it was at first.",
 				ElementType:         types.StringType,
 				Validators:          []validator.Set{setvalidator.SizeAtMost(256), setvalidator.ValueStringsAre(stringvalidator.UTF8LengthBetween(1, 255))},
 			},
 			"peer_inactivity_expiration": schema.Int64Attribute{
 				Optional:            true,
-				MarkdownDescription: "After how many seconds of absence a machine of a person needs a new login; at least 1. It is kept and has no effect yet. From 1 to 3153600000. Never set, Terraform leaves it alone; taken out again, it goes back to what it was at first.",
+				MarkdownDescription: "After how many seconds of absence a machine of a person needs a new login; at least 1. It is kept, and acts once people can enrol machines by a login. From 1 to 3153600000. Never set, Terraform leaves it alone; taken out again, it goes back to what it was at first.",
 				Validators:          []validator.Int64{int64validator.AtLeast(1), int64validator.AtMost(3153600000)},
 			},
 			"peer_inactivity_expiration_enabled": schema.BoolAttribute{
 				Optional:            true,
-				MarkdownDescription: "Whether a machine of a person that was away for `peer_inactivity_expiration` needs a new login. It is kept and has no effect yet. Never set, Terraform leaves it alone; taken out again, it goes back to what it was at first.",
+				MarkdownDescription: "Whether a machine of a person that was away for `peer_inactivity_expiration` needs a new login. It is kept, and acts once people can enrol machines by a login. Never set, Terraform leaves it alone; taken out again, it goes back to what it was at first.",
 			},
 			"peer_login_expiration": schema.Int64Attribute{
 				Optional:            true,
-				MarkdownDescription: "After how many seconds a login of a person ends, 3600 (an hour) to 15552000 (180 days). It is kept and has no effect yet. From 3600 to 15552000. Never set, Terraform leaves it alone; taken out again, it goes back to what it was at first.",
+				MarkdownDescription: "After how many seconds a login of a person ends, 3600 (an hour) to 15552000 (180 days). It is kept, and acts once people can enrol machines by a login. From 3600 to 15552000. Never set, Terraform leaves it alone; taken out again, it goes back to what it was at first.",
 				Validators:          []validator.Int64{int64validator.AtLeast(3600), int64validator.AtMost(15552000)},
 			},
 			"peer_login_expiration_enabled": schema.BoolAttribute{
 				Optional:            true,
-				MarkdownDescription: "Whether the logins of people end after `peer_login_expiration`, so that their machines need a new one. It is kept and has no effect yet. Never set, Terraform leaves it alone; taken out again, it goes back to what it was at first.",
+				MarkdownDescription: "Whether the logins of people end after `peer_login_expiration`, so that their machines need a new one. It is kept, and acts once people can enrol machines by a login. Never set, Terraform leaves it alone; taken out again, it goes back to what it was at first.",
 			},
 			"post_quantum_mode": schema.StringAttribute{
 				Optional:            true,
@@ -155,15 +155,15 @@ func schemaOfAccountSettings() schema.Schema {
 			},
 			"regular_users_view_blocked": schema.BoolAttribute{
 				Optional:            true,
-				MarkdownDescription: "Whether people with the role `user` see nothing but their own in the dashboard. It is kept and has no effect yet. Never set, Terraform leaves it alone; taken out again, it goes back to what it was at first.",
+				MarkdownDescription: "Whether people with the role `user` see nothing but their own in the dashboard. It is kept and changes nothing: they see nothing else, whatever it says. Never set, Terraform leaves it alone; taken out again, it goes back to what it was at first.",
 			},
 			"routing_peer_dns_resolution_enabled": schema.BoolAttribute{
 				Optional:            true,
-				MarkdownDescription: "Whether routing peers resolve the domains of resources. It is kept and has no effect yet. Never set, Terraform leaves it alone; taken out again, it goes back to what it was at first.",
+				MarkdownDescription: "Whether routing peers resolve the domains of resources and routes, as machines that use them ask them to; true unless it is set. While it is false, resources and routes that are given by a domain lead nowhere, since a routing peer lets nobody go where its own answers did not lead. Never set, Terraform leaves it alone; taken out again, it goes back to what it was at first.",
 			},
 			"user_approval_required": schema.BoolAttribute{
 				Optional:            true,
-				MarkdownDescription: "Whether people wait for approval after their first login. It is kept and has no effect yet. Never set, Terraform leaves it alone; taken out again, it goes back to what it was at first.",
+				MarkdownDescription: "Whether people wait for approval after their first login. It is kept, and acts once people can sign in with an identity provider. Never set, Terraform leaves it alone; taken out again, it goes back to what it was at first.",
 			},
 		},
 	}
@@ -383,7 +383,7 @@ func dataSchemaOfAccountSettings() datasource.Schema {
 		Attributes: map[string]datasource.Attribute{
 			"auto_update_version": datasource.StringAttribute{
 				Computed:            true,
-				MarkdownDescription: "The version to which agents update themselves: `disabled`, `latest` or a version such as 1.2.3. It is kept and has no effect yet.",
+				MarkdownDescription: "The version to which agents update themselves: `disabled`, `latest` or a version such as 1.2.3. It is kept, and acts once agents can update themselves.",
 			},
 			"dns_domain": datasource.StringAttribute{
 				Computed:            true,
@@ -391,20 +391,20 @@ func dataSchemaOfAccountSettings() datasource.Schema {
 			},
 			"groups_propagation_enabled": datasource.BoolAttribute{
 				Computed:            true,
-				MarkdownDescription: "Whether a change of a person's groups reaches the machines that the person has enrolled already. It is kept and has no effect yet.",
+				MarkdownDescription: "Whether a change of a person's groups reaches the machines that the person has enrolled already. It is kept, and acts once people can enrol machines by a login.",
 			},
 			"jwt_allow_groups": datasource.SetAttribute{
 				Computed:            true,
-				MarkdownDescription: "The names of groups of the claim of which a person must have one; empty lets everybody in. It is kept and has no effect yet.",
+				MarkdownDescription: "The names of groups of the claim of which a person must have one; empty lets everybody in. It is kept, and acts once people can sign in with an identity provider.",
 				ElementType:         types.StringType,
 			},
 			"jwt_groups_claim_name": datasource.StringAttribute{
 				Computed:            true,
-				MarkdownDescription: "The claim that names the groups; empty means `groups`. It is kept and has no effect yet.",
+				MarkdownDescription: "The claim that names the groups; empty means `groups`. It is kept, and acts once people can sign in with an identity provider.",
 			},
 			"jwt_groups_enabled": datasource.BoolAttribute{
 				Computed:            true,
-				MarkdownDescription: "Whether people get groups from a claim of their login. It is kept and has no effect yet.",
+				MarkdownDescription: "Whether people get groups from a claim of their login. It is kept, and acts once people can sign in with an identity provider.",
 			},
 			"key_rotation_days": datasource.Int64Attribute{
 				Computed:            true,
@@ -412,7 +412,7 @@ func dataSchemaOfAccountSettings() datasource.Schema {
 			},
 			"lazy_connection_enabled": datasource.BoolAttribute{
 				Computed:            true,
-				MarkdownDescription: "Whether machines connect only when there is traffic. It is kept and has no effect yet.",
+				MarkdownDescription: "Whether a machine looks for a path to another one when there is traffic between them, and gives it up when there was none for five minutes; true unless it is set. False has every machine keep a path open to every machine that it sees, so that the first packet waits for nothing: each costs memory and a packet every 20 seconds, so it is for networks of some hundred machines. A machine may set it otherwise for itself (`wattle set lazy_connections=...`).",
 			},
 			"network_range": datasource.StringAttribute{
 				Computed:            true,
@@ -424,16 +424,16 @@ func dataSchemaOfAccountSettings() datasource.Schema {
 			},
 			"network_traffic_logs_enabled": datasource.BoolAttribute{
 				Computed:            true,
-				MarkdownDescription: "Whether machines report the flows that they carry. It is kept and has no effect yet.",
+				MarkdownDescription: "Whether machines report the flows that they carry. It is kept, and acts once machines can report flows.",
 			},
 			"network_traffic_logs_groups": datasource.SetAttribute{
 				Computed:            true,
-				MarkdownDescription: "The ids of the groups whose machines report flows; empty means every machine. It is kept and has no effect yet. Refers to a [group](group.md).",
+				MarkdownDescription: "The ids of the groups whose machines report flows; empty means every machine. It is kept, and acts once machines can report flows. Refers to a [group](group.md).",
 				ElementType:         types.StringType,
 			},
 			"network_traffic_packet_counter_enabled": datasource.BoolAttribute{
 				Computed:            true,
-				MarkdownDescription: "Whether the reports of flows count packets and bytes. It is kept and has no effect yet.",
+				MarkdownDescription: "Whether the reports of flows count packets and bytes. It is kept, and acts once machines can report flows.",
 			},
 			"peer_approval_enabled": datasource.BoolAttribute{
 				Computed:            true,
@@ -441,28 +441,28 @@ func dataSchemaOfAccountSettings() datasource.Schema {
 			},
 			"peer_expose_enabled": datasource.BoolAttribute{
 				Computed:            true,
-				MarkdownDescription: "Whether machines of `peer_expose_groups` may publish services; needs at least one such group. It is kept and has no effect yet.",
+				MarkdownDescription: "Whether machines of `peer_expose_groups` may publish services; needs at least one such group. It is kept, and acts once machines can publish services.",
 			},
 			"peer_expose_groups": datasource.SetAttribute{
 				Computed:            true,
-				MarkdownDescription: "The ids of the groups whose machines may publish services. It is kept and has no effect yet. Refers to a [group](group.md).",
+				MarkdownDescription: "The ids of the groups whose machines may publish services. It is kept, and acts once machines can publish services. Refers to a [group](group.md).",
 				ElementType:         types.StringType,
 			},
 			"peer_inactivity_expiration": datasource.Int64Attribute{
 				Computed:            true,
-				MarkdownDescription: "After how many seconds of absence a machine of a person needs a new login; at least 1. It is kept and has no effect yet.",
+				MarkdownDescription: "After how many seconds of absence a machine of a person needs a new login; at least 1. It is kept, and acts once people can enrol machines by a login.",
 			},
 			"peer_inactivity_expiration_enabled": datasource.BoolAttribute{
 				Computed:            true,
-				MarkdownDescription: "Whether a machine of a person that was away for `peer_inactivity_expiration` needs a new login. It is kept and has no effect yet.",
+				MarkdownDescription: "Whether a machine of a person that was away for `peer_inactivity_expiration` needs a new login. It is kept, and acts once people can enrol machines by a login.",
 			},
 			"peer_login_expiration": datasource.Int64Attribute{
 				Computed:            true,
-				MarkdownDescription: "After how many seconds a login of a person ends, 3600 (an hour) to 15552000 (180 days). It is kept and has no effect yet.",
+				MarkdownDescription: "After how many seconds a login of a person ends, 3600 (an hour) to 15552000 (180 days). It is kept, and acts once people can enrol machines by a login.",
 			},
 			"peer_login_expiration_enabled": datasource.BoolAttribute{
 				Computed:            true,
-				MarkdownDescription: "Whether the logins of people end after `peer_login_expiration`, so that their machines need a new one. It is kept and has no effect yet.",
+				MarkdownDescription: "Whether the logins of people end after `peer_login_expiration`, so that their machines need a new one. It is kept, and acts once people can enrol machines by a login.",
 			},
 			"post_quantum_mode": datasource.StringAttribute{
 				Computed:            true,
@@ -470,15 +470,15 @@ func dataSchemaOfAccountSettings() datasource.Schema {
 			},
 			"regular_users_view_blocked": datasource.BoolAttribute{
 				Computed:            true,
-				MarkdownDescription: "Whether people with the role `user` see nothing but their own in the dashboard. It is kept and has no effect yet.",
+				MarkdownDescription: "Whether people with the role `user` see nothing but their own in the dashboard. It is kept and changes nothing: they see nothing else, whatever it says.",
 			},
 			"routing_peer_dns_resolution_enabled": datasource.BoolAttribute{
 				Computed:            true,
-				MarkdownDescription: "Whether routing peers resolve the domains of resources. It is kept and has no effect yet.",
+				MarkdownDescription: "Whether routing peers resolve the domains of resources and routes, as machines that use them ask them to; true unless it is set. While it is false, resources and routes that are given by a domain lead nowhere, since a routing peer lets nobody go where its own answers did not lead.",
 			},
 			"user_approval_required": datasource.BoolAttribute{
 				Computed:            true,
-				MarkdownDescription: "Whether people wait for approval after their first login. It is kept and has no effect yet.",
+				MarkdownDescription: "Whether people wait for approval after their first login. It is kept, and acts once people can sign in with an identity provider.",
 			},
 			"version": datasource.Int64Attribute{
 				Computed:            true,

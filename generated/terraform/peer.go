@@ -70,7 +70,7 @@ func schemaOfPeer() schema.Schema {
 			},
 			"inactivity_expiration_enabled": schema.BoolAttribute{
 				Optional:            true,
-				MarkdownDescription: "Whether inactivity ends the login of its person; only for a machine that a person enrolled. It is kept and has no effect yet. Unset means that Terraform leaves it alone.",
+				MarkdownDescription: "Whether inactivity ends the login of its person; only for a machine that a person enrolled. It is kept, and acts once people can enrol machines by a login. Unset means that Terraform leaves it alone.",
 			},
 			"ip": schema.StringAttribute{
 				Optional:            true,
@@ -84,11 +84,11 @@ func schemaOfPeer() schema.Schema {
 			},
 			"login_expiration_enabled": schema.BoolAttribute{
 				Optional:            true,
-				MarkdownDescription: "Whether the login of its person ends after a time; only for a machine that a person enrolled. It is kept and has no effect yet. Unset means that Terraform leaves it alone.",
+				MarkdownDescription: "Whether the login of its person ends after a time; only for a machine that a person enrolled. It is kept, and acts once people can enrol machines by a login. Unset means that Terraform leaves it alone.",
 			},
 			"name": schema.StringAttribute{
 				Optional:            true,
-				MarkdownDescription: "The name of the peer; its DNS name follows. At most 255 characters. Unset means that Terraform leaves it alone.",
+				MarkdownDescription: "The name of the peer; its DNS name follows. A name that is given here stays; until then, and again when it is given the `hostname` that its machine reports, the name follows that. At most 255 characters. Unset means that Terraform leaves it alone.",
 				Validators:          []validator.String{stringvalidator.UTF8LengthBetween(1, 255)},
 			},
 			"setup_key_id": schema.StringAttribute{
@@ -98,7 +98,7 @@ func schemaOfPeer() schema.Schema {
 			},
 			"ssh_enabled": schema.BoolAttribute{
 				Optional:            true,
-				MarkdownDescription: "Whether the SSH server of its agent may run. It is kept and has no effect yet. Unset means that Terraform leaves it alone.",
+				MarkdownDescription: "Whether the SSH server of its agent may run. It is kept, and acts once agents have an SSH server. Unset means that Terraform leaves it alone.",
 			},
 			"user_id": schema.StringAttribute{
 				Computed:            true,
@@ -313,7 +313,7 @@ func dataSchemaOfPeer() datasource.Schema {
 			},
 			"inactivity_expiration_enabled": datasource.BoolAttribute{
 				Computed:            true,
-				MarkdownDescription: "Whether inactivity ends the login of its person; only for a machine that a person enrolled. It is kept and has no effect yet.",
+				MarkdownDescription: "Whether inactivity ends the login of its person; only for a machine that a person enrolled. It is kept, and acts once people can enrol machines by a login.",
 			},
 			"ip": datasource.StringAttribute{
 				Optional:            true,
@@ -339,7 +339,7 @@ func dataSchemaOfPeer() datasource.Schema {
 			},
 			"login_expiration_enabled": datasource.BoolAttribute{
 				Computed:            true,
-				MarkdownDescription: "Whether the login of its person ends after a time; only for a machine that a person enrolled. It is kept and has no effect yet.",
+				MarkdownDescription: "Whether the login of its person ends after a time; only for a machine that a person enrolled. It is kept, and acts once people can enrol machines by a login.",
 			},
 			"login_expired": datasource.BoolAttribute{
 				Computed:            true,
@@ -352,7 +352,7 @@ func dataSchemaOfPeer() datasource.Schema {
 			"name": datasource.StringAttribute{
 				Optional:            true,
 				Computed:            true,
-				MarkdownDescription: "The name of the peer; its DNS name follows. At most 255 characters.",
+				MarkdownDescription: "The name of the peer; its DNS name follows. A name that is given here stays; until then, and again when it is given the `hostname` that its machine reports, the name follows that. At most 255 characters.",
 				Validators:          []validator.String{stringvalidator.UTF8LengthBetween(1, 255)},
 			},
 			"object_version": datasource.Int64Attribute{
@@ -373,7 +373,7 @@ func dataSchemaOfPeer() datasource.Schema {
 			},
 			"ssh_enabled": datasource.BoolAttribute{
 				Computed:            true,
-				MarkdownDescription: "Whether the SSH server of its agent may run. It is kept and has no effect yet.",
+				MarkdownDescription: "Whether the SSH server of its agent may run. It is kept, and acts once agents have an SSH server.",
 			},
 			"ui_version": datasource.StringAttribute{
 				Computed:            true,
@@ -461,7 +461,7 @@ func listSchemaOfPeer() datasource.Schema {
 				},
 				"inactivity_expiration_enabled": datasource.BoolAttribute{
 					Computed:            true,
-					MarkdownDescription: "Whether inactivity ends the login of its person; only for a machine that a person enrolled. It is kept and has no effect yet.",
+					MarkdownDescription: "Whether inactivity ends the login of its person; only for a machine that a person enrolled. It is kept, and acts once people can enrol machines by a login.",
 				},
 				"ip": datasource.StringAttribute{
 					Computed:            true,
@@ -485,7 +485,7 @@ func listSchemaOfPeer() datasource.Schema {
 				},
 				"login_expiration_enabled": datasource.BoolAttribute{
 					Computed:            true,
-					MarkdownDescription: "Whether the login of its person ends after a time; only for a machine that a person enrolled. It is kept and has no effect yet.",
+					MarkdownDescription: "Whether the login of its person ends after a time; only for a machine that a person enrolled. It is kept, and acts once people can enrol machines by a login.",
 				},
 				"login_expired": datasource.BoolAttribute{
 					Computed:            true,
@@ -497,7 +497,7 @@ func listSchemaOfPeer() datasource.Schema {
 				},
 				"name": datasource.StringAttribute{
 					Computed:            true,
-					MarkdownDescription: "The name of the peer; its DNS name follows.",
+					MarkdownDescription: "The name of the peer; its DNS name follows. A name that is given here stays; until then, and again when it is given the `hostname` that its machine reports, the name follows that.",
 				},
 				"object_version": datasource.Int64Attribute{
 					Computed:            true,
@@ -517,7 +517,7 @@ func listSchemaOfPeer() datasource.Schema {
 				},
 				"ssh_enabled": datasource.BoolAttribute{
 					Computed:            true,
-					MarkdownDescription: "Whether the SSH server of its agent may run. It is kept and has no effect yet.",
+					MarkdownDescription: "Whether the SSH server of its agent may run. It is kept, and acts once agents have an SSH server.",
 				},
 				"ui_version": datasource.StringAttribute{
 					Computed:            true,

@@ -134,6 +134,9 @@ func HashSelf(s api.SelfView) Digest {
 	if s.KeyRotationDays != 0 || s.PostQuantum != "" {
 		i = i.number(settingsMark).number(uint32(s.KeyRotationDays)).text(s.PostQuantum)
 	}
+	if s.KeepsPaths {
+		i = i.number(pathsMark)
+	}
 	return i.sum()
 }
 
@@ -142,6 +145,7 @@ const (
 	nextKeyMark  = 0xffff_ff00 + 'k'
 	settingsMark = 0xffff_ff00 + 's'
 	termMark     = 0xffff_ff00 + 't'
+	pathsMark    = 0xffff_ff00 + 'p'
 )
 
 // An item collects the bytes under a hash. The array keeps most items off the heap.

@@ -53,7 +53,7 @@ type Map struct {
 }
 
 // Features names what agents with this package understand of a map, for the request of a stream.
-func Features() []string { return []string{"sets", "routes", "dns", "keys", "terms"} }
+func Features() []string { return []string{"sets", "routes", "dns", "keys", "terms", "paths"} }
 
 // New returns an empty map for self.
 func New(epoch string, serial int64, self api.SelfView) *Map {

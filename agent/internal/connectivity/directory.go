@@ -43,7 +43,7 @@ func (p *Pathfinder) know(ctx context.Context, peers table.Table[string, Peer]) 
 		if peer.Is == nil {
 			continue
 		}
-		if peer.Is.Mode == ModeAlways {
+		if p.always(*peer.Is) {
 			p.directory.met[id] = true
 		}
 		p.directory.ids[peer.Is.PublicKey] = id

@@ -35,7 +35,7 @@ func (p *Pathfinder) tickPair(ctx context.Context, pr *pair, now time.Time) {
 
 // unused reports whether nothing has left for long, or nothing could.
 func (p *Pathfinder) unused(pr *pair, now time.Time) bool {
-	if pr.peer.Mode == ModeAlways {
+	if p.always(pr.peer) {
 		return false
 	}
 	quiet := now.Sub(pr.wanted)

@@ -51,6 +51,7 @@ type Pathfinder struct {
 	// Owned by Run.
 	key, other tunnel.PrivateKey // in use, and the next or former one; zero for none
 	mode       postquantum.Mode
+	keep       bool                       // a path to every peer
 	pairs      map[tunnel.PublicKey]*pair // by the key of the map
 	byID       map[string]*pair
 	directory  directory
@@ -265,7 +266,7 @@ func (p *Pathfinder) setPeers(ctx context.Context, peers []Peer) {
 		}
 		p.publish(pr)
 		switch {
-		case !pr.awake && (peer.Mode == ModeAlways || pr.endpoint.Handshaking()):
+		case !pr.awake && (p.always(peer) || pr.endpoint.Handshaking()):
 			p.wake(ctx, pr) // or the device had the peer before we did and has called already
 		case pr.awake && !fresh && before.Mode != peer.Mode:
 			p.changeMode(ctx, pr)

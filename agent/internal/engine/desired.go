@@ -11,6 +11,7 @@ import (
 	"github.com/wattlenet/wattle/agent/internal/firewall"
 	"github.com/wattlenet/wattle/agent/internal/postquantum"
 	"github.com/wattlenet/wattle/agent/internal/route"
+	"github.com/wattlenet/wattle/agent/internal/settings"
 	"github.com/wattlenet/wattle/agent/internal/tunnel"
 	"github.com/wattlenet/wattle/generated/api"
 	"github.com/wattlenet/wattle/internal/mapstate"
@@ -35,6 +36,7 @@ type desired struct {
 	names    system.Config // zero: the machine asks as before
 	routing  route.Config
 	keys     postquantum.Mode
+	kept     bool // a path is kept open to every peer
 
 	strangers []string // names that settings of paths have, and no peer
 
@@ -151,10 +153,10 @@ func within(address, network string) (netip.Prefix, error) {
 	return netip.PrefixFrom(addr, prefix.Bits()), nil
 }
 
-// require takes what this machine wants of post-quantum keys.
-func (d *desired) require(mode postquantum.Mode) {
-	d.keys = mode
-	d.tunnel.RequirePresharedKey = mode == postquantum.Strict
+// require takes what this machine wants of sessions and paths.
+func (d *desired) require(v settings.Values) {
+	d.keys, d.kept = postquantum.Mode(v.PostQuantum), !v.LazyConnections
+	d.tunnel.RequirePresharedKey = d.keys == postquantum.Strict
 }
 
 func (d *desired) networks() []netip.Prefix {

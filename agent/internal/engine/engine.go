@@ -240,8 +240,7 @@ var errPeerOffline = errors.New("the peer is not connected to the control plane"
 // start runs a link on an open machine. The caller holds commands.
 func (e *Engine) start(mine *identity.Identity, client *control.Client, machine *Machine, network *overlay, memory *pathMemory) error {
 	l, err := newLink(linkConfig{
-		self: mine.PeerID, memory: memory, wall: e.time, carry: e.config.Forward, exit: func() exitWish { return exitWishOf(e.values()) }, keys: e.keysUnder,
-		modes:  func() []peerMode { return peerModesOf(e.values()) },
+		self: mine.PeerID, memory: memory, wall: e.time, carry: e.config.Forward, under: e.under,
 		logger: e.log, store: e.config.Store, machine: machine, client: client, overlay: network,
 		facts: func(programs []string) (api.MachineFacts, error) { return e.sight(machine, network).Facts(programs) }, epoch: mine.Epoch, last: e.lastMap(mine), changed: e.broadcast,
 		rotation: e.newRotation(mine, client, machine),

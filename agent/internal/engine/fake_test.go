@@ -44,6 +44,7 @@ type Fake struct {
 	keys     [2]tunnel.PublicKey // of the paths: in use and the other one
 	active   []connectivity.Active
 	mode     postquantum.Mode
+	kept     bool
 }
 
 // Opened returns what the last opening was given.
@@ -185,6 +186,12 @@ func (p fakePaths) SetPostQuantum(mode postquantum.Mode) {
 	p.f.mu.Lock()
 	defer p.f.mu.Unlock()
 	p.f.mode = mode
+}
+
+func (p fakePaths) Keep(every bool) {
+	p.f.mu.Lock()
+	defer p.f.mu.Unlock()
+	p.f.kept = every
 }
 
 func (p fakePaths) NetworkChanged() {}

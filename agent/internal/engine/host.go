@@ -50,6 +50,7 @@ type Paths interface {
 	NetworkChanged()
 	SetKeys(key, other tunnel.PrivateKey)
 	SetPostQuantum(mode postquantum.Mode)
+	Keep(every bool)
 	Active(ctx context.Context) ([]connectivity.Active, error)
 }
 

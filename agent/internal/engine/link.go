@@ -16,7 +16,7 @@ import (
 	"github.com/wattlenet/wattle/agent/internal/dns/system"
 	"github.com/wattlenet/wattle/agent/internal/forward"
 	"github.com/wattlenet/wattle/agent/internal/identity"
-	"github.com/wattlenet/wattle/agent/internal/postquantum"
+	"github.com/wattlenet/wattle/agent/internal/settings"
 	"github.com/wattlenet/wattle/generated/api"
 	"github.com/wattlenet/wattle/internal/mapstate"
 )
@@ -74,10 +74,8 @@ type link struct {
 	meanings meanings
 
 	routers *routers // owned by the loop
-	modes   func() []peerMode
 	planned *desired // the same: the last one, in force or not
-	exit    func() exitWish
-	keys    func(*mapstate.Map) postquantum.Mode
+	under   func(*mapstate.Map) settings.Values
 
 	mu      sync.Mutex // guards all below
 	state   control.State
@@ -102,9 +100,7 @@ type linkConfig struct {
 	memory  *pathMemory
 	wall    func() time.Time
 	carry   forward.Config
-	exit    func() exitWish
-	modes   func() []peerMode
-	keys    func(*mapstate.Map) postquantum.Mode
+	under   func(*mapstate.Map) settings.Values
 	facts   func(programs []string) (api.MachineFacts, error)
 	epoch   string
 	last    *mapstate.Map
@@ -118,7 +114,7 @@ func newLink(c linkConfig) (*link, error) {
 		log: c.logger, store: c.store, machine: c.machine, carry: c.carry, client: c.client, overlay: c.overlay, changed: c.changed,
 		self: c.self, memory: c.memory, wall: c.wall, rotation: c.rotation,
 		newest: make(chan *mapstate.Map, 1), saves: make(chan *mapstate.Map, 1), again: make(chan struct{}, 1), urgent: make(chan chan struct{}),
-		routers: newRouters(c.machine), exit: c.exit, modes: c.modes, keys: c.keys,
+		routers: newRouters(c.machine), under: c.under,
 	}
 	var err error
 	if l.forward, err = forward.New(forward.Options{Logger: c.logger, Overlay: l}); err != nil {
@@ -356,9 +352,10 @@ func (l *link) apply(ctx context.Context, m *mapstate.Map) []string {
 	}
 	wanted.firewall.At = l.wall()
 	wanted.turn = wanted.firewall.Turn()
-	wanted.chooseExit(l.exit())
-	wanted.choosePaths(l.modes())
-	wanted.require(l.keys(m))
+	values := l.under(m)
+	wanted.chooseExit(exitWishOf(values))
+	wanted.choosePaths(peerModesOf(values))
+	wanted.require(values)
 	wanted.lead(l.routers.pick, l.routers.down)
 	l.routers.forget(wanted)
 	var faults []error
@@ -374,6 +371,7 @@ func (l *link) apply(ctx context.Context, m *mapstate.Map) []string {
 		faults = append(faults, err)
 	}
 	l.machine.Paths.SetPostQuantum(wanted.keys)
+	l.machine.Paths.Keep(wanted.kept)
 	l.machine.Paths.SetPeers(wanted.paths)
 	if err := l.applyNames(ctx, wanted); err != nil {
 		faults = append(faults, err)

@@ -84,8 +84,7 @@ func newTestLink(t *testing.T) (*link, *Fake, *identity.Store) {
 	l := &link{
 		log: slog.New(slog.DiscardHandler), store: store, machine: machine, overlay: &overlay{}, wall: time.Now, changed: func() {},
 		newest: make(chan *mapstate.Map, 1), saves: make(chan *mapstate.Map, 1), again: make(chan struct{}, 1), urgent: make(chan chan struct{}),
-		routers: newRouters(machine), exit: func() exitWish { return exitWish{} }, modes: func() []peerMode { return nil },
-		keys: (&Engine{config: Config{Settings: &settings.Book{}}}).keysUnder,
+		routers: newRouters(machine), under: (&Engine{config: Config{Settings: &settings.Book{}}}).under,
 	}
 	if l.forward, err = forward.New(forward.Options{Logger: l.log, Overlay: l}); err != nil {
 		t.Fatal(err)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/wattlenet/wattle/agent/internal/local"
+	"github.com/wattlenet/wattle/agent/internal/settings"
 	"github.com/wattlenet/wattle/agent/internal/tunnel"
 	"github.com/wattlenet/wattle/generated/api"
 	"github.com/wattlenet/wattle/internal/mapstate"
@@ -72,7 +73,7 @@ func TestRoutesThatAreDeclined(t *testing.T) {
 	if traced := ask(); !traced.Passes {
 		t.Fatalf("%+v", traced)
 	}
-	e.link.exit = func() exitWish { return exitWish{declines: true} }
+	e.link.under = func(*mapstate.Map) settings.Values { return settings.Values{} }
 	if faults := e.link.apply(t.Context(), e.link.applied); len(faults) != 0 {
 		t.Fatal(faults)
 	}

@@ -35,7 +35,7 @@ func TestWhoSaysWhichKeys(t *testing.T) {
 			t.Fatal(err)
 		}
 		l, fake, _ := newTestLink(t)
-		l.keys = (&Engine{config: Config{Settings: book}}).keysUnder
+		l.under = (&Engine{config: Config{Settings: book}}).under
 		m := newMap(t, 1, 2)
 		m.Self.PostQuantum = c.account
 		if faults := l.apply(t.Context(), m); len(faults) != 0 {
@@ -43,6 +43,34 @@ func TestWhoSaysWhichKeys(t *testing.T) {
 		}
 		if fake.mode != c.want || fake.tunnel.RequirePresharedKey != (c.want == postquantum.Strict) {
 			t.Errorf("account %q, machine %q: the paths are told %q, the device requires %t, want %q", c.account, c.machine, fake.mode, fake.tunnel.RequirePresharedKey, c.want)
+		}
+	}
+}
+
+// The account says whether paths are kept open, and the machine may say otherwise.
+func TestWhoSaysWhetherPathsAreKept(t *testing.T) {
+	for _, c := range []struct {
+		account bool
+		machine string
+		want    bool
+	}{{false, "", false}, {true, "", true}, {true, "on", false}, {false, "off", true}} {
+		flags := settings.Given{}
+		if c.machine != "" {
+			flags["lazy_connections"] = c.machine
+		}
+		book, err := settings.Open("", flags, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		l, fake, _ := newTestLink(t)
+		l.under = (&Engine{config: Config{Settings: book}}).under
+		m := newMap(t, 1, 2)
+		m.Self.KeepsPaths = c.account
+		if faults := l.apply(t.Context(), m); len(faults) != 0 {
+			t.Fatal(faults)
+		}
+		if fake.kept != c.want {
+			t.Errorf("account %t, machine %q: kept is %t", c.account, c.machine, fake.kept)
 		}
 	}
 }

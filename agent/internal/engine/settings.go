@@ -23,6 +23,9 @@ func pushed(m *mapstate.Map) settings.Given {
 	if m.Self.KeepsDns {
 		given["dns"] = string(system.Off)
 	}
+	if m.Self.KeepsPaths {
+		given["lazy_connections"] = "off"
+	}
 	switch mode := m.Self.PostQuantum; {
 	case slices.Contains(settings.PostQuantums, mode):
 		given["post_quantum"] = mode
@@ -32,10 +35,8 @@ func pushed(m *mapstate.Map) settings.Given {
 	return given
 }
 
-// keysUnder is what this machine wants of its peers under a map.
-func (e *Engine) keysUnder(m *mapstate.Map) postquantum.Mode {
-	return postquantum.Mode(e.config.Settings.Values(pushed(m)).PostQuantum)
-}
+// under are the settings that are in force with a map.
+func (e *Engine) under(m *mapstate.Map) settings.Values { return e.config.Settings.Values(pushed(m)) }
 
 // values are the settings in force.
 func (e *Engine) values() settings.Values { return e.config.Settings.Values(e.pushed()) }

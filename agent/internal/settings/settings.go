@@ -32,6 +32,7 @@ type Values struct {
 	Firewall        string   // auto, nftables or userspace
 	HostFirewall    bool     // let the tunnel through the host's own firewall
 	PathMode        string   // auto, direct or relay
+	LazyConnections bool     // look for the path to a machine when there is traffic
 	PeerPaths       []string // NAME=MODE: ways to single machines, in place of PathMode
 	RelayTransports []string // ways to a relay that may be used; empty: all
 	PortMapping     bool     // ask the gateway to forward the tunnel's port
@@ -97,7 +98,7 @@ var (
 // table holds every setting, in the order in which they are shown.
 var table = []Setting{
 	{
-		Name: "hostname", Usage: "what the machine calls itself; its name in the network follows when it enrols (default: the host name)", Effect: Facts,
+		Name: "hostname", Usage: "what the machine calls itself; its name in the network follows, unless an administrator gave it another one (default: the host name)", Effect: Facts,
 		field: func(v *Values) field { return (*text)(&v.Hostname) },
 		check: func(v Values) error { return checkHostname(v.Hostname) },
 	},
@@ -160,6 +161,10 @@ var table = []Setting{
 		check: func(v Values) error { return checkPeerPaths(v.PeerPaths) },
 	},
 	{
+		Name: "lazy_connections", Usage: "look for the path to a machine when there is traffic (on), or keep one open to every machine (off); the network says so unless it is set here", Effect: Apply,
+		field: func(v *Values) field { return (*toggle)(&v.LazyConnections) },
+	},
+	{
 		Name: "relay_transports", Usage: "ways to a relay that may be used: " + strings.Join(Transports, ", ") + " (default: the first of these that works)", Effect: Reopen,
 		field: func(v *Values) field { return (*list)(&v.RelayTransports) },
 		check: func(v Values) error { return checkTransports(v.RelayTransports) },
@@ -207,7 +212,7 @@ func resolvers() (names []string) {
 // Defaults are the values that nobody has set.
 func Defaults() Values {
 	return Values{
-		LogLevel: "info", DNS: string(system.Auto), Tunnel: "auto", Interface: tunnel.DefaultInterface, GSO: "auto", Firewall: "auto", PathMode: "auto", PortMapping: true,
+		LogLevel: "info", DNS: string(system.Auto), Tunnel: "auto", Interface: tunnel.DefaultInterface, GSO: "auto", Firewall: "auto", PathMode: "auto", LazyConnections: true, PortMapping: true,
 		ExitNode: "auto", ExitNodeFail: "closed", AcceptRoutes: true, HostFirewall: true, ExitNodeLocal: true, PostQuantum: string(postquantum.Off),
 	}
 }

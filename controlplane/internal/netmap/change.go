@@ -88,6 +88,8 @@ type Settings struct {
 	KeyRotationDays int
 	// PostQuantum says whether machines agree on pre-shared keys: permissive, strict, or empty for no.
 	PostQuantum string
+	// KeepPaths has machines keep a path open to everybody whom they see.
+	KeepPaths bool
 }
 
 // A Policy is a list of rules that count or do not count together.

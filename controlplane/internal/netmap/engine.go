@@ -260,6 +260,9 @@ func selfOf(p Peer, s Settings, lacks Features, keepsDNS bool) api.SelfView {
 	if lacks&FeatureKeys == 0 {
 		self.NextKey, self.KeyRotationDays, self.PostQuantum = p.NextKey, s.KeyRotationDays, s.PostQuantum
 	}
+	if lacks&FeaturePaths == 0 {
+		self.KeepsPaths = s.KeepPaths
+	}
 	return self
 }
 

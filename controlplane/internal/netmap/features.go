@@ -19,10 +19,12 @@ const (
 	FeatureKeys
 	// FeatureTerms is until when rules count, and rules that judge nothing: those that monitor or whose time has not come.
 	FeatureTerms
+	// FeaturePaths is whether paths are kept open.
+	FeaturePaths
 )
 
 // AllFeatures is what this control plane can send.
-const AllFeatures = FeatureRoutes | FeatureDNS | FeatureKeys | FeatureTerms
+const AllFeatures = FeatureRoutes | FeatureDNS | FeatureKeys | FeatureTerms | FeaturePaths
 
 // firstFeature is what every agent has.
 const firstFeature = "sets"
@@ -35,6 +37,7 @@ var featureNames = []struct {
 	{FeatureDNS, "dns"},
 	{FeatureKeys, "keys"},
 	{FeatureTerms, "terms"},
+	{FeaturePaths, "paths"},
 }
 
 // ParseFeatures reads the names of features; names that this control plane does not know are of newer agents and do not

@@ -151,6 +151,7 @@ func (w *world) change() Change {
 	w.settings.DNSDomain = fmt.Sprintf("wattle%d.internal", w.random.IntN(3))
 	w.settings.KeyRotationDays = w.random.IntN(2)
 	w.settings.PostQuantum = []string{"", "strict"}[w.random.IntN(2)]
+	w.settings.KeepPaths = w.random.IntN(2) == 1
 	return SettingsPut{w.settings}
 }
 

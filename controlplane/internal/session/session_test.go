@@ -203,7 +203,7 @@ func TestRotationIsToldToThoseWhoKnow(t *testing.T) {
 		if n := young.state.Peers.At(1).NextKey; n != "next-a" || young.state.Self.NextKey != "next-b" {
 			t.Errorf("next keys %q and %q", n, young.state.Self.NextKey)
 		}
-		p.apply(netmap.SettingsPut{Settings: netmap.Settings{DNSDomain: "wattle.internal", KeyRotationDays: 30, PostQuantum: "strict"}})
+		p.apply(netmap.SettingsPut{Settings: netmap.Settings{DNSDomain: "wattle.internal", KeyRotationDays: 30, PostQuantum: "strict", KeepPaths: true}})
 		time.Sleep(time.Second)
 		expect(t, "an agent that knows of settings", young.read(), "delta")
 		expect(t, "one that does not", old.read(), "")
@@ -213,7 +213,7 @@ func TestRotationIsToldToThoseWhoKnow(t *testing.T) {
 		old.connect(0)
 		expect(t, "the same agent again", old.read(), "hello caught_up")
 		old.check()
-		if self := old.state.Self; self.KeyRotationDays != 0 || self.PostQuantum != "" || self.NextKey != "" {
+		if self := old.state.Self; self.KeyRotationDays != 0 || self.PostQuantum != "" || self.NextKey != "" || self.KeepsPaths {
 			t.Errorf("it was told %+v", self)
 		}
 	})

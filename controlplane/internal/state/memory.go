@@ -59,6 +59,8 @@ type account struct {
 	listening sync.Mutex // guards listeners and held while they run
 	listeners map[*func(*netmap.Update)]func(*netmap.Update)
 
+	resolves bool // routing peers resolve the domains of resources and routes
+
 	places *geo.Database // nil without one
 	since  time.Time     // when the server took the account up
 
@@ -246,11 +248,33 @@ func (a *account) settings() ([]netmap.Change, error) {
 		return nil, fmt.Errorf("settings of account %s: %w", a.id, err)
 	}
 	settings := showSettings(a.row)
-	told := netmap.Settings{Network: v4, NetworkV6: v6, DNSDomain: a.row.DNSDomain, KeyRotationDays: settings.KeyRotationDays}
+	told := netmap.Settings{
+		Network: v4, NetworkV6: v6, DNSDomain: a.row.DNSDomain, KeyRotationDays: settings.KeyRotationDays, KeepPaths: !settings.LazyConnectionEnabled,
+	}
 	if settings.PostQuantumMode != api.AccountSettingsPostQuantumModeOff {
 		told.PostQuantum = string(settings.PostQuantumMode)
 	}
-	return []netmap.Change{netmap.SettingsPut{Settings: told}}, nil
+	changes := []netmap.Change{netmap.SettingsPut{Settings: told}}
+	if a.resolves != settings.RoutingPeerDnsResolutionEnabled {
+		a.resolves = settings.RoutingPeerDnsResolutionEnabled
+		changes = append(changes, a.byDomain()...)
+	}
+	return changes, nil
+}
+
+// byDomain is what the network map is told of the resources and routes that are given by a domain.
+func (a *account) byDomain() (changes []netmap.Change) {
+	for r := range a.resources.all() {
+		if _, domain := destination(r.Body.Address); domain != "" {
+			changes = append(changes, a.compiledResource(r)...)
+		}
+	}
+	for r := range a.routes.all() {
+		if len(r.Body.Domains) > 0 {
+			changes = append(changes, a.compiledRoute(r)...)
+		}
+	}
+	return changes
 }
 
 func (a *account) applyObject(o store.Object, remove bool) ([]netmap.Change, error) {

@@ -26,23 +26,25 @@ type resourceBody struct {
 var networkResources = &noun[resourceBody, api.NetworkResource]{
 	kind: store.KindNetworkResource, title: "network resource",
 	creating: api.PermissionNetworksCreate, changing: api.PermissionNetworksUpdate, deleting: api.PermissionNetworksDelete,
-	in:      func(a *account) *ordered[object[resourceBody]] { return &a.resources },
-	unique:  func(name string, _ resourceBody) (field, value string) { return "name", name },
-	refs:    resourceBody.refs,
-	indexed: (*account).resourceEntries,
-	show:    (*account).showResource,
-	compiled: func(_ *account, r object[resourceBody]) []netmap.Change {
-		if !r.Body.Enabled {
-			return []netmap.Change{netmap.ResourceRemove{ID: r.ID}}
-		}
-		prefix, domain := destination(r.Body.Address)
-		return []netmap.Change{netmap.ResourcePut{Resource: netmap.Resource{
-			ID: r.ID, Name: r.Name, Network: r.Body.Network, Prefix: prefix, Domain: domain, Groups: r.Body.Groups,
-		}}}
-	},
+	in:       func(a *account) *ordered[object[resourceBody]] { return &a.resources },
+	unique:   func(name string, _ resourceBody) (field, value string) { return "name", name },
+	refs:     resourceBody.refs,
+	indexed:  (*account).resourceEntries,
+	show:     (*account).showResource,
+	compiled: (*account).compiledResource,
 	gone: func(_ *account, r object[resourceBody]) []netmap.Change {
 		return []netmap.Change{netmap.ResourceRemove{ID: r.ID}}
 	},
+}
+
+func (a *account) compiledResource(r object[resourceBody]) []netmap.Change {
+	prefix, domain := destination(r.Body.Address)
+	if !r.Body.Enabled || domain != "" && !a.resolves {
+		return []netmap.Change{netmap.ResourceRemove{ID: r.ID}}
+	}
+	return []netmap.Change{netmap.ResourcePut{Resource: netmap.Resource{
+		ID: r.ID, Name: r.Name, Network: r.Body.Network, Prefix: prefix, Domain: domain, Groups: r.Body.Groups,
+	}}}
 }
 
 func (b resourceBody) refs() []store.Ref {

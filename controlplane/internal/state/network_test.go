@@ -92,3 +92,48 @@ func TestNetworksReachTheMap(t *testing.T) {
 		t.Fatalf("disabled: want (-) and got (+) differ:\n%s", diff)
 	}
 }
+
+// While routing peers resolve no domains, what is given by one is not in the map,
+// whether it was there before the setting or came after it.
+func TestDomainsThatNobodyResolves(t *testing.T) {
+	f, ctx := fresh(t), t.Context()
+	lan := must(f.CreateNetwork(ctx, f.owner, api.NetworkRequest{Name: "lan"}))(t)
+	resource := func(name, address string) string {
+		return must(f.CreateNetworkResource(ctx, f.owner, lan.Id, api.NetworkResourceRequest{Name: name, Address: address}))(t).Id
+	}
+	route := func(name string) string {
+		return must(f.CreateRoute(ctx, f.owner, api.RouteRequest{
+			NetworkId: name, Domains: ids(name + ".example.org"), PeerGroups: ids(f.group(name).Id), Groups: []string{"All"},
+		}))(t).Id
+	}
+	resolve := func(on bool) {
+		var change api.AccountSettingsRequest
+		change.RoutingPeerDnsResolutionEnabled.Set(on)
+		_ = must(f.UpdateAccountSettings(ctx, f.owner, change, ""))(t)
+	}
+	check := func(when string, resources, routes []string) {
+		t.Helper()
+		var there, told, led []string
+		for _, r := range f.accounts[f.owner.AccountID].engine.Resources() {
+			there = append(there, r.ID)
+		}
+		for _, c := range f.told(t) {
+			switch c := c.(type) {
+			case netmap.ResourcePut:
+				told = append(told, c.Resource.ID)
+			case netmap.RoutePut:
+				led = append(led, c.Route.ID)
+			}
+		}
+		if !sameSet(there, resources) || !sameSet(told, resources) || !sameSet(led, routes) {
+			t.Errorf("%s: resources %v, anew %v, want %v; routes %v, want %v", when, there, told, resources, led, routes)
+		}
+	}
+	subnet, wild, old := resource("subnet", "10.1.0.0/16"), resource("wild", "*.example.org"), route("old")
+	check("at first", []string{subnet, wild}, []string{old})
+	resolve(false)
+	late, young := resource("late", "db.example.org"), route("young")
+	check("off", []string{subnet}, nil)
+	resolve(true)
+	check("on again", []string{subnet, wild, late}, []string{old, young})
+}

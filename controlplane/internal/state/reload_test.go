@@ -177,7 +177,10 @@ func (w *walker) step() {
 		if hasPeer {
 			_ = f.DeleteGroupMembership(ctx, f.owner, g.Id, p.Id, "")
 		}
-		_, _ = f.UpdateAccountSettings(ctx, f.owner, api.AccountSettingsRequest{DnsDomain: new(name + ".internal")}, "")
+		settings := api.AccountSettingsRequest{DnsDomain: new(name + ".internal")}
+		settings.RoutingPeerDnsResolutionEnabled.Set(w.rand.IntN(2) == 0)
+		settings.LazyConnectionEnabled.Set(w.rand.IntN(2) == 0)
+		_, _ = f.UpdateAccountSettings(ctx, f.owner, settings, "")
 	case 14:
 		w.user(name, g.Id)
 	case 15, 16, 17:

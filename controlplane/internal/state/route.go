@@ -38,25 +38,23 @@ var routes = &noun[routeBody, api.Route]{
 	refs: func(b routeBody) []store.Ref {
 		return slices.Concat(b.carrier.refs(), groupRefs("groups", b.Groups), groupRefs("access_control_groups", b.AccessControlGroups))
 	},
-	show: func(_ *account, r object[routeBody]) api.Route { return showRoute(r) },
-	compiled: func(_ *account, r object[routeBody]) []netmap.Change {
-		if !r.Body.Enabled {
-			return []netmap.Change{netmap.RouteRemove{ID: r.ID}}
-		}
-		return []netmap.Change{netmap.RoutePut{Route: compiledRoute(r)}}
-	},
+	show:     func(_ *account, r object[routeBody]) api.Route { return showRoute(r) },
+	compiled: (*account).compiledRoute,
 	gone: func(_ *account, r object[routeBody]) []netmap.Change {
 		return []netmap.Change{netmap.RouteRemove{ID: r.ID}}
 	},
 }
 
-func compiledRoute(r object[routeBody]) netmap.Route {
+func (a *account) compiledRoute(r object[routeBody]) []netmap.Change {
+	if !r.Body.Enabled || len(r.Body.Domains) > 0 && !a.resolves {
+		return []netmap.Change{netmap.RouteRemove{ID: r.ID}}
+	}
 	prefix, _ := netip.ParsePrefix(r.Body.Network) // checked when it was written; not valid for domains
-	return netmap.Route{
+	return []netmap.Change{netmap.RoutePut{Route: netmap.Route{
 		ID: r.ID, NetworkID: r.Name, Prefix: prefix, Domains: r.Body.Domains, Peer: r.Body.Peer, PeerGroups: r.Body.PeerGroups,
 		Groups: r.Body.Groups, AccessControlGroups: r.Body.AccessControlGroups, Metric: r.Body.Metric, Masquerade: r.Body.Masquerade,
 		KeepRoute: r.Body.KeepRoute, SkipAutoApply: r.Body.SkipAutoApply,
-	}
+	}}}
 }
 
 func showRoute(r object[routeBody]) api.Route {

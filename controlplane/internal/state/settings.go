@@ -29,6 +29,7 @@ const (
 func showSettings(row store.Account) api.AccountSettings {
 	shown := api.AccountSettings{
 		PeerLoginExpiration: loginLife, PeerInactivityExpiration: inactivityLife, RegularUsersViewBlocked: true, AutoUpdateVersion: "disabled",
+		RoutingPeerDnsResolutionEnabled: true, LazyConnectionEnabled: true,
 		PostQuantumMode: api.AccountSettingsPostQuantumModeOff,
 		JwtAllowGroups:  []string{}, PeerExposeGroups: []string{}, NetworkTrafficLogsGroups: []string{},
 	}
