@@ -13,6 +13,7 @@ import (
 	"github.com/wattlenet/wattle/agent/internal/local"
 	"github.com/wattlenet/wattle/agent/internal/settings"
 	"github.com/wattlenet/wattle/controlplane/controlplanetest"
+	"github.com/wattlenet/wattle/generated/api"
 	"github.com/wattlenet/wattle/internal/program"
 )
 
@@ -55,7 +56,7 @@ func TestSettingsActOnTheRunningMachine(t *testing.T) {
 		if err != nil || time.Now().After(limit) {
 			t.Fatalf("the control plane was not told: %+v, %v", peers, err)
 		}
-		if peers[0].Hostname == "renamed-by-setting" {
+		if peers[0].Hostname == "renamed-by-setting" && peers[0].Name == "renamed-by-setting" {
 			break
 		}
 	}
@@ -70,6 +71,31 @@ func TestSettingsActOnTheRunningMachine(t *testing.T) {
 	if opened.MTU != 1400 || opened.ListenPort != 51821 || opened.Force != "relayed" || opened.DNS != "off" || !slices.Equal(opened.RelayTransports, []string{"tcp"}) {
 		t.Errorf("opened with %+v", opened)
 	}
+}
+
+// TestAccountWantsPathsKept: what the account wants of paths reaches the machines
+// that are there, which say so, and one may want it otherwise.
+func TestAccountWantsPathsKept(t *testing.T) {
+	plane := controlplanetest.New(t)
+	m, _, _ := joinWith(t, plane)
+	kept := func() bool {
+		m.Fake.mu.Lock()
+		defer m.Fake.mu.Unlock()
+		return m.kept
+	}
+	var change api.AccountSettingsRequest
+	change.LazyConnectionEnabled.Set(false)
+	if _, err := plane.Client.UpdateAccountSettings(t.Context(), change); err != nil {
+		t.Fatal(err)
+	}
+	m.until("paths that are kept", func(local.Status) bool { return kept() })
+	said := m.Settings(t.Context()).Settings
+	at := slices.IndexFunc(said, func(s local.Setting) bool { return s.Name == "lazy_connections" })
+	if at < 0 || said[at].Text != "false" || said[at].Origin != "server" {
+		t.Errorf("settings %+v", said)
+	}
+	set(t, m, map[string]string{"lazy_connections": "on"})
+	m.until("paths that are not", func(local.Status) bool { return !kept() })
 }
 
 // TestSettingThatCannotWorkIsTakenBack: the machine goes on as it was.

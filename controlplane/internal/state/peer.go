@@ -130,6 +130,11 @@ func sees(p auth.Principal, peer store.Peer) bool {
 // stays. The map and with it the agents follow.
 func (s *State) UpdatePeer(ctx context.Context, p auth.Principal, id string, req api.PeerRequest, ifMatch string) (answer api.Peer, err error) {
 	req.ApplyDefaults()
+	a, err := s.account(p.AccountID)
+	if err != nil {
+		return answer, err
+	}
+	hostname := a.present.read(id).facts.Hostname
 	err = s.write(ctx, p, api.PermissionPeersUpdate, func(w *write) error {
 		was, err := w.peer(id, ifMatch)
 		if err != nil {
@@ -138,7 +143,7 @@ func (s *State) UpdatePeer(ctx context.Context, p auth.Principal, id string, req
 		if err := faults(req.Validate()); err != nil {
 			return err
 		}
-		peer, err := w.changedPeer(was, req)
+		peer, err := w.changedPeer(was, req, hostname)
 		if err != nil {
 			return err
 		}
@@ -155,8 +160,9 @@ func (s *State) UpdatePeer(ctx context.Context, p auth.Principal, id string, req
 	return answer, err
 }
 
-// changedPeer is a peer as a request wants it.
-func (w *write) changedPeer(peer store.Peer, req api.PeerRequest) (store.Peer, error) {
+// changedPeer is a peer as a request wants it. The name that its machine reports
+// is one that it goes on following.
+func (w *write) changedPeer(peer store.Peer, req api.PeerRequest, hostname string) (store.Peer, error) {
 	for _, flag := range []struct {
 		asked *bool
 		into  *bool
@@ -174,13 +180,48 @@ func (w *write) changedPeer(peer store.Peer, req api.PeerRequest) (store.Peer, e
 		return peer, problem.Precondition(fmt.Sprintf("peer %q was enrolled by a setup key; only the login of a person can expire", peer.Name))
 	}
 	if req.Name != nil && *req.Name != peer.Name {
-		peer.Name = *req.Name
-		var err error
-		if peer.DNSLabel, err = w.freeLabel(peer); err != nil {
+		peer.Renamed = *req.Name != hostname
+		if err := w.rename(&peer, *req.Name); err != nil {
 			return peer, err
 		}
 	}
 	return peer, w.setAddresses(&peer, req)
+}
+
+// rename gives a peer a name and the DNS label that follows from it.
+func (w *write) rename(peer *store.Peer, name string) (err error) {
+	peer.Name = name
+	peer.DNSLabel, err = w.freeLabel(*peer)
+	return err
+}
+
+// followHostname gives the calling machine the name that it reports, unless an administrator
+// gave it another one.
+func (s *State) followHostname(ctx context.Context, p auth.Principal, hostname string) error {
+	follows := func(peer store.Peer) bool { return !peer.Renamed && hostname != "" && hostname != peer.Name }
+	_, peer, err := s.peer(p.PeerID)
+	if err != nil || !follows(peer) {
+		return err
+	}
+	return s.write(ctx, p, "", func(w *write) error {
+		was, err := w.peer(p.PeerID, "")
+		if err != nil {
+			return err
+		}
+		if !follows(was) {
+			return errUnchanged
+		}
+		peer := was
+		if err := w.rename(&peer, hostname); err != nil {
+			return err
+		}
+		peer.Version++
+		w.change(change{Peer: &peer})
+		if err := store.Peers.Update(w.ctx, w.tx, &peer); err != nil {
+			return err
+		}
+		return w.note("peer.update", peer.ID, peer.Name, peerAudit(was), peerAudit(peer))
+	}, func(*account) {})
 }
 
 func (w *write) peer(id, ifMatch string) (store.Peer, error) {

@@ -2,6 +2,7 @@ package state
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -14,6 +15,7 @@ import (
 	"github.com/wattlenet/wattle/controlplane/internal/problem"
 	"github.com/wattlenet/wattle/controlplane/internal/store"
 	"github.com/wattlenet/wattle/generated/api"
+	"github.com/wattlenet/wattle/internal/label"
 )
 
 // selfOf is what the map tells a peer about itself.
@@ -69,6 +71,45 @@ func TestPeerFlags(t *testing.T) {
 	}
 	second := must(New(t.Context(), f.cfg))(t)
 	if again := must(second.GetPeer(t.Context(), f.owner, peer.Id))(t); !again.LoginExpirationEnabled || !again.InactivityExpirationEnabled || !again.SshEnabled {
+		t.Errorf("after a restart %+v", again)
+	}
+}
+
+// A peer is called what its machine calls itself, until an administrator gives it
+// another name, and again once it was given that one.
+func TestNameFollowsTheHostname(t *testing.T) {
+	f := fresh(t)
+	peer, other := f.enroll("laptop"), f.enroll("other")
+	agent := auth.Principal{Kind: auth.KindAgent, AccountID: f.owner.AccountID, ID: peer.Id, PeerID: peer.Id}
+	report := func(hostname, name, label string) {
+		t.Helper()
+		facts := api.MachineFacts{Hostname: hostname, Os: "linux", Arch: "amd64", AgentVersion: "1.0.0"}
+		if err := f.ReportAgent(t.Context(), agent, api.StatusReport{Facts: facts}, somewhere); err != nil {
+			t.Fatal(err)
+		}
+		got := must(f.GetPeer(t.Context(), f.owner, peer.Id))(t)
+		if told := f.selfOf(peer.Id).Name; got.Name != name || got.Hostname != hostname || told != label {
+			t.Errorf("it reports %q and is %q with the label %q, want %q and %q", hostname, got.Name, told, name, label)
+		}
+	}
+	rename := func(name string) {
+		t.Helper()
+		_ = must(f.UpdatePeer(t.Context(), f.owner, peer.Id, api.PeerRequest{Name: &name}, ""))(t)
+	}
+	report("Büro-1", "Büro-1", label.Of("Büro-1"))
+	version := must(f.GetPeer(t.Context(), f.owner, peer.Id))(t).ObjectVersion
+	report("Büro-1", "Büro-1", label.Of("Büro-1"))
+	if again := must(f.GetPeer(t.Context(), f.owner, peer.Id))(t).ObjectVersion; again != version {
+		t.Errorf("the same report again is a change: version %d became %d", version, again)
+	}
+	report("", "Büro-1", label.Of("Büro-1"))
+	report(other.Name, other.Name, fmt.Sprintf("other-%d", f.selfOf(peer.Id).N))
+	rename("desk")
+	report("elsewhere", "desk", "desk")
+	rename("elsewhere")
+	report("home", "home", "home")
+	second := must(New(t.Context(), f.cfg))(t)
+	if again := must(second.GetPeer(t.Context(), f.owner, peer.Id))(t); again.Name != "home" {
 		t.Errorf("after a restart %+v", again)
 	}
 }

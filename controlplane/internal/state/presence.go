@@ -80,8 +80,8 @@ func (s *State) SetPresence(peerID, sessionID string, connected bool, remote net
 	s.report("posture was not judged", s.assess(context.Background(), a, peerID))
 }
 
-// ReportAgent takes the facts of the calling machine. Access that follows from
-// them is granted or withdrawn before the answer.
+// ReportAgent takes the facts of the calling machine. Access and the name that
+// follow from them change before the answer.
 func (s *State) ReportAgent(ctx context.Context, p auth.Principal, report api.StatusReport, remote netip.Addr) error {
 	if err := faults(report.Validate()); err != nil {
 		return err
@@ -98,6 +98,9 @@ func (s *State) ReportAgent(ctx context.Context, p auth.Principal, report api.St
 	})
 	if report.DigestMismatch != nil && *report.DigestMismatch {
 		s.cfg.Logger.Error("an agent's map differs from the one that was sent", "account", a.id, "peer", p.PeerID)
+	}
+	if err := s.followHostname(ctx, p, report.Facts.Hostname); err != nil {
+		return err
 	}
 	return s.assess(ctx, a, p.PeerID)
 }

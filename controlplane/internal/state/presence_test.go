@@ -23,12 +23,12 @@ func TestPresenceMovesNothing(t *testing.T) {
 	f.SetPresence(peer.Id, "new", true, there)
 	f.SetPresence(peer.Id, "old", false, there) // the late end of a replaced stream
 	agent := auth.Principal{Kind: auth.KindAgent, PeerID: peer.Id, AccountID: f.owner.AccountID}
-	facts := api.MachineFacts{Hostname: "a2", Os: "linux"}
+	facts := api.MachineFacts{Hostname: "a", Os: "linux", KernelVersion: "6.9"}
 	if err := f.ReportAgent(t.Context(), agent, api.StatusReport{Facts: facts}, there); err != nil {
 		t.Fatal(err)
 	}
 	got := must(f.GetPeer(t.Context(), f.owner, peer.Id))(t)
-	if !got.Connected || got.ConnectionIp != "198.51.100.9" || got.Hostname != "a2" || got.ObjectVersion != peer.ObjectVersion {
+	if !got.Connected || got.ConnectionIp != "198.51.100.9" || got.KernelVersion != "6.9" || got.ObjectVersion != peer.ObjectVersion {
 		t.Fatalf("%+v", got)
 	}
 	f.SetPresence(peer.Id, "new", false, there)
@@ -40,7 +40,7 @@ func TestPresenceMovesNothing(t *testing.T) {
 	}
 	second := must(New(t.Context(), f.cfg))(t)
 	after := must(second.GetPeer(t.Context(), f.owner, peer.Id))(t)
-	if after.Hostname != "a2" || after.LastSeen.IsZero() || second.accounts[f.owner.AccountID].row.Serial != serial {
+	if after.KernelVersion != "6.9" || after.LastSeen.IsZero() || second.accounts[f.owner.AccountID].row.Serial != serial {
 		t.Fatalf("%+v", after)
 	}
 }

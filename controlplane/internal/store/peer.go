@@ -12,8 +12,11 @@ type Peer struct {
 	ID, AccountID string
 	Seq           int64
 	// Ordinal is dense and unique in the account.
-	Ordinal  uint32
-	Name     string
+	Ordinal uint32
+	Name    string
+	// Renamed says that an administrator chose the name, so that it does not follow
+	// what the machine calls itself.
+	Renamed  bool
 	DNSLabel string
 	// ExtraDNSLabels are further labels; AddLabels keeps them unique.
 	ExtraDNSLabels []string
@@ -37,10 +40,10 @@ type Peer struct {
 
 // Peers is the table of peers.
 var Peers = newTable("peer", 1, `id account_id seq ordinal name dns_label extra_dns_labels ip ipv6 machine_key wireguard_key next_wireguard_key approval_required
-	ephemeral ssh_enabled login_expiration_enabled inactivity_expiration_enabled setup_key_id user_id created_at version`, func(p *Peer) []any {
+	ephemeral ssh_enabled login_expiration_enabled inactivity_expiration_enabled setup_key_id user_id created_at version renamed`, func(p *Peer) []any {
 	return []any{
 		&p.ID, &p.AccountID, &p.Seq, &p.Ordinal, &p.Name, &p.DNSLabel, inJSON(&p.ExtraDNSLabels), &p.IP, &p.IPv6, &p.MachineKey, &p.WireGuardKey, &p.NextWireGuardKey,
-		&p.ApprovalRequired, &p.Ephemeral, &p.SSHEnabled, &p.LoginExpirationEnabled, &p.InactivityExpirationEnabled, &p.SetupKeyID, &p.UserID, stamp(&p.CreatedAt), &p.Version,
+		&p.ApprovalRequired, &p.Ephemeral, &p.SSHEnabled, &p.LoginExpirationEnabled, &p.InactivityExpirationEnabled, &p.SetupKeyID, &p.UserID, stamp(&p.CreatedAt), &p.Version, &p.Renamed,
 	}
 })
 
