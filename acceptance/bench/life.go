@@ -159,28 +159,31 @@ func relayed(ctx context.Context, one *contestant) error {
 
 // stir changes something about the network of a host that does not matter, which makes an agent look for better paths at once.
 func stir(ctx context.Context, host *lab.Host) error {
-	for _, verb := range []string{"add", "del"} {
-		if out, err := host.Command(ctx, "ip", "addr", verb, "192.0.2.250/32", "dev", "lo").CombinedOutput(); err != nil {
-			return fmt.Errorf("%s an address: %w\n%s", verb, err, out)
-		}
-	}
-	return nil
+	return errors.Join(
+		ip(ctx, host, "addr", "add", "192.0.2.250/32", "dev", "lo"),
+		ip(ctx, host, "addr", "del", "192.0.2.250/32", "dev", "lo"))
 }
 
 // readdress gives a host of a LAN another address with the given last number, as another lease would.
 func readdress(ctx context.Context, host *lab.Host, last int) error {
 	octets := host.Addr.As4()
-	gateway := octets
-	gateway[3], octets[3] = 1, byte(last)
-	at := func(b [4]byte) string { return fmt.Sprintf("%d.%d.%d.%d", b[0], b[1], b[2], b[3]) }
-	for _, args := range [][]string{
-		{"addr", "flush", "dev", "eth0"},
-		{"addr", "add", at(octets) + "/24", "dev", "eth0"},
-		{"route", "replace", "default", "via", at(gateway), "dev", "eth0"},
-	} {
-		if out, err := host.Command(ctx, "ip", args...).CombinedOutput(); err != nil {
-			return fmt.Errorf("ip %s: %w\n%s", strings.Join(args, " "), err, out)
-		}
+	octets[3] = byte(last)
+	return errors.Join(
+		ip(ctx, host, "addr", "flush", "dev", "eth0"),
+		ip(ctx, host, "addr", "add", netip.AddrFrom4(octets).String()+"/24", "dev", "eth0"),
+		ip(ctx, host, "route", "replace", "default", "via", gateway(host).String(), "dev", "eth0"))
+}
+
+// gateway is the router of a host's LAN.
+func gateway(host *lab.Host) netip.Addr {
+	octets := host.Addr.As4()
+	octets[3] = 1
+	return netip.AddrFrom4(octets)
+}
+
+func ip(ctx context.Context, host *lab.Host, args ...string) error {
+	if out, err := host.Command(ctx, "ip", args...).CombinedOutput(); err != nil {
+		return fmt.Errorf("ip %s: %w\n%s", strings.Join(args, " "), err, out)
 	}
 	return nil
 }

@@ -43,6 +43,8 @@ var benchmarks = []struct {
 	{"net/failover_relay", failoverRelay},
 	{"net/failover_to_relay", failoverToRelay},
 	{"net/roam", roam},
+	{"net/access", access},
+	{"net/route_failover", routeFailover},
 	{"net/upgrade", upgrade},
 	{"net/rotation", rotation},
 	{"net/nat_matrix", natMatrix},

@@ -17,9 +17,10 @@ import (
 // A network is a control plane on a lab's internet and two places for machines.
 type network struct {
 	config
-	lab    *lab.Lab
-	server *fleet.Server
-	a, b   *lab.Host
+	lab        *lab.Lab
+	server     *fleet.Server
+	serverHost *lab.Host
+	a, b       *lab.Host
 }
 
 // lan puts both machines on one LAN, behind a router that translates nothing.
@@ -78,6 +79,7 @@ func (n *network) furnish(ctx context.Context, internet lab.Stack, build func(l 
 	if err != nil {
 		return err
 	}
+	n.serverHost = server
 	if n.a, n.b, err = build(n.lab, "machine-a", "machine-b"); err != nil {
 		return err
 	}

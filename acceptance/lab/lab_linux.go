@@ -401,15 +401,6 @@ func alone(f func() error) error {
 	return <-done
 }
 
-// SetLink brings the host's interface up or down, as when a cable is pulled.
-// Its routes are put back when it comes up.
-func (h *Host) SetLink(iface string, up bool) error {
-	if !up {
-		return h.ip("link set " + iface + " down")
-	}
-	return h.ip("link set " + iface + " up")
-}
-
 // solicits lets a router find its neighbours on iface, for packets that are not
 // its own: it needs a link-local address for that (RFC 4861, section 7.2.2).
 // Other hosts have none.
