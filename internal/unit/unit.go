@@ -1,7 +1,10 @@
-// Package unit holds the files with which systemd runs the agent.
+// Package unit holds the files with which service managers run the agent.
 package unit
 
 import _ "embed"
+
+// Program is where all files here expect the agent.
+const Program = "/usr/local/bin/wattle"
 
 // Agent is the unit of `wattle daemon`; systemd knows it as wattle.service. It
 // needs the user that AgentUser makes.
@@ -29,3 +32,16 @@ var AgentUser string
 //
 //go:embed wattle.rules
 var AgentRights string
+
+// Launchd is the job of macOS (launchd.plist(5)), and LaunchdLabel its name.
+//
+//go:embed wattle.plist
+var Launchd string
+
+// LaunchdLabel is the name under which launchd knows the agent.
+const LaunchdLabel = "com.github.wattlenet.wattle"
+
+// RC is the script of FreeBSD (rc.subr(8)).
+//
+//go:embed wattle.rc
+var RC string

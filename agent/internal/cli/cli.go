@@ -43,7 +43,7 @@ func New() *cobra.Command {
 	root.AddCommand(
 		newDaemon(a), newUp(a), newDown(a), newLogout(a), newStatus(a), newWait(a), newPing(a), newDNS(a),
 		newNetcheck(a), newMetrics(a), newAccess(a), newTrace(a), newWhois(a), newWhoami(a), newIP(a), newRoute(a),
-		newKey(a),
+		newKey(a), newService(),
 		newSet(a), newGet(a), newConfig(a), newDebug(a), newCleanup(), newCompletion(), newMan(), newVersion(),
 	)
 	root.SetHelpCommand(newHelp())

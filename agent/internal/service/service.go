@@ -1,6 +1,6 @@
-// Package service tells the service manager of the system how the daemon fares.
+// Package service is what the service manager of the system has to do with the daemon.
 //
-// On systemd these are the messages of sd_notify(3); without a service manager
+// It is told how the daemon fares: on systemd by the messages of sd_notify(3); without one
 // nothing is told to anybody.
 package service
 
