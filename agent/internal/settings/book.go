@@ -44,7 +44,7 @@ type Book struct {
 	path             string
 	flags, variables Given
 
-	mu   sync.Mutex // guards file and unknown
+	mu   sync.Mutex // guards all below
 	file map[string]json.RawMessage
 	bad  []string // sentences about keys of the file that nobody knows
 }
@@ -77,24 +77,33 @@ func (b *Book) Path() string { return b.path }
 
 // Reload reads the settings file again. After an error the former settings hold.
 func (b *Book) Reload() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	file, bad, err := b.read()
+	if err != nil {
+		return err
+	}
+	b.file, b.bad = file, bad
+	return nil
+}
+
+// read returns what the settings file holds; one that is not there holds nothing.
+func (b *Book) read() (file map[string]json.RawMessage, bad []string, err error) {
 	if b.path == "" {
-		return nil
+		return nil, nil, nil
 	}
 	raw, err := os.ReadFile(b.path)
 	if errors.Is(err, fs.ErrNotExist) {
 		raw, err = []byte("{}"), nil
 	}
 	if err != nil {
-		return fmt.Errorf("read the settings: %w; make the file readable for the daemon", err)
+		return nil, nil, fmt.Errorf("read the settings: %w; make the file readable for the daemon", err)
 	}
-	file, bad, err := decode(raw)
+	file, bad, err = decode(raw)
 	if err != nil {
-		return fmt.Errorf("the settings in %s: %w; correct the file", b.path, err)
+		return nil, nil, fmt.Errorf("the settings in %s: %w; correct the file", b.path, err)
 	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.file, b.bad = file, bad
-	return nil
+	return file, bad, nil
 }
 
 // decode reads a settings file. Keys that nobody knows are no error: the file
@@ -203,12 +212,18 @@ func (b *Book) resolve(server Given) (Values, []Effective) {
 }
 
 // Change sets keys of the settings file and writes it; an empty text removes
-// the key. When a key or value is wrong, or the file cannot be written, nothing
-// has changed. It returns a function that takes the change back.
+// the key. What others have written there since it was read stays, and acts from
+// now on. When a key or value is wrong, or the file cannot be read or written,
+// nothing has changed. It returns a function that takes the change back.
 func (b *Book) Change(changes Given) (undo func() error, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	former, next := b.file, maps.Clone(b.file)
+	file, bad := b.file, b.bad // in force
+	held, heldBad, err := b.read()
+	if err != nil {
+		return nil, err
+	}
+	next := maps.Clone(held)
 	if next == nil {
 		next = map[string]json.RawMessage{}
 	}
@@ -237,12 +252,12 @@ func (b *Book) Change(changes Given) (undo func() error, err error) {
 	if err := b.write(next); err != nil {
 		return nil, err
 	}
-	b.file = next
+	b.file, b.bad = next, heldBad
 	return func() error {
 		b.mu.Lock()
 		defer b.mu.Unlock()
-		b.file = former
-		return b.write(former)
+		b.file, b.bad = file, bad
+		return b.write(held)
 	}, nil
 }
 

@@ -146,6 +146,49 @@ func TestChange(t *testing.T) {
 	}
 }
 
+// TestChangeKeepsWhatOthersWrote: somebody may edit the file, and never tell the
+// daemon.
+func TestChangeKeepsWhatOthersWrote(t *testing.T) {
+	path := write(t, `{"mtu": 1400}`)
+	b, err := Open(path, nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const byHand = `{"mtu": 1300, "hostname": "by-hand", "from_the_future": 1}`
+	edit := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	edit(byHand)
+	undo, err := b.Change(Given{"log_level": "debug"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if v := b.Values(nil); v.MTU != 1300 || v.Hostname != "by-hand" || v.LogLevel != "debug" || len(b.Warnings()) != 1 {
+		t.Errorf("values %+v, warnings %q", v, b.Warnings())
+	}
+	if err := undo(); err != nil {
+		t.Fatal(err)
+	}
+	if v := b.Values(nil); v.MTU != 1400 || v.Hostname != "" || v.LogLevel != "info" || len(b.Warnings()) != 0 {
+		t.Errorf("after undo: %+v, warnings %q", v, b.Warnings())
+	}
+	again, err := Open(path, nil, nil)
+	if err != nil || again.Values(nil).Hostname != "by-hand" || again.Values(nil).LogLevel != "info" {
+		t.Errorf("the file after undo: %+v, %v", again.Values(nil), err)
+	}
+	// What is not understood is not replaced.
+	edit(`{"mtu": 1300,`)
+	if _, err := b.Change(Given{"log_level": "debug"}); err == nil || !strings.Contains(err.Error(), "correct the file") {
+		t.Errorf("error %v", err)
+	}
+	if raw, err := os.ReadFile(path); err != nil || string(raw) != `{"mtu": 1300,` {
+		t.Errorf("it holds %q, %v", raw, err)
+	}
+}
+
 func TestDifference(t *testing.T) {
 	for name, test := range map[string]struct {
 		change func(*Values)
