@@ -7,7 +7,7 @@
 //	POST /v1/settings, /v1/settings/reload, /v1/log-level, GET /v1/debug   the same
 //	POST /v1/key/rotate   the same
 //
-// Linux and macOS tell who calls. On Windows the folder of the socket is closed
+// Linux, macOS and FreeBSD tell who calls. On Windows the folder of the socket is closed
 // to everybody but administrators and the daemon's user, and every caller counts
 // as one of them.
 package local
