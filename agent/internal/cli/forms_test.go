@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -77,7 +78,7 @@ func TestMetrics(t *testing.T) {
 	status := local.Status{
 		Version: "1.2.3", State: local.StateReady, Map: local.Map{Serial: 7}, Warnings: []string{"one"},
 		Management: local.Management{Connected: true}, Relay: local.Relay{Server: "r:1", Transport: "udp"}, Tunnel: local.Tunnel{Dropped: map[string]uint64{"noise": 7, "refused_train": 1}},
-		Routes: []local.Route{{Role: "use"}, {Role: "use"}, {Role: "serve"}}, Firewall: local.Firewall{Rules: 3, Dropped: 9, Monitored: []local.Monitored{{Rule: "r_1", Packets: 3, Bytes: 252}, {Rule: "r_2"}}},
+		Routes: []local.Route{{Role: "use"}, {Role: "use"}, {Role: "serve"}}, Firewall: local.Firewall{Rules: 3, Dropped: 9, Matched: []local.Counted{{Rule: "r_3", Packets: 9, Bytes: 756}}, Monitored: []local.Counted{{Rule: "r_1", Packets: 3, Bytes: 252}, {Rule: "r_2"}}},
 		Peers: []local.Peer{
 			{Name: "db-1", Path: "direct", RTTMillis: 0.7, LastHandshake: before(5 * time.Second), ReceivedBytes: 10, SentBytes: 20},
 			{Name: `odd "name"`, Path: "relayed", Reason: "udp_blocked", RTTMillis: 90, LastHandshake: before(time.Hour), ReceivedBytes: 1, SentBytes: 2},
@@ -105,6 +106,18 @@ func TestMetrics(t *testing.T) {
 	}
 	if a, b := strings.Count(few.String(), "\n"), strings.Count(many.String(), "\n"); a != b {
 		t.Errorf("%d lines for one peer, %d for a thousand", a, b)
+	}
+	// Nor has one with more rules than a hundred, and none of them is left out.
+	status.Firewall.Matched = nil
+	for i := range 250 {
+		status.Firewall.Matched = append(status.Firewall.Matched, local.Counted{Rule: fmt.Sprintf("r_%03d", i), Packets: 2, Bytes: 84})
+	}
+	var rules strings.Builder
+	if err := writeMetrics(&rules, status, false, now); err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.Count(rules.String(), "wattle_agent_matched_packets_total{"); got != rulesMeasured+1 || !strings.Contains(rules.String(), `wattle_agent_matched_packets_total{rule="others"} 300`) {
+		t.Errorf("%d series for 250 rules:\n%s", got, rules.String())
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"maps"
 	"os"
 	"path/filepath"
@@ -96,14 +97,8 @@ func writeMetrics(w io.Writer, s local.Status, perPeer bool, now time.Time) erro
 	text.Family("wattle_agent_warnings", "gauge", "Warnings in the status.").Add(float64(len(s.Warnings)))
 	text.Family("wattle_agent_firewall_rules", "gauge", "Compiled rules in force.").Add(float64(s.Firewall.Rules))
 	text.Family("wattle_agent_firewall_dropped_packets_total", "counter", "Packets that the agent has dropped itself; the kernel counts its own.").Add(float64(s.Firewall.Dropped))
-	packets := text.Family("wattle_agent_monitored_packets_total", "counter", "Packets that a rule matched which monitors, by the opaque id of the rule.")
-	for _, met := range s.Firewall.Monitored {
-		packets.Add(float64(met.Packets), "rule", met.Rule)
-	}
-	bytes := text.Family("wattle_agent_monitored_bytes_total", "counter", "Bytes of the packets that a rule matched which monitors, by the opaque id of the rule.")
-	for _, met := range s.Firewall.Monitored {
-		bytes.Add(float64(met.Bytes), "rule", met.Rule)
-	}
+	writeCounted(text, "matched", "that a rule let through or dropped", s.Firewall.Matched)
+	writeCounted(text, "monitored", "that a rule matched which monitors", s.Firewall.Monitored)
 	dropped := text.Family("wattle_agent_tunnel_dropped_total", "counter", "What the sockets of the tunnel did not deliver, by reason; a refused train went again, packet by packet.")
 	for _, reason := range slices.Sorted(maps.Keys(s.Tunnel.Dropped)) {
 		dropped.Add(float64(s.Tunnel.Dropped[reason]), "reason", reason)
@@ -206,5 +201,41 @@ func eachPeer(text *exposition.Text, peers []local.Peer) {
 	sent := text.Family("wattle_agent_peer_sent_bytes_total", "counter", "Bytes sent to the peer.")
 	for _, p := range peers {
 		sent.Add(float64(p.SentBytes), "peer", p.Name)
+	}
+}
+
+// rulesMeasured bounds the series of rules; what others have matched is one more.
+const rulesMeasured = 100
+
+// writeCounted writes what rules have matched.
+func writeCounted(text *exposition.Text, name, what string, counted []local.Counted) {
+	about := what + ", by the opaque id of the rule; of the 100 first ids, and the rest as others."
+	packets := text.Family("wattle_agent_"+name+"_packets_total", "counter", "Packets "+about)
+	for rule, met := range bounded(counted) {
+		packets.Add(float64(met.Packets), "rule", rule)
+	}
+	bytes := text.Family("wattle_agent_"+name+"_bytes_total", "counter", "Bytes of the packets "+about)
+	for rule, met := range bounded(counted) {
+		bytes.Add(float64(met.Bytes), "rule", rule)
+	}
+}
+
+// bounded yields the first of a list, and the rest as one.
+func bounded(counted []local.Counted) iter.Seq2[string, local.Counted] {
+	return func(yield func(string, local.Counted) bool) {
+		var others local.Counted
+		for i, met := range counted {
+			if i >= rulesMeasured {
+				others.Packets += met.Packets
+				others.Bytes += met.Bytes
+				continue
+			}
+			if !yield(met.Rule, met) {
+				return
+			}
+		}
+		if len(counted) > rulesMeasured {
+			yield("others", others)
+		}
 	}
 }

@@ -128,9 +128,7 @@ func hostRows(row func(name, format string, args ...any), status local.Status) {
 		enforced += ", " + count(status.Firewall.Dropped, "packet") + " dropped"
 	}
 	row("firewall", "%s", enforced)
-	for _, met := range status.Firewall.Monitored {
-		row("", "rule %s monitors: %s, %s", met.Rule, count(met.Packets, "packet"), count(met.Bytes, "byte"))
-	}
+	ruleRows(row, status.Firewall)
 	row("names", "%s at %s", status.DNS.Domain, cmp.Or(strings.Join(status.DNS.Addresses, ", "), "no address"))
 	networkRows(row, status.Network)
 	switch {
@@ -141,6 +139,28 @@ func hostRows(row func(name, format string, args ...any), status local.Status) {
 		row("relay", "none%s", prefixed(": ", status.Relay.Error))
 	}
 	forwardRows(row, status.Forwards)
+}
+
+// rulesShown bounds the rules that judge in the rows; JSON has all.
+const rulesShown = 10
+
+// ruleRows tell what rules have matched, first those that judge and have most.
+func ruleRows(row func(name, format string, args ...any), f local.Firewall) {
+	used := slices.DeleteFunc(slices.Clone(f.Matched), func(met local.Counted) bool { return met.Packets == 0 })
+	slices.SortStableFunc(used, func(a, b local.Counted) int { return cmp.Compare(b.Packets, a.Packets) })
+	for _, met := range used[:min(len(used), rulesShown)] {
+		also := ""
+		if met.Also > 0 {
+			also = fmt.Sprintf(" and %d like it", met.Also)
+		}
+		row("", "rule %s%s matched: %s, %s", met.Rule, also, count(met.Packets, "packet"), count(met.Bytes, "byte"))
+	}
+	if more := len(used) - rulesShown; more > 0 {
+		row("", "%s more matched as well; --json lists them", count(more, "rule"))
+	}
+	for _, met := range f.Monitored {
+		row("", "rule %s monitors: %s, %s", met.Rule, count(met.Packets, "packet"), count(met.Bytes, "byte"))
+	}
 }
 
 // networkRows say how datagrams leave the network of this machine.

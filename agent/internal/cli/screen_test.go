@@ -45,7 +45,7 @@ func TestScreens(t *testing.T) {
 		Management: local.Management{URL: "https://mesh.example:8443", Connected: true, CaughtUp: true, Since: before(5 * time.Minute), Server: "1.2.3"},
 		Map:        local.Map{Epoch: "e1", Serial: 7, Digest: "0123456789abcdef0123456789abcdef"},
 		Tunnel:     local.Tunnel{Mode: "userspace", Interface: "wt0", ListenPort: 51820},
-		Firewall:   local.Firewall{Kind: "nftables", Rules: 2, Monitored: []local.Monitored{{Rule: "r_1", Packets: 3, Bytes: 252}}},
+		Firewall:   local.Firewall{Kind: "nftables", Rules: 2, Monitored: []local.Counted{{Rule: "r_1", Packets: 3, Bytes: 252}}, Matched: []local.Counted{{Rule: "r_2", Packets: 1, Bytes: 84}, {Rule: "r_3", Also: 2, Packets: 9, Bytes: 756}, {Rule: "r_4"}}},
 		DNS:        local.DNS{Domain: "wattle.internal", Addresses: []string{"100.64.0.1"}},
 		Relay:      local.Relay{Server: "198.51.100.1:3478", Transport: "udp", Mapped: "203.0.113.7:51820"},
 		Peers: []local.Peer{

@@ -10,6 +10,7 @@ import (
 
 	"github.com/wattlenet/wattle/agent/internal/connectivity"
 	"github.com/wattlenet/wattle/agent/internal/control"
+	"github.com/wattlenet/wattle/agent/internal/firewall"
 	"github.com/wattlenet/wattle/agent/internal/forward"
 	"github.com/wattlenet/wattle/agent/internal/identity"
 	"github.com/wattlenet/wattle/agent/internal/local"
@@ -62,9 +63,9 @@ func (l *link) describe(s *local.Status, mine *identity.Identity) {
 	if enforced.Note != "" {
 		s.Warnings = append(s.Warnings, enforced.Note)
 	}
-	s.Firewall = local.Firewall{Kind: enforced.Kind, Rules: enforced.Rules, Dropped: enforced.Dropped, Note: l.machine.Note, Opened: append([]string{}, enforced.Opened...), Monitored: []local.Monitored{}}
-	for _, met := range enforced.Monitored {
-		s.Firewall.Monitored = append(s.Firewall.Monitored, local.Monitored{Rule: met.Rule, Packets: met.Packets, Bytes: met.Bytes})
+	s.Firewall = local.Firewall{
+		Kind: enforced.Kind, Rules: enforced.Rules, Dropped: enforced.Dropped, Note: l.machine.Note, Opened: append([]string{}, enforced.Opened...),
+		Matched: counted(enforced.Matched), Monitored: counted(enforced.Monitored),
 	}
 	relay := l.machine.Paths.RelayStatus()
 	s.Relay = local.Relay{Server: relay.Server, Region: relay.Region, Transport: relay.Transport, Mapped: relay.Mapped, Error: relay.Error}
@@ -164,6 +165,14 @@ func (l *link) describeRoutes(s *local.Status, wanted *desired) {
 		}
 		s.Routes = append(s.Routes, d.describe(names, waiting))
 	}
+}
+
+func counted(counts []firewall.Count) []local.Counted {
+	list := make([]local.Counted, len(counts))
+	for i, met := range counts {
+		list[i] = local.Counted(met)
+	}
+	return list
 }
 
 func stateOf(ready, working bool) string {

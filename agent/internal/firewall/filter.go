@@ -28,7 +28,7 @@ type Filter struct {
 	now   func() int64 // nanoseconds; replaced in tests
 	drops atomic.Uint64
 
-	counters counters
+	monitored, matched counters // rules that monitor, and rules that judge
 }
 
 // generation is one state of the rules.
@@ -55,7 +55,8 @@ func (f *Filter) Set(_ context.Context, c Config) error {
 		return err
 	}
 	f.names.keep(c.Routes)
-	f.counters.keep(monitored(c.Rules))
+	f.monitored.keep(idsOf(c.Rules, true))
+	f.matched.keep(idsOf(c.Rules, false))
 	next := &generation{number: former.number + 1, first: former.first, rules: rules}
 	if former.number == 0 {
 		next.first = f.now()
@@ -88,7 +89,7 @@ func (f *Filter) Watch(ctx context.Context, _ func()) error {
 
 // Status says what the filter is.
 func (f *Filter) Status() Status {
-	return Status{Kind: "userspace", Rules: f.rules.Load().rules.count, Dropped: f.drops.Load(), Monitored: f.counters.list()}
+	return Status{Kind: "userspace", Rules: f.rules.Load().rules.count, Dropped: f.drops.Load(), Monitored: f.monitored.list(), Matched: f.matched.list()}
 }
 
 // Inbound judges a packet that a peer has sent.
@@ -161,7 +162,7 @@ func (f *Filter) passReply(part *flowPart, key flowKey, p *packet, inbound bool,
 			delete(part.flows, key)
 			return false
 		}
-		known.generation = current.number
+		known.generation, known.rule = current.number, nil // found again by the next packet that counts
 	}
 	known.answered = true
 	known.note(p, 2)
@@ -183,15 +184,19 @@ func (f *Filter) passOriginal(part *flowPart, key flowKey, p *packet, inbound bo
 		}
 	}
 	if current.rules.monitors {
-		current.rules.watch(inbound, p, func(rule string) { f.counters.add(rule, p.size) })
+		current.rules.watch(inbound, p, func(rule string) { f.monitored.find(rule).add(p.size) })
 	}
-	if !ok || known.generation != current.number {
-		if !current.rules.allows(inbound, p.src, p.dst, p.proto, p.dport) {
+	if !ok || known.generation != current.number || known.rule == nil {
+		ruling := current.rules.judge(inbound, p.src, p.dst, p.proto, p.dport)
+		known.rule = f.matched.find(ruling.Rule)
+		if !ruling.Allowed {
+			known.rule.add(p.size)
 			delete(part.flows, key)
 			return false
 		}
 		known.generation, known.inbound = current.number, inbound
 	}
+	known.rule.add(p.size)
 	if p.icmp() && !p.echo() {
 		return true // one message, no flow
 	}

@@ -2,8 +2,10 @@ package firewall
 
 import (
 	"encoding/binary"
+	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -31,7 +33,7 @@ func TestFilterGivesTheRecordedVerdicts(t *testing.T) {
 						t.Fatal(err)
 					}
 					src, dst := ends(p)
-					before := f.Status().Monitored
+					before := f.Status()
 					raw := build(src, dst, p.Protocol, 40000, p.Port)
 					if got := f.judge(raw, inbound); got != p.Allowed {
 						t.Errorf("packet %+v inbound %v: %v, want %v", p, inbound, got, p.Allowed)
@@ -39,8 +41,11 @@ func TestFilterGivesTheRecordedVerdicts(t *testing.T) {
 					if p.Allowed && !f.judge(reply(p, 40000), !inbound) {
 						t.Errorf("the reply to packet %+v inbound %v does not pass", p, inbound)
 					}
-					if got := countedBy(t, before, f.Status().Monitored, len(raw)); !slices.Equal(got, p.Watched) {
+					if got := countedBy(t, before.Monitored, f.Status().Monitored, len(raw)); !slices.Equal(got, p.Watched) {
 						t.Errorf("packet %+v inbound %v: counted by %v, want %v", p, inbound, got, p.Watched)
+					}
+					if got := strings.Join(countedBy(t, before.Matched, f.Status().Matched, len(raw)), " "); got != p.Rule {
+						t.Errorf("packet %+v inbound %v: counted for %q, want %q", p, inbound, got, p.Rule)
 					}
 				}
 			}
@@ -280,4 +285,49 @@ func BenchmarkInbound(b *testing.B) {
 	for b.Loop() {
 		f.Inbound(raw)
 	}
+}
+
+// TestRulesCountWhatTheyJudge: each packet in the direction in which a flow was
+// opened counts for the rule that decided, and for no other.
+func TestRulesCountWhatTheyJudge(t *testing.T) {
+	drop := in("udp", 99)
+	drop.Id, drop.Action = "drop", "drop"
+	r := newRig(t, in("udp"), out("udp"), drop)
+	query := build(there.IPv4, here.IPv4, protoUDP, 4000, 53)
+	answer := build(here.IPv4, there.IPv4, protoUDP, 53, 4000)
+	refused := build(there.IPv4, here.IPv4, protoUDP, 4000, 99)
+	counted := func(when, want string) {
+		t.Helper()
+		var list []string
+		for _, met := range r.Status().Matched {
+			list = append(list, fmt.Sprintf("%s %d %d", met.Rule, met.Packets, met.Bytes))
+		}
+		if got := strings.Join(list, ", "); got != want {
+			t.Errorf("%s: %s, want %s", when, got, want)
+		}
+	}
+	length := len(query)
+	counted("nothing", "drop 0 0, in 0 0, out 0 0")
+	for range 3 {
+		r.want("a query", r.Inbound(query), true)
+		r.want("its answer", r.Outbound(answer), true)
+	}
+	for range 2 {
+		r.want("what is dropped", r.Inbound(refused), false)
+	}
+	counted("a flow and two drops", fmt.Sprintf("drop 2 %d, in 3 %d, out 0 0", 2*length, 3*length))
+
+	// Other rules: what stays goes on counting, whichever side sends first.
+	r.rule(in("udp"), out("udp"))
+	r.want("an answer after the change", r.Outbound(answer), true)
+	counted("an answer", fmt.Sprintf("in 3 %d, out 0 0", 3*length))
+	r.want("a query after the change", r.Inbound(query), true)
+	counted("another query", fmt.Sprintf("in 4 %d, out 0 0", 4*length))
+
+	// The flow belongs to another rule from now on.
+	other := in("all")
+	other.Id = "other"
+	r.rule(other)
+	r.want("a query under another rule", r.Inbound(query), true)
+	counted("another rule", fmt.Sprintf("other 1 %d", length))
 }

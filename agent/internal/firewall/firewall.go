@@ -98,4 +98,5 @@ type Status struct {
 	Opened []string
 
 	Monitored []Count // what the rules that monitor have matched, by their ids
+	Matched   []Count // the same of the rules that judge; of several that match one counts
 }

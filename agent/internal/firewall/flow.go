@@ -58,8 +58,9 @@ type flow struct {
 	generation uint64 // of the rules that permitted it
 	inbound    bool   // the first packet came from the tunnel
 	answered   bool
-	closing    uint8 // bit 0: the originator has sent FIN, bit 1: the other side
-	ends       int64 // nanoseconds of the clock
+	closing    uint8    // bit 0: the originator has sent FIN, bit 1: the other side
+	ends       int64    // nanoseconds of the clock
+	rule       *counter // of the rule that permitted it; nil when it has to be found again
 }
 
 func (f *flow) life(proto uint8) time.Duration {

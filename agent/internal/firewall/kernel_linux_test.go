@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -70,6 +71,7 @@ func testKernel(t *testing.T) {
 	b := &bench{t: t, kernel: kernel, tunnel: device, link: link, port: 40000, self: ^uint32(0)}
 	t.Run("recorded verdicts", b.recordedVerdicts)
 	t.Run("a rule that goes cuts its flows", b.cut)
+	t.Run("a rule in another form goes on counting", b.counts)
 	t.Run("deltas", b.deltas)
 	t.Run("ten thousand members", b.manyMembers)
 	t.Run("forged addresses", b.forged)
@@ -205,13 +207,16 @@ func (b *bench) recorded(name string, p verdicttest.Packet, inbound bool) {
 		}
 		defer func() { _ = listener.Close() }()
 	}
-	before := b.kernel.Status().Monitored
+	before := b.kernel.Status()
 	if got := judge(raw); got != p.Allowed {
 		b.t.Errorf("%s: packet %+v inbound %v: %v, want %v", name, p, inbound, got, p.Allowed)
 	}
 	// The reply makes the kernel say more.
-	if got := countedBy(b.t, before, b.kernel.Status().Monitored, len(raw)); !slices.Equal(got, p.Watched) {
+	if got := countedBy(b.t, before.Monitored, b.kernel.Status().Monitored, len(raw)); !slices.Equal(got, p.Watched) {
 		b.t.Errorf("%s: packet %+v inbound %v: counted by %v, want %v", name, p, inbound, got, p.Watched)
+	}
+	if got := strings.Join(countedBy(b.t, before.Matched, b.kernel.Status().Matched, len(raw)), " "); got != p.Rule {
+		b.t.Errorf("%s: packet %+v inbound %v: counted for %q, want %q", name, p, inbound, got, p.Rule)
 	}
 	if p.Allowed && p.Port != 0 && !back(reply(p, b.port)) {
 		b.t.Errorf("%s: the reply to packet %+v inbound %v does not pass", name, p, inbound)
@@ -252,6 +257,44 @@ func (b *bench) cut(t *testing.T) {
 				t.Errorf("%s: question came in after the rule went", us)
 			}
 		}
+	}
+}
+
+// counts follows the counter of a rule through other forms of it and a table that
+// is made anew, until the rule goes.
+func (b *bench) counts(t *testing.T) {
+	b.t = t
+	b.be(1)
+	matched := func() (packets uint64) {
+		for _, met := range b.kernel.Status().Matched {
+			if met.Rule == "in" {
+				packets += met.Packets
+			}
+		}
+		return packets
+	}
+	question := func() []byte {
+		b.port++
+		return build(there.IPv4, here.IPv4, protoUDP, b.port, 80)
+	}
+	b.set(twoPeers())
+	b.set(twoPeers(in("udp")))
+	began := matched()
+	widened := twoPeers(in("udp", 80), out("all"))
+	widened.Networks = append(slices.Clone(widened.Networks[:1]), netip.MustParsePrefix("fd00:64::/63"))
+	for i, c := range []Config{twoPeers(in("udp")), twoPeers(in("udp", 80)), widened} {
+		b.set(c)
+		if !b.arrive(question()) {
+			t.Fatalf("step %d: a permitted packet does not pass", i)
+		}
+		if got := matched() - began; got != uint64(i+1) {
+			t.Errorf("step %d: %d packets counted, want %d", i, got, i+1)
+		}
+	}
+	b.set(twoPeers(out("all")))
+	b.set(twoPeers(in("udp")))
+	if got := matched(); got != 0 {
+		t.Errorf("a rule that comes again begins with %d packets", got)
 	}
 }
 

@@ -31,6 +31,9 @@ type shape struct {
 	frame frame
 	sets  map[string]memberSet
 	rules map[string]hostRule
+
+	// counted tells whose packets a rule counts, by its key.
+	counted map[string]Count
 }
 
 // frame is what stands before any rule: the chains, the default drop and the
@@ -170,7 +173,7 @@ func newShape(c Config) (*shape, error) {
 	l := &shape{
 		frame: frame{name: c.Interface, self: c.Peers.At(c.Self)},
 		sets:  map[string]memberSet{},
-		rules: map[string]hostRule{},
+		rules: map[string]hostRule{}, counted: map[string]Count{},
 	}
 	for _, network := range c.Networks {
 		if network.Addr().Is4() {
@@ -227,7 +230,8 @@ func (l *shape) add(c Config, rule api.CompiledRule, set, direction, chain strin
 		} else {
 			h.destination = name
 		}
-		l.rules[h.key(rule.Id, direction)] = h
+		key := h.key(rule.Id, direction)
+		l.rules[key], l.counted[key] = h, Count{Rule: rule.Id}
 	}
 }
 

@@ -11,19 +11,24 @@ import (
 	"github.com/wattlenet/wattle/internal/mapstate"
 )
 
-// A Count is what a rule that monitors has matched: packets in the direction in
-// which a flow was opened, let through or not.
+// A Count is what a rule has matched: packets in the direction in which a flow was
+// opened. One that monitors counts them let through or not.
 type Count struct {
-	Rule    string // id
+	Rule string // id
+
+	// Also is how many other rules, which differ in their destination outside of
+	// the overlay only, are counted with it: the kernel holds them as one.
+	Also int
+
 	Packets uint64
 	Bytes   uint64 // of whole IP packets
 }
 
-// monitored lists the ids of the rules that monitor.
-func monitored(rules []api.CompiledRule) map[string]bool {
+// idsOf lists the ids of the rules that monitor, or of those that judge.
+func idsOf(rules []api.CompiledRule, monitor bool) map[string]bool {
 	ids := map[string]bool{}
 	for _, rule := range rules {
-		if mapstate.Monitors(rule) {
+		if mapstate.Monitors(rule) == monitor {
 			ids[rule.Id] = true
 		}
 	}
@@ -35,8 +40,8 @@ func inOrder(counts map[string]Count) []Count {
 	return slices.SortedFunc(maps.Values(counts), func(a, b Count) int { return cmp.Compare(a.Rule, b.Rule) })
 }
 
-// counters are what the rules of a Filter that monitor have matched. A rule that
-// stays keeps its counter when others change.
+// counters are what rules of a Filter have matched. A rule that stays keeps its
+// counter when others change.
 type counters struct {
 	mu sync.RWMutex // guards of
 	of map[string]*counter
@@ -59,13 +64,18 @@ func (c *counters) keep(ids map[string]bool) {
 	maps.DeleteFunc(c.of, func(id string, _ *counter) bool { return !ids[id] })
 }
 
-// add counts one packet.
-func (c *counters) add(rule string, bytes int) {
+// find returns the counter of a rule; nil for none.
+func (c *counters) find(rule string) *counter {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
-	if met := c.of[rule]; met != nil {
-		met.packets.Add(1)
-		met.bytes.Add(uint64(bytes))
+	return c.of[rule]
+}
+
+// add counts one packet. A nil counter counts nothing.
+func (c *counter) add(bytes int) {
+	if c != nil {
+		c.packets.Add(1)
+		c.bytes.Add(uint64(bytes))
 	}
 }
 

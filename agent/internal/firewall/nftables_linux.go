@@ -66,8 +66,7 @@ type Kernel struct {
 	opened    []string // chains with rules of ours
 	hostFault error
 
-	monitoring bool             // there are rules that monitor
-	past       map[string]Count // of rules that monitor, in former forms
+	past tallies // of rules in former forms
 }
 
 // NewKernel opens nftables and makes the table for an interface, which need not
@@ -81,7 +80,7 @@ func NewKernel(o Options) (*Kernel, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open nftables: %w", err)
 	}
-	k := &Kernel{logger: o.Logger, conn: conn, names: newLearned(), judge: &ruleset{}, past: map[string]Count{}, opens: !o.KeepHostClosed, stale: true}
+	k := &Kernel{logger: o.Logger, conn: conn, names: newLearned(), judge: &ruleset{}, past: newTallies(), opens: !o.KeepHostClosed, stale: true}
 	if err := k.refuseForeign(tableName(o.Interface)); err != nil {
 		return nil, err
 	}
@@ -133,9 +132,11 @@ func (k *Kernel) Set(_ context.Context, c Config) error {
 	}
 	k.names.keep(c.Routes)
 	anew := !k.standing || k.inForce.frame != wanted.frame
-	kept := func(key string) bool { _, stays := wanted.rules[key]; return stays && !anew }
-	if err := k.remember(func(key string) bool { return !kept(key) }, monitored(c.Rules)); err != nil {
-		k.logger.Warn("counters of monitoring rules begin anew", "error", err)
+	if anew || k.inForce.shape != wanted.shape {
+		kept := func(key string) bool { _, stays := wanted.rules[key]; return stays && !anew }
+		if err := k.remember(kept, c.Rules); err != nil {
+			k.logger.Warn("counters of rules begin anew", "error", err)
+		}
 	}
 	if anew {
 		if err := k.build(wanted.frame); err != nil {
@@ -177,8 +178,8 @@ func (k *Kernel) Status() Status {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	s := Status{Kind: "nftables", Rules: len(k.inForce.config.Rules), Opened: slices.Clone(k.opened)}
-	var unread error
-	s.Monitored, unread = k.monitored()
+	met, unread := k.matched()
+	s.Monitored, s.Matched = inOrder(met[watches]), inOrder(met[judges])
 	switch beside := k.beside(); {
 	case k.fault != nil:
 		s.Note = k.fault.Error()

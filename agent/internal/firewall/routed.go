@@ -66,7 +66,16 @@ func (l *shape) addRouted(c Config, rule api.CompiledRule) {
 			*ends[0] = l.hold(set, h.ipv6)
 		}
 		*ends[1] = l.far(h, route, to, own)
-		l.rules[h.key(id, chain)] = h
+		key := h.key(id, chain)
+		l.rules[key] = h
+		met, known := l.counted[key]
+		switch {
+		case !known:
+			met = Count{Rule: rule.Id}
+		case met.Rule != rule.Id:
+			met.Rule, met.Also = min(met.Rule, rule.Id), met.Also+1
+		}
+		l.counted[key] = met
 	}
 }
 

@@ -166,6 +166,11 @@ func TestRulesOfManyRoutesAreOne(t *testing.T) {
 	if len(l.rules) != 1 {
 		t.Errorf("%d rules for routes that differ in their range only, want 1", len(l.rules))
 	}
+	for _, met := range l.counted {
+		if want := (Count{Rule: "r" + ids[0], Also: len(ids) - 1}); met != want {
+			t.Errorf("counted as %+v, want %+v", met, want)
+		}
+	}
 	fewer := c
 	fewer.Rules = c.Rules[1:]
 	step := diff(l, layoutOf(t, fewer))

@@ -5,7 +5,6 @@ import (
 	"slices"
 
 	"github.com/wattlenet/wattle/generated/api"
-	"github.com/wattlenet/wattle/internal/mapstate"
 	"github.com/wattlenet/wattle/internal/verdict"
 )
 
@@ -39,9 +38,15 @@ const (
 	serve        // it carries the traffic of others
 )
 
+// routedRule is a rule of routed traffic, and as the matcher knows it.
+type routedRule struct {
+	api.CompiledRule
+	compiled verdict.Rule
+}
+
 // compileRoutes makes the rules of routed traffic ready. At the end of a route
 // all rules hold peer 0, and at this machine's end too.
-func compileRoutes(c Config, rules []api.CompiledRule, names *learned) routes {
+func compileRoutes(c Config, rules []routedRule, names *learned) routes {
 	type place struct {
 		route   string
 		role    int
@@ -49,11 +54,8 @@ func compileRoutes(c Config, rules []api.CompiledRule, names *learned) routes {
 	}
 	lists := map[place][]verdict.Rule{}
 	for _, rule := range rules {
-		compiled, err := mapstate.RuleOf(rule)
-		if err != nil {
-			continue // refused by compile
-		}
-		route, set, toward := routedEnds(rule)
+		compiled := rule.compiled
+		route, set, toward := routedEnds(rule.CompiledRule)
 		at := place{route: route, role: use, inbound: !toward}
 		compiled.Source, compiled.Destination = verdict.Only(0), verdict.Only(0)
 		if rule.Direction == "forward" {
@@ -129,17 +131,16 @@ func (r *routes) watch(far netip.Addr, role int, inbound bool, p verdict.Packet,
 	})
 }
 
-// allow judges a packet by the rules of all routes that its far end belongs to:
+// judge judges a packet by the rules of all routes that its far end belongs to:
 // a drop of one wins over the accepts of all.
-func (r *routes) allow(far netip.Addr, role int, inbound bool, p verdict.Packet) (allowed bool) {
+func (r *routes) judge(far netip.Addr, role int, inbound bool, p verdict.Packet) (ruling verdict.Verdict) {
 	r.of(far, func(found *routed) bool {
 		v := found.between(role, inbound).Evaluate(p)
-		if !v.Allowed && v.Rule != "" {
-			allowed = false
-			return false
+		dropped := !v.Allowed && v.Rule != ""
+		if dropped || !ruling.Allowed {
+			ruling = v
 		}
-		allowed = allowed || v.Allowed
-		return true
+		return !dropped
 	})
-	return allowed
+	return ruling
 }

@@ -3,7 +3,6 @@ package firewall
 import (
 	"net/netip"
 
-	"github.com/wattlenet/wattle/generated/api"
 	"github.com/wattlenet/wattle/internal/mapstate"
 	"github.com/wattlenet/wattle/internal/verdict"
 )
@@ -24,7 +23,7 @@ type ruleset struct {
 func compile(c Config, names *learned, former *ruleset) (*ruleset, error) {
 	r := &ruleset{self: c.Peers.At(c.Self), peers: former.peers.of(c.Peers), count: len(c.Rules)}
 	var in, out []verdict.Rule
-	var routed []api.CompiledRule
+	var routed []routedRule
 	for _, rule := range c.Rules {
 		compiled, err := mapstate.RuleOf(rule)
 		if err != nil {
@@ -32,7 +31,7 @@ func compile(c Config, names *learned, former *ruleset) (*ruleset, error) {
 		}
 		r.monitors = r.monitors || compiled.Monitor
 		if rule.Route != nil {
-			routed = append(routed, rule)
+			routed = append(routed, routedRule{rule, compiled})
 			continue
 		}
 		// A rule whose set is not there matches nobody.
@@ -50,14 +49,19 @@ func compile(c Config, names *learned, former *ruleset) (*ruleset, error) {
 	return r, nil
 }
 
-// allows judges the original direction of a flow, which came from the tunnel
+// allows reports whether judge lets a packet pass.
+func (r *ruleset) allows(inbound bool, src, dst netip.Addr, protocol uint8, port uint16) bool {
+	return r.judge(inbound, src, dst, protocol, port).Allowed
+}
+
+// judge judges the original direction of a flow, which came from the tunnel
 // (inbound) or goes into it.
 //
 //	own end (this side of the tunnel)   other end   rules
 //	this machine                        a peer      between peers
 //	this machine                        a route     of the traffic that this machine opens, or that a route opens to it
 //	a route that this machine serves    a peer      of the traffic that it carries
-func (r *ruleset) allows(inbound bool, src, dst netip.Addr, protocol uint8, port uint16) bool {
+func (r *ruleset) judge(inbound bool, src, dst netip.Addr, protocol uint8, port uint16) verdict.Verdict {
 	own, other := src, dst
 	if inbound {
 		own, other = dst, src
@@ -71,13 +75,13 @@ func (r *ruleset) allows(inbound bool, src, dst netip.Addr, protocol uint8, port
 		if !inbound {
 			packet.Source, packet.Destination = me, ordinal
 		}
-		return r.between(inbound).Evaluate(packet).Allowed
+		return r.between(inbound).Evaluate(packet)
 	case mine:
-		return r.routes.allow(other, use, inbound, verdict.Packet{Protocol: protocol, Port: port})
+		return r.routes.judge(other, use, inbound, verdict.Packet{Protocol: protocol, Port: port})
 	case peer:
-		return r.routes.allow(own, serve, inbound, verdict.Packet{Source: ordinal, Protocol: protocol, Port: port})
+		return r.routes.judge(own, serve, inbound, verdict.Packet{Source: ordinal, Protocol: protocol, Port: port})
 	}
-	return false
+	return verdict.Verdict{}
 }
 
 // between are the rules between this machine and peers.

@@ -121,14 +121,20 @@ type Firewall struct {
 	// through to the rules of the network.
 	Opened []string `json:"opened"`
 
-	// Monitored are the rules that judge nothing and count.
-	Monitored []Monitored `json:"monitored"`
+	// Matched is what the rules that judge have let through or dropped, and
+	// Monitored what those have met that judge nothing and count.
+	Matched   []Counted `json:"matched"`
+	Monitored []Counted `json:"monitored"`
 }
 
-// Monitored is what a rule has matched that monitors, let through or not: packets
-// in the direction in which a flow was opened.
-type Monitored struct {
-	Rule    string `json:"rule"` // its opaque id in the network map
+// Counted is what a rule has matched: packets in the direction in which a flow was
+// opened.
+type Counted struct {
+	Rule string `json:"rule"` // its opaque id in the network map
+
+	// Also is how many other rules are counted with it, which differ in their
+	// destination outside of the overlay only.
+	Also    int    `json:"also,omitempty"`
 	Packets uint64 `json:"packets"`
 	Bytes   uint64 `json:"bytes"` // of whole IP packets
 }
