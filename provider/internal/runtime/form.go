@@ -18,6 +18,7 @@ import (
 type resourceForm struct {
 	noun *terraform.Noun
 	root form
+	rule rule // of the whole configuration
 }
 
 // form is one attribute as far as it decides that. Values are as Terraform
@@ -30,7 +31,11 @@ type form struct {
 }
 
 func formOf(ctx context.Context, n *terraform.Noun) *resourceForm {
-	return &resourceForm{noun: n, root: form{members: formsOf(ctx, n.Schema().Attributes)}}
+	s := n.Schema()
+	return &resourceForm{
+		noun: n, root: form{members: formsOf(ctx, s.Attributes)},
+		rule: rule{typ: s.Type(), members: rulesOf(ctx, s.Attributes)},
+	}
 }
 
 func formsOf(ctx context.Context, attributes map[string]schema.Attribute) map[string]form {

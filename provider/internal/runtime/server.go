@@ -37,6 +37,7 @@ type framework interface {
 //	state as JSON, of this version         -> the same JSON
 //	object of the version that the state   -> the same state
 //	was made from
+//	configuration that no validator minds  -> nothing to say
 //	configuration that asks for what the   -> the same state
 //	state has
 //
@@ -75,6 +76,15 @@ func (s *server) UpgradeResourceState(ctx context.Context, req *tfprotov6.Upgrad
 		return s.framework.UpgradeResourceState(ctx, req)
 	}
 	return &tfprotov6.UpgradeResourceStateResponse{UpgradedState: &tfprotov6.DynamicValue{JSON: req.RawState.JSON}}, nil
+}
+
+// ValidateResourceConfig says nothing about a configuration that is in order.
+func (s *server) ValidateResourceConfig(ctx context.Context, req *tfprotov6.ValidateResourceConfigRequest) (*tfprotov6.ValidateResourceConfigResponse, error) {
+	f := s.form(ctx, req.TypeName)
+	if f == nil || req.Config == nil || !f.valid(ctx, req.Config.MsgPack) {
+		return s.framework.ValidateResourceConfig(ctx, req)
+	}
+	return &tfprotov6.ValidateResourceConfigResponse{}, nil
 }
 
 // ReadResource leaves a state untouched that was made from the object as it is now.
