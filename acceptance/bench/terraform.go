@@ -25,14 +25,18 @@ const machines = 100
 // terraform prints what planning and applying 1,000 resources of ours costs over as many that Terraform itself provides,
 // in the same graph, with the state in a file and in the control plane.
 func terraform(ctx context.Context, c config) error {
-	return resources(ctx, c, 1000, max(1, c.rounds/3))
+	return resources(ctx, c, 1000, max(1, c.rounds/3), planTurns)
 }
 
 // terraformMany does that for 5,000 resources, once each: the local backend alone takes minutes.
-func terraformMany(ctx context.Context, c config) error { return resources(ctx, c, 5000, 1) }
+func terraformMany(ctx context.Context, c config) error { return resources(ctx, c, 5000, 1, 1) }
 
-func resources(ctx context.Context, c config, n, rounds int) error {
-	b := terraformBench{config: c, n: n}
+// planTurns is how often both configurations are planned in turn after each apply: one plan of a few seconds says little on
+// a machine that others use too.
+const planTurns = 3
+
+func resources(ctx context.Context, c config, n, rounds, turns int) error {
+	b := terraformBench{config: c, n: n, turns: turns}
 	for _, backend := range []string{"", "http"} {
 		if err := b.compare(ctx, backend, rounds); err != nil {
 			return err
@@ -188,13 +192,8 @@ func hclList(texts []string) string { return `["` + strings.Join(texts, `", "`) 
 type terraformBench struct {
 	config
 	n     int
+	turns int   // how often both are planned after an apply
 	reads int64 // of our last plan
-}
-
-// A timing is the cost of one apply and of the empty plan after it, which made so many requests to the control plane.
-type timing struct {
-	apply, plan fleet.Cost
-	reads       int64
 }
 
 // compare measures both configurations in turn and prints the ratios, with a suffix for the backend.
@@ -203,62 +202,100 @@ func (b *terraformBench) compare(ctx context.Context, backend string, rounds int
 	if backend != "" {
 		suffix = "_" + backend
 	}
-	ratios := map[string][]float64{}
-	var plans, theirs []float64
+	found := contest{ratios: map[string][]float64{}}
 	for round := range rounds {
-		mine, err := b.measure(ctx, fmt.Sprint("ours", suffix, "-", round), ours, backend)
-		if err != nil {
+		if err := b.round(ctx, fmt.Sprint(suffix, "-", round), backend, &found); err != nil {
 			return err
 		}
-		other, err := b.measure(ctx, fmt.Sprint("built-in", suffix, "-", round), builtIn, backend)
-		if err != nil {
-			return err
-		}
-		for name, pair := range map[string][2]fleet.Cost{"plan": {mine.plan, other.plan}, "apply": {mine.apply, other.apply}} {
-			ratios[name] = append(ratios[name], pair[0].Wall.Seconds()/pair[1].Wall.Seconds())
-			ratios[name+"_cpu"] = append(ratios[name+"_cpu"], pair[0].CPU.Seconds()/pair[1].CPU.Seconds())
-		}
-		b.reads = mine.reads
-		plans, theirs = append(plans, mine.plan.Wall.Seconds()), append(theirs, other.plan.Wall.Seconds())
 	}
 	for _, name := range []string{"plan", "apply"} {
-		spread(fmt.Sprintf("%s_%d_ratio%s", name, b.n, suffix), ratios[name], "x")
-		figure(fmt.Sprintf("%s_%d_cpu_ratio%s", name, b.n, suffix), median(ratios[name+"_cpu"]), "x")
+		spread(fmt.Sprintf("%s_%d_ratio%s", name, b.n, suffix), found.ratios[name], "x")
+		figure(fmt.Sprintf("%s_%d_cpu_ratio%s", name, b.n, suffix), median(found.ratios[name+"_cpu"]), "x")
 	}
-	figure(fmt.Sprintf("plan_%d_s%s", b.n, suffix), median(plans), "s")
-	figure(fmt.Sprintf("plan_%d_built_in_s%s", b.n, suffix), median(theirs), "s")
+	figure(fmt.Sprintf("plan_%d_s%s", b.n, suffix), median(found.plans), "s")
+	figure(fmt.Sprintf("plan_%d_built_in_s%s", b.n, suffix), median(found.theirs), "s")
 	return nil
+}
+
+// A contest is what was found in all rounds of one backend.
+type contest struct {
+	ratios        map[string][]float64 // by what was done, with _cpu for processor time
+	plans, theirs []float64            // seconds
+}
+
+func (c *contest) add(name string, ours, builtIn fleet.Cost) {
+	c.ratios[name] = append(c.ratios[name], ours.Wall.Seconds()/builtIn.Wall.Seconds())
+	c.ratios[name+"_cpu"] = append(c.ratios[name+"_cpu"], ours.CPU.Seconds()/builtIn.CPU.Seconds())
+}
+
+// round applies both configurations, each on a control plane of its own, and plans them in turn.
+func (b *terraformBench) round(ctx context.Context, suffix, backend string, found *contest) (err error) {
+	mine, err := b.apply(ctx, "ours"+suffix, ours, backend, "18443", "13478")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, mine.server.Stop()) }()
+	other, err := b.apply(ctx, "built-in"+suffix, builtIn, backend, "18445", "13480")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, other.server.Stop()) }()
+	found.add("apply", mine.cost, other.cost)
+	for range b.turns {
+		plan, err := mine.plan(ctx)
+		if err != nil {
+			return err
+		}
+		theirs, err := other.plan(ctx)
+		if err != nil {
+			return err
+		}
+		found.add("plan", plan, theirs)
+		found.plans, found.theirs = append(found.plans, plan.Wall.Seconds()), append(found.theirs, theirs.Wall.Seconds())
+	}
+	b.reads, err = readsOf(ctx, mine.tf, mine.server)
+	return err
 }
 
 // A configuration is the text of n resources; ours is about the machines that it is given.
 type configuration func(n int, peers []string) string
 
-// measure applies and plans a configuration on a control plane that knows nothing else.
-func (b *terraformBench) measure(ctx context.Context, name string, text configuration, backend string) (t timing, err error) {
+// A deployed is a configuration on a control plane that knows nothing else, and what applying it cost.
+type deployed struct {
+	server *fleet.Server
+	tf     *fleet.Terraform
+	cost   fleet.Cost
+}
+
+// apply starts a control plane and applies a configuration to it. The caller stops it.
+func (b *terraformBench) apply(ctx context.Context, name string, text configuration, backend, port, relay string) (a *deployed, err error) {
 	dir := filepath.Join(b.dir, name)
 	server, err := fleet.StartServer(ctx, fleet.ServerConfig{
-		Bin: b.bin, Dir: filepath.Join(dir, "server"), On: fleet.Here{}, Address: "127.0.0.1", Port: "18443", Relay: "13478",
+		Bin: b.bin, Dir: filepath.Join(dir, "server"), On: fleet.Here{}, Address: "127.0.0.1", Port: port, Relay: relay,
 	})
 	if err != nil {
-		return t, err
+		return nil, err
 	}
-	defer func() { err = errors.Join(err, server.Stop()) }()
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, server.Stop())
+		}
+	}()
 	peers, err := enrol(ctx, server)
 	if err != nil {
-		return t, err
+		return nil, err
 	}
-	tf, err := b.folder(ctx, server, filepath.Join(dir, "configuration"), text(b.n, peers), backend)
-	if err != nil {
-		return t, err
+	a = &deployed{server: server}
+	if a.tf, err = b.folder(ctx, server, filepath.Join(dir, "configuration"), text(b.n, peers), backend); err != nil {
+		return nil, err
 	}
-	if t.apply, err = tf.Measure(ctx, "apply", "-auto-approve", "-input=false", "-no-color"); err != nil {
-		return t, err
-	}
-	if t.plan, err = tf.Measure(ctx, "plan", "-detailed-exitcode", "-input=false", "-no-color"); err != nil {
-		return t, err
-	}
-	t.reads, err = readsOf(ctx, tf, server)
-	return t, err
+	a.cost, err = a.tf.Measure(ctx, "apply", "-auto-approve", "-input=false", "-no-color")
+	return a, err
+}
+
+// plan is the cost of a plan, which must be empty.
+func (a *deployed) plan(ctx context.Context) (fleet.Cost, error) {
+	return a.tf.Measure(ctx, "plan", "-detailed-exitcode", "-input=false", "-no-color")
 }
 
 // folder is a working folder in which a configuration is initialised.
