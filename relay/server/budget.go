@@ -10,10 +10,11 @@ import (
 // UDP packet may be forged, so every such answer can hit somebody who did not
 // ask. Answers are no longer than what they answer but for two, which no client
 // can do without and which fit into no shorter message: an address to a Binding
-// request, and a nonce of 124 bytes to a request without a credential. At most
-// 200 of them a second, 400 at once, go to one address: 25 kB.
-// An office of a thousand agents behind one address still starts in seconds,
-// since a client repeats what it gets no answer to.
+// request (40 bytes, 52 over IPv6), and a challenge to a request without a
+// credential (60 bytes). The shortest request has 20 bytes, so that answers are
+// three times as long at most. At most 200 of them a second, 400 at once, go to
+// one address: 12 kB. An office of a thousand agents behind one address still
+// starts in seconds, since a client repeats what it gets no answer to.
 const (
 	answerInterval = time.Second / 200
 	answerBurst    = 400

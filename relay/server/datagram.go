@@ -73,8 +73,8 @@ func (f *datagramFront) sort() []byte {
 			packet := m.Next()
 			if isChannelData(packet) {
 				f.data(m.From, packet)
-			} else if f.control(m.From, packet) {
-				return packet
+			} else if shown := f.control(m.From, packet); shown != nil {
+				return shown
 			}
 		}
 	}
@@ -88,11 +88,11 @@ func (f *datagramFront) data(from netip.AddrPort, packet []byte) {
 	f.forward.fromClient(f.from, packet)
 }
 
-// control reports whether a message is for pion.
-func (f *datagramFront) control(from netip.AddrPort, packet []byte) bool {
+// control returns what pion is shown of a message, nil when nothing.
+func (f *datagramFront) control(from netip.AddrPort, packet []byte) []byte {
 	f.looked = false // it may make an allocation, or end one
 	if len(packet) > maxMessage {
-		return false
+		return nil
 	}
 	f.tuple = fiveTuple{local: f.local, client: from}
 	verdict := f.gate.admit(packet, f.tuple)
@@ -101,7 +101,10 @@ func (f *datagramFront) control(from netip.AddrPort, packet []byte) bool {
 		_, _ = f.UDPConn.WriteToUDPAddrPort(verdict.answer, from)
 	}
 	f.then = verdict.then
-	return verdict.pass
+	if !verdict.pass {
+		return nil
+	}
+	return verdict.message(packet)
 }
 
 // WriteTo sends what pion answers to a client.

@@ -26,13 +26,14 @@ const (
 //
 // It decides what pion leaves open: quotas, one user name per allocation
 // (RFC 8656, section 7.1: 441), which peers may be reached (403), and how much
-// is sent to addresses that have proved nothing. It checks MESSAGE-INTEGRITY
-// before any of these, and pion checks it again together with the nonce.
+// is sent to addresses that have proved nothing. It checks MESSAGE-INTEGRITY and
+// the nonce before any of these, and pion checks them again; see nonces.
 type gate struct {
 	secret       Secret
 	ledger       *ledger
 	destinations *destinations
 	budget       *budget
+	nonces       *nonces
 	public       netip.Addr
 	stats        *counters
 	forwarders   sync.Pool // *forwarder
@@ -53,6 +54,7 @@ func (g *gate) release(f *forwarder) { g.forwarders.Put(f) }
 // or dropped when it is neither.
 type verdict struct {
 	pass   bool
+	shown  []byte // what pion gets in place of the message that passes; nil: the same
 	answer []byte
 	// then is what pion's answer decides about.
 	then pending
@@ -84,21 +86,35 @@ func (g *gate) admit(raw []byte, tuple fiveTuple) verdict {
 
 func (g *gate) admitRequest(raw []byte, tuple fiveTuple) verdict {
 	known := g.ledger.find(tuple)
-	if known == nil && !tuple.stream && !g.budget.spend(tuple.client.Addr()) {
-		g.stats.unansweredStrangers.Add(1)
+	if known == nil && !g.affords(tuple) {
 		return verdict{}
 	}
 	m := &stun.Message{Raw: append([]byte(nil), raw...)}
 	if m.Decode() != nil {
 		return verdict{}
 	}
-	if m.Type.Method == stun.MethodBinding || !m.Contains(stun.AttrMessageIntegrity) {
-		return verdict{pass: true} // an address (RFC 8489) or a challenge
+	if m.Type.Method == stun.MethodBinding {
+		return verdict{pass: true} // an address (RFC 8489)
 	}
 	holder, key, ok := g.authenticate(m)
-	if !ok {
-		return verdict{answer: unauthorized(m)}
+	switch {
+	case !ok && known != nil && !g.affords(tuple):
+		return verdict{} // somebody may pretend to be a client of ours
+	case !ok:
+		return g.challenge(m)
+	case !g.nonces.valid(m, time.Now()):
+		return verdict{answer: build(m, stun.CodeStaleNonce, "", stun.NewRealm(Realm), g.nonces.fresh(time.Now()))}
 	}
+	if m = g.nonces.renonce(m, key); m == nil {
+		return verdict{}
+	}
+	v := g.admitProved(m, tuple, known, holder, key)
+	v.shown = m.Raw
+	return v
+}
+
+// admitProved judges a request of holder.
+func (g *gate) admitProved(m *stun.Message, tuple fiveTuple, known *allocation, holder Holder, key stun.MessageIntegrity) verdict {
 	switch m.Type.Method {
 	case stun.MethodAllocate:
 		return g.admitAllocate(m, tuple, known, holder, key)
@@ -109,9 +125,29 @@ func (g *gate) admitRequest(raw []byte, tuple fiveTuple) verdict {
 	}
 }
 
+// affords takes one answer from the budget of an address that may be forged.
+func (g *gate) affords(tuple fiveTuple) bool {
+	if tuple.stream || g.budget.spend(tuple.client.Addr()) {
+		return true
+	}
+	g.stats.unansweredStrangers.Add(1)
+	return false
+}
+
+// message returns what pion is shown of a message that passes.
+func (v verdict) message(raw []byte) []byte {
+	if v.shown != nil {
+		return v.shown
+	}
+	return raw
+}
+
 // authenticate checks the long-term credential (RFC 8489, section 9.2.4) but
 // for the nonce.
 func (g *gate) authenticate(m *stun.Message) (Holder, stun.MessageIntegrity, bool) {
+	if !m.Contains(stun.AttrMessageIntegrity) {
+		return Holder{}, nil, false
+	}
 	var username stun.Username
 	var realm stun.Realm
 	if username.GetFrom(m) != nil || realm.GetFrom(m) != nil || realm.String() != Realm {
@@ -296,13 +332,23 @@ func (g *gate) beyond(m *stun.Message, key stun.MessageIntegrity, err *quotaErro
 	return refuse(m, key, code, err.Error())
 }
 
-// unauthorized repeats the nonce of the request, so that it is never longer.
-func unauthorized(m *stun.Message) []byte {
-	var nonce stun.Nonce
-	if nonce.GetFrom(m) != nil {
-		return build(m, stun.CodeUnauthorized, "", stun.NewRealm(Realm))
+// challenge asks for a credential (RFC 8489, section 9.2.4). Who has shown a
+// wrong one is told his own nonce, so that the answer is never longer.
+func (g *gate) challenge(m *stun.Message) verdict {
+	setters := []stun.Setter{stun.NewRealm(Realm)}
+	var given stun.Nonce
+	switch {
+	case !m.Contains(stun.AttrMessageIntegrity):
+		switch m.Type.Method {
+		case stun.MethodAllocate, stun.MethodRefresh, stun.MethodCreatePermission, stun.MethodChannelBind:
+			setters = append(setters, g.nonces.fresh(time.Now()))
+		default:
+			return verdict{}
+		}
+	case given.GetFrom(m) == nil:
+		setters = append(setters, given)
 	}
-	return build(m, stun.CodeUnauthorized, "", stun.NewRealm(Realm), nonce)
+	return verdict{answer: build(m, stun.CodeUnauthorized, "", setters...)}
 }
 
 // build makes an error response to m, nil when it cannot.

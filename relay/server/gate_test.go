@@ -14,9 +14,13 @@ import (
 	"github.com/wattlenet/wattle/internal/exposition"
 )
 
+var testNonces = newNonces([]byte("the key of the nonces of a test"))
+
 func newGate() *gate {
 	stats := &counters{}
+	testNonces.inner.learn(stun.NewNonce("a nonce of pion"))
 	return &gate{
+		nonces:       testNonces,
 		secret:       testSecret,
 		ledger:       newLedger(Quotas{Allocations: 10, PerPeer: Quota{Allocations: 1}}, stats),
 		destinations: &destinations{interfaces: func() ([]netip.Prefix, error) { return nil, nil }},
@@ -33,8 +37,18 @@ func from(port uint16) fiveTuple {
 func request(t testing.TB, method stun.Method, credential Credential, setters ...stun.Setter) []byte {
 	t.Helper()
 	m, err := stun.Build(append(append([]stun.Setter{stun.TransactionID, stun.NewType(method, stun.ClassRequest)}, setters...),
-		stun.NewNonce("nonce"), stun.NewRealm(Realm), stun.NewUsername(credential.Username),
+		testNonces.fresh(time.Now()), stun.NewRealm(Realm), stun.NewUsername(credential.Username),
 		stun.NewLongTermIntegrity(credential.Username, Realm, credential.Password))...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m.Raw
+}
+
+// naked is the shortest request: without a credential, and without attributes.
+func naked(t testing.TB, method stun.Method) []byte {
+	t.Helper()
+	m, err := stun.Build(stun.TransactionID, stun.NewType(method, stun.ClassRequest))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -103,20 +117,16 @@ func TestGateReservation(t *testing.T) {
 func TestGateAnswersStrangersSparingly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newGate()
-		naked, err := stun.Build(stun.TransactionID, stun.NewType(stun.MethodAllocate, stun.ClassRequest))
-		if err != nil {
-			t.Fatal(err)
-		}
-		passed := func(requests int) int {
+		answered := func(requests int) int {
 			n := 0
 			for i := range requests {
-				if g.admit(naked.Raw, from(uint16(i))).pass {
+				if g.admit(naked(t, stun.MethodAllocate), from(uint16(i))).answer != nil {
 					n++
 				}
 			}
 			return n
 		}
-		if got := passed(100_000); got != answerBurst {
+		if got := answered(100_000); got != answerBurst {
 			t.Errorf("%d of 100000 strange requests are answered, want %d", got, answerBurst)
 		}
 		var text exposition.Text
@@ -125,17 +135,46 @@ func TestGateAnswersStrangersSparingly(t *testing.T) {
 			t.Errorf("the metrics do not have %q", line)
 		}
 		time.Sleep(time.Second)
-		if got := passed(1000); got != 200 {
+		if got := answered(1000); got != 200 {
 			t.Errorf("a second later %d are answered, want 200", got)
 		}
 		other := fiveTuple{client: netip.MustParseAddrPort("198.51.100.2:1")}
-		if !g.admit(naked.Raw, other).pass {
+		if g.admit(naked(t, stun.MethodAllocate), other).answer == nil {
 			t.Error("another address pays for the first")
 		}
 		stream := from(1)
 		stream.stream = true
-		if !g.admit(naked.Raw, stream).pass {
+		if g.admit(naked(t, stun.MethodAllocate), stream).answer == nil {
 			t.Error("a TCP client, whose address is proved, is not answered")
+		}
+	})
+}
+
+// Somebody who pretends to be a client that has an allocation is not answered
+// without end, and takes no answer from the client itself.
+func TestGateAnswersPretendersSparingly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGate()
+		if err := g.ledger.reserve(from(1), alice); err != nil {
+			t.Fatal(err)
+		}
+		for name, raw := range map[string][]byte{
+			"a request without a credential": naked(t, stun.MethodRefresh),
+			"a wrong credential":             request(t, stun.MethodRefresh, Credential{Username: "1:a.b", Password: "y"}),
+		} {
+			answers := 0
+			for range 10 * answerBurst {
+				if g.admit(raw, from(1)).answer != nil {
+					answers++
+				}
+			}
+			if answers != answerBurst {
+				t.Errorf("%s is answered %d times, want %d", name, answers, answerBurst)
+			}
+			if !g.admit(request(t, stun.MethodRefresh, credentialOf(alice)), from(1)).pass {
+				t.Errorf("after %s the client is refused", name)
+			}
+			time.Sleep(answerBurst * answerInterval)
 		}
 	})
 }

@@ -21,10 +21,10 @@ import (
 	"github.com/wattlenet/wattle/relay/internal/batch"
 )
 
-// longestChallenge is what pion answers to a request without a credential: a
-// nonce that fits into no shorter message. It and the success of a Binding
-// request may be longer than what they answer; see budget.
-const longestChallenge = 124
+// longestChallenge answers a request without a credential. It and the success of
+// a Binding request may be longer than what they answer, but never more than
+// three times; see budget.
+const longestChallenge = 3 * framing.STUNHeader
 
 // Whoever has proved nothing gets no more bytes than he sends, but for an
 // address and a challenge.
@@ -47,7 +47,9 @@ func TestStrangersGetNoMoreThanTheySend(t *testing.T) {
 		raw  []byte
 		most int // bytes of answers; 0: as many as raw has
 	}{
+		"binding":                   {message(stun.ClassRequest, stun.MethodBinding), longestChallenge},
 		"allocate":                  {message(stun.ClassRequest, stun.MethodAllocate), longestChallenge},
+		"an unknown, naked method":  {message(stun.ClassRequest, 0xABC), 0},
 		"refresh":                   {message(stun.ClassRequest, stun.MethodRefresh), longestChallenge},
 		"channel":                   {message(stun.ClassRequest, stun.MethodChannelBind, channelAttribute(0x4000)), longestChallenge},
 		"permission":                {message(stun.ClassRequest, stun.MethodCreatePermission), longestChallenge},
@@ -282,7 +284,7 @@ func FuzzAuthenticated(f *testing.F) {
 		if err := g.ledger.reserve(known, alice); err != nil {
 			t.Fatal(err)
 		}
-		m, err := stun.Build(append(append([]stun.Setter{stun.TransactionID, stun.NewType(stun.Method(method&0xFFF), stun.ClassRequest)}, attributes(raw)...),
+		m, err := stun.Build(append(append([]stun.Setter{stun.TransactionID, stun.NewType(stun.Method(method&0xFFF), stun.ClassRequest), testNonces.fresh(time.Now())}, attributes(raw)...),
 			stun.NewRealm(Realm), stun.NewUsername(credentialOf(alice).Username),
 			stun.NewLongTermIntegrity(credentialOf(alice).Username, Realm, credentialOf(alice).Password))...)
 		if err != nil {

@@ -114,6 +114,7 @@ func New(config Config) (*Server, error) {
 			secret: slices.Clone(config.Secret),
 			ledger: ledger,
 			budget: &budget{},
+			nonces: newNonces(newNonceKey()),
 			stats:  stats,
 			destinations: &destinations{
 				allowed:      slices.Clone(config.AllowedPeerNetworks),
@@ -288,6 +289,9 @@ func (s *Server) Run(ctx context.Context) error {
 			return longTermKey(s.gate.secret, username), true // the gate has checked the expiry
 		},
 	}
+	config.PacketConnConfigs = append(config.PacketConnConfigs, turn.PacketConnConfig{
+		PacketConn: s.gate.nonces.inner, RelayAddressGenerator: s.sockets,
+	})
 	for _, front := range s.udp {
 		config.PacketConnConfigs = append(config.PacketConnConfigs, turn.PacketConnConfig{
 			PacketConn: front, RelayAddressGenerator: s.sockets,
@@ -317,7 +321,7 @@ func (s *Server) Run(ctx context.Context) error {
 // Close releases the sockets of a relay whose Run was not called. After Run
 // it does nothing.
 func (s *Server) Close() error {
-	var errs []error
+	errs := []error{s.gate.nonces.inner.Close()} // who waits for a nonce waits no longer
 	for _, d := range s.doors {
 		errs = append(errs, d.close())
 	}

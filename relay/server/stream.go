@@ -173,7 +173,7 @@ func (s *stream) Read(p []byte) (int, error) {
 			if s.known != nil {
 				s.extend()
 			}
-			return copy(p, frame), nil
+			return copy(p, verdict.message(frame)), nil
 		}
 		if verdict.answer != nil {
 			s.out.Push(nil, verdict.answer, true)
