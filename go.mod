@@ -29,6 +29,7 @@ require (
 	github.com/pion/logging v0.2.2
 	github.com/pion/stun/v2 v2.0.0
 	github.com/pion/turn/v3 v3.0.3
+	github.com/pires/go-proxyproto v0.8.1
 	github.com/pressly/goose/v3 v3.24.3
 	github.com/rogpeppe/go-internal v1.14.1
 	github.com/spf13/cobra v1.10.1

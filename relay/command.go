@@ -14,6 +14,7 @@ import (
 
 	"github.com/wattlenet/wattle/internal/exposition"
 	"github.com/wattlenet/wattle/internal/program"
+	"github.com/wattlenet/wattle/internal/proxied"
 	"github.com/wattlenet/wattle/relay/server"
 )
 
@@ -32,6 +33,7 @@ type options struct {
 	queues       int
 	drain        time.Duration
 	metrics      string
+	proxies      []string
 	log          program.Log
 }
 
@@ -59,6 +61,7 @@ func newCommand() *cobra.Command {
 	flags.IntVar(&o.queues, "queues", 0, "sockets that read each UDP port (default: one for each processor, 8 at most)")
 	flags.DurationVar(&o.drain, "drain", 5*time.Second, "how long clients may take to move to another relay when this one is told to stop")
 	exposition.Flag(flags, &o.metrics)
+	proxied.Flag(flags, &o.proxies)
 	o.log.Flags(flags)
 	return command
 }
@@ -109,6 +112,9 @@ func (o *options) config() (server.Config, error) {
 	}
 	if config.TLS, err = o.tls(); err != nil {
 		return server.Config{}, err
+	}
+	if config.TrustedProxies, err = proxied.Parse(o.proxies); err != nil {
+		return server.Config{}, program.Usage("--trusted-proxies: %w", err)
 	}
 	if o.relayAddress != "" {
 		if config.RelayAddress, err = netip.ParseAddr(o.relayAddress); err != nil {

@@ -89,6 +89,9 @@ func newConn(below net.Conn, stream io.ReadWriteCloser, early []byte, client boo
 	return c
 }
 
+// NetConn returns the connection below.
+func (c *Conn) NetConn() net.Conn { return c.Conn }
+
 // prefixed reads what has arrived with the handshake first.
 type prefixed struct {
 	early []byte

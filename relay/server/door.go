@@ -12,6 +12,8 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"github.com/wattlenet/wattle/internal/proxied"
 )
 
 const (
@@ -55,11 +57,11 @@ func (s *Server) listenTLS(address string, config *tls.Config) error {
 	mux := http.NewServeMux()
 	mux.Handle(WebSocketPath, s)
 	d := &door{
-		listener: listener, relay: s, config: config, webConns: newHandover(),
-		crowd: newCrowd(maxHandshakes), waiting: make(map[net.Conn]struct{}),
+		listener: s.proxies.Listener(listener), relay: s, config: config, webConns: newHandover(),
+		crowd: newCrowd(maxHandshakes, s.proxies), waiting: make(map[net.Conn]struct{}),
 	}
 	d.web = &http.Server{
-		Handler: mux, ReadHeaderTimeout: handshakePatience, IdleTimeout: handshakePatience, MaxHeaderBytes: 16 << 10,
+		Handler: s.proxies.Handler(mux), ReadHeaderTimeout: handshakePatience, IdleTimeout: handshakePatience, MaxHeaderBytes: 16 << 10,
 		ErrorLog: slog.NewLogLogger(s.logger.Handler(), slog.LevelDebug),
 		ConnState: func(conn net.Conn, state http.ConnState) {
 			if state == http.StateHijacked || state == http.StateClosed { // a WebSocket is the stream's from here on
@@ -93,8 +95,7 @@ func (d *door) serve() {
 			time.Sleep(10 * time.Millisecond) // as in streamListener.Accept
 			continue
 		}
-		if !d.crowd.enter(addrPort(conn.RemoteAddr()).Addr()) {
-			d.relay.stats.refusedStrangers.Add(1)
+		if !d.enter(opener(conn)) {
 			_ = conn.Close() // too many wait already
 			continue
 		}
@@ -102,10 +103,44 @@ func (d *door) serve() {
 	}
 }
 
+func (d *door) enter(source netip.Addr) bool {
+	if d.crowd.enter(source) {
+		return true
+	}
+	d.relay.stats.refusedStrangers.Add(1)
+	return false
+}
+
+// opener is the address at the other end of the network: a client's, or that of
+// a proxy.
+func opener(conn net.Conn) netip.Addr {
+	return addrPort(proxied.Opened(conn).RemoteAddr()).Addr()
+}
+
+// introduce waits until a proxy has told whose connection it brings. The client
+// takes the proxy's place in the crowd, if there is room.
+func (d *door) introduce(raw net.Conn) (source netip.Addr, ok bool) {
+	by := opener(raw)
+	if !d.note(raw) {
+		d.crowd.leave(by)
+		return source, false
+	}
+	defer d.forget(raw)
+	if source = addrPort(raw.RemoteAddr()).Addr(); source == by {
+		return source, true
+	}
+	d.crowd.leave(by)
+	return source, d.enter(source)
+}
+
 // welcome shakes hands with a client and hands it to whom it wants to speak to.
 func (d *door) welcome(raw net.Conn) {
+	source, ok := d.introduce(raw)
+	if !ok {
+		_ = raw.Close() // nothing was promised
+		return
+	}
 	conn := tls.Server(raw, d.config)
-	source := addrPort(raw.RemoteAddr()).Addr()
 	speaks, err := d.meet(raw, conn)
 	switch {
 	case err != nil:
@@ -161,6 +196,9 @@ type peekedConn struct {
 	net.Conn
 	reader *bufio.Reader
 }
+
+// NetConn returns the connection below.
+func (c *peekedConn) NetConn() net.Conn { return c.Conn }
 
 func (c *peekedConn) Read(p []byte) (int, error) { return c.reader.Read(p) }
 

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"sync"
 
+	"github.com/wattlenet/wattle/internal/proxied"
 	"github.com/wattlenet/wattle/internal/webstream"
 )
 
@@ -47,16 +48,27 @@ func (h *handover) Close() error {
 // Addr is a name only: who accepts a connection knows its address.
 func (h *handover) Addr() net.Addr { return &net.UnixAddr{Name: "handover", Net: "unix"} }
 
-// A lentConn says when it was closed.
+// A lentConn says when it was closed. Its addresses are those of the network, by
+// which no two are mistaken for each other; source is whom it counts for, who
+// may have come through a proxy.
 type lentConn struct {
 	net.Conn
 	local, remote net.Addr
+	source        netip.Addr
 	once          sync.Once
 	closed        chan struct{}
 }
 
 func (c *lentConn) LocalAddr() net.Addr  { return c.local }
 func (c *lentConn) RemoteAddr() net.Addr { return c.remote }
+
+// sourceOf returns whom a connection counts for.
+func sourceOf(conn net.Conn) netip.Addr {
+	if lent, ok := conn.(*lentConn); ok {
+		return lent.source
+	}
+	return addrPort(conn.RemoteAddr()).Addr()
+}
 
 func (c *lentConn) Close() error {
 	err := c.Conn.Close()
@@ -68,7 +80,7 @@ func (c *lentConn) Close() error {
 // TLS with ALPN, until it ends. The relay closes it, at the latest when Run
 // returns. Before Run it waits.
 func (s *Server) ServeStream(conn net.Conn) {
-	s.bring(conn, conn.LocalAddr(), conn.RemoteAddr())
+	s.bring(conn, addrPort(conn.RemoteAddr()).Addr())
 }
 
 // EndStreams ends the connections that ServeStream and ServeHTTP have brought
@@ -81,8 +93,9 @@ func (s *Server) EndStreams() {
 	}
 }
 
-func (s *Server) bring(conn net.Conn, local, remote net.Addr) {
-	lent := &lentConn{Conn: conn, local: local, remote: remote, closed: make(chan struct{})}
+func (s *Server) bring(conn net.Conn, source netip.Addr) {
+	opened := proxied.Opened(conn)
+	lent := &lentConn{Conn: conn, local: opened.LocalAddr(), remote: opened.RemoteAddr(), source: source, closed: make(chan struct{})}
 	select {
 	case s.brought.conns <- lent:
 		<-lent.closed
@@ -92,11 +105,10 @@ func (s *Server) bring(conn net.Conn, local, remote net.Addr) {
 }
 
 // ServeHTTP makes a request for a WebSocket a connection of a client. Others
-// are refused.
+// are refused. Request.RemoteAddr is whom it counts for.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	local, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
 	remote, err := netip.ParseAddrPort(r.RemoteAddr)
-	if err != nil || local == nil {
+	if err != nil {
 		http.Error(w, "the connection has no address", http.StatusInternalServerError)
 		return
 	}
@@ -104,5 +116,5 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		return // it has answered
 	}
-	s.bring(conn, local, net.TCPAddrFromAddrPort(remote))
+	s.bring(conn, remote.Addr().Unmap())
 }

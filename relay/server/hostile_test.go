@@ -144,7 +144,7 @@ func TestForgedAddressesAreBounded(t *testing.T) {
 }
 
 func TestCrowd(t *testing.T) {
-	c := newCrowd(8)
+	c := newCrowd(8, nil)
 	one, same, other := netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("2001:db8::2"), netip.MustParseAddr("198.51.100.1")
 	if !c.enter(one) || !c.enter(same) || c.enter(one) {
 		t.Error("a subscriber has room for a quarter")

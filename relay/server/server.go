@@ -27,6 +27,8 @@ import (
 	"time"
 
 	"github.com/pion/turn/v3"
+
+	"github.com/wattlenet/wattle/internal/proxied"
 )
 
 // DefaultQueues is more than a network card of 10 Gbit/s needs.
@@ -52,6 +54,10 @@ type Config struct {
 	ListenTLS []string
 	// TLS has the certificate for ListenTLS.
 	TLS *tls.Config
+	// TrustedProxies may stand before ListenTLS, and before whoever brings
+	// connections to ServeHTTP: what bounds each address bounds those of their
+	// clients. Nil trusts nobody.
+	TrustedProxies proxied.Trusted
 	// RelayAddress is the IPv4 address at which allocations are reached. Zero
 	// takes the first listening address, or the address of the default route
 	// when that is not a single one.
@@ -94,6 +100,7 @@ type Server struct {
 	tcp      []*streamListener
 	brought  *handover // connections that ServeStream and ServeHTTP bring
 	doors    []*door
+	proxies  proxied.Trusted
 }
 
 // New checks config and opens the listening sockets, so that their addresses
@@ -108,6 +115,7 @@ func New(config Config) (*Server, error) {
 	s := &Server{
 		logger:   config.Logger,
 		patience: config.Drain,
+		proxies:  slices.Clone(config.TrustedProxies),
 		ledger:   ledger,
 		stats:    stats,
 		gate: &gate{

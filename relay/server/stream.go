@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"errors"
 	"net"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -47,7 +48,7 @@ type streamListener struct {
 }
 
 func newStreamListener(listener net.Listener, g *gate) *streamListener {
-	return &streamListener{Listener: listener, gate: g, strangers: newCrowd(maxStrangers), streams: make(map[*stream]struct{})}
+	return &streamListener{Listener: listener, gate: g, strangers: newCrowd(maxStrangers, nil), streams: make(map[*stream]struct{})}
 }
 
 // Accept waits for a connection. While too many are open without an
@@ -100,6 +101,7 @@ type stream struct {
 	listener *streamListener
 	gate     *gate
 	tuple    fiveTuple
+	source   netip.Addr // whom it counts for
 	out      *framing.Queue
 	ending   sync.Once
 	closing  sync.Once
@@ -133,10 +135,10 @@ func newStream(conn net.Conn, l *streamListener) *stream {
 		in:       bufio.NewReaderSize(conn, strangerBuffer),
 		out:      framing.NewQueue(queueBytes),
 		forward:  newForwarder(l.gate),
+		source:   sourceOf(conn),
 		counted:  true,
 	}
-	source := s.tuple.client.Addr()
-	if !l.strangers.enter(source) {
+	if !l.strangers.enter(s.source) {
 		l.gate.stats.refusedStrangers.Add(1)
 		return nil
 	}
@@ -144,7 +146,7 @@ func newStream(conn net.Conn, l *streamListener) *stream {
 	defer l.mu.Unlock()
 	// The deadline is set once: a stranger that trickles bytes gains no time.
 	if l.closed || conn.SetReadDeadline(time.Now().Add(strangerPatience)) != nil {
-		l.strangers.leave(source)
+		l.strangers.leave(s.source)
 		return nil
 	}
 	l.streams[s] = struct{}{}
@@ -253,7 +255,7 @@ func (s *stream) extend() {
 func (s *stream) acquainted() {
 	if s.counted {
 		s.counted = false
-		s.listener.strangers.leave(s.tuple.client.Addr())
+		s.listener.strangers.leave(s.source)
 	}
 }
 

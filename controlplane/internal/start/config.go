@@ -18,6 +18,7 @@ import (
 
 	"github.com/wattlenet/wattle/internal/exposition"
 	"github.com/wattlenet/wattle/internal/program"
+	"github.com/wattlenet/wattle/internal/proxied"
 	relay "github.com/wattlenet/wattle/relay/server"
 )
 
@@ -86,6 +87,10 @@ type Config struct {
 	// for the default, negative for no limit.
 	Rate float64
 
+	// TrustedProxies are the networks of reverse proxies that tell the addresses
+	// of their clients; see package proxied.
+	TrustedProxies []string
+
 	// MetricsListen is the address of Prometheus metrics over plain HTTP. Empty
 	// for none.
 	MetricsListen string
@@ -111,6 +116,7 @@ func (c *Config) Flags(flags *pflag.FlagSet) {
 	flags.StringVar(&c.RelaySecretFile, "relay-secret-file", "", "file with the secret that the separate relays share with this server (their --secret-file)")
 	flags.StringVar(&c.GeoDatabase, "geo-database", "", "file in the MaxMind format (.mmdb) that tells countries or cities of addresses, for posture checks (default: none, and nobody meets a location check)")
 	flags.Float64Var(&c.Rate, "rate-limit", 0, "requests per second and caller on average; 0 for the default, negative for no limit")
+	proxied.Flag(flags, &c.TrustedProxies)
 	exposition.Flag(flags, &c.MetricsListen)
 }
 
@@ -142,6 +148,9 @@ func (c *Config) check() error {
 		if address, err := netip.ParseAddr(c.RelayAddress); err != nil || !address.Is4() {
 			return program.Usage("--relay-address %q is not an IPv4 address", c.RelayAddress)
 		}
+	}
+	if _, err := proxied.Parse(c.TrustedProxies); err != nil {
+		return program.Usage("--trusted-proxies: %w", err)
 	}
 	if err := c.checkSeparateRelays(); err != nil {
 		return err

@@ -18,6 +18,7 @@ import (
 	"github.com/wattlenet/wattle/controlplane/internal/seal/token"
 	"github.com/wattlenet/wattle/generated/api"
 	"github.com/wattlenet/wattle/internal/exposition"
+	"github.com/wattlenet/wattle/internal/proxied"
 	relay "github.com/wattlenet/wattle/relay/server"
 )
 
@@ -26,6 +27,7 @@ type Installation struct {
 	config    Config
 	folder    *folder
 	listener  net.Listener
+	proxies   proxied.Trusted
 	public    *url.URL
 	pin       string // empty when clients need none
 	authority []byte // certificate of the installation's own authority in PEM; nil without one
@@ -132,7 +134,10 @@ func (i *Installation) listen(ctx context.Context) error {
 	if err != nil {
 		return listenError("--listen", i.config.Listen, err)
 	}
-	i.listener = listener
+	if i.proxies, err = proxied.Parse(i.config.TrustedProxies); err != nil {
+		return errors.Join(err, listener.Close()) // Config.check saw to it that there is none
+	}
+	i.listener = i.proxies.Listener(listener)
 	address, err := netip.ParseAddrPort(listener.Addr().String())
 	if err != nil {
 		return fmt.Errorf("read the listening address: %w", err)
@@ -195,7 +200,7 @@ func (i *Installation) Run(ctx context.Context) error {
 		turn = i.relay.ServeStream
 		leave = func() { i.Leave(); i.relay.EndStreams() }
 	}
-	server := newHTTPServer(besideRelay(i.Handler, i.relay), i.tls, turn, i.config.Logger)
+	server := newHTTPServer(i.proxies.Handler(besideRelay(i.Handler, i.relay)), i.tls, turn, i.config.Logger)
 	group, running := errgroup.WithContext(ctx)
 	// What serves requests outlives the requests: it ends after the server.
 	behind, stopBehind := context.WithCancel(context.WithoutCancel(ctx))
