@@ -4,6 +4,9 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
+	"log/slog"
+	"net"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -12,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/wattlenet/wattle/internal/certfile"
 	"github.com/wattlenet/wattle/internal/exposition"
 	"github.com/wattlenet/wattle/internal/program"
 	"github.com/wattlenet/wattle/internal/proxied"
@@ -71,11 +75,10 @@ func run(command *cobra.Command, o *options) error {
 	if err != nil {
 		return err
 	}
-	config, err := o.config()
+	config, files, err := o.config(logger)
 	if err != nil {
 		return err
 	}
-	config.Logger = logger
 	relay, err := server.New(config)
 	if err != nil {
 		return err
@@ -87,6 +90,9 @@ func run(command *cobra.Command, o *options) error {
 	group, running := errgroup.WithContext(command.Context())
 	served, stop := context.WithCancel(context.WithoutCancel(running))
 	group.Go(func() error { return metrics.Run(served) })
+	if files != nil {
+		group.Go(func() error { files.Run(served); return nil })
+	}
 	group.Go(func() error {
 		defer stop() // while clients leave, the counters are still of use
 		return relay.Run(running)
@@ -94,9 +100,9 @@ func run(command *cobra.Command, o *options) error {
 	return group.Wait()
 }
 
-// config translates the flags. Errors are usage errors but for a secret file
-// that cannot be read.
-func (o *options) config() (server.Config, error) {
+// config translates the flags, and returns the certificate, nil when no address
+// needs one. Errors are usage errors but for files that cannot be read.
+func (o *options) config(logger *slog.Logger) (server.Config, *certfile.Files, error) {
 	config := server.Config{
 		Listen:            o.listen,
 		ListenUDP:         o.listenTLS,
@@ -105,58 +111,90 @@ func (o *options) config() (server.Config, error) {
 		Quotas:            o.quotas,
 		Queues:            o.queues,
 		Drain:             o.drain,
+		Logger:            logger,
 	}
-	var err error
-	if config.Secret, err = o.readSecret(); err != nil {
-		return server.Config{}, err
+	if err := o.translate(&config); err != nil {
+		return config, nil, err
 	}
-	if config.TLS, err = o.tls(); err != nil {
-		return server.Config{}, err
+	files, err := o.certificate(logger)
+	if err != nil {
+		return config, nil, err
+	}
+	if files != nil {
+		config.TLS = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+			return files.Current(), nil
+		}}
+	}
+	if err := config.Check(); err != nil {
+		return config, nil, program.Usage("%w", err)
+	}
+	return config, files, nil
+}
+
+// translate reads the flags that are texts.
+func (o *options) translate(config *server.Config) (err error) {
+	for flag, addresses := range map[string][]string{"listen": o.listen, "listen-tls": o.listenTLS} {
+		for _, address := range addresses {
+			if err := checkAddress(address); err != nil {
+				return program.Usage("--%s %q is not an address such as :3478: %w", flag, address, err)
+			}
+		}
+	}
+	if config.Secret, err = o.readSecret(config.Logger); err != nil {
+		return err
 	}
 	if config.TrustedProxies, err = proxied.Parse(o.proxies); err != nil {
-		return server.Config{}, program.Usage("--trusted-proxies: %w", err)
+		return program.Usage("--trusted-proxies: %w", err)
 	}
 	if o.relayAddress != "" {
 		if config.RelayAddress, err = netip.ParseAddr(o.relayAddress); err != nil {
-			return server.Config{}, program.Usage("--relay-address %q is not an IP address", o.relayAddress)
+			return program.Usage("--relay-address %q is not an IP address", o.relayAddress)
 		}
 	}
 	if o.relayPorts != "" {
 		if config.RelayPorts, err = parsePorts(o.relayPorts); err != nil {
-			return server.Config{}, program.Usage("--relay-ports %q: %w", o.relayPorts, err)
+			return program.Usage("--relay-ports %q: %w", o.relayPorts, err)
 		}
 	}
 	for _, text := range o.peerNetworks {
 		network, err := netip.ParsePrefix(text)
 		if err != nil {
-			return server.Config{}, program.Usage("--allow-peer-network %q is not a network such as 10.20.0.0/16", text)
+			return program.Usage("--allow-peer-network %q is not a network such as 10.20.0.0/16", text)
 		}
 		config.AllowedPeerNetworks = append(config.AllowedPeerNetworks, network.Masked())
 	}
-	return config, nil
+	return nil
 }
 
-// tls loads the certificate, nil when no address needs one.
-func (o *options) tls() (*tls.Config, error) {
+// checkAddress reports what keeps a text from being an address to listen on.
+func checkAddress(text string) error {
+	_, port, err := net.SplitHostPort(text)
+	if err != nil {
+		return err
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return fmt.Errorf("%q is not a port", port)
+	}
+	return nil
+}
+
+// certificate loads the certificate, nil when no address needs one.
+func (o *options) certificate(logger *slog.Logger) (*certfile.Files, error) {
 	if given := o.cert != "" && o.key != ""; given != (len(o.listenTLS) > 0) || given != (o.cert != "" || o.key != "") {
 		return nil, program.Usage("--listen-tls, --tls-cert and --tls-key belong together; give all or none")
 	}
 	if len(o.listenTLS) == 0 {
 		return nil, nil
 	}
-	c := &certificate{cert: o.cert, key: o.key}
-	if _, err := c.get(nil); err != nil {
-		return nil, err
-	}
-	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: c.get}, nil
+	return certfile.Open(o.cert, o.key, logger)
 }
 
-func (o *options) readSecret() (server.Secret, error) {
+func (o *options) readSecret(logger *slog.Logger) (server.Secret, error) {
 	switch {
 	case o.secretFile != "" && o.secret != "":
 		return nil, program.Usage("--secret and --secret-file are both given; keep one")
 	case o.secretFile != "":
-		return server.ReadSecret(o.secretFile)
+		return server.ReadSecret(o.secretFile, logger)
 	case o.secret == "":
 		return nil, program.Usage("the secret is missing: give --secret-file or WATTLE_SECRET")
 	case len(o.secret) < server.MinSecret:
@@ -173,11 +211,11 @@ func parsePorts(text string) (server.PortRange, error) {
 	}
 	first, err := strconv.ParseUint(low, 10, 16)
 	if err != nil {
-		return server.PortRange{}, err
+		return server.PortRange{}, fmt.Errorf("%q is not a port", low)
 	}
 	last, err := strconv.ParseUint(high, 10, 16)
 	if err != nil {
-		return server.PortRange{}, err
+		return server.PortRange{}, fmt.Errorf("%q is not a port", high)
 	}
 	if first == 0 || last < first {
 		return server.PortRange{}, errors.New("not an ascending range of ports above 0")

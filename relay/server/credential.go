@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"runtime"
 	"strconv"
 	"strings"
 	"time"
@@ -36,11 +37,15 @@ type Secret []byte
 const MinSecret = 16
 
 // ReadSecret reads the secret in file, without blanks around it. The error names
-// the file when it cannot be read or holds fewer than MinSecret bytes.
-func ReadSecret(file string) (Secret, error) {
+// the file when it cannot be read or holds fewer than MinSecret bytes. A file that
+// every user of the host can read is used, and logged.
+func ReadSecret(file string, logger *slog.Logger) (Secret, error) {
 	text, err := os.ReadFile(file) //nolint:gosec // the operator names the file
 	if err != nil {
 		return nil, fmt.Errorf("read the secret: %w", err)
+	}
+	if about, err := os.Stat(file); err == nil && about.Mode().Perm()&0o004 != 0 && runtime.GOOS != "windows" {
+		logger.Warn("every user of this host can read the secret of the relay; take that from them with chmod o-r", "path", file, "mode", about.Mode().Perm().String())
 	}
 	secret := bytes.TrimSpace(text)
 	if len(secret) < MinSecret {

@@ -96,12 +96,12 @@ func (g *gate) admitRequest(raw []byte, tuple fiveTuple) verdict {
 	if m.Type.Method == stun.MethodBinding {
 		return verdict{pass: true} // an address (RFC 8489)
 	}
-	holder, key, ok := g.authenticate(m)
+	holder, key, err := g.authenticate(m)
 	switch {
-	case !ok && known != nil && !g.affords(tuple):
+	case err != nil && known != nil && !g.affords(tuple):
 		return verdict{} // somebody may pretend to be a client of ours
-	case !ok:
-		return g.challenge(m)
+	case err != nil:
+		return g.challenge(m, err)
 	case !g.nonces.valid(m, time.Now()):
 		return verdict{answer: build(m, stun.CodeStaleNonce, "", stun.NewRealm(Realm), g.nonces.fresh(time.Now()))}
 	}
@@ -142,33 +142,35 @@ func (v verdict) message(raw []byte) []byte {
 	return raw
 }
 
+// What keeps a request from being authenticated, beside ErrCredentialExpired.
+var (
+	errNoCredential    = errors.New("no credential")
+	errWrongCredential = errors.New("wrong credential")
+)
+
 // authenticate checks the long-term credential (RFC 8489, section 9.2.4) but
-// for the nonce.
-func (g *gate) authenticate(m *stun.Message) (Holder, stun.MessageIntegrity, bool) {
+// for the nonce. Only who has had a credential hears that it has expired.
+func (g *gate) authenticate(m *stun.Message) (Holder, stun.MessageIntegrity, error) {
 	if !m.Contains(stun.AttrMessageIntegrity) {
-		return Holder{}, nil, false
+		return Holder{}, nil, errNoCredential
 	}
 	var username stun.Username
 	var realm stun.Realm
 	if username.GetFrom(m) != nil || realm.GetFrom(m) != nil || realm.String() != Realm {
 		g.stats.refusedCredentials.Add(1)
-		return Holder{}, nil, false
+		return Holder{}, nil, errWrongCredential
 	}
 	holder, err := parseUsername(username.String(), time.Now())
-	if err != nil {
-		if errors.Is(err, ErrCredentialExpired) {
-			g.stats.refusedExpired.Add(1)
-		} else {
-			g.stats.refusedCredentials.Add(1)
-		}
-		return Holder{}, nil, false
-	}
 	key := stun.MessageIntegrity(longTermKey(g.secret, username.String()))
-	if key.Check(m) != nil { // compares in constant time
+	switch proved := key.Check(m) == nil; { // compares in constant time
+	case proved && errors.Is(err, ErrCredentialExpired):
+		g.stats.refusedExpired.Add(1)
+		return Holder{}, nil, ErrCredentialExpired
+	case !proved || err != nil:
 		g.stats.refusedCredentials.Add(1)
-		return Holder{}, nil, false
+		return Holder{}, nil, errWrongCredential
 	}
-	return holder, key, true
+	return holder, key, nil
 }
 
 // admitAllocate judges a request for an allocation (RFC 8656, section 7.2).
@@ -314,6 +316,11 @@ func (g *gate) observe(raw []byte, tuple fiveTuple, at client, then *pending) *a
 // isChannelData tells by the first two bits (RFC 8656, section 12.4).
 func isChannelData(raw []byte) bool { return len(raw) > 0 && raw[0]>>6 == 1 }
 
+// expiredHere is what the holder of an old credential is told, who may have a
+// fresh one while the clock of the relay is ahead. It is short, so that the
+// answer is no longer than the request.
+const expiredHere = "expired by the relay's clock"
+
 // aboutToStop is what a relay that drains says.
 const aboutToStop = "the relay is about to stop"
 
@@ -334,11 +341,15 @@ func (g *gate) beyond(m *stun.Message, key stun.MessageIntegrity, err *quotaErro
 
 // challenge asks for a credential (RFC 8489, section 9.2.4). Who has shown a
 // wrong one is told his own nonce, so that the answer is never longer.
-func (g *gate) challenge(m *stun.Message) verdict {
+func (g *gate) challenge(m *stun.Message, cause error) verdict {
 	setters := []stun.Setter{stun.NewRealm(Realm)}
 	var given stun.Nonce
+	var reason string
+	if errors.Is(cause, ErrCredentialExpired) {
+		reason = expiredHere
+	}
 	switch {
-	case !m.Contains(stun.AttrMessageIntegrity):
+	case errors.Is(cause, errNoCredential):
 		switch m.Type.Method {
 		case stun.MethodAllocate, stun.MethodRefresh, stun.MethodCreatePermission, stun.MethodChannelBind:
 			setters = append(setters, g.nonces.fresh(time.Now()))
@@ -348,7 +359,7 @@ func (g *gate) challenge(m *stun.Message) verdict {
 	case given.GetFrom(m) == nil:
 		setters = append(setters, given)
 	}
-	return verdict{answer: build(m, stun.CodeUnauthorized, "", setters...)}
+	return verdict{answer: build(m, stun.CodeUnauthorized, reason, setters...)}
 }
 
 // build makes an error response to m, nil when it cannot.

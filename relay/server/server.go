@@ -17,6 +17,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -107,7 +108,7 @@ type Server struct {
 // are known before Run. It returns an error that names the address when one is
 // in use or not on this host.
 func New(config Config) (*Server, error) {
-	if err := config.check(); err != nil {
+	if err := config.Check(); err != nil {
 		return nil, err
 	}
 	stats := &counters{}
@@ -155,7 +156,8 @@ func New(config Config) (*Server, error) {
 	return s, nil
 }
 
-func (c *Config) check() error {
+// Check reports what cannot work, without a look at this host.
+func (c *Config) Check() error {
 	switch {
 	case len(c.Secret) == 0:
 		return errors.New("relay: Secret is empty: without it nobody could be told apart")
@@ -169,8 +171,8 @@ func (c *Config) check() error {
 		return fmt.Errorf("relay: RelayAddress %s is not a single IPv4 address", c.RelayAddress)
 	case c.RelayPorts.Min > c.RelayPorts.Max || c.RelayPorts.Max != 0 && c.RelayPorts.Min == 0:
 		return fmt.Errorf("relay: RelayPorts %s is not a range", c.RelayPorts)
-	case c.Quotas.negative() || c.Queues < 0:
-		return errors.New("relay: quotas and queues cannot be negative")
+	case c.Quotas.negative() || c.Queues < 0 || c.Drain < 0:
+		return errors.New("relay: quotas, queues and the time to drain cannot be negative")
 	}
 	return nil
 }
@@ -232,10 +234,16 @@ func (s *Server) addQueues(udp *net.UDPConn, queues int) error {
 }
 
 func listenError(network string, at *net.TCPAddr, err error) error {
-	if errors.Is(err, syscall.EADDRINUSE) {
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
 		return fmt.Errorf("relay: %s port %d is in use: stop the program that holds it or listen on another port: %w", network, at.Port, err)
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return fmt.Errorf("relay: this host does not have the address %s: listen on one that it has, or on all with :%d: %w", at.IP, at.Port, err)
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("relay: %s port %d may not be opened by this user: listen on a port above 1023 or grant CAP_NET_BIND_SERVICE: %w", network, at.Port, err)
+	default:
+		return fmt.Errorf("relay: listen on %s %s: %w", network, at, err)
 	}
-	return fmt.Errorf("relay: listen on %s %s: %w", network, at, err)
 }
 
 // placeAllocations finds out where allocations are bound and what clients are

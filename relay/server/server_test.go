@@ -312,8 +312,12 @@ func TestCredentialsAreChecked(t *testing.T) {
 		relay := startRelay(t, nil)
 		for name, credential := range cases {
 			t.Run(name+" over "+network, func(t *testing.T) {
-				if _, err := connect(t, relay, network, credential).Allocate(); err == nil {
+				_, err := connect(t, relay, network, credential).Allocate()
+				if err == nil {
 					t.Fatal("the relay made an allocation")
+				}
+				if told := strings.Contains(err.Error(), expiredHere); told != (name == "expired") {
+					t.Errorf("the client is told %v", err)
 				}
 			})
 		}

@@ -128,7 +128,7 @@ func TestLeafIsRenewedBeforeItEnds(t *testing.T) {
 	}
 }
 
-func writePair(t *testing.T, folder string, certificate *tls.Certificate, key []byte, at time.Time) (string, string) {
+func writePair(t *testing.T, folder string, certificate *tls.Certificate, key []byte) (string, string) {
 	t.Helper()
 	certificatePath, keyPath := filepath.Join(folder, "tls.pem"), filepath.Join(folder, "tls.key")
 	var chain []byte
@@ -139,47 +139,26 @@ func writePair(t *testing.T, folder string, certificate *tls.Certificate, key []
 		if err := os.WriteFile(path, text, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.Chtimes(path, at, at); err != nil {
-			t.Fatal(err)
-		}
 	}
 	return certificatePath, keyPath
 }
 
-func TestGivenFilesAreReloadedAndBrokenOnesIgnored(t *testing.T) {
+func TestGivenFilesArePinnedByTheirAuthority(t *testing.T) {
 	authority := openAuthority(t, t.TempDir())
-	folder, now := t.TempDir(), time.Now()
-	issue := func() (*tls.Certificate, []byte) {
-		t.Helper()
-		leaf, err := authority.issue([]string{"given.example"}, now)
-		if err != nil {
-			t.Fatal(err)
-		}
-		der, err := x509.MarshalPKCS8PrivateKey(leaf.PrivateKey)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return leaf, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
+	leaf, err := authority.issue([]string{"given.example"}, time.Now())
+	if err != nil {
+		t.Fatal(err)
 	}
-	first, key := issue()
-	certificatePath, keyPath := writePair(t, folder, first, key, now)
-	source, err := Files(certificatePath, keyPath, program.Quiet())
+	der, err := x509.MarshalPKCS8PrivateKey(leaf.PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	chain, key := writePair(t, t.TempDir(), leaf, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
+	source, err := Files(chain, key, program.Quiet())
 	if err != nil {
 		t.Fatal(err)
 	}
 	if source.Pin() != authority.Pin() {
 		t.Errorf("pin %s, want the authority at the end of the chain", source.Pin())
-	}
-	second, key := issue()
-	writePair(t, folder, second, key, now.Add(time.Second))
-	if got := source.certificate(now.Add(2 * reloadEvery)); got.Leaf.SerialNumber.Cmp(second.Leaf.SerialNumber) != 0 {
-		t.Error("the new certificate was not taken over")
-	}
-	writePair(t, folder, second, []byte("garbage"), now.Add(2*time.Second))
-	if got := source.certificate(now.Add(4 * reloadEvery)); got.Leaf.SerialNumber.Cmp(second.Leaf.SerialNumber) != 0 {
-		t.Error("a broken pair replaced the good one")
-	}
-	if _, err := Files(certificatePath, keyPath, program.Quiet()); err == nil {
-		t.Error("a broken pair was accepted at start")
 	}
 }

@@ -4,14 +4,12 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
-	"fmt"
 	"log/slog"
-	"os"
 	"slices"
 	"sync"
 	"time"
 
-	"github.com/wattlenet/wattle/internal/program"
+	"github.com/wattlenet/wattle/internal/certfile"
 )
 
 // Issued is a source of server certificates that an Authority signs. A leaf is
@@ -62,95 +60,32 @@ func (s *Issued) certificate(now time.Time) (*tls.Certificate, error) {
 	return next, nil
 }
 
-// reloadEvery is how often given files are looked at while they are used.
-const reloadEvery = time.Minute
-
-// Given is a source of a certificate in files that somebody else renews. A new
-// pair is taken over while running; a broken one is logged and the old one kept.
-type Given struct {
-	certificatePath, keyPath string
-	logger                   *slog.Logger
-
-	mu      sync.Mutex // guards the fields below
-	current *tls.Certificate
-	changed time.Time // modification of the newer file
-	looked  time.Time
-}
+// Given is a certificate that somebody else renews in files.
+type Given struct{ *certfile.Files }
 
 // Files reads a certificate chain and its key in PEM.
 func Files(certificatePath, keyPath string, logger *slog.Logger) (*Given, error) {
-	source := &Given{certificatePath: certificatePath, keyPath: keyPath, logger: logger}
-	if err := source.load(); err != nil {
-		return nil, fmt.Errorf("the given certificate cannot be used: %w", err)
+	files, err := certfile.Open(certificatePath, keyPath, logger)
+	if err != nil {
+		return nil, err
 	}
-	source.looked = time.Now()
-	return source, nil
+	return &Given{files}, nil
 }
 
 // TLS returns the configuration of a server with this certificate.
 func (s *Given) TLS() *tls.Config {
-	return serverTLS(func() (*tls.Certificate, error) { return s.certificate(time.Now()), nil })
+	return serverTLS(func() (*tls.Certificate, error) { return s.Current(), nil })
 }
 
 // Pin returns the pin of the last certificate of the chain when it is its own
 // authority, else "": a chain to a public authority needs none.
 func (s *Given) Pin() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	chain := s.current.Certificate
+	chain := s.Current().Certificate
 	last, err := x509.ParseCertificate(chain[len(chain)-1])
 	if err != nil || last.CheckSignature(last.SignatureAlgorithm, last.RawTBSCertificate, last.Signature) != nil {
 		return ""
 	}
 	return Pin(last)
-}
-
-func (s *Given) certificate(now time.Time) *tls.Certificate {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if now.Sub(s.looked) >= reloadEvery {
-		s.looked = now
-		if modified, err := s.modified(); err != nil || !modified.Equal(s.changed) {
-			s.reload()
-		}
-	}
-	return s.current
-}
-
-func (s *Given) reload() {
-	if err := s.load(); err != nil {
-		s.logger.Warn("new server certificate cannot be used, the old one stays", program.KeyError, err)
-		return
-	}
-	s.logger.Info("server certificate reloaded", "expires", s.current.Leaf.NotAfter)
-}
-
-func (s *Given) load() error {
-	modified, err := s.modified()
-	if err != nil {
-		return err
-	}
-	pair, err := tls.LoadX509KeyPair(s.certificatePath, s.keyPath)
-	if err != nil {
-		return err
-	}
-	s.current, s.changed = &pair, modified
-	return nil
-}
-
-// modified returns when the newer of the two files was written.
-func (s *Given) modified() (time.Time, error) {
-	var newest time.Time
-	for _, path := range []string{s.certificatePath, s.keyPath} {
-		info, err := os.Stat(path)
-		if err != nil {
-			return time.Time{}, err
-		}
-		if info.ModTime().After(newest) {
-			newest = info.ModTime()
-		}
-	}
-	return newest, nil
 }
 
 func serverTLS(certificate func() (*tls.Certificate, error)) *tls.Config {

@@ -33,6 +33,7 @@ type Installation struct {
 	authority []byte // certificate of the installation's own authority in PEM; nil without one
 	setup     token.Secret
 	tls       *tls.Config
+	given     *certificate.Given // nil with an authority of its own
 	*Plane
 	relay   *relay.Server        // nil without an embedded relay
 	offers  []relayOffer         // of every relay, the embedded one first
@@ -168,7 +169,7 @@ func (i *Installation) prove() error {
 		if err != nil {
 			return err
 		}
-		i.tls, i.pin = given.TLS(), given.Pin()
+		i.given, i.tls, i.pin = given, given.TLS(), given.Pin()
 		return nil
 	}
 	authority, err := certificate.OpenAuthority(i.folder.path)
@@ -206,6 +207,9 @@ func (i *Installation) Run(ctx context.Context) error {
 	behind, stopBehind := context.WithCancel(context.WithoutCancel(ctx))
 	group.Go(func() error { return i.Plane.Run(behind) })
 	group.Go(func() error { return i.metrics.Run(behind) })
+	if i.given != nil {
+		group.Go(func() error { i.given.Run(running); return nil })
+	}
 	if i.relay != nil {
 		group.Go(func() error { return i.relay.Run(behind) })
 	}

@@ -96,7 +96,7 @@ func separateRelays(config Config) ([]relayOffer, error) {
 	if len(config.SeparateRelays) == 0 {
 		return nil, nil
 	}
-	secret, err := relay.ReadSecret(config.RelaySecretFile)
+	secret, err := relay.ReadSecret(config.RelaySecretFile, config.Logger)
 	if err != nil {
 		return nil, fmt.Errorf("%w; --relay-secret-file names the file that every wattle-relay has as --secret-file", err)
 	}
