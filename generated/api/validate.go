@@ -53,13 +53,18 @@ func (f *faults) length(at, v string, least, most int) {
 
 var patterns sync.Map // pattern -> *regexp.Regexp
 
-// pattern refuses what does not match; form says in words what does.
-func (f *faults) pattern(at, v, pattern, form string) {
+// matches compiles a pattern when it is first asked for: most programs need few of them.
+func matches(pattern, v string) bool {
 	compiled, ok := patterns.Load(pattern)
 	if !ok {
 		compiled, _ = patterns.LoadOrStore(pattern, regexp.MustCompile(pattern))
 	}
-	if !compiled.(*regexp.Regexp).MatchString(v) {
+	return compiled.(*regexp.Regexp).MatchString(v)
+}
+
+// pattern refuses what does not match; form says in words what does.
+func (f *faults) pattern(at, v, pattern, form string) {
+	if !matches(pattern, v) {
 		f.say(at, "must be %s", form)
 	}
 }
@@ -154,14 +159,14 @@ func filledList[T any](n nullable.Nullable[[]T]) bool {
 
 // Names in the DNS may have labels with an underscore (RFC 8552), and their last label is no number, so that none of
 // them reads as an address.
-var (
-	name     = regexp.MustCompile(`^([a-z0-9_]([-a-z0-9_]{0,61}[a-z0-9_])?\.)*[a-z0-9_]([-a-z0-9_]{0,61}[a-z0-9_])?$`)
-	noNumber = regexp.MustCompile(`(^|\.)[^.]*[^.0-9][^.]*$`)
+const (
+	name     = `^([a-z0-9_]([-a-z0-9_]{0,61}[a-z0-9_])?\.)*[a-z0-9_]([-a-z0-9_]{0,61}[a-z0-9_])?$`
+	noNumber = `(^|\.)[^.]*[^.0-9][^.]*$`
 )
 
-func isName(v string) bool { return len(v) <= 253 && name.MatchString(v) && noNumber.MatchString(v) }
+func isName(v string) bool { return len(v) <= 253 && matches(name, v) && matches(noNumber, v) }
 
-var hostname = regexp.MustCompile(`^([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\.)*[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`)
+const hostname = `^([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\.)*[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`
 
 // format checks that v is written in the one accepted spelling of its format
 // and says the right one where there is one.
@@ -252,8 +257,8 @@ func wrongRange(v string) string {
 func wrongHostname(v, what string) string {
 	right := strings.ToLower(strings.TrimSuffix(v, "."))
 	switch {
-	case hostname.MatchString(v) && len(v) <= 253:
-	case hostname.MatchString(right) && len(right) <= 253:
+	case len(v) <= 253 && matches(hostname, v):
+	case len(right) <= 253 && matches(hostname, right):
 		return fmt.Sprintf("must be written as %s", right)
 	default:
 		return fmt.Sprintf("must be %s, not %q", what, v)
