@@ -32,9 +32,8 @@ const (
 	// saveInterval is the least time between two writes of the map.
 	saveInterval = time.Second
 
-	// What it took to apply the map of a large network is given back to the system
-	// once the map rests. It costs a garbage collection.
-	manyPeers     = 500
+	// What it took to apply a map is given back to the system once the map rests,
+	// in a small network what the start took. It costs a garbage collection.
 	spareAfter    = 3 * time.Second
 	spareInterval = time.Minute
 )
@@ -312,9 +311,7 @@ func (l *link) applyNewest(ctx context.Context) {
 		if turn.Stop(); len(faults) == 0 {
 			turn.Reset(l.untilTurn())
 		}
-		if current.Peers.Len() >= manyPeers {
-			spare.Reset(max(spareAfter, spareInterval-time.Since(spared)))
-		}
+		spare.Reset(max(spareAfter, spareInterval-time.Since(spared)))
 		if len(faults) > 0 {
 			retry.Reset(retryApply)
 		}
