@@ -39,7 +39,7 @@ func newDaemon(a *app) *cobra.Command {
 			"the flag is the stronger source.",
 		Args: noArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
-			return runDaemon(command.Context(), a.socket, f)
+			return service.Daemon(command.Context(), func(ctx context.Context) error { return runDaemon(ctx, a.socket, f) })
 		},
 	}
 	flags := command.Flags()

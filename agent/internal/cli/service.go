@@ -6,45 +6,38 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"runtime"
 
 	"github.com/spf13/cobra"
 
 	"github.com/wattlenet/wattle/agent/internal/service"
-	"github.com/wattlenet/wattle/internal/program"
 )
 
 func newService() *cobra.Command {
 	command := group("service", "Have the service manager of this machine run the daemon")
 	command.AddCommand(
-		newServicePlan("install", "Start the daemon now and whenever the machine boots",
+		newServiceChange("install", "Start the daemon now and whenever the machine boots",
 			"Start the daemon now and whenever the machine boots: as a unit of systemd with a user and\n"+
-				"capabilities of its own, as a job of launchd (macOS), or by rc.d (FreeBSD). It starts\n"+
-				"the program that is run here, so put that where it shall stay first.", service.Plan.Install),
-		newServicePlan("remove", "Stop the daemon and take what install wrote away",
+				"capabilities of its own, as a job of launchd (macOS), by rc.d (FreeBSD), or as a service\n"+
+				"of Windows. It starts the program that is run here, so put that where it shall stay first.", service.Install),
+		newServiceChange("remove", "Stop the daemon and take what install wrote away",
 			"Stop the daemon, which puts the host back, and take what install wrote away. The machine\n"+
-				"stays in its network until `wattle logout`.", service.Plan.Remove),
+				"stays in its network until `wattle logout`.", service.Remove),
 		newServiceShow(),
 	)
 	return command
 }
 
-// newServicePlan makes a command that follows the plan of this machine.
-func newServicePlan(name, short, long string, do func(service.Plan, context.Context, string, service.Runner) error) *cobra.Command {
+// newServiceChange makes a command that changes what runs the daemon.
+func newServiceChange(name, short, long string, do func(ctx context.Context, program, root string) error) *cobra.Command {
 	var root string
 	command := &cobra.Command{
 		Use: name, Short: short, Long: long, Args: noArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
-			plan, err := planHere()
+			self, err := itself()
 			if err != nil {
 				return err
 			}
-			if root == "" && runtime.GOOS == "linux" {
-				if _, err := os.Stat("/run/systemd/system"); err != nil { // sd_booted(3)
-					return program.Exit(program.ExitFailed, "systemd does not run this machine; have its service manager start `wattle daemon`, or name the root of another machine with --root")
-				}
-			}
-			return do(plan, command.Context(), root, service.Run)
+			return do(command.Context(), self, root)
 		},
 	}
 	command.Flags().StringVar(&root, "root", "", "root of another machine, such as an image: files alone, nothing is started or stopped")
@@ -56,12 +49,16 @@ func newServiceShow() *cobra.Command {
 	command := &cobra.Command{
 		Use: "show", Short: "Print the files that install writes", Args: noArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
-			plan, err := planHere()
+			self, err := itself()
 			if err != nil {
 				return err
 			}
-			shown := shownService{Schema: "wattle.service/v1"}
-			for _, file := range plan.Files {
+			files, err := service.Files(self)
+			if err != nil {
+				return err
+			}
+			shown := shownService{Schema: "wattle.service/v1", Files: []serviceFile{}}
+			for _, file := range files {
 				shown.Files = append(shown.Files, serviceFile{Path: file.Path, Mode: fmt.Sprintf("%04o", file.Mode), Content: file.Content})
 			}
 			return out.print(command.OutOrStdout(), shown, func(w io.Writer) error {
@@ -91,14 +88,14 @@ type serviceFile struct {
 	Content string `json:"content"`
 }
 
-// planHere is the plan for this machine and this program.
-func planHere() (service.Plan, error) {
+// itself is the path of this program.
+func itself() (string, error) {
 	self, err := os.Executable()
 	if err == nil {
 		self, err = filepath.EvalSymlinks(self)
 	}
 	if err != nil {
-		return service.Plan{}, fmt.Errorf("find this program: %w", err)
+		return "", fmt.Errorf("find this program: %w", err)
 	}
-	return service.PlanFor(runtime.GOOS, self)
+	return self, nil
 }
