@@ -33,6 +33,10 @@ const (
 	idleConns = 2
 	idleTime  = 10 * time.Second
 
+	// keptWait is how long an answer may take on a connection that was open: what is
+	// between us and the server may have forgotten it without a word.
+	keptWait = 1500 * time.Millisecond
+
 	// dohPath is the path that RFC 8484 uses in its examples and that every public
 	// server has.
 	dohPath = "/dns-query"
@@ -149,10 +153,11 @@ func (x *exchanger) once(ctx context.Context, s Server, question *dns.Msg, wait 
 }
 
 // stream asks over TCP or TLS, on a connection that is open already if there is
-// one: the server may have closed that meanwhile, so a new one is tried after it.
+// one: the server may have closed that meanwhile, or the way there may be gone, so
+// a new one is tried after it.
 func (x *exchanger) stream(ctx context.Context, s Server, question *dns.Msg) (*dns.Msg, error) {
 	if conn := x.take(s); conn != nil {
-		if answer, err := x.over(ctx, s, conn, question); err == nil || ctx.Err() != nil {
+		if answer, err := x.over(ctx, s, conn, question, keptWait); err == nil || ctx.Err() != nil {
 			return answer, err
 		}
 	}
@@ -163,13 +168,13 @@ func (x *exchanger) stream(ctx context.Context, s Server, question *dns.Msg) (*d
 	if s.Over == TLS {
 		raw = tls.Client(raw, x.tls(s, "dot")) // ALPN as registered for RFC 7858
 	}
-	return x.over(ctx, s, &dns.Conn{Conn: raw}, question)
+	return x.over(ctx, s, &dns.Conn{Conn: raw}, question, queryTimeout)
 }
 
 // over asks on conn and keeps it when it can be used again.
-func (x *exchanger) over(ctx context.Context, s Server, conn *dns.Conn, question *dns.Msg) (*dns.Msg, error) {
+func (x *exchanger) over(ctx context.Context, s Server, conn *dns.Conn, question *dns.Msg, wait time.Duration) (*dns.Msg, error) {
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Now()) })
-	client := &dns.Client{Net: "tcp", Timeout: queryTimeout}
+	client := &dns.Client{Net: "tcp", Timeout: wait}
 	answer, _, err := client.ExchangeWithConnContext(ctx, question, conn)
 	if err != nil || !stop() {
 		return answer, errors.Join(err, conn.Close())

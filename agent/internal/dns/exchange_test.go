@@ -1,10 +1,12 @@
 package dns
 
 import (
+	"crypto/tls"
 	"log/slog"
 	"net"
 	"net/netip"
 	"slices"
+	"sync"
 	"testing"
 
 	"github.com/miekg/dns"
@@ -130,6 +132,51 @@ func TestLongAnswersAreCut(t *testing.T) {
 		answer.Compress = true
 		if size := answer.Len(); size < test.least || size > test.most || answer.Truncated != (test.proto == "udp") {
 			t.Errorf("%s, %d bytes offered: %d bytes, cut: %v", test.proto, test.offers, size, answer.Truncated)
+		}
+	}
+}
+
+// TestAConnectionThatDiedInSilence: a question on it is asked again on a new one,
+// well before who asks gives up.
+func TestAConnectionThatDiedInSilence(t *testing.T) {
+	listener, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{certificate}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var serving sync.WaitGroup
+	var conns []net.Conn
+	serving.Go(func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			conns = append(conns, conn)
+			serving.Go(func() {
+				stream := &dns.Conn{Conn: conn}
+				question, err := stream.ReadMsg()
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if err := stream.WriteMsg(says("192.0.2.1", 0)(question)); err != nil {
+					t.Error(err)
+				}
+				// The second question on it is never read.
+			})
+		}
+	})
+	defer func() {
+		_ = listener.Close()
+		serving.Wait()
+		for _, conn := range conns {
+			_ = conn.Close()
+		}
+	}()
+	r := forwarding(t, Config{}, Server{Addr: netip.MustParseAddrPort(listener.Addr().String()), Over: TLS})
+	for range 2 {
+		if _, got := ask(t.Context(), r, "www.example.net.", dns.TypeA); !slices.Equal(got, []string{"192.0.2.1"}) {
+			t.Error(got)
 		}
 	}
 }
