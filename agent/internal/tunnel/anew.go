@@ -67,12 +67,15 @@ func (d *Device) again(key PublicKey) {
 
 // expire forgets the handshake of ours that is under way, and reports whether
 // there was one. The device may be at the response yet: a session that it makes
-// of that when it has given the handshake up receives nothing.
+// of that when it has given the handshake up receives nothing. It may be at the
+// peer's initiation, too: that is not answered then.
 func (e *Endpoint) expire() (pending bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	age, ever := e.bind.since(e.answeredAt)
-	pending = e.initiation != nil || ever && age < handshakeTime
+	now := e.bind.now()
+	atResponse := e.answered != nil && now-e.answeredAt < int64(handshakeTime)
+	atInitiation := e.heard != nil && e.passed && now-e.heardAt < int64(handshakeTime) && (e.response == nil || e.respondedTo != senderIndex(e.heard))
+	pending = e.initiation != nil || atResponse || atInitiation
 	e.initiation, e.expiredAt = nil, e.bind.now()
 	return pending
 }
@@ -95,8 +98,13 @@ func (e *Endpoint) followsClosely() bool {
 	if e.expiredAt-e.initiatedAt >= int64(stampTime) || e.bind.again == nil || e.forgotten {
 		return false
 	}
-	if e.again.CompareAndSwap(false, true) {
+	e.beginAgain()
+	return true
+}
+
+// beginAgain has the session begun anew in a moment.
+func (e *Endpoint) beginAgain() {
+	if e.bind.again != nil && e.again.CompareAndSwap(false, true) {
 		e.bind.again(e.key)
 	}
-	return true
 }

@@ -163,6 +163,7 @@ func TestSessionBegunAnewAtOnceIsNotRefused(t *testing.T) {
 
 func TestInitiationsHaveTheirOwnTimestamps(t *testing.T) {
 	b := testBind(t)
+	b.start = b.start.Add(-time.Minute) // there is a past
 	var again []PublicKey
 	b.again = func(key PublicKey) { again = append(again, key) }
 	e := b.Endpoint(GenerateKey().Public())
@@ -251,5 +252,55 @@ func TestInitiationAfterAnotherIsTakenWhenRepeated(t *testing.T) {
 	}
 	if _, pass := e.judge(initiation(2), answered+int64(floodTime)+2); pass {
 		t.Error("a copy passed while the device was at it")
+	}
+}
+
+// Two copies of an initiation that the device has looked at at once make two
+// sessions, of which it keeps the second and the peer has the first.
+func TestTwoSessionsOfOneInitiationAreReplaced(t *testing.T) {
+	b := testBind(t)
+	var again []PublicKey
+	b.again = func(key PublicKey) { again = append(again, key) }
+	e := b.Endpoint(GenerateKey().Public())
+	response := func(index, to byte) []byte {
+		m := make([]byte, responseSize)
+		m[0], m[4], m[8] = messageResponse, index, to
+		return m
+	}
+	if !e.noteHandshake(response(1, 7)) || !e.noteHandshake(response(2, 8)) || len(again) != 0 {
+		t.Fatal("responses to two initiations are not sent")
+	}
+	if e.noteHandshake(response(3, 8)) {
+		t.Error("the second response to one initiation is sent: the peer has taken the first")
+	}
+	if len(again) != 1 || again[0] != e.key {
+		t.Errorf("begun again: %v", again)
+	}
+}
+
+// What the device is at when the sessions end comes to nothing, whoever began it.
+func TestRekeyKnowsWhatIsUnderWay(t *testing.T) {
+	initiation, response := make([]byte, initiationSize), make([]byte, responseSize)
+	initiation[0], initiation[4] = messageInitiation, 5
+	response[0], response[8] = messageResponse, 5
+	for name, c := range map[string]struct {
+		before  func(e *Endpoint)
+		pending bool
+	}{
+		"nothing":                  {func(*Endpoint) {}, false},
+		"an initiation of ours":    {func(e *Endpoint) { e.noteHandshake(initiation) }, true},
+		"its response":             {func(e *Endpoint) { e.noteHandshake(initiation); e.received(response, originOf(peerAddr), e.bind.now()) }, true},
+		"the peer's initiation":    {func(e *Endpoint) { e.judge(initiation, e.bind.now()) }, true},
+		"that is answered":         {func(e *Endpoint) { e.judge(initiation, e.bind.now()); e.noteHandshake(response) }, false},
+		"that came too long since": {func(e *Endpoint) { e.judge(initiation, e.bind.now()-int64(handshakeTime)) }, false},
+	} {
+		b := testBind(t)
+		b.start = b.start.Add(-time.Minute)
+		e := b.Endpoint(GenerateKey().Public())
+		c.before(e)
+		if pending := e.expire(); pending != c.pending {
+			t.Errorf("%s: pending %t", name, pending)
+		}
+		e.forget()
 	}
 }

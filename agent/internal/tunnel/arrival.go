@@ -57,7 +57,9 @@ func (a *arrival) send(bufs [][]byte) error {
 		return a.peer.send(bufs)
 	}
 	// The device has authenticated the peer: the way back is open here and now.
-	a.peer.noteHandshake(first)
+	if !a.peer.noteHandshake(first) {
+		return nil
+	}
 	back := a.from.path(a.bind)
 	before := a.peer.routes.Load()
 	current := before.primary

@@ -244,6 +244,10 @@ func (e *Endpoint) noteHandshake(message []byte) (send bool) {
 	case len(message) == responseSize && wireguardType(message) == messageResponse:
 		e.mu.Lock()
 		defer e.mu.Unlock()
+		if e.response != nil && receiverIndex(message) == e.respondedTo {
+			e.beginAgain() // the device has looked at two copies at once, and kept the session of the second
+			return false
+		}
 		e.learn(senderIndex(message))
 		e.response = slices.Clone(message)
 		e.respondedTo, e.respondedAt = receiverIndex(message), e.bind.now()
