@@ -76,15 +76,17 @@ func TestWrongCredentialIsReported(t *testing.T) {
 func TestCredentialIsRenewedWhileTheAllocationLives(t *testing.T) {
 	r := startRelay(t)
 	m := newMachine(t, newWire(), "a", "10.77.0.1", machineOptions{relay: r.udp()})
-	eventually(t, "a relayed address", func() bool { return m.paths.RelayStatus().Relayed != "" })
+	var a *allocation
+	eventually(t, "an allocation", func() bool {
+		m.inLoop(func(context.Context) { a = m.paths.allocation })
+		return a != nil
+	})
 	before := m.paths.RelayStatus().Relayed
 	renewed := r.udp()
 	renewed[0].Username = "2:a.b"
 	if err := m.paths.SetRelays(renewed); err != nil {
 		t.Fatal(err)
 	}
-	var a *allocation
-	m.inLoop(func(context.Context) { a = m.paths.allocation })
 	eventually(t, "the new credential is in use", func() bool {
 		a.mu.Lock()
 		defer a.mu.Unlock()
