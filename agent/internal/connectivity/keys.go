@@ -86,8 +86,12 @@ func (p *Pathfinder) take(pr *pair, e postquantum.Effect) {
 
 // stepKeys begins and repeats exchanges, and sees to it that a session follows.
 func (p *Pathfinder) stepKeys(ctx context.Context, pr *pair, now time.Time) {
-	if pr.keys.Step(now, pr.use()) || pr.tellKeys {
+	say := pr.keys.Step(now, pr.use())
+	if say || pr.tellKeys {
 		p.sendKeys(ctx, pr)
+	}
+	if pr.primary != nil && pr.keys.Waiting() && (pr.undelivered || say && pr.keys.Repeating()) {
+		p.passKeys(ctx, pr, pr.primary)
 	}
 	if pr.unmixed.IsZero() || now.Sub(pr.handshook) < max(rehandshake, pr.handshook.Sub(pr.unmixed)) {
 		return

@@ -259,6 +259,34 @@ func TestPermissivePairNeedsNoSignals(t *testing.T) {
 	again.reaches(t, a)
 }
 
+// A strict pair of which one side has forgotten comes back without the control
+// plane, along any path that both still know.
+func TestStrictPairNeedsNoSignals(t *testing.T) {
+	for _, force := range []Path{PathDirect, PathRelayed} {
+		t.Run(string(force), func(t *testing.T) {
+			r, w := startRelay(t), newWire()
+			opts := machineOptions{mode: postquantum.Strict, force: force, relay: r.udp()}
+			a, b := acquainted(t, w, opts)
+			a.ping(t, b)
+			shares(t, a, b)
+			a.onPath(t, b, force)
+			b.onPath(t, a, force)
+			former := a.mixedFor(b)
+			opts.known = b.paths.Known()
+			w.setCut(true)
+			again := b.restart(t, w, opts)
+			introduce(t, again, a)
+			t.Logf("first answer after %v", a.reaches(t, again))
+			again.reaches(t, a)
+			agrees(t, a, again)
+			if a.mixedFor(again).Equal(former) {
+				t.Error("the key of the former process is still in use")
+			}
+			unaided(t, a, again)
+		})
+	}
+}
+
 // Messages are lost, come late, twice, or are made up: a strict pair agrees all
 // the same.
 func TestAgreementOverABadWire(t *testing.T) {

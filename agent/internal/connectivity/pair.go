@@ -68,6 +68,11 @@ type pair struct {
 	unmixed   time.Time // since then the session lacks the first secret; zero: it does not
 	handshook time.Time // last time that a session with it was begun
 
+	undelivered bool         // a signal that said what keys says
+	passing     bool         // keys are said along a path
+	passNext    *tunnel.Path // along which they are said then; nil: along none
+	parcel      parcel
+
 	awake  bool
 	wanted time.Time // last reason to be awake that is not a packet on a path
 

@@ -73,7 +73,29 @@ func (p *Pathfinder) heardProbe(pb *prober, m *stun.Message, from netip.AddrPort
 // probe asks the peer along a path and returns the round trip. The path notes
 // the answer as a receipt.
 func (p *Pathfinder) probe(ctx context.Context, pb *prober, path *tunnel.Path, limit time.Duration) (time.Duration, error) {
-	return p.probeSized(ctx, pb, path, limit, 0)
+	return p.inquire(ctx, pb, path, limit, padded{})
+}
+
+// inquire does what probe does with a question that says more.
+func (p *Pathfinder) inquire(ctx context.Context, pb *prober, path *tunnel.Path, limit time.Duration, more stun.Setter) (time.Duration, error) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	integrity := stun.MessageIntegrity(pb.key)
+	request, err := stun.Build(stun.TransactionID, stun.BindingRequest, stun.NewUsername(probePrefix+pb.own), pb.software(), more, integrity)
+	if err != nil {
+		return 0, err
+	}
+	start := time.Now()
+	answer, err := p.transactions.do(ctx, request, true, path.WriteSTUN)
+	if err != nil {
+		return 0, err
+	}
+	if err := integrity.Check(answer); err != nil {
+		return 0, err
+	}
+	path.MarkReceived()
+	p.heardProbe(pb, answer, netip.AddrPort{}, path.Relay())
+	return time.Since(start), nil
 }
 
 // answerProbe answers a probe the way it came; false when the message is none.
@@ -101,6 +123,7 @@ func (p *Pathfinder) answerProbe(m *stun.Message, raw tunnel.STUNMessage) bool {
 		return true
 	}
 	p.heardProbe(pb, m, raw.Addr, raw.Relay)
+	p.heardPart(pb, m, raw)
 	// A lost answer is asked for again.
 	if raw.Relay != nil {
 		_ = raw.Relay.Path(raw.Addr, 0).WriteSTUN(answer.Raw)

@@ -195,6 +195,9 @@ func (p *Pathfinder) unbind(pr *pair) {
 // use makes the bond of the keys in use the one of the pair.
 func (p *Pathfinder) use(pr *pair) {
 	b := pr.bonds[bondKey{p.key.Public(), pr.uses}]
+	if pr.seal != b.seal {
+		pr.parcel = parcel{} // its boxes are counted anew
+	}
 	pr.endpoint, pr.seal, pr.probe = b.endpoint, b.seal, b.probe
 	pr.keys.SetLeads(p.key.Public().Less(pr.uses))
 }

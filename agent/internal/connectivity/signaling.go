@@ -96,6 +96,7 @@ func (p *Pathfinder) peerRestarted(pr *pair) {
 	pr.suspect = false
 	pr.relayed, pr.bound, pr.lastJoined = netip.AddrPort{}, time.Time{}, ""
 	pr.helloDelay = firstHello
+	pr.parcel = parcel{}
 	forgot := pr.keys.Forget()
 	if forgot {
 		p.mix(pr)
@@ -170,12 +171,12 @@ func (p *Pathfinder) flushHello(ctx context.Context, pr *pair) {
 		defer cancel()
 		err := p.cfg.Signal(limited, id, box)
 		p.post(func(ctx context.Context) {
-			pr.sending = false
+			pr.sending, pr.undelivered = false, err != nil
 			if h.Session != "" {
 				pr.signalErr = ""
 			}
 			if err != nil && ctx.Err() == nil {
-				// tickPair repeats it.
+				// tickPair repeats it, and passes along a path what is about keys.
 				if h.Session != "" {
 					pr.signalErr = err.Error()
 				}

@@ -107,7 +107,7 @@ func (p *Pathfinder) proveWidth(ctx context.Context, pr *pair) {
 // sure where nothing at all is answered. Doubt is called when the first probe is lost.
 func (p *Pathfinder) measure(ctx context.Context, pb *prober, path *tunnel.Path, least int, doubt func()) (carries int, sure bool) {
 	passes := func(packet int) bool {
-		_, err := p.probeSized(ctx, pb, path, probeLimit, packet+tunnel.Overhead)
+		_, err := p.inquire(ctx, pb, path, probeLimit, padded{packet + tunnel.Overhead})
 		return err == nil
 	}
 	full := p.cfg.MTU
@@ -208,29 +208,6 @@ func (p padded) AddTo(m *stun.Message) error {
 		m.Add(stun.AttrPadding, make([]byte, room&^3))
 	}
 	return nil
-}
-
-// probeSized does what probe does with a question, and an answer, of at least
-// size bytes.
-func (p *Pathfinder) probeSized(ctx context.Context, pb *prober, path *tunnel.Path, limit time.Duration, size int) (time.Duration, error) {
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
-	integrity := stun.MessageIntegrity(pb.key)
-	request, err := stun.Build(stun.TransactionID, stun.BindingRequest, stun.NewUsername(probePrefix+pb.own), pb.software(), padded{size}, integrity)
-	if err != nil {
-		return 0, err
-	}
-	start := time.Now()
-	answer, err := p.transactions.do(ctx, request, true, path.WriteSTUN)
-	if err != nil {
-		return 0, err
-	}
-	if err := integrity.Check(answer); err != nil {
-		return 0, err
-	}
-	path.MarkReceived()
-	p.heardProbe(pb, answer, netip.AddrPort{}, path.Relay())
-	return time.Since(start), nil
 }
 
 // answerSize pads the answer to a padded question to the same length, and no

@@ -182,6 +182,14 @@ func (x *Exchange) Message() *Message {
 	return m
 }
 
+// Waiting reports whether the exchange goes on only when the peer has said more.
+func (x *Exchange) Waiting() bool {
+	return x.offer != nil || x.next != nil || x.current != nil && !x.confirmed
+}
+
+// Repeating reports whether Message was said more than once without an answer.
+func (x *Exchange) Repeating() bool { return x.delay > firstRepeat }
+
 // State returns how far the two machines are, and why no further.
 func (x *Exchange) State() (State, Reason) {
 	switch reason := x.obstacle(); {
