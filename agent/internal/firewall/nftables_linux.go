@@ -180,11 +180,17 @@ func (k *Kernel) Status() Status {
 	s := Status{Kind: "nftables", Rules: len(k.inForce.config.Rules), Opened: slices.Clone(k.opened)}
 	met, unread := k.matched()
 	s.Monitored, s.Matched = inOrder(met[watches]), inOrder(met[judges])
+	blocked := ""
+	if k.opens {
+		blocked = legacyNote(k.inForce.frame.name, k.carries)
+	}
 	switch beside := k.beside(); {
 	case k.fault != nil:
 		s.Note = k.fault.Error()
 	case k.hostFault != nil:
 		s.Note = k.hostFault.Error()
+	case blocked != "":
+		s.Note = blocked
 	case unread != nil:
 		s.Note = unread.Error()
 	case len(beside) > 0:
