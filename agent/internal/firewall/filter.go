@@ -36,6 +36,7 @@ type generation struct {
 	number uint64
 	first  int64 // when the first rules came
 	rules  *ruleset
+	note   string // of Status
 }
 
 // NewFilter makes a filter that drops everything.
@@ -57,12 +58,22 @@ func (f *Filter) Set(_ context.Context, c Config) error {
 	f.names.keep(c.Routes)
 	f.monitored.keep(idsOf(c.Rules, true))
 	f.matched.keep(idsOf(c.Rules, false))
-	next := &generation{number: former.number + 1, first: former.first, rules: rules}
+	next := &generation{number: former.number + 1, first: former.first, rules: rules, note: unhidden(c)}
 	if former.number == 0 {
 		next.first = f.now()
 	}
 	f.rules.Store(next)
 	return nil
+}
+
+// unhidden says that what is carried keeps its sources, where they shall be hidden.
+func unhidden(c Config) string {
+	for _, to := range c.Routes {
+		if to.Masquerade && c.Interface != "" {
+			return "what this machine carries for others is not hidden behind its own address (masquerade), which needs nftables; give the machines behind it a way back to the network's range"
+		}
+	}
+	return ""
 }
 
 // Learn says what names of a route mean.
@@ -89,7 +100,8 @@ func (f *Filter) Watch(ctx context.Context, _ func()) error {
 
 // Status says what the filter is.
 func (f *Filter) Status() Status {
-	return Status{Kind: "userspace", Rules: f.rules.Load().rules.count, Dropped: f.drops.Load(), Monitored: f.monitored.list(), Matched: f.matched.list()}
+	current := f.rules.Load()
+	return Status{Kind: "userspace", Rules: current.rules.count, Note: current.note, Dropped: f.drops.Load(), Monitored: f.monitored.list(), Matched: f.matched.list()}
 }
 
 // Inbound judges a packet that a peer has sent.
