@@ -56,6 +56,10 @@ func (c crowd) follow(m *mapstate.Map, mine self) crowd {
 	if !c.self.sameTo(mine) {
 		c = crowd{}
 	}
+	if c.clash && c.entries.Same(m.Peers) {
+		c.self = mine
+		return c // nobody came, went or changed, so what they claim is settled
+	}
 	if next, clean := c.fold(m, mine); clean {
 		return next
 	}

@@ -345,7 +345,7 @@ func (l *link) apply(ctx context.Context, m *mapstate.Map) []string {
 	l.planned = plan(cmp.Or(l.planned, &desired{}), m, l.machine.Interface)
 	wanted := l.planned
 	for _, d := range wanted.destinations {
-		d.named = l.meanings.of(d.key(), l.routers.now())
+		d.named = l.meanings.of(d.key, l.routers.now())
 	}
 	wanted.firewall.At = l.wall()
 	wanted.turn = wanted.firewall.Turn()

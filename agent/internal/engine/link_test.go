@@ -23,7 +23,7 @@ import (
 
 // newMap is the map of machine 1 that sees the given machines, each of which
 // may reach it.
-func newMap(t *testing.T, serial int64, peers ...uint32) *mapstate.Map {
+func newMap(t testing.TB, serial int64, peers ...uint32) *mapstate.Map {
 	t.Helper()
 	stored := struct {
 		Epoch  string             `json:"epoch"`

@@ -142,7 +142,7 @@ func (l *link) answered(ctx context.Context, a dns.Answered) {
 				life = keptLife
 			}
 		}
-		fresh = l.meanings.add(d.key(), a.Name, addrs, time.Now(), life) || fresh
+		fresh = l.meanings.add(d.key, a.Name, addrs, time.Now(), life) || fresh
 		for _, view := range d.views {
 			if err := l.machine.Firewall.Learn(view.Id, addrs, life); err != nil {
 				l.log.Debug("nobody may go to a name", "route", view.Name, "error", err)
@@ -253,13 +253,13 @@ func (l *link) askMoved(ctx context.Context, former, wanted *desired) {
 	}
 	routers := map[string]string{}
 	for _, d := range former.destinations {
-		routers[d.key()] = d.router
+		routers[d.key] = d.router
 	}
 	for _, d := range wanted.destinations {
-		if d.prefix.IsValid() || d.serves() || d.router == "" || routers[d.key()] == "" || routers[d.key()] == d.router {
+		if d.prefix.IsValid() || d.serves() || d.router == "" || routers[d.key] == "" || routers[d.key] == d.router {
 			continue
 		}
-		server, names := netip.AddrPortFrom(wanted.addressOf(d.router), dns.Port), l.meanings.names(d.key())
+		server, names := netip.AddrPortFrom(wanted.addressOf(d.router), dns.Port), l.meanings.names(d.key)
 		l.tasks.Go(func() {
 			for _, name := range names {
 				l.askRouter(ctx, server, name)

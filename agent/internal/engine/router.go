@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"slices"
 	"time"
 
 	"github.com/wattlenet/wattle/agent/internal/connectivity"
@@ -38,7 +37,7 @@ func newRouters(m *Machine) *routers { return &routers{paths: m.Paths, now: time
 
 // pick returns the peer for a destination.
 func (r *routers) pick(d *destination) string {
-	return r.choose.Choose(r.now(), d.key(), d.candidates, r.see)
+	return r.choose.Choose(r.now(), d.key, d.candidates, r.see)
 }
 
 // see tells what is known of a peer.
@@ -103,8 +102,8 @@ func (r *routers) tend(d *destination) bool {
 func (r *routers) waiting(wanted *desired) map[string]string {
 	better := map[string]string{}
 	for _, d := range wanted.destinations {
-		if next := r.choose.Waiting(d.key()); next != "" {
-			better[d.key()] = next
+		if next := r.choose.Waiting(d.key); next != "" {
+			better[d.key] = next
 		}
 	}
 	return better
@@ -112,7 +111,9 @@ func (r *routers) waiting(wanted *desired) map[string]string {
 
 // forget drops what is known about destinations that are gone.
 func (r *routers) forget(wanted *desired) {
-	r.choose.Keep(func(key string) bool {
-		return slices.ContainsFunc(wanted.destinations, func(d *destination) bool { return d.key() == key })
-	})
+	there := make(map[string]bool, len(wanted.destinations))
+	for _, d := range wanted.destinations {
+		there[d.key] = true
+	}
+	r.choose.Keep(func(key string) bool { return there[key] })
 }

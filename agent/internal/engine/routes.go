@@ -16,6 +16,7 @@ import (
 // Routes of one network to one range are one destination: they stand in for
 // each other.
 type destination struct {
+	key        string // for the choice of its router
 	views      []api.CompiledRoute
 	prefix     netip.Prefix // not valid when names tell
 	candidates []route.Candidate
@@ -33,9 +34,11 @@ type destination struct {
 // led reports whether traffic of this machine may go there.
 func (d *destination) led() bool { return !d.serves() && d.refusal == "" }
 
-// key names the destination for the choice of its router.
-func (d *destination) key() string {
-	return d.views[0].Network + "\x00" + deref(d.views[0].Prefix) + fmt.Sprint(d.domains())
+// newDestination is where one route leads.
+func newDestination(view api.CompiledRoute, prefix netip.Prefix) *destination {
+	d := &destination{views: []api.CompiledRoute{view}, prefix: prefix}
+	d.key = view.Network + "\x00" + deref(view.Prefix) + fmt.Sprint(d.domains())
+	return d
 }
 
 func (d *destination) domains() []string {
@@ -66,17 +69,17 @@ func (d *desired) planRoutes() {
 		if !usable {
 			continue
 		}
-		planned := &destination{views: []api.CompiledRoute{view}, prefix: to.Prefix}
+		planned := newDestination(view, to.Prefix)
 		if planned.serves() {
 			d.destinations = append(d.destinations, planned)
 			continue
 		}
-		if known := byKey[planned.key()]; known != nil {
+		if known := byKey[planned.key]; known != nil {
 			known.views = append(known.views, view)
 			continue
 		}
 		planned.refusal = d.refusal(planned.prefix)
-		byKey[planned.key()] = planned
+		byKey[planned.key] = planned
 		d.destinations = append(d.destinations, planned)
 	}
 	for _, planned := range byKey {
@@ -261,7 +264,7 @@ func (d *destination) describe(names, waiting map[string]string) local.Route {
 	described := local.Route{
 		Name: view.Name, Role: string(view.Role), Prefix: deref(view.Prefix), Domains: append([]string{}, d.domains()...),
 		Routers: append([]string{}, d.routers...), Addresses: addresses(d.named...), Masquerade: deref(view.Masquerade),
-		Router: names[d.router], Next: names[waiting[d.key()]], Note: d.refusal,
+		Router: names[d.router], Next: names[waiting[d.key]], Note: d.refusal,
 	}
 	if !d.serves() && described.Note == "" && d.router == "" {
 		described.Note = "no machine leads there at the moment"

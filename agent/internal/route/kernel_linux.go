@@ -32,6 +32,7 @@ type Kernel struct {
 	status Status
 	noted  bool // the journal tells of us
 	closed bool
+	idle   bool // nothing of ours stands, and nothing was wanted last
 }
 
 var families = [...]int{unix.AF_INET, unix.AF_INET6}
@@ -177,6 +178,10 @@ func (k *Kernel) Set(_ context.Context, c Config) error {
 		return errors.New("route: the host is closed")
 	}
 	wanted := entries(c)
+	idle := len(wanted) == 0 && len(c.Carried) == 0
+	if idle && k.idle {
+		return nil // nobody else makes rules or routes of ours
+	}
 	link := 0
 	if len(wanted) > 0 || len(c.Carried) > 0 {
 		found, err := k.handle.LinkByName(k.name)
@@ -200,6 +205,7 @@ func (k *Kernel) Set(_ context.Context, c Config) error {
 	if err := k.carry(c, link); err != nil {
 		faults = append(faults, err)
 	}
+	k.idle = idle && len(faults) == 0 && len(k.settings.changed) == 0
 	return errors.Join(faults...)
 }
 
