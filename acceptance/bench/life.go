@@ -41,20 +41,8 @@ func failoverToRelay(ctx context.Context, c config) error {
 // roam prints how long no answer comes when a machine behind a NAT gets another address.
 func roam(ctx context.Context, c config) error {
 	return onLine(ctx, c, behind(lab.PortRestricted), func(n *network, one *contestant) error {
-		var gaps []float64
-		for round := range c.rounds {
-			gap, err := pause(ctx, one, func() error { return readdress(ctx, n.a, 50+round) })
-			if err != nil {
-				return fmt.Errorf("round %d: %w", round, err)
-			}
-			gaps = append(gaps, float64(gap.Milliseconds()))
-			if err := direct(ctx, one); err != nil {
-				return err
-			}
-		}
-		figure("roam_ms", median(gaps), "ms")
-		figure("roam_worst_ms", slices.Max(gaps), "ms")
-		return nil
+		last := 49
+		return gaps(ctx, c, "roam", one, one, func() error { last++; return readdress(ctx, n.a, last) })
 	})
 }
 

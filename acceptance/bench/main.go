@@ -45,6 +45,8 @@ var benchmarks = []struct {
 	{"net/roam", roam},
 	{"net/access", access},
 	{"net/route_failover", routeFailover},
+	{"net/rebind", rebind},
+	{"net/restart", restart},
 	{"net/upgrade", upgrade},
 	{"net/rotation", rotation},
 	{"net/nat_matrix", natMatrix},

@@ -3,7 +3,6 @@ package embed_test
 
 import (
 	"bufio"
-	"context"
 	"net"
 	"os"
 	"os/exec"
@@ -11,13 +10,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/wattlenet/wattle/controlplane/controlplanetest"
 )
-
-// patience bounds one run of an example.
-const patience = time.Minute
 
 func TestHello(t *testing.T) {
 	addresses, err := net.InterfaceAddrs()
@@ -27,8 +22,7 @@ func TestHello(t *testing.T) {
 	if !slices.ContainsFunc(addresses, func(a net.Addr) bool { return a.(*net.IPNet).IP.IsGlobalUnicast() }) {
 		t.Skip("SKIPPED: this machine has no address but the loopback's, and the control plane of the test no relay")
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
+	ctx := t.Context()
 	plane := controlplanetest.New(t)
 	folder := t.TempDir()
 	hello, key := filepath.Join(folder, "hello"), filepath.Join(folder, "key")
