@@ -18,7 +18,7 @@ func TestCertificateBesideTheProfileVouchesForTheServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	roots := x509.NewCertPool()
-	if !roots.AppendCertsFromPEM(pem) || strings.Contains(string(pem), "KEY") {
+	if !roots.AppendCertsFromPEM(pem) || strings.Contains(string(pem), "PRIVATE KEY") {
 		t.Fatalf("no certificate: %s", pem)
 	}
 	client := http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS13}, DisableKeepAlives: true}}
