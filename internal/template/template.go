@@ -177,10 +177,10 @@ func (e *evaluation) loop(dot any, node *parse.BranchNode) error {
 	for i, item := range items {
 		switch variables := node.Pipe.Decl; len(variables) {
 		case 1:
-			e.set(variables[0], item)
+			e.variable(variables[0]).value = item
 		case 2:
-			e.set(variables[0], keys[i])
-			e.set(variables[1], item)
+			e.variable(variables[0]).value = keys[i]
+			e.variable(variables[1]).value = item
 		}
 		if err := e.list(item, node.List); errors.Is(err, errBreak) {
 			return nil
@@ -191,14 +191,14 @@ func (e *evaluation) loop(dot any, node *parse.BranchNode) error {
 	return nil
 }
 
-// set gives a new value to the innermost variable of a name.
-func (e *evaluation) set(name *parse.VariableNode, value any) {
-	for i := len(e.variables) - 1; i >= 0; i-- {
+// variable finds the innermost variable of a name. The parser refuses those that are not declared.
+func (e *evaluation) variable(name *parse.VariableNode) *variable {
+	for i := range slices.Backward(e.variables) {
 		if e.variables[i].name == name.Ident[0] {
-			e.variables[i].value = value
-			return
+			return &e.variables[i]
 		}
 	}
+	return &variable{}
 }
 
 // pipe evaluates commands, of which each gets the result of the one before as its last argument.
@@ -214,7 +214,7 @@ func (e *evaluation) pipe(dot any, pipe *parse.PipeNode) (value any, err error) 
 	}
 	for _, name := range pipe.Decl {
 		if pipe.IsAssign {
-			e.set(name, value)
+			e.variable(name).value = value
 		} else {
 			e.variables = append(e.variables, variable{name.Ident[0], value})
 		}
@@ -289,11 +289,7 @@ func (e *evaluation) value(dot any, node parse.Node) (any, error) {
 	case *parse.FieldNode:
 		return member(dot, node.Ident, node)
 	case *parse.VariableNode:
-		for i := len(e.variables) - 1; i >= 0; i-- {
-			if e.variables[i].name == node.Ident[0] {
-				return member(e.variables[i].value, node.Ident[1:], node)
-			}
-		}
+		return member(e.variable(node).value, node.Ident[1:], node)
 	case *parse.ChainNode:
 		value, err := e.value(dot, node.Node)
 		if err != nil {

@@ -32,10 +32,12 @@ func Watch(ctx context.Context, own string, changed func()) error {
 	settled(ctx, events, changed)
 	socket.Close()
 	reader.Wait()
-	if ctx.Err() != nil {
+	select {
+	case <-ctx.Done():
 		return nil
+	default:
+		return fmt.Errorf("watch addresses, links and routes: %w", failure)
 	}
-	return fmt.Errorf("watch addresses, links and routes: %w", failure)
 }
 
 // subscribe opens the one socket on which the kernel tells of all three.
