@@ -50,7 +50,7 @@ func TestCloudInitSaysWhereTheFaultIs(t *testing.T) {
 	for name, c := range map[string]struct{ config, says string }{
 		"no key":        {"install = \"none\"", `(?s)Set exactly one of setup_key, setup_key_file`},
 		"two keys":      {"install = \"none\"\nsetup_key = \"a\"\nsetup_key_file = \"/b\"", `(?s)Set exactly one of setup_key, setup_key_file`},
-		"no agent":      {"setup_key = \"a\"", `(?s)Cannot render cloud init.*Must say where`},
+		"no agent":      {"setup_key = \"a\"", `(?s)Cannot render cloud init.*Attribute agent_url: must say where`},
 		"no such kind":  {"install = \"magic\"\nsetup_key = \"a\"", `(?s)install.*one of`},
 		"hash of words": {"agent_url = \"https://a.example/b\"\nagent_sha256 = \"x\"\nsetup_key = \"a\"", `agent_sha256`},
 	} {

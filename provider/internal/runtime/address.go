@@ -142,4 +142,9 @@ func dataState(ctx context.Context, n *terraform.Noun, object any, d *diag.Diagn
 	return state
 }
 
-func spaced(s string) string { return strings.ReplaceAll(s, "_", " ") }
+func spaced(s string) string {
+	if rest, ok := strings.CutPrefix(s, "dns_"); ok {
+		s = "DNS_" + rest
+	}
+	return strings.ReplaceAll(s, "_", " ")
+}

@@ -21,8 +21,8 @@ import (
 )
 
 // explain turns an error into diagnostics: a refused field stands on its
-// attribute, an object in use shows what uses it, a missing permission is
-// named. A nil error adds nothing. plan may be nil.
+// attribute, an object in use shows what uses it, a missing permission and a
+// parent that is gone are named. A nil error adds nothing. plan may be nil.
 func (r *nounResource) explain(ctx context.Context, d *diag.Diagnostics, action string, plan attributes, err error) {
 	if err == nil {
 		return
@@ -37,23 +37,57 @@ func (r *nounResource) explain(ctx context.Context, d *diag.Diagnostics, action 
 		d.AddError(summary, sentence(err.Error()))
 		return
 	}
-	detail := describe(p, err)
 	if p.Errors == nil || len(*p.Errors) == 0 {
-		d.AddError(summary, detail)
+		if at := r.missing(err, plan); at != "" {
+			d.AddAttributeError(path.Root(at), summary, fmt.Sprintf("Attribute %s leads nowhere: what it named was removed, or is of another kind. %s", at, describe(p, err)))
+		} else {
+			d.AddError(summary, describe(p, err))
+		}
 		return
 	}
 	for _, fault := range *p.Errors {
 		at, rest := attributePath(ctx, r.noun.Fields, fault.Field, plan)
-		text := sentence(fault.Detail)
+		text := fault.Detail
 		if rest != "" {
 			text = fmt.Sprintf("%s: %s", rest, text)
 		}
 		if len(at.Steps()) == 0 {
-			d.AddError(summary, text)
-		} else {
-			d.AddAttributeError(at, summary, text)
+			d.AddError(summary, sentence(text))
+			continue
 		}
+		if !pointed(ctx, at, plan) {
+			text = fmt.Sprintf("Attribute %s: %s", at, text)
+		}
+		text = sentence(text)
+		if name := at.String(); action == "create" && sdk.IsConflict(err) && slices.Contains(r.noun.Lookup, name) {
+			text += fmt.Sprintf(" Choose another %s, or import the one that is there; the import id ends with %s=VALUE.", name, name)
+		}
+		d.AddAttributeError(at, summary, text)
 	}
+}
+
+// missing names the attribute with the id of what the server did not find, when
+// a plan was carried out: that of the parent, or of the object that is adopted.
+func (r *nounResource) missing(err error, plan attributes) string {
+	switch {
+	case plan == nil || !sdk.IsNotFound(err):
+		return ""
+	case len(r.noun.Parents) > 0:
+		return r.noun.Parents[len(r.noun.Parents)-1]
+	case r.noun.Kind == terraform.Adopted:
+		return r.noun.Key
+	}
+	return ""
+}
+
+// pointed reports whether Terraform shows the attribute in the configuration:
+// one at the top that has a value.
+func pointed(ctx context.Context, at path.Path, plan attributes) bool {
+	if len(at.Steps()) > 1 || plan == nil {
+		return false
+	}
+	var v attr.Value
+	return !plan.GetAttribute(ctx, at, &v).HasError() && v != nil && !v.IsNull()
 }
 
 // describe is a problem in sentences: what happened and what to do.
@@ -154,14 +188,17 @@ func keyAt(ctx context.Context, plan attributes, at path.Path, index int) (strin
 	return keys[index], true
 }
 
-// sentence begins with a capital and ends with a full stop.
+// sentence begins with a capital, unless that would change a name such as
+// db.example or auto_groups, and ends with a full stop.
 func sentence(s string) string {
 	s = strings.TrimSpace(s)
 	if s == "" {
 		return s
 	}
-	r, size := utf8.DecodeRuneInString(s)
-	s = string(unicode.ToUpper(r)) + s[size:]
+	if first, _, _ := strings.Cut(s, " "); !strings.ContainsAny(first, "._@/[:") {
+		r, size := utf8.DecodeRuneInString(s)
+		s = string(unicode.ToUpper(r)) + s[size:]
+	}
 	if !strings.HasSuffix(s, ".") {
 		s += "."
 	}

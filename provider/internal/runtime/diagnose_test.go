@@ -82,12 +82,19 @@ func TestExplain(t *testing.T) {
 		{"field", problem(api.ProblemInvalid, func(p *api.Problem) {
 			p.Errors = &[]api.FieldError{{Field: "name", Detail: "must not be All"}, {Field: "peers[0]", Detail: "unknown peer id"}}
 		}), []string{"at name", "Must not be All.", "at peers", "Unknown peer id."}},
+		{"nested field", problem(api.ProblemInvalid, func(p *api.Problem) {
+			p.Errors = &[]api.FieldError{{Field: "rules[1].ports", Detail: "need the protocol tcp"}}
+		}), []string{`at rules["b"].ports`, `Attribute rules["b"].ports: need the protocol tcp.`}},
+		{"name of somebody", problem(api.ProblemInvalid, func(p *api.Problem) {
+			p.Errors = &[]api.FieldError{{Field: "name", Detail: "db.example is the domain of the peers"}}
+		}), []string{"db.example is the domain of the peers."}},
+		{"parent", problem(api.ProblemNotFound, nil), []string{"at network_id", "leads nowhere"}},
 		{"changed", &changedError{[]string{"name"}, errors.New("x")}, []string{"It changed since it was planned: name", "Plan again"}},
 		{"no answer", errors.New("no route"), []string{"No route."}},
 		{"request id", problem(api.ProblemInternal, func(p *api.Problem) { p.RequestId = "r42" }), []string{"Request id: r42"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			r := &nounResource{noun: &terraform.Noun{Name: "group", Fields: []terraform.Field{{Wire: "name", Name: "name", Kind: "scalar"}, {Wire: "peers", Name: "peers", Kind: "set"}}}}
+			r := &nounResource{noun: &terraform.Noun{Name: "group", Fields: []terraform.Field{{Wire: "name", Name: "name", Kind: "scalar"}, {Wire: "peers", Name: "peers", Kind: "set"}, {Wire: "rules", Name: "rules", Kind: "keyed", Key: "name", Fields: []terraform.Field{{Wire: "ports", Name: "ports", Kind: "set"}}}}, Parents: []string{"network_id"}}}
 			var d diag.Diagnostics
 			r.explain(t.Context(), &d, "update", planned{}, c.err)
 			var text strings.Builder

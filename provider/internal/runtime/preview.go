@@ -199,7 +199,7 @@ func (r *nounResource) label(ctx context.Context, req resource.ModifyPlanRequest
 	if req.Plan.Raw.IsNull() {
 		from = req.State
 	}
-	noun := strings.ReplaceAll(r.noun.Name, "_", " ")
+	noun := spaced(r.noun.Name)
 	for _, names := range [][]string{{"name"}, idNames(r.noun)} {
 		var parts []string
 		for _, name := range names {
