@@ -71,6 +71,9 @@ func parseImport(n *terraform.Noun, id string) (parents []string, key, field, va
 			return parts[:len(parts)-1], "", f, v, nil
 		}
 	}
+	if f, _, ok := strings.Cut(last, "="); ok { // no id has one
+		return nil, "", "", "", fmt.Errorf("import id %q asks for a %s by %s, by which none is looked up: write it as %s", id, spaced(n.Name), f, importForm(n))
+	}
 	return parts[:len(parts)-1], last, "", "", nil
 }
 

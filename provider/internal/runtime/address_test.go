@@ -25,7 +25,7 @@ func TestParseImport(t *testing.T) {
 		{top, "g1", parsed{[]string{}, "g1", "", ""}, ""},
 		{top, "name=web", parsed{[]string{}, "", "name", "web"}, ""},
 		{top, "name=a/b=c", parsed{[]string{}, "", "name", "a/b=c"}, ""},
-		{top, "colour=red", parsed{[]string{}, "colour=red", "", ""}, ""},
+		{top, "colour=red", parsed{}, "by colour, by which none is looked up: write it as ID or name=VALUE"},
 		{top, "", parsed{}, "empty part"},
 		{child, "g1/p1", parsed{[]string{"g1"}, "p1", "", ""}, ""},
 		{child, "g1/name=a/b", parsed{[]string{"g1"}, "", "name", "a/b"}, ""},
