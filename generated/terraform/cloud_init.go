@@ -111,12 +111,12 @@ func dataSchemaOfCloudInit() datasource.Schema {
 			"setup_key": datasource.StringAttribute{
 				Optional:            true,
 				Sensitive:           true,
-				MarkdownDescription: "The secret of a setup key, best of a one-off key with a short life. The machine keeps it in a file that only root reads, until it is enrolled. Must be characters of ASCII without spaces. At most 255 characters.",
+				MarkdownDescription: "The secret of a setup key, best of a one-off key with a short life. The machine keeps it in a file that only root reads, until it is enrolled. Must be characters of ASCII without spaces. At most 255 characters. Exactly one of `setup_key`, `setup_key_file` must be set.",
 				Validators:          []validator.String{stringvalidator.UTF8LengthBetween(1, 255), stringvalidator.RegexMatches(regexp.MustCompile("^[!-~]+$"), "must be characters of ASCII without spaces")},
 			},
 			"setup_key_file": datasource.StringAttribute{
 				Optional:            true,
-				MarkdownDescription: "A file that something else puts onto the machine and that holds the setup key; then the user data has no secret. Must be the full path of a file, in characters of ASCII. At most 4096 characters.",
+				MarkdownDescription: "A file that something else puts onto the machine and that holds the setup key; then the user data has no secret. Must be the full path of a file, in characters of ASCII. At most 4096 characters. Exactly one of `setup_key`, `setup_key_file` must be set.",
 				Validators:          []validator.String{stringvalidator.UTF8LengthBetween(2, 4096), stringvalidator.RegexMatches(regexp.MustCompile("^/[ -~]+$"), "must be the full path of a file, in characters of ASCII")},
 			},
 			"user_data": datasource.StringAttribute{

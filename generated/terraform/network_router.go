@@ -70,12 +70,12 @@ func schemaOfNetworkRouter() schema.Schema {
 			},
 			"peer": schema.StringAttribute{
 				Optional:            true,
-				MarkdownDescription: "The id of the peer that routes. At most 64 characters. Refers to a [peer](peer.md).",
+				MarkdownDescription: "The id of the peer that routes. At most 64 characters. Exactly one of `peer`, `peer_groups` must be set. Refers to a [peer](peer.md).",
 				Validators:          []validator.String{stringvalidator.UTF8LengthBetween(0, 64)},
 			},
 			"peer_groups": schema.SetAttribute{
 				Optional:            true,
-				MarkdownDescription: "The ids of the groups whose peers route. At most 256 elements. Refers to a [group](group.md).",
+				MarkdownDescription: "The ids of the groups whose peers route. At most 256 elements. Exactly one of `peer`, `peer_groups` must be set. Refers to a [group](group.md).",
 				ElementType:         types.StringType,
 				Validators:          []validator.Set{setvalidator.SizeAtLeast(1), setvalidator.SizeAtMost(256), setvalidator.ValueStringsAre(stringvalidator.UTF8LengthBetween(1, 255))},
 			},

@@ -310,7 +310,7 @@ func schemaOfPolicy() schema.Schema {
 						},
 						"authorized_groups": schema.MapAttribute{
 							Optional:            true,
-							MarkdownDescription: "Which people may sign in as which local users by SSH: for each group, by id, the names of the local users. Only with protocol ssh. It is kept; the SSH server of machines, which will enforce it, comes later.",
+							MarkdownDescription: "Which people may sign in as which local users by SSH: for each group, by id, the names of the local users. Only with protocol ssh. It is kept; the SSH server of machines, which will enforce it, comes later. At most one of `ports`, `authorized_groups`, `port_ranges` may be set.",
 							ElementType:         types.SetType{ElemType: types.StringType},
 						},
 						"bidirectional": schema.BoolAttribute{
@@ -328,7 +328,7 @@ func schemaOfPolicy() schema.Schema {
 						},
 						"destination_resource": schema.SingleNestedAttribute{
 							Optional:            true,
-							MarkdownDescription: "The single peer or network resource that may be reached.",
+							MarkdownDescription: "The single peer or network resource that may be reached. Exactly one of `destinations`, `destination_resource` must be set.",
 							Attributes: map[string]schema.Attribute{
 								"id": schema.StringAttribute{
 									Required:            true,
@@ -344,7 +344,7 @@ func schemaOfPolicy() schema.Schema {
 						},
 						"destinations": schema.SetAttribute{
 							Optional:            true,
-							MarkdownDescription: "The ids of the groups that may be reached. At most 256 elements. Refers to a [group](group.md).",
+							MarkdownDescription: "The ids of the groups that may be reached. At most 256 elements. Exactly one of `destinations`, `destination_resource` must be set. Refers to a [group](group.md).",
 							ElementType:         types.StringType,
 							Validators:          []validator.Set{setvalidator.SizeAtLeast(1), setvalidator.SizeAtMost(256), setvalidator.ValueStringsAre(stringvalidator.UTF8LengthBetween(1, 255))},
 						},
@@ -371,7 +371,7 @@ func schemaOfPolicy() schema.Schema {
 						},
 						"port_ranges": schema.SetNestedAttribute{
 							Optional:            true,
-							MarkdownDescription: "The ranges of destination ports; only with protocol tcp or udp. At most 256 elements.",
+							MarkdownDescription: "The ranges of destination ports; only with protocol tcp or udp. At most 256 elements. At most one of `ports`, `authorized_groups`, `port_ranges` may be set.",
 							NestedObject: schema.NestedAttributeObject{
 								Attributes: map[string]schema.Attribute{
 									"end": schema.Int64Attribute{
@@ -390,7 +390,7 @@ func schemaOfPolicy() schema.Schema {
 						},
 						"ports": schema.SetAttribute{
 							Optional:            true,
-							MarkdownDescription: "The destination ports, 1 to 65535 without a leading zero; only with protocol tcp or udp. At most 256 elements.",
+							MarkdownDescription: "The destination ports, 1 to 65535 without a leading zero; only with protocol tcp or udp. At most 256 elements. At most one of `ports`, `authorized_groups`, `port_ranges` may be set.",
 							ElementType:         types.StringType,
 							Validators:          []validator.Set{setvalidator.SizeAtLeast(1), setvalidator.SizeAtMost(256), setvalidator.ValueStringsAre(stringvalidator.RegexMatches(regexp.MustCompile("^([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])$"), "must be a port from 1 to 65535 without a leading zero"))},
 						},
@@ -403,7 +403,7 @@ func schemaOfPolicy() schema.Schema {
 						},
 						"source_resource": schema.SingleNestedAttribute{
 							Optional:            true,
-							MarkdownDescription: "The single peer or network resource that may open traffic.",
+							MarkdownDescription: "The single peer or network resource that may open traffic. Exactly one of `sources`, `source_resource` must be set.",
 							Attributes: map[string]schema.Attribute{
 								"id": schema.StringAttribute{
 									Required:            true,
@@ -419,7 +419,7 @@ func schemaOfPolicy() schema.Schema {
 						},
 						"sources": schema.SetAttribute{
 							Optional:            true,
-							MarkdownDescription: "The ids of the groups that may open traffic. At most 256 elements. Refers to a [group](group.md).",
+							MarkdownDescription: "The ids of the groups that may open traffic. At most 256 elements. Exactly one of `sources`, `source_resource` must be set. Refers to a [group](group.md).",
 							ElementType:         types.StringType,
 							Validators:          []validator.Set{setvalidator.SizeAtLeast(1), setvalidator.SizeAtMost(256), setvalidator.ValueStringsAre(stringvalidator.UTF8LengthBetween(1, 255))},
 						},

@@ -327,7 +327,7 @@ func schemaOfPostureCheck() schema.Schema {
 		Attributes: map[string]schema.Attribute{
 			"agent_version_check": schema.SingleNestedAttribute{
 				Optional:            true,
-				MarkdownDescription: "The lowest version of the agent; a development build has no version and does not meet it.",
+				MarkdownDescription: "The lowest version of the agent; a development build has no version and does not meet it. At least one of `agent_version_check`, `geo_location_check`, `os_version_check`, `peer_network_range_check`, `process_check` must be set.",
 				Attributes: map[string]schema.Attribute{
 					"min_version": schema.StringAttribute{
 						Required:            true,
@@ -345,7 +345,7 @@ func schemaOfPostureCheck() schema.Schema {
 			},
 			"geo_location_check": schema.SingleNestedAttribute{
 				Optional:            true,
-				MarkdownDescription: "Where a machine may be, by the address from which it reaches the control plane. It needs a server with a geo database; without one no machine meets it.",
+				MarkdownDescription: "Where a machine may be, by the address from which it reaches the control plane. It needs a server with a geo database; without one no machine meets it. At least one of `agent_version_check`, `geo_location_check`, `os_version_check`, `peer_network_range_check`, `process_check` must be set.",
 				Attributes: map[string]schema.Attribute{
 					"action": schema.StringAttribute{
 						Required:            true,
@@ -385,11 +385,11 @@ func schemaOfPostureCheck() schema.Schema {
 			},
 			"os_version_check": schema.SingleNestedAttribute{
 				Optional:            true,
-				MarkdownDescription: "The lowest version of each operating system that is allowed; a machine with another one does not meet the check.",
+				MarkdownDescription: "The lowest version of each operating system that is allowed; a machine with another one does not meet the check. At least one of `agent_version_check`, `geo_location_check`, `os_version_check`, `peer_network_range_check`, `process_check` must be set.",
 				Attributes: map[string]schema.Attribute{
 					"android": schema.SingleNestedAttribute{
 						Optional:            true,
-						MarkdownDescription: "The lowest version of Android; without it machines with Android do not meet the check.",
+						MarkdownDescription: "The lowest version of Android; without it machines with Android do not meet the check. At least one of `android`, `darwin`, `ios`, `linux`, `windows` must be set.",
 						Attributes: map[string]schema.Attribute{
 							"min_version": schema.StringAttribute{
 								Required:            true,
@@ -400,7 +400,7 @@ func schemaOfPostureCheck() schema.Schema {
 					},
 					"darwin": schema.SingleNestedAttribute{
 						Optional:            true,
-						MarkdownDescription: "The lowest version of macOS; without it machines with macOS do not meet the check.",
+						MarkdownDescription: "The lowest version of macOS; without it machines with macOS do not meet the check. At least one of `android`, `darwin`, `ios`, `linux`, `windows` must be set.",
 						Attributes: map[string]schema.Attribute{
 							"min_version": schema.StringAttribute{
 								Required:            true,
@@ -411,7 +411,7 @@ func schemaOfPostureCheck() schema.Schema {
 					},
 					"ios": schema.SingleNestedAttribute{
 						Optional:            true,
-						MarkdownDescription: "The lowest version of iOS; without it machines with iOS do not meet the check.",
+						MarkdownDescription: "The lowest version of iOS; without it machines with iOS do not meet the check. At least one of `android`, `darwin`, `ios`, `linux`, `windows` must be set.",
 						Attributes: map[string]schema.Attribute{
 							"min_version": schema.StringAttribute{
 								Required:            true,
@@ -422,7 +422,7 @@ func schemaOfPostureCheck() schema.Schema {
 					},
 					"linux": schema.SingleNestedAttribute{
 						Optional:            true,
-						MarkdownDescription: "The lowest version of the kernel of Linux; without it machines with Linux do not meet the check.",
+						MarkdownDescription: "The lowest version of the kernel of Linux; without it machines with Linux do not meet the check. At least one of `android`, `darwin`, `ios`, `linux`, `windows` must be set.",
 						Attributes: map[string]schema.Attribute{
 							"min_kernel_version": schema.StringAttribute{
 								Required:            true,
@@ -433,7 +433,7 @@ func schemaOfPostureCheck() schema.Schema {
 					},
 					"windows": schema.SingleNestedAttribute{
 						Optional:            true,
-						MarkdownDescription: "The lowest version of the kernel of Windows; without it machines with Windows do not meet the check.",
+						MarkdownDescription: "The lowest version of the kernel of Windows; without it machines with Windows do not meet the check. At least one of `android`, `darwin`, `ios`, `linux`, `windows` must be set.",
 						Attributes: map[string]schema.Attribute{
 							"min_kernel_version": schema.StringAttribute{
 								Required:            true,
@@ -447,7 +447,7 @@ func schemaOfPostureCheck() schema.Schema {
 			},
 			"peer_network_range_check": schema.SingleNestedAttribute{
 				Optional:            true,
-				MarkdownDescription: "In which networks a machine may be, by the addresses of its interfaces.",
+				MarkdownDescription: "In which networks a machine may be, by the addresses of its interfaces. At least one of `agent_version_check`, `geo_location_check`, `os_version_check`, `peer_network_range_check`, `process_check` must be set.",
 				Attributes: map[string]schema.Attribute{
 					"action": schema.StringAttribute{
 						Required:            true,
@@ -464,7 +464,7 @@ func schemaOfPostureCheck() schema.Schema {
 			},
 			"process_check": schema.SingleNestedAttribute{
 				Optional:            true,
-				MarkdownDescription: "The programs that must run on a machine. Its agent tells of these paths only whether they run.",
+				MarkdownDescription: "The programs that must run on a machine. Its agent tells of these paths only whether they run. At least one of `agent_version_check`, `geo_location_check`, `os_version_check`, `peer_network_range_check`, `process_check` must be set.",
 				Attributes: map[string]schema.Attribute{
 					"processes": schema.ListNestedAttribute{
 						Required:            true,
@@ -473,17 +473,17 @@ func schemaOfPostureCheck() schema.Schema {
 							Attributes: map[string]schema.Attribute{
 								"linux_path": schema.StringAttribute{
 									Optional:            true,
-									MarkdownDescription: "The whole path of its file on Linux. Must be a whole path that begins with a single slash. At most 1024 characters.",
+									MarkdownDescription: "The whole path of its file on Linux. Must be a whole path that begins with a single slash. At most 1024 characters. At least one of `linux_path`, `mac_path`, `windows_path` must be set.",
 									Validators:          []validator.String{stringvalidator.UTF8LengthBetween(0, 1024), stringvalidator.RegexMatches(regexp.MustCompile("^/[^/].*$"), "must be a whole path that begins with a single slash")},
 								},
 								"mac_path": schema.StringAttribute{
 									Optional:            true,
-									MarkdownDescription: "The whole path of its file on macOS. Must be a whole path that begins with a single slash. At most 1024 characters.",
+									MarkdownDescription: "The whole path of its file on macOS. Must be a whole path that begins with a single slash. At most 1024 characters. At least one of `linux_path`, `mac_path`, `windows_path` must be set.",
 									Validators:          []validator.String{stringvalidator.UTF8LengthBetween(0, 1024), stringvalidator.RegexMatches(regexp.MustCompile("^/[^/].*$"), "must be a whole path that begins with a single slash")},
 								},
 								"windows_path": schema.StringAttribute{
 									Optional:            true,
-									MarkdownDescription: "The whole path of its file on Windows. At most 1024 characters.",
+									MarkdownDescription: "The whole path of its file on Windows. At most 1024 characters. At least one of `linux_path`, `mac_path`, `windows_path` must be set.",
 									Validators:          []validator.String{stringvalidator.UTF8LengthBetween(1, 1024)},
 								},
 							},

@@ -62,7 +62,7 @@ func schemaOfRoute() schema.Schema {
 			},
 			"domains": schema.SetAttribute{
 				Optional:            true,
-				MarkdownDescription: "The domains that are carried; `*.` before one means every name below it. At most 32 elements.",
+				MarkdownDescription: "The domains that are carried; `*.` before one means every name below it. At most 32 elements. Exactly one of `network`, `domains` must be set.",
 				ElementType:         types.StringType,
 				Validators:          []validator.Set{setvalidator.SizeAtLeast(1), setvalidator.SizeAtMost(32), setvalidator.ValueStringsAre(stringvalidator.UTF8LengthBetween(0, 255), spelled("domain"))},
 			},
@@ -104,7 +104,7 @@ func schemaOfRoute() schema.Schema {
 			},
 			"network": schema.StringAttribute{
 				Optional:            true,
-				MarkdownDescription: "The range that is carried in CIDR form without host bits. At most 64 characters.",
+				MarkdownDescription: "The range that is carried in CIDR form without host bits. At most 64 characters. Exactly one of `network`, `domains` must be set.",
 				Validators:          []validator.String{stringvalidator.UTF8LengthBetween(0, 64), spelled("cidr")},
 			},
 			"network_id": schema.StringAttribute{
@@ -114,12 +114,12 @@ func schemaOfRoute() schema.Schema {
 			},
 			"peer": schema.StringAttribute{
 				Optional:            true,
-				MarkdownDescription: "The id of the peer that carries it. At most 64 characters. Refers to a [peer](peer.md).",
+				MarkdownDescription: "The id of the peer that carries it. At most 64 characters. Exactly one of `peer`, `peer_groups` must be set. Refers to a [peer](peer.md).",
 				Validators:          []validator.String{stringvalidator.UTF8LengthBetween(0, 64)},
 			},
 			"peer_groups": schema.SetAttribute{
 				Optional:            true,
-				MarkdownDescription: "The ids of the groups whose peers carry it. At most 256 elements. Refers to a [group](group.md).",
+				MarkdownDescription: "The ids of the groups whose peers carry it. At most 256 elements. Exactly one of `peer`, `peer_groups` must be set. Refers to a [group](group.md).",
 				ElementType:         types.StringType,
 				Validators:          []validator.Set{setvalidator.SizeAtLeast(1), setvalidator.SizeAtMost(256), setvalidator.ValueStringsAre(stringvalidator.UTF8LengthBetween(1, 255))},
 			},

@@ -52,7 +52,7 @@ func schemaOfUser() schema.Schema {
 			},
 			"email": schema.StringAttribute{
 				Optional:            true,
-				MarkdownDescription: "The e-mail address of a person, unique in the account; it must be given unless `is_service_user` is true, and a service user has none. Must be an e-mail address such as ada@example.org. At most 255 characters. Forces replacement.",
+				MarkdownDescription: "The e-mail address of a person, unique in the account; it must be given unless `is_service_user` is true, and a service user has none. Must be an e-mail address such as ada@example.org. At most 255 characters. Exactly one of `email`, `is_service_user` must be set. Forces replacement.",
 				PlanModifiers:       []planmodifier.String{stringplanmodifier.RequiresReplace()},
 				Validators:          []validator.String{stringvalidator.UTF8LengthBetween(3, 255), stringvalidator.RegexMatches(regexp.MustCompile("^[^@\\s]+@[^@\\s]+$"), "must be an e-mail address such as ada@example.org")},
 			},
@@ -70,7 +70,7 @@ func schemaOfUser() schema.Schema {
 			"is_service_user": schema.BoolAttribute{
 				Optional:            true,
 				Computed:            true,
-				MarkdownDescription: "Whether this is a service user, which has no login and acts with tokens that admins make. Default: `false`. Forces replacement.",
+				MarkdownDescription: "Whether this is a service user, which has no login and acts with tokens that admins make. Exactly one of `email`, `is_service_user` must be set. Default: `false`. Forces replacement.",
 				Default:             booldefault.StaticBool(false),
 				PlanModifiers:       []planmodifier.Bool{boolplanmodifier.RequiresReplace()},
 			},

@@ -52,6 +52,7 @@ type attribute struct {
 	OneOf          [][]string
 	AtMostOneOf    [][]string
 	AtLeastOneOf   [][]string
+	Sets           []string // of which attributes, this one among them, how many must be set: a sentence for each
 
 	Create, Update, Object goField
 	CreateType             string // Go struct of an object on the three sides
@@ -285,6 +286,7 @@ func (m *model) object(r *reporter, a *attribute, in, back *openapi3.SchemaRef) 
 	}
 	a.Struct = cmpOr(a.ObjectType, a.CreateType)
 	a.Fields = m.tree(r, "/components/schemas/", sub, backSchema, a.ObjectType)
+	noteSets(a.Fields, a.OneOf, a.AtMostOneOf, a.AtLeastOneOf)
 }
 
 // forResource is the attribute without the parts that change by themselves
@@ -309,7 +311,7 @@ func (a *attribute) forResource() *attribute {
 // forData is the attribute as it is only read.
 func (a *attribute) forData() *attribute {
 	b := *a
-	b.Mode, b.HasDefault, b.OptIn, b.Immutable = computed, false, false, false
+	b.Mode, b.HasDefault, b.OptIn, b.Immutable, b.Sets = computed, false, false, false, nil
 	if a.Elem != nil {
 		b.Elem = a.Elem.forData()
 		if a.Key != "" {

@@ -231,6 +231,7 @@ func (m *model) attributes(r *reporter, n *noun) {
 			}
 		}
 	}
+	noteSets(tree, n.OneOf, n.AtMostOneOf, n.AtLeastOneOf)
 	n.Data = n.dataAttributes(tree)
 	if n.Kind == kindRendered {
 		n.Data = renderedAttributes(tree)
@@ -438,6 +439,23 @@ func eitherSets(s *openapi3.Schema) (oneOf, atMost, atLeast [][]string) {
 		slices.Sort(set)
 	}
 	return name(stringLists(hints(s)["oneOf"])), name(stringLists(hints(s)["atMostOneOf"])), atLeast
+}
+
+// noteSets has attributes say which of them exclude or need each other.
+func noteSets(list []*attribute, oneOf, atMost, atLeast [][]string) {
+	for _, rule := range []struct {
+		words, verb string
+		sets        [][]string
+	}{{"Exactly one", "must", oneOf}, {"At most one", "may", atMost}, {"At least one", "must", atLeast}} {
+		for _, set := range rule.sets {
+			sentence := rule.words + " of `" + strings.Join(set, "`, `") + "` " + rule.verb + " be set."
+			for _, a := range list {
+				if slices.Contains(set, a.Name) && !slices.Contains(a.Sets, sentence) { // a flattened object has said it
+					a.Sets = append(a.Sets, sentence)
+				}
+			}
+		}
+	}
 }
 
 // leastSets are the properties of which minProperties wants one.

@@ -342,6 +342,11 @@ func (a *attribute) markdown(f flavour) string {
 			say("At most %d elements.", most)
 		}
 	}
+	if a.Mode != computed {
+		for _, set := range a.Sets {
+			say("%s", set)
+		}
+	}
 	if a.HasDefault && a.Default != nil && (a.Mode == optional && f.resource || a.Mode == optionalComputed && f == dataFlavour) {
 		say("Default: `%s`.", literal(a.Default))
 	}
