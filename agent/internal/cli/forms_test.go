@@ -80,9 +80,9 @@ func TestMetrics(t *testing.T) {
 		Management: local.Management{Connected: true}, Relay: local.Relay{Server: "r:1", Transport: "udp"}, Tunnel: local.Tunnel{Dropped: map[string]uint64{"noise": 7, "refused_train": 1}},
 		Routes: []local.Route{{Role: "use"}, {Role: "use"}, {Role: "serve"}}, Firewall: local.Firewall{Rules: 3, Dropped: 9, Matched: []local.Counted{{Rule: "r_3", Packets: 9, Bytes: 756}}, Monitored: []local.Counted{{Rule: "r_1", Packets: 3, Bytes: 252}, {Rule: "r_2"}}},
 		Peers: []local.Peer{
-			{Name: "db-1", Path: "direct", RTTMillis: 0.7, LastHandshake: before(5 * time.Second), ReceivedBytes: 10, SentBytes: 20},
+			{Name: "db-1", Path: "direct", RTTMillis: 0.7, LastHandshake: before(5 * time.Second), ReceivedBytes: 10, SentBytes: 20, PostQuantum: local.PostQuantumActive},
 			{Name: `odd "name"`, Path: "relayed", Reason: "udp_blocked", RTTMillis: 90, LastHandshake: before(time.Hour), ReceivedBytes: 1, SentBytes: 2},
-			{Name: "idle", Path: "idle"},
+			{Name: "idle", Path: "idle", PostQuantum: "unavailable"},
 		},
 	}
 	for name, perPeer := range map[string]bool{"metrics.txt": false, "metrics_per_peer.txt": true} {

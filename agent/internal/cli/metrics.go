@@ -72,6 +72,8 @@ var (
 	metricReasons = []string{
 		"udp_blocked", "hard_nat_both", "no_answer", "peer_offline_signal", "policy_relay", "route_captured", "mtu", "checking", "relay_only_mode",
 	}
+	metricKeys = []string{local.PostQuantumActive, local.PostQuantumPending, "unavailable"}
+
 	ageBounds = []float64{10, 60, 180, 600, 3600} // seconds
 	rttBounds = []float64{0.001, 0.005, 0.02, 0.05, 0.1, 0.25, 1}
 )
@@ -125,7 +127,7 @@ func writeMetrics(w io.Writer, s local.Status, perPeer bool, now time.Time) erro
 
 // peerMetrics counts the peers; the number of series does not depend on theirs.
 func peerMetrics(text *exposition.Text, peers []local.Peer, now time.Time) {
-	paths, reasons := map[string]int{}, map[string]int{}
+	paths, reasons, keys := map[string]int{}, map[string]int{}, map[string]int{}
 	var received, sent uint64
 	var ages, trips []float64
 	candidates := 0
@@ -134,6 +136,7 @@ func peerMetrics(text *exposition.Text, peers []local.Peer, now time.Time) {
 		if p.Reason != "" {
 			reasons[p.Reason]++
 		}
+		keys[p.PostQuantum]++
 		received, sent = received+p.ReceivedBytes, sent+p.SentBytes
 		if p.LastHandshake != nil {
 			ages = append(ages, now.Sub(*p.LastHandshake).Seconds())
@@ -152,6 +155,10 @@ func peerMetrics(text *exposition.Text, peers []local.Peer, now time.Time) {
 	byReason := text.Family("wattle_agent_peers_not_direct", "gauge", "Peers that are not reached directly, by reason.")
 	for _, reason := range metricReasons {
 		byReason.Add(float64(reasons[reason]), "reason", reason)
+	}
+	byKeys := text.Family("wattle_agent_peers_post_quantum", "gauge", "Peers by whether sessions with them take a post-quantum key; none where this machine wants none.")
+	for _, state := range metricKeys {
+		byKeys.Add(float64(keys[state]), "state", state)
 	}
 	text.Family("wattle_agent_peer_candidates", "gauge", "Addresses that peers offered for the last attempts at direct paths.").Add(float64(candidates))
 	below(text.Family("wattle_agent_peers_handshake_age", "gauge", "Peers whose last handshake is at most le seconds old."), ageBounds, ages)
