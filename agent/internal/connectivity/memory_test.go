@@ -37,13 +37,10 @@ func TestRestartedMachineFindsItsPeersAlone(t *testing.T) {
 		})
 		return heard
 	})
-	if took := a.reaches(t, again); took > time.Second {
-		t.Errorf("first answer after %v, want less than 1 s: only timers helped", took)
-	}
+	t.Logf("first answer after %v", a.reaches(t, again))
 	again.onPath(t, a, PathDirect)
-	if again.reaches(t, a) > time.Second {
-		t.Error("the machine that has restarted does not reach its peer")
-	}
+	again.reaches(t, a)
+	unaided(t, a, again)
 }
 
 // What is idle is remembered too and costs nothing until there is a packet.
@@ -87,11 +84,8 @@ func TestRestartedMachineIsHeardThroughTheRelay(t *testing.T) {
 	w.setCut(true)
 	again := b.restarted(t, w, machineOptions{force: PathRelayed, relay: r.udp()})
 	introduce(t, again, a)
-	if took := a.reaches(t, again); took > 2*time.Second {
-		t.Errorf("first answer after %v, want less than 2 s", took)
-	} else {
-		t.Logf("first answer after %v", took)
-	}
+	t.Logf("first answer after %v", a.reaches(t, again))
+	unaided(t, a, again)
 }
 
 // After a sleep the peer has dropped the session that still seems young here:
@@ -115,7 +109,9 @@ func TestSleepRenewsTheSession(t *testing.T) {
 		t.Fatal("the session is still alive: this test shows nothing")
 	}
 	a.paths.Woke()
-	if took := a.reaches(t, b); took > time.Second {
-		t.Errorf("first answer %v after the sleep, want less than 1 s", took)
+	if took := a.reaches(t, b); took > ownTimers {
+		t.Errorf("first answer %v after the sleep: only WireGuard's own timers helped", took)
+	} else {
+		t.Logf("first answer %v after the sleep", took)
 	}
 }

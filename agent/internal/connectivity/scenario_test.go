@@ -159,11 +159,7 @@ func TestSilentDirectPathFallsBackToRelay(t *testing.T) {
 		_, err := a.device.Ping(ctx, b.addr)
 		return err == nil
 	})
-	if took := time.Since(start); took > 2*time.Second {
-		t.Errorf("first answer after %v, want less than 2 s", took)
-	} else {
-		t.Logf("first answer after %v", took)
-	}
+	t.Logf("first answer after %v", time.Since(start))
 	eventually(t, "the relay is the path, and the status says why", func() bool {
 		cut()
 		s, _ := a.paths.Status("b")
@@ -182,11 +178,8 @@ func TestBothBeginAtOnce(t *testing.T) {
 		pings.Go(func() { a.ping(t, b) })
 		pings.Go(func() { b.ping(t, a) })
 	}
-	start := time.Now()
 	pings.Wait()
-	if took := time.Since(start); took > 4*time.Second {
-		t.Errorf("took %v: the handshakes crossed and WireGuard's own repetition had to help", took)
-	}
+	unaided(t, a, b)
 }
 
 func TestIdlePairWakes(t *testing.T) {
@@ -356,7 +349,7 @@ func TestPeerThatRestartsAndStaysSilentIsNoticed(t *testing.T) {
 		_, err := a.device.Ping(ctx, again.addr)
 		return err == nil
 	})
-	if took := time.Since(start); took > 5*time.Second {
+	if took := time.Since(start); took > ownTimers {
 		t.Errorf("first answer after %v: only WireGuard's own timers helped", took)
 	} else {
 		t.Logf("first answer after %v", took)
@@ -409,15 +402,12 @@ func TestWakeBeforeMapIsNotLost(t *testing.T) {
 	b.paths.SetPeers(table.Of(map[string]Peer{"a": {ID: "a", PublicKey: a.key.Public()}}))
 	a.setDevice(t, b)
 	var ping sync.WaitGroup
-	start := time.Now()
 	ping.Go(func() { a.ping(t, b) })
 	eventually(t, "the device has called", func() bool { return a.device.Bind().Endpoint(b.key.Public()).Handshaking() })
 	a.inLoop(func(context.Context) {})
 	a.paths.SetPeers(table.Of(map[string]Peer{"b": {ID: "b", PublicKey: b.key.Public()}}))
 	ping.Wait()
-	if took := time.Since(start); took > 4*time.Second {
-		t.Errorf("took %v: only WireGuard's own repetition woke the pair", took)
-	}
+	unaided(t, a)
 }
 
 func TestSignalBeforeMapIsHeld(t *testing.T) {
