@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"mime"
 	"net"
 	"net/http"
 	"net/url"
@@ -242,7 +243,7 @@ func (x *exchanger) web(ctx context.Context, s Server, question *dns.Msg) (answe
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, response.Body.Close()) }()
-	if response.StatusCode != http.StatusOK || response.Header.Get("Content-Type") != dohType {
+	if kind, _, err := mime.ParseMediaType(response.Header.Get("Content-Type")); err != nil || kind != dohType || response.StatusCode != http.StatusOK {
 		return nil, fmt.Errorf("HTTP status %d with the type %q, which is no DNS", response.StatusCode, response.Header.Get("Content-Type"))
 	}
 	raw, err := io.ReadAll(io.LimitReader(response.Body, dns.MaxMsgSize))

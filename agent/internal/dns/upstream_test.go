@@ -72,8 +72,8 @@ func (u *upstream) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
 	}
-	w.Header().Set("Content-Type", dohType)
-	_, _ = w.Write(packed) // who asked may be gone
+	w.Header().Set("Content-Type", dohType+"; charset=utf-8") // as some servers say, without meaning
+	_, _ = w.Write(packed)                                    // who asked may be gone
 }
 
 // roots trusts the certificate of every upstream.
