@@ -28,14 +28,15 @@ type Error struct {
 
 // Error tells what happened, every refused field, and what still uses the object.
 func (e *Error) Error() string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "%s %s: %s", e.Method, e.Path, e.Problem.Error())
+	text := e.Problem.Error()
 	if e.Problem.Errors != nil {
 		for _, f := range *e.Problem.Errors {
-			fmt.Fprintf(&b, "; %s: %s", f.Field, f.Detail)
+			if fault := f.Field + ": " + f.Detail; !strings.Contains(text, fault) { // most texts are made of the faults
+				text += "; " + fault
+			}
 		}
 	}
-	return b.String()
+	return fmt.Sprintf("%s %s: %s", e.Method, e.Path, text)
 }
 
 // ErrNotModified answers a read with IfNoneMatch whose object is unchanged.

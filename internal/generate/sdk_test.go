@@ -262,6 +262,20 @@ func TestErrors(t *testing.T) {
 	}
 }
 
+// TestErrorTellsEachFaultOnce: what the text has said already is not said again.
+func TestErrorTellsEachFaultOnce(t *testing.T) {
+	for _, c := range []struct{ detail, want string }{
+		{"name: taken; id: unknown", "name: taken; id: unknown"},
+		{"two faults", "two faults; name: taken; id: unknown"},
+	} {
+		body := fmt.Sprintf(`{"type":"invalid","title":"Invalid","status":422,"detail":%q,"errors":[{"field":"name","detail":"taken"},{"field":"id","detail":"unknown"}]}`, c.detail)
+		cl, _ := client(t, says(422, nil, body))
+		if _, err := cl.GetGroup(t.Context(), "g1"); err == nil || err.Error() != "GET /api/groups/g1: "+c.want {
+			t.Errorf("%q, want %q after the path", err, c.want)
+		}
+	}
+}
+
 // TestPages: the iterator follows Link until there is no next page, and stops
 // when the caller does.
 func TestPages(t *testing.T) {
