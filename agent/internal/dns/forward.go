@@ -89,6 +89,9 @@ func (f *forwarder) find(ctx context.Context, servers []Server, question *dns.Ms
 	}
 	defer f.leave(asked)
 	found, err, _ := f.flights.Do(fmt.Sprint(key, asked), func() (any, error) {
+		if answer := memory.get(key, time.Now()); answer != nil {
+			return answer, nil // of a flight that has landed since
+		}
 		// Whoever asked first may go away while others wait.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), queryTimeout)
 		defer cancel()
