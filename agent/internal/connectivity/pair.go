@@ -78,6 +78,7 @@ type pair struct {
 
 	direct  *tunnel.Path // nil: none is known
 	relay   *tunnel.Path // nil: no channel
+	former  *tunnel.Path // relayed too, carries copies for a moment; nil: none does
 	primary *tunnel.Path // what the endpoint was told
 	also    *tunnel.Path
 
@@ -257,8 +258,8 @@ func (p *Pathfinder) route(pr *pair) {
 		primary, also = pr.direct, pr.relay
 	case pr.direct != nil:
 		primary = pr.direct
-	default:
-		primary = pr.relay
+	case pr.relay != nil:
+		primary, also = pr.relay, pr.former
 	}
 	if primary != pr.primary || also != pr.also {
 		pr.primary, pr.also = primary, also
@@ -291,6 +292,7 @@ func (p *Pathfinder) useRelay(ctx context.Context, pr *pair) {
 		err := a.bind(ctx, peer, func() {
 			p.post(func(context.Context) {
 				if current() && !bound() {
+					p.leave(ctx, pr)
 					pr.relay = path
 					p.route(pr)
 					p.announceRelayed(ctx, pr, path)
@@ -308,6 +310,29 @@ func (p *Pathfinder) useRelay(ctx context.Context, pr *pair) {
 			p.log.Info("relay does not reach a peer", "peer", pr.peer.ID, "error", err.Error())
 			if current() {
 				pr.relay, pr.lastError = nil, err.Error()
+				p.route(pr)
+			}
+		})
+	})
+}
+
+// leave lets the relayed path that is in use carry copies for as long as both of
+// its ends still receive. The next one leads nowhere until the peer has heard of
+// it: its relay lets packets of this relay in no sooner (RFC 8656, section 9). Of
+// several that follow each other the first is kept, since it is known to work.
+func (p *Pathfinder) leave(ctx context.Context, pr *pair) {
+	path := pr.primary
+	if path == nil || path.Relay() == nil || pr.former != nil {
+		return
+	}
+	pr.former = path
+	p.task(func() {
+		wait(ctx, handover)
+		p.post(func(context.Context) {
+			if pr.former == path {
+				pr.former = nil
+			}
+			if pr.also == path {
 				p.route(pr)
 			}
 		})

@@ -168,11 +168,15 @@ type ownRelay struct {
 	end     func()
 }
 
-func startOwnRelay(t *testing.T, address string) *ownRelay {
+func startOwnRelay(t *testing.T, address string, drain time.Duration) *ownRelay {
 	t.Helper()
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		t.Fatal(err)
+	}
 	s, err := server.New(server.Config{
-		Secret: server.Secret(ownSecret), Listen: []string{address}, RelayAddress: netip.MustParseAddr("127.0.0.1"),
-		Logger: testLogger("relay"),
+		Secret: server.Secret(ownSecret), Listen: []string{address}, RelayAddress: netip.MustParseAddr(host),
+		Drain: drain, Logger: testLogger("relay"),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -201,14 +205,14 @@ func (r *ownRelay) relays(peer string) []Relay {
 }
 
 func TestAllocationIsMadeAgainWhenTheRelayHasRestarted(t *testing.T) {
-	r := startOwnRelay(t, "127.0.0.1:0")
+	r := startOwnRelay(t, "127.0.0.1:0", 0)
 	w := newWire()
 	a := newMachine(t, w, "a", "10.77.0.1", machineOptions{force: PathRelayed, relay: r.relays("a")})
 	b := newMachine(t, w, "b", "10.77.0.2", machineOptions{force: PathRelayed, relay: r.relays("b")})
 	introduce(t, a, b)
 	a.ping(t, b)
 	r.end()
-	again := startOwnRelay(t, r.address)
+	again := startOwnRelay(t, r.address, 0)
 	// The control plane hands the list out again when it is back.
 	for id, m := range map[string]*machine{"a": a, "b": b} {
 		if err := m.paths.SetRelays(again.relays(id)); err != nil {
@@ -225,8 +229,46 @@ func TestAllocationIsMadeAgainWhenTheRelayHasRestarted(t *testing.T) {
 	t.Logf("first answer after %v", time.Since(start))
 }
 
+// A relay that is about to stop is left by both sides, one after the other: each
+// time the next one lets nothing in that the other side has not asked for yet.
+func TestRelayIsChangedWithoutLoss(t *testing.T) {
+	one, two := startOwnRelay(t, "127.0.0.1:0", patience), startOwnRelay(t, "127.0.0.2:0", 0)
+	w := newWire()
+	w.meddle = func(_, _ string, box []byte) [][]byte {
+		time.Sleep(50 * time.Millisecond) // signals travel more slowly than packets
+		return [][]byte{box}
+	}
+	a := newMachine(t, w, "a", "10.77.0.1", machineOptions{force: PathRelayed, relay: one.relays("a")})
+	b := newMachine(t, w, "b", "10.77.0.2", machineOptions{force: PathRelayed, relay: one.relays("b")})
+	introduce(t, a, b)
+	a.ping(t, b)
+	b.ping(t, a)
+	machines := map[string]*machine{"a": a, "b": b}
+	for id, m := range machines {
+		if err := m.paths.SetRelays(append(one.relays(id), two.relays(id)...)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	forth, back := startFlow(t, a, b, 7000), startFlow(t, b, a, 7010)
+	eventually(t, "packets flow both ways", func() bool { return forth.received.Load() > 50 && back.received.Load() > 50 })
+	one.end() // waits until both have left
+	for id, m := range machines {
+		eventually(t, id+" uses the other relay alone", func() bool {
+			var left bool
+			m.inLoop(func(context.Context) {
+				for _, pr := range m.paths.pairs {
+					left = pr.also == nil && pr.primary != nil && pr.primary.Relay().Server().String() == two.address && pr.primary.Addr().Addr().String() == "127.0.0.2"
+				}
+			})
+			return left
+		})
+	}
+	forth.stop()
+	back.stop()
+}
+
 func TestRefusedChannelEndsTheAllocation(t *testing.T) {
-	r := startOwnRelay(t, "127.0.0.1:0")
+	r := startOwnRelay(t, "127.0.0.1:0", 0)
 	m := newMachine(t, newWire(), "a", "10.77.0.1", machineOptions{force: PathRelayed, relay: r.relays("a")})
 	var before *allocation
 	eventually(t, "an allocation", func() bool {
@@ -234,7 +276,7 @@ func TestRefusedChannelEndsTheAllocation(t *testing.T) {
 		return before != nil
 	})
 	r.end()
-	startOwnRelay(t, r.address)
+	startOwnRelay(t, r.address, 0)
 	err := before.bind(t.Context(), netip.MustParseAddrPort("127.0.0.1:9"), func() {})
 	if !isGone(err) {
 		t.Fatalf("the relay that has restarted says %v", err)
