@@ -2,33 +2,13 @@
 
 package local
 
-import (
-	"errors"
-	"fmt"
-	"net"
+import "golang.org/x/sys/unix"
 
-	"golang.org/x/sys/unix"
-)
-
-// callerID returns the user at the other end of the socket (LOCAL_PEERCRED).
-func callerID(c net.Conn) (int, error) {
-	socket, ok := c.(*net.UnixConn)
-	if !ok {
-		return 0, errors.New("not a Unix socket")
-	}
-	raw, err := socket.SyscallConn()
+// peerID asks a socket who is at its other end (LOCAL_PEERCRED, unix(4)).
+func peerID(fd int) (int, error) {
+	credentials, err := unix.GetsockoptXucred(fd, unix.SOL_LOCAL, unix.LOCAL_PEERCRED)
 	if err != nil {
-		return 0, fmt.Errorf("ask the socket: %w", err)
-	}
-	var credentials *unix.Xucred
-	var failure error
-	if err := raw.Control(func(fd uintptr) {
-		credentials, failure = unix.GetsockoptXucred(int(fd), unix.SOL_LOCAL, unix.LOCAL_PEERCRED)
-	}); err != nil {
-		return 0, fmt.Errorf("ask the socket: %w", err)
-	}
-	if failure != nil {
-		return 0, fmt.Errorf("ask for the credentials: %w", failure)
+		return 0, err
 	}
 	return int(credentials.Uid), nil
 }
