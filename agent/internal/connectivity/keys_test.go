@@ -75,6 +75,17 @@ func acquainted(t *testing.T, w *wire, opts machineOptions) (a, b *machine) {
 	return a, b
 }
 
+// familiar are two that share a key and a direct path.
+func familiar(t *testing.T, w *wire, opts machineOptions) (a, b *machine) {
+	t.Helper()
+	a, b = acquainted(t, w, opts)
+	a.ping(t, b)
+	shares(t, a, b)
+	a.onPath(t, b, PathDirect)
+	b.onPath(t, a, PathDirect)
+	return a, b
+}
+
 func TestStrictPairAgreesFirst(t *testing.T) {
 	for _, force := range []Path{PathDirect, PathRelayed} {
 		t.Run(string(force), func(t *testing.T) {
@@ -192,11 +203,7 @@ func TestRestartedPeerAgreesAnew(t *testing.T) {
 		t.Run(string(mode), func(t *testing.T) {
 			w := newWire()
 			opts := machineOptions{mode: mode}
-			a, b := acquainted(t, w, opts)
-			a.ping(t, b)
-			shares(t, a, b)
-			a.onPath(t, b, PathDirect)
-			b.onPath(t, a, PathDirect)
+			a, b := familiar(t, w, opts)
 			known := b.paths.Known()
 			former := a.mixedFor(b)
 			opts.known = known
@@ -218,11 +225,7 @@ func TestRestartedPeerAgreesAnew(t *testing.T) {
 func TestRestartedPeerThatCallsTooSoon(t *testing.T) {
 	w := newWire()
 	opts := machineOptions{mode: postquantum.Permissive}
-	a, b := acquainted(t, w, opts)
-	a.ping(t, b)
-	shares(t, a, b)
-	a.onPath(t, b, PathDirect)
-	b.onPath(t, a, PathDirect)
+	a, b := familiar(t, w, opts)
 	opts.known = b.paths.Known()
 	w.setCut(true)
 	deaf := make(chan struct{})
@@ -246,11 +249,7 @@ func TestRestartedPeerThatCallsTooSoon(t *testing.T) {
 func TestPermissivePairNeedsNoSignals(t *testing.T) {
 	w := newWire()
 	opts := machineOptions{mode: postquantum.Permissive}
-	a, b := acquainted(t, w, opts)
-	a.ping(t, b)
-	shares(t, a, b)
-	a.onPath(t, b, PathDirect)
-	b.onPath(t, a, PathDirect)
+	a, b := familiar(t, w, opts)
 	opts.known = b.paths.Known()
 	w.setCut(true)
 	again := b.restart(t, w, opts)

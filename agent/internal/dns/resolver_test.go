@@ -171,18 +171,25 @@ func TestBusyPortsAreAnsweredElsewhere(t *testing.T) {
 	}
 }
 
-func TestAnsweredIsCalledBeforeTheAnswer(t *testing.T) {
-	var told []Answered
+// telling is a resolver that adds to told what it is about to answer.
+func telling(t *testing.T, config Config, told *[]Answered) *Resolver {
+	t.Helper()
 	r, err := New(Options{
 		Logger: slog.New(slog.DiscardHandler), Network: newLoopback(),
-		Answered: func(_ context.Context, a Answered) { told = append(told, a) },
+		Answered: func(_ context.Context, a Answered) { *told = append(*told, a) },
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := r.Set(t.Context(), home); err != nil {
+	if err := r.Set(t.Context(), config); err != nil {
 		t.Fatal(err)
 	}
+	return r
+}
+
+func TestAnsweredIsCalledBeforeTheAnswer(t *testing.T) {
+	var told []Answered
+	r := telling(t, home, &told)
 	for _, question := range []struct {
 		name string
 		kind uint16
@@ -207,16 +214,7 @@ func TestAnsweredTellsTheLeastTime(t *testing.T) {
 			{Name: "web.a.example", Addr: netip.MustParseAddr("10.0.0.1"), TTL: test.address},
 		}}}}
 		var told []Answered
-		r, err := New(Options{
-			Logger: slog.New(slog.DiscardHandler), Network: newLoopback(),
-			Answered: func(_ context.Context, a Answered) { told = append(told, a) },
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := r.Set(t.Context(), config); err != nil {
-			t.Fatal(err)
-		}
+		r := telling(t, config, &told)
 		r.Answer(t.Context(), new(dns.Msg).SetQuestion("www.a.example.", dns.TypeA))
 		if len(told) != 1 || told[0].TTL != test.want {
 			t.Errorf("%d and %d seconds: %+v, want %s", test.alias, test.address, told, test.want)

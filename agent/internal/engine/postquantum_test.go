@@ -26,16 +26,7 @@ func TestWhoSaysWhichKeys(t *testing.T) {
 		{"strict", "off", postquantum.Off},
 		{"", "strict", postquantum.Strict},
 	} {
-		flags := settings.Given{}
-		if c.machine != "" {
-			flags["post_quantum"] = c.machine
-		}
-		book, err := settings.Open("", flags, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		l, fake, _ := newTestLink(t)
-		l.under = (&Engine{config: Config{Settings: book}}).under
+		l, fake := linkUnder(t, "post_quantum", c.machine)
 		m := newMap(t, 1, 2)
 		m.Self.PostQuantum = c.account
 		if faults := l.apply(t.Context(), m); len(faults) != 0 {
@@ -54,16 +45,7 @@ func TestWhoSaysWhetherPathsAreKept(t *testing.T) {
 		machine string
 		want    bool
 	}{{false, "", false}, {true, "", true}, {true, "on", false}, {false, "off", true}} {
-		flags := settings.Given{}
-		if c.machine != "" {
-			flags["lazy_connections"] = c.machine
-		}
-		book, err := settings.Open("", flags, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		l, fake, _ := newTestLink(t)
-		l.under = (&Engine{config: Config{Settings: book}}).under
+		l, fake := linkUnder(t, "lazy_connections", c.machine)
 		m := newMap(t, 1, 2)
 		m.Self.KeepsPaths = c.account
 		if faults := l.apply(t.Context(), m); len(faults) != 0 {
@@ -114,4 +96,21 @@ func TestStrictMachineWarnsOfPeersThatCannot(t *testing.T) {
 			t.Errorf("%s with %d peers: %q, want %q", c.mode, len(c.peers), got, c.want)
 		}
 	}
+}
+
+// linkUnder is a link of a machine with one setting; an empty value is none. It
+// comes with what stands for its paths and its tunnel.
+func linkUnder(t *testing.T, name, value string) (*link, *Fake) {
+	t.Helper()
+	flags := settings.Given{}
+	if value != "" {
+		flags[name] = value
+	}
+	book, err := settings.Open("", flags, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, fake, _ := newTestLink(t)
+	l.under = (&Engine{config: Config{Settings: book}}).under
+	return l, fake
 }
