@@ -28,7 +28,10 @@ func printPath(w io.Writer, p local.Peer) error {
 		row("post-quantum", "%s%s", p.PostQuantum, prefixed(": ", quantumText(p.PostQuantumReason)))
 	}
 	if p.LastError != "" {
-		row("failed", "%s", p.LastError)
+		row("direct failed", "%s", p.LastError)
+	}
+	if p.RelayError != "" {
+		row("relay failed", "%s", p.RelayError)
 	}
 	if a := p.Attempt; a != nil {
 		row("offered", "%s", candidates(a.Local))

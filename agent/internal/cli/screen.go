@@ -217,7 +217,7 @@ func (s screen) printPeers(w io.Writer, peers []local.Peer) error {
 		return err
 	}
 	for _, p := range listed {
-		if p.LastError != "" || p.Attempt != nil || p.PostQuantumReason != "" && p.Path != "idle" {
+		if p.LastError != "" || p.RelayError != "" || p.Attempt != nil || p.PostQuantumReason != "" && p.Path != "idle" {
 			if err := printPath(w, p); err != nil {
 				return err
 			}

@@ -52,7 +52,7 @@ func TestScreens(t *testing.T) {
 			{Name: "db-1", Addresses: []string{"100.64.0.2"}, Path: "idle"},
 			{
 				Name: "db-2", Addresses: []string{"100.64.0.3"}, Path: "relayed", Reason: "hard_nat_both", Relay: "198.51.100.1:3478",
-				LastHandshake: before(90 * time.Second), ReceivedBytes: 2048, SentBytes: 3 << 20, LastError: "no pair was nominated",
+				LastHandshake: before(90 * time.Second), ReceivedBytes: 2048, SentBytes: 3 << 20, LastError: "no pair was nominated", RelayError: "relay refused ChannelBind: 486 this machine's quota of channels at this relay is used up: 1",
 				Attempt: &local.Attempt{
 					TookMillis: 5000,
 					Local:      []local.Candidate{{Kind: "host", Address: "192.168.1.10:51820"}, {Kind: "host", Address: "[2001:db8::a]:51820"}, {Kind: "reflexive", Address: "203.0.113.7:4000"}},

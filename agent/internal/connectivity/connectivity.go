@@ -193,8 +193,9 @@ type Status struct {
 	Reason      Reason
 	LastAttempt time.Time // of ICE; zero: none
 	LastError   string    // of that attempt; empty: it succeeded or still runs
+	RelayError  string    // why the relay carries nothing to the peer; empty: nothing is known against it
 	Keys        KeyStatus //
-	Attempt     *Record   // of that attempt while the pair is awake; nil before the peer has joined it
+	Attempt     *Record   // of the last attempt while the pair is awake; nil before the peer has joined it
 }
 
 // A KeyStatus is what is known about post-quantum keys with a peer.

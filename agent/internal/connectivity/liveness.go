@@ -201,7 +201,7 @@ func (p *Pathfinder) directLost(ctx context.Context, pr *pair) {
 		p.log.Info("direct path lost", "peer", pr.peer.ID, "remote", pr.direct.Addr().String())
 		pr.gone = pr.direct.Addr()
 		pr.direct, pr.suspect = nil, false
-		pr.lastError = "the direct path went silent"
+		pr.directError = "the direct path went silent"
 		pr.rtt = 0
 		p.route(pr)
 	} else if time.Now().Before(pr.nextAttempt) {

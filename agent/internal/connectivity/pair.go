@@ -126,7 +126,8 @@ type pair struct {
 	localAddress, remoteAddr string
 	rtt                      time.Duration
 	lastAttempt              time.Time
-	lastError                string
+	directError              string // of the last attempt at a direct path; empty: it succeeded or still runs
+	relayError               string // why the relay carries nothing to the peer; empty: nothing is known against it
 }
 
 // wake begins to look for a path.
@@ -241,7 +242,7 @@ func (p *Pathfinder) takeDirect(pr *pair, path *tunnel.Path, local string, rtt t
 	pr.rtt = rtt
 	pr.localAddress, pr.remoteAddr = local, path.Addr().String()
 	pr.failures = 0
-	pr.lastError = ""
+	pr.directError = ""
 	p.route(pr)
 	p.post(func(ctx context.Context) {
 		if pr.direct == path {
@@ -279,6 +280,7 @@ func (p *Pathfinder) useRelay(ctx context.Context, pr *pair) {
 	number, err := a.channel(peer)
 	if err != nil {
 		p.log.Warn("no relay channel for a peer", "peer", pr.peer.ID, "error", err.Error())
+		pr.relayError = err.Error()
 		return
 	}
 	bound := func() bool { return pr.relay != nil && pr.relay.Addr() == peer && pr.relay.Relay() == a.relay }
@@ -299,7 +301,7 @@ func (p *Pathfinder) useRelay(ctx context.Context, pr *pair) {
 				}
 			})
 		})
-		if err == nil || ctx.Err() != nil {
+		if ctx.Err() != nil {
 			return
 		}
 		if isGone(err) {
@@ -307,10 +309,15 @@ func (p *Pathfinder) useRelay(ctx context.Context, pr *pair) {
 			return
 		}
 		p.post(func(context.Context) {
-			p.log.Info("relay does not reach a peer", "peer", pr.peer.ID, "error", err.Error())
-			if current() {
-				pr.relay, pr.lastError = nil, err.Error()
+			switch {
+			case !current():
+			case err != nil:
+				p.log.Info("relay does not reach a peer", "peer", pr.peer.ID, "error", err.Error())
+				pr.relay, pr.relayError = nil, err.Error()
 				p.route(pr)
+			case pr.relayError != "":
+				pr.relayError = ""
+				p.publish(pr)
 			}
 		})
 	})
@@ -354,7 +361,7 @@ func (p *Pathfinder) startAttempt(pr *pair) {
 	if err != nil {
 		p.log.Warn("no direct path will be tried", "peer", pr.peer.ID, "error", err.Error())
 		pr.attempt = &attempt{session: newSession(), began: time.Now()}
-		pr.lastError = err.Error()
+		pr.directError = err.Error()
 	}
 	pr.lastAttempt = pr.attempt.began
 }
@@ -410,7 +417,7 @@ func (p *Pathfinder) attemptDone(ctx context.Context, pr *pair, a *attempt, sele
 		remote, err = netip.ParseAddr(selected.Remote.Address())
 	}
 	if err != nil {
-		pr.lastError = err.Error()
+		pr.directError = err.Error()
 		pr.captured = slices.ContainsFunc(a.remote, func(o Offer) bool { return p.captured(o.Address) })
 		p.scheduleAttempt(pr)
 		p.task(a.close)

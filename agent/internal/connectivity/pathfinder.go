@@ -352,7 +352,7 @@ func (p *Pathfinder) relayDown(a *allocation) {
 	}
 	p.allocation = nil
 	for _, pr := range p.pairs {
-		pr.relay, pr.bound = nil, time.Time{}
+		pr.relay, pr.bound, pr.relayError = nil, time.Time{}, ""
 		p.route(pr)
 	}
 }

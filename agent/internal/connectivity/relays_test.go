@@ -289,6 +289,37 @@ func TestRefusedChannelEndsTheAllocation(t *testing.T) {
 	})
 }
 
+// A relay that refuses a channel says nothing about the direct path, and is told
+// apart from it until it refuses no more.
+func TestRefusalOfARelayIsNotOneOfTheDirectPath(t *testing.T) {
+	r := startOwnRelay(t, "127.0.0.1:0", 0)
+	w := newWire()
+	a := newMachine(t, w, "a", "10.77.0.1", machineOptions{relay: r.relays("a")})
+	b := newMachine(t, w, "b", "10.77.0.2", machineOptions{relay: r.relays("b")})
+	introduce(t, a, b)
+	a.ping(t, b)
+	a.onPath(t, b, PathDirect)
+	nobody := netip.MustParseAddrPort("127.0.0.9:9")
+	eventually(t, "the refusal stands in the status", func() bool {
+		a.inLoop(func(ctx context.Context) {
+			if pr := a.paths.byID["b"]; a.paths.allocation != nil && pr.relayed != nobody {
+				pr.relayed = nobody // a hello on its way says otherwise
+				a.paths.useRelay(ctx, pr)
+			}
+		})
+		s, _ := a.paths.Status("b")
+		return strings.Contains(s.RelayError, "403")
+	})
+	if s, _ := a.paths.Status("b"); s.LastError != "" || s.Path != PathDirect {
+		t.Errorf("path %s, last error %q: the direct path has not failed", s.Path, s.LastError)
+	}
+	b.paths.NetworkChanged() // its hello says where it is
+	eventually(t, "nothing is known against the relay any more", func() bool {
+		s, _ := a.paths.Status("b")
+		return s.RelayError == ""
+	})
+}
+
 func TestWinnerOfTheNetworkBegins(t *testing.T) {
 	r := &relays{changed: make(chan struct{}, 1)}
 	urls := []relayURL{{host: "a:1"}, {host: "a:1", transport: overTCP}, {host: "b:1"}}

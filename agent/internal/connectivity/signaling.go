@@ -37,7 +37,7 @@ func (p *Pathfinder) heedPath(ctx context.Context, pr *pair, h *hello) {
 		pr.access = h.Access
 	}
 	if h.Relayed != pr.relayed {
-		pr.relayed, pr.relay, pr.bound = h.Relayed, nil, time.Time{}
+		pr.relayed, pr.relay, pr.bound, pr.relayError = h.Relayed, nil, time.Time{}, ""
 		if !h.Relayed.IsValid() {
 			p.route(pr)
 		}

@@ -49,7 +49,7 @@ func (p *Pathfinder) publish(pr *pair) {
 	if kind != pr.kind {
 		pr.kind, pr.since = kind, time.Now()
 	}
-	s := Status{Path: kind, Since: pr.since, LastAttempt: pr.lastAttempt, LastError: pr.lastError, Attempt: p.record(pr.attempt)}
+	s := Status{Path: kind, Since: pr.since, LastAttempt: pr.lastAttempt, LastError: pr.directError, RelayError: pr.relayError, Attempt: p.record(pr.attempt)}
 	switch kind {
 	case PathDirect:
 		s.Local, s.Remote, s.RTT, s.MTU = pr.localAddress, pr.remoteAddr, pr.rtt, pr.direct.MTU()

@@ -191,7 +191,7 @@ func (p *Pathfinder) tooNarrow(pr *pair, carries int) {
 	pr.relay.Forgive()
 	pr.direct, pr.suspect = nil, false
 	pr.rtt = 0
-	pr.lastError = errNarrow.Error()
+	pr.directError = errNarrow.Error()
 	pr.failures = len(retryAttempts) - 1 // links seldom change
 	p.scheduleAttempt(pr)
 }

@@ -230,7 +230,7 @@ func (l *link) describePeer(p peer, counted tunnel.Stats) local.Peer {
 	}
 	if path, known := l.machine.Paths.Status(p.entry.Id); known {
 		described.Path, described.Reason = string(path.Path), string(path.Reason)
-		described.Remote, described.Relay, described.LastError = socket(path.Remote), path.Relay, path.LastError
+		described.Remote, described.Relay, described.LastError, described.RelayError = socket(path.Remote), path.Relay, path.LastError, path.RelayError
 		described.RTTMillis, described.MTU = millis(path.RTT), path.MTU
 		described.Attempt = describeAttempt(path.Attempt)
 		described.PostQuantum, described.PostQuantumReason = describeKeys(path.Keys, counted.LastHandshake)

@@ -221,7 +221,8 @@ type Peer struct {
 	LastHandshake *time.Time `json:"last_handshake,omitempty"`
 	ReceivedBytes uint64     `json:"received_bytes"`
 	SentBytes     uint64     `json:"sent_bytes"`
-	LastError     string     `json:"last_error"`
+	LastError     string     `json:"last_error"`  // of the last attempt at a direct path
+	RelayError    string     `json:"relay_error"` // why the relay carries nothing to the peer
 
 	// PostQuantum is active while the session takes a key that withstands quantum
 	// computers, pending or unavailable while it does not, for PostQuantumReason;
