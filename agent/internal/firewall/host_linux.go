@@ -52,7 +52,7 @@ func (f foreign) directions(carries bool) []expr.MetaKey {
 
 // hostChains reads the chains of the host that packets of the tunnel pass. An
 // error leaves out the chain that it names.
-func hostChains(conn *nftables.Conn, name string) (list []foreign, err error) {
+func hostChains(conn *connection, name string) (list []foreign, err error) {
 	chains, err := conn.ListChains()
 	if err != nil {
 		return nil, fmt.Errorf("read the chains of the host: %w", err)
@@ -157,7 +157,7 @@ func (k *Kernel) reopen(f foreign, keys []expr.MetaKey, name string) error {
 }
 
 // closeHost removes the rules that chains of the host have for an interface.
-func closeHost(conn *nftables.Conn, name string) error {
+func closeHost(conn *connection, name string) error {
 	chains, err := hostChains(conn, name)
 	faults := []error{err}
 	for _, f := range chains {
@@ -176,7 +176,7 @@ func closeHost(conn *nftables.Conn, name string) error {
 }
 
 // openedFor lists the interfaces that chains of the host let through for us.
-func openedFor(conn *nftables.Conn) (names []string, err error) {
+func openedFor(conn *connection) (names []string, err error) {
 	chains, err := conn.ListChains()
 	if err != nil {
 		return nil, fmt.Errorf("read the chains of the host: %w", err)

@@ -46,7 +46,7 @@ type Kernel struct {
 	logger *slog.Logger
 
 	mu       sync.Mutex // guards all below and the order of transactions
-	conn     *nftables.Conn
+	conn     *connection
 	table    *nftables.Table
 	chains   map[string]*nftables.Chain
 	sets     map[string]*nftables.Set
@@ -76,16 +76,16 @@ func NewKernel(o Options) (*Kernel, error) {
 	if o.Logger == nil || o.Interface == "" {
 		return nil, errors.New("firewall: logger and interface are required")
 	}
-	conn, err := nftables.New()
+	conn, err := newConnection()
 	if err != nil {
-		return nil, fmt.Errorf("open nftables: %w", err)
+		return nil, err
 	}
 	k := &Kernel{logger: o.Logger, conn: conn, names: newLearned(), judge: &ruleset{}, past: newTallies(), opens: !o.KeepHostClosed, stale: true}
 	if err := k.refuseForeign(tableName(o.Interface)); err != nil {
-		return nil, err
+		return nil, errors.Join(err, conn.Close())
 	}
 	if err := k.build(frame{name: o.Interface}); err != nil {
-		return nil, err
+		return nil, errors.Join(err, conn.Close())
 	}
 	return k, nil
 }
@@ -226,9 +226,10 @@ func (k *Kernel) beside() []string {
 }
 
 // Close removes the table, after the interface is gone.
-func (k *Kernel) Close() error {
+func (k *Kernel) Close() (err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	defer func() { err = errors.Join(err, k.conn.Close()) }()
 	if k.table == nil {
 		return nil
 	}

@@ -15,14 +15,18 @@ import (
 // Undo removes what agents that were killed have left in the tables of the host.
 // Their own tables stay while their interface does, so that nobody gets in
 // meanwhile, and without one when keep says that an agent is about to start.
-func Undo(keep bool) error {
-	conn, err := nftables.New()
-	if err != nil {
-		return fmt.Errorf("open nftables: %w", err)
+func Undo(keep bool) (err error) {
+	conn, err := newConnection()
+	if errors.Is(err, unix.EPROTONOSUPPORT) {
+		return nil // without nftables nothing was changed
 	}
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, conn.Close()) }()
 	names, err := openedFor(conn)
-	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EPROTONOSUPPORT) {
-		return nil // who may not look, or has no nftables, has changed nothing
+	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EINVAL) {
+		return nil // who may not look has changed nothing
 	}
 	faults := []error{err}
 	var alone []string
@@ -50,7 +54,7 @@ func Undo(keep bool) error {
 
 // withoutInterface lists the interfaces that are gone while the table of their
 // agent stands.
-func withoutInterface(conn *nftables.Conn) (names []string, err error) {
+func withoutInterface(conn *connection) (names []string, err error) {
 	chains, err := conn.ListChainsOfTableFamily(nftables.TableFamilyINet)
 	if err != nil {
 		return nil, fmt.Errorf("read the chains: %w", err)
@@ -67,7 +71,7 @@ func withoutInterface(conn *nftables.Conn) (names []string, err error) {
 	return names, nil
 }
 
-func removeTable(conn *nftables.Conn, name string) error {
+func removeTable(conn *connection, name string) error {
 	conn.DelTable(&nftables.Table{Family: nftables.TableFamilyINet, Name: tableName(name)})
 	if err := conn.Flush(); err != nil {
 		return fmt.Errorf("remove the table %s: %w", tableName(name), err)
