@@ -77,11 +77,5 @@ func StartRelay(ctx context.Context, c RelayConfig) (*Relay, error) {
 // PID is the process id of the relay.
 func (r *Relay) PID() int { return r.program.cmd.Process.Pid }
 
-// Log returns the last lines of the relay's log.
-func (r *Relay) Log() string { return r.program.tail() }
-
-// Stop ends the relay in order.
-func (r *Relay) Stop() error { return r.program.stop() }
-
 // Kill ends the relay without giving it time to say goodbye.
 func (r *Relay) Kill() error { return r.program.kill() }

@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
-	"errors"
 	"math/bits"
 	"time"
 
@@ -40,15 +39,6 @@ func (d Digest) String() string {
 	binary.BigEndian.PutUint64(text[:8], d.hi)
 	binary.BigEndian.PutUint64(text[8:], d.lo)
 	return hex.EncodeToString(text[:])
-}
-
-// ParseDigest reads what String returns.
-func ParseDigest(text string) (Digest, error) {
-	raw, err := hex.DecodeString(text)
-	if err != nil || len(raw) != 16 {
-		return Digest{}, errors.New("a digest has 32 hexadecimal digits")
-	}
-	return Digest{binary.BigEndian.Uint64(raw[:8]), binary.BigEndian.Uint64(raw[8:])}, nil
 }
 
 // HashPeer is the hash of a peer entry.

@@ -8,27 +8,13 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// The keys under which log lines name things. Values are ids and counts, never
-// keys, tokens or bodies.
+// The keys under which log lines name what several programs tell of. Values are ids,
+// never keys, tokens or bodies.
 const (
-	KeyAccount   = "account_id"
-	KeyAddress   = "address"
-	KeyCount     = "count"
-	KeyDuration  = "duration"
 	KeyError     = "error"
-	KeyMethod    = "method"
-	KeyName      = "name"
 	KeyOperation = "operation"
 	KeyPath      = "path"
-	KeyPeer      = "peer_id"
-	KeyRelay     = "relay"
 	KeyRequest   = "request_id"
-	KeySerial    = "serial"
-	KeySession   = "session_id"
-	KeyStatus    = "status"
-	KeyURL       = "url"
-	KeyUser      = "user_id"
-	KeyVersion   = "version"
 )
 
 // Log is how a program logs. The zero value logs text at level info.

@@ -89,12 +89,12 @@ func TestLogger(t *testing.T) {
 		t.Fatal(err)
 	}
 	log.Info("quiet")
-	log.Warn("heard", KeyCount, 3)
+	log.Warn("heard", "count", 3)
 	if got := out.String(); strings.Contains(got, "quiet") || !strings.Contains(got, `"msg":"heard","count":3`) {
 		t.Errorf("log: %s", got)
 	}
 	out.Reset()
-	log.Warn("waits", "wait", 1500*time.Millisecond, slog.Group("relay", KeyDuration, time.Minute))
+	log.Warn("waits", "wait", 1500*time.Millisecond, slog.Group("relay", "duration", time.Minute))
 	if got := out.String(); !strings.Contains(got, `"wait":"1.5s","relay":{"duration":"1m0s"}`) {
 		t.Errorf("durations without a unit: %s", got)
 	}

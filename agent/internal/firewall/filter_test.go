@@ -331,3 +331,14 @@ func TestRulesCountWhatTheyJudge(t *testing.T) {
 	r.want("a query under another rule", r.Inbound(query), true)
 	counted("another rule", fmt.Sprintf("other 1 %d", length))
 }
+
+// size counts the flows.
+func (t *flowTable) size() int {
+	n := 0
+	for i := range t.parts {
+		t.parts[i].mu.Lock()
+		n += len(t.parts[i].flows)
+		t.parts[i].mu.Unlock()
+	}
+	return n
+}

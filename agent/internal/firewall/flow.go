@@ -130,14 +130,3 @@ func (p *flowPart) evict() {
 	}
 	delete(p.flows, victim)
 }
-
-// size counts the flows.
-func (t *flowTable) size() int {
-	n := 0
-	for i := range t.parts {
-		t.parts[i].mu.Lock()
-		n += len(t.parts[i].flows)
-		t.parts[i].mu.Unlock()
-	}
-	return n
-}

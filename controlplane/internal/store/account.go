@@ -74,10 +74,3 @@ func ClaimInstallation(ctx context.Context, tx *Tx, accountID string, now time.T
 	n, err := tx.exec(ctx, "INSERT INTO installation (name, account_id, created_at) VALUES ('owner', ?, ?) ON CONFLICT (name) DO NOTHING", accountID, millis(now))
 	return n == 1, err
 }
-
-// InstallationClaimed reports whether the installation is set up.
-func InstallationClaimed(ctx context.Context, tx *Tx) (bool, error) {
-	var n int
-	err := tx.one(ctx, "SELECT COUNT(*) FROM installation", nil, &n)
-	return n > 0, err
-}

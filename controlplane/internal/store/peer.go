@@ -105,12 +105,6 @@ func AddLabels(ctx context.Context, tx *Tx, accountID, peerID string, labels []s
 	return nil
 }
 
-// CountPeers returns how many peers an account has.
-func CountPeers(ctx context.Context, tx *Tx, accountID string) (n int, err error) {
-	err = tx.one(ctx, "SELECT COUNT(*) FROM peer WHERE account_id = ?", []any{accountID}, &n)
-	return n, err
-}
-
 // FreeOrdinal puts an ordinal into quarantine.
 func FreeOrdinal(ctx context.Context, tx *Tx, accountID string, ordinal uint32, now time.Time) error {
 	_, err := tx.exec(ctx, "INSERT INTO freed_ordinal (account_id, ordinal, freed_at) VALUES (?, ?, ?)", accountID, ordinal, millis(now))
