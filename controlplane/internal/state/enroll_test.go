@@ -3,7 +3,6 @@ package state
 import (
 	"fmt"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -16,24 +15,10 @@ import (
 func TestExactlyAsManyMachinesAsTheLimit(t *testing.T) {
 	f := fresh(t)
 	k := must(f.CreateSetupKey(t.Context(), f.owner, api.SetupKeyRequest{Name: "five", Type: new(api.SetupKeyRequestTypeReusable), UsageLimit: new(5)}))(t)
-	var all sync.WaitGroup
-	answers := make(chan error, 60)
-	for i := range 60 {
-		all.Go(func() {
-			_, err := f.Enroll(t.Context(), auth.Principal{}, request(k.Key, fmt.Sprintf("m%d", i)), somewhere)
-			answers <- err
-		})
-	}
-	all.Wait()
-	close(answers)
-	in := 0
-	for err := range answers {
-		if err == nil {
-			in++
-			continue
-		}
-		refused(t, err, problem.KindSetupKey, "", "used up")
-	}
+	in := atOnce(60, func(i int) error {
+		_, err := f.Enroll(t.Context(), auth.Principal{}, request(k.Key, fmt.Sprintf("m%d", i)), somewhere)
+		return err
+	}, func(err error) { refused(t, err, problem.KindSetupKey, "", "used up") })
 	k = must(f.GetSetupKey(t.Context(), f.owner, k.Id))(t)
 	peers := must2(f.ListPeers(t.Context(), f.owner, api.ListPeersParams{SetupKey: &k.Id}))(t)
 	if in != 5 || k.UsedTimes != 5 || len(peers) != 5 || k.State != "overused" {

@@ -3,7 +3,6 @@ package state
 import (
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -169,24 +168,10 @@ func (f *fixture) expire(id string) {
 func TestOneAcceptanceWins(t *testing.T) {
 	f := fresh(t)
 	made := must(f.CreateInvite(t.Context(), f.owner, api.InviteRequest{Email: "ada@example.org"}))(t)
-	var all sync.WaitGroup
-	answers := make(chan error, 10)
-	for range 10 {
-		all.Go(func() {
-			_, err := f.AcceptInvite(t.Context(), auth.Principal{}, made.InviteToken, api.InviteAcceptRequest{Password: "correct horse"})
-			answers <- err
-		})
-	}
-	all.Wait()
-	close(answers)
-	won := 0
-	for err := range answers {
-		if err == nil {
-			won++
-			continue
-		}
-		refused(t, err, problem.KindNotFound, "", "invite not found")
-	}
+	won := atOnce(10, func(int) error {
+		_, err := f.AcceptInvite(t.Context(), auth.Principal{}, made.InviteToken, api.InviteAcceptRequest{Password: "correct horse"})
+		return err
+	}, func(err error) { refused(t, err, problem.KindNotFound, "", "invite not found") })
 	if users := must2(f.ListUsers(t.Context(), f.owner, api.ListUsersParams{}))(t); won != 1 || len(users) != 2 {
 		t.Errorf("%d accepted, %d users", won, len(users))
 	}

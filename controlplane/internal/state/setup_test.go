@@ -1,7 +1,6 @@
 package state
 
 import (
-	"sync"
 	"testing"
 
 	"github.com/wattlenet/wattle/controlplane/internal/auth"
@@ -13,24 +12,10 @@ import (
 
 func TestOneOfManySetupsWins(t *testing.T) {
 	s := open(t, t.TempDir())
-	var all sync.WaitGroup
-	answers := make(chan error, 100)
-	for range 100 {
-		all.Go(func() {
-			_, err := s.SetUp(t.Context(), auth.Principal{}, NewOwner{Email: "o@example.org", Name: "O"})
-			answers <- err
-		})
-	}
-	all.Wait()
-	close(answers)
-	won := 0
-	for err := range answers {
-		if err == nil {
-			won++
-			continue
-		}
-		refused(t, err, problem.KindSetupDone, "", "set up already")
-	}
+	won := atOnce(100, func(int) error {
+		_, err := s.SetUp(t.Context(), auth.Principal{}, NewOwner{Email: "o@example.org", Name: "O"})
+		return err
+	}, func(err error) { refused(t, err, problem.KindSetupDone, "", "set up already") })
 	if won != 1 || len(s.accounts) != 1 {
 		t.Fatalf("%d setups won, %d accounts", won, len(s.accounts))
 	}

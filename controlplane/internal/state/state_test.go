@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"path/filepath"
 	"regexp"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -113,6 +114,24 @@ func (f *fixture) group(name string, peers ...string) api.Group {
 		req.Peers = nullable.NewNullableWithValue(peers)
 	}
 	return must(f.CreateGroup(f.t.Context(), f.owner, req))(f.t)
+}
+
+// atOnce calls act n times at once, counts the calls that went through and hands the errors of the others to lost.
+func atOnce(n int, act func(i int) error, lost func(error)) (won int) {
+	var all sync.WaitGroup
+	answers := make([]error, n)
+	for i := range n {
+		all.Go(func() { answers[i] = act(i) })
+	}
+	all.Wait()
+	for _, err := range answers {
+		if err == nil {
+			won++
+			continue
+		}
+		lost(err)
+	}
+	return won
 }
 
 // must gives a value or ends the test.
