@@ -42,6 +42,11 @@ const (
 	firstRepeat = 50 * time.Millisecond
 	lastRepeat  = 2 * time.Second
 
+	// copyTime is how long the copy of a packet that has come directly may take
+	// longer through a relay: until a new path has carried a full packet both carry
+	// each, and the peer may have nothing else to say for long.
+	copyTime = time.Second
+
 	// strayInterval limits reports about packets from unexpected places.
 	strayInterval = 250 * time.Millisecond
 )
@@ -67,7 +72,8 @@ type Endpoint struct {
 	routes    atomic.Pointer[routes]
 	lastStray atomic.Int64
 	stirred   atomic.Int64 // bind clock: last change of the path or of a session
-	relayed   atomic.Bool  // the last packet of the peer came through a relay
+	byRelay   atomic.Int64 // bind clock: last receipt through a relay; 0: never
+	directly  atomic.Int64 // bind clock: last receipt without one; 0: never
 
 	firstData atomic.Pointer[func()] // runs with the first data, which is held back; nil: nothing waits for it
 	joinedAt  atomic.Int64           // bind clock: when it was let go; 0: never
@@ -141,13 +147,16 @@ func (e *Endpoint) dormant(age time.Duration) bool {
 	return e.Primary() == nil && ever && quiet > age
 }
 
-// ComesRelayed reports whether the peer's packets come through a relay,
-// judged by the last one.
-func (e *Endpoint) ComesRelayed() bool { return e.relayed.Load() }
+// ComesRelayed reports whether the peer's packets come through a relay, judged
+// by the last ones.
+func (e *Endpoint) ComesRelayed() bool {
+	byRelay, directly := e.byRelay.Load(), e.directly.Load()
+	return byRelay != 0 && (directly == 0 || byRelay-directly > int64(copyTime))
+}
 
 // ComesDirect records that the peer has begun to send directly, before its
 // next packet shows it.
-func (e *Endpoint) ComesDirect() { e.relayed.Store(false) }
+func (e *Endpoint) ComesDirect() { e.directly.Store(e.bind.now()) }
 
 // Handshaking reports whether an initiation of ours waits for its response.
 func (e *Endpoint) Handshaking() bool {
@@ -385,8 +394,10 @@ func (e *Endpoint) received(message []byte, from *origin, now int64) bool {
 }
 
 func (e *Endpoint) noteArrival(from *origin, now int64) {
-	if relayed := from.relay != nil; e.relayed.Load() != relayed {
-		e.relayed.Store(relayed)
+	if from.relay != nil {
+		e.byRelay.Store(now)
+	} else {
+		e.directly.Store(now)
 	}
 	r := e.routes.Load()
 	for _, p := range []*Path{r.primary, r.also} {

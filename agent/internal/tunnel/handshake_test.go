@@ -185,6 +185,32 @@ func TestCrossingInitiations(t *testing.T) {
 	}
 }
 
+// While a new path is proven the relay carries copies. The last of them must not
+// make a peer seem relayed that has nothing else to say.
+func TestCopiesOfDirectPacketsAreNotRelayedOnes(t *testing.T) {
+	e := testBind(t).Endpoint(GenerateKey().Public())
+	through, straight := originOf(relayAddr), originOf(peerAddr)
+	through.relay = &Relay{}
+	at := int64(1)
+	for _, step := range []struct {
+		from  *origin
+		after time.Duration
+		want  bool
+	}{
+		{through, 0, true},
+		{straight, time.Millisecond, false},
+		{through, 5 * time.Millisecond, false},
+		{through, copyTime, true},
+		{straight, time.Millisecond, false},
+	} {
+		at += int64(step.after)
+		e.noteArrival(step.from, at)
+		if got := e.ComesRelayed(); got != step.want {
+			t.Errorf("%s after a packet by relay %t: relayed %t, want %t", step.after, step.from == through, got, step.want)
+		}
+	}
+}
+
 func TestPathsChangeUnderARunningSession(t *testing.T) {
 	a, b := GenerateKey(), GenerateKey()
 	da := newTestDevice(t, a, "10.9.0.1", nil, peerAt(b, "10.9.0.2"))
