@@ -39,6 +39,26 @@ func TestModeOfOnePeerChanges(t *testing.T) {
 	f.stop()
 }
 
+// The peer may answer a probe for a direct path when none is wanted any more.
+func TestAnswerAfterTheModeHasChanged(t *testing.T) {
+	w := newWire()
+	a := newMachine(t, w, "a", "10.77.0.1", machineOptions{})
+	b := newMachine(t, w, "b", "10.77.0.2", machineOptions{})
+	introduce(t, a, b)
+	a.ping(t, b)
+	a.onPath(t, b, PathDirect)
+	a.inLoop(func(ctx context.Context) {
+		pr := a.paths.byID["b"]
+		path := pr.direct
+		pr.peer.Mode = ModeRelay
+		a.paths.changeMode(ctx, pr)
+		a.paths.answeredAt(pr, path, time.Millisecond, true)
+		if pr.direct != nil {
+			t.Error("packets leave directly to a peer that is reached by relay only")
+		}
+	})
+}
+
 // Where one side wants no relay, none carries packets of the pair.
 func TestModeWithoutRelay(t *testing.T) {
 	r := startRelay(t)

@@ -218,12 +218,15 @@ func (p *Pathfinder) tryDirect(ctx context.Context, pr *pair, addr netip.AddrPor
 		if err != nil {
 			return
 		}
-		p.post(func(context.Context) {
-			if pr.awake && (replace || pr.direct == nil) {
-				p.takeDirect(pr, path, "", rtt)
-			}
-		})
+		p.post(func(context.Context) { p.answeredAt(pr, path, rtt, replace) })
 	})
+}
+
+// answeredAt takes the answer to tryDirect, if a direct path is wanted yet.
+func (p *Pathfinder) answeredAt(pr *pair, path *tunnel.Path, rtt time.Duration, replace bool) {
+	if pr.awake && p.looksDirect(pr) && (replace || pr.direct == nil) {
+		p.takeDirect(pr, path, "", rtt)
+	}
 }
 
 // takeDirect makes path the pair's direct path. What is still under way on the
