@@ -17,6 +17,11 @@ func newCommand() *cobra.Command {
 		Use:   "wattle-server",
 		Short: "The control plane of a Wattle network",
 		Long:  "wattle-server is the control plane of a Wattle network: management API, agent protocol and relay in one program.",
+		Args:  program.UnknownCommand,
+		RunE: func(command *cobra.Command, _ []string) error {
+			_ = command.Help() // writes to stdout, whose failure cobra does not tell either
+			return program.Usage("a command is missing")
+		},
 	}
 	root.AddCommand(newUp(), newServe(), newSetup(), newVersion())
 	return root
@@ -45,7 +50,7 @@ func newStart(use, short, long string, run start.Command) *cobra.Command {
 	var config start.Config
 	var log program.Log
 	command := &cobra.Command{
-		Use: use, Short: short, Long: long, Args: cobra.NoArgs,
+		Use: use, Short: short, Long: long, Args: program.Arguments,
 		RunE: func(command *cobra.Command, _ []string) error {
 			logger, err := log.Logger(command.ErrOrStderr())
 			if err != nil {
@@ -66,7 +71,7 @@ func newStart(use, short, long string, run start.Command) *cobra.Command {
 func newVersion() *cobra.Command {
 	var asJSON bool
 	command := &cobra.Command{
-		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
+		Use: "version", Short: "Print the version", Args: program.Arguments,
 		RunE: func(command *cobra.Command, _ []string) error {
 			if asJSON {
 				return json.NewEncoder(command.OutOrStdout()).Encode(map[string]string{

@@ -47,7 +47,7 @@ func newCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "wattle-relay",
 		Short: "Relay packets of peers that cannot reach each other directly (STUN, TURN)",
-		Args:  cobra.NoArgs,
+		Args:  program.Arguments,
 		RunE:  func(c *cobra.Command, _ []string) error { return run(c, &o) },
 	}
 	flags := command.Flags()

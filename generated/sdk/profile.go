@@ -42,7 +42,7 @@ func ReadProfile(path string) (Profile, error) {
 	}
 	raw, err := os.ReadFile(path) //nolint:gosec // the path is the caller's choice
 	if errors.Is(err, fs.ErrNotExist) {
-		return p, fmt.Errorf("no credentials profile at %s; wattle-server up writes one: %w", path, err)
+		return p, fmt.Errorf("no credentials profile at %s (%w); wattle-server up writes one", path, fs.ErrNotExist)
 	}
 	if err != nil {
 		return p, fmt.Errorf("read the credentials profile: %w", err)

@@ -6,6 +6,7 @@
 package program
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -42,13 +43,15 @@ func Run(ctx context.Context, root *cobra.Command, args []string, stdout, stderr
 		root.Version = Version()
 	}
 
+	root.SetFlagErrorFunc(flagError)
+
 	// What fails before the command itself begins is the command line's fault.
 	started := false
 	root.PersistentPreRunE = func(command *cobra.Command, _ []string) error {
 		if err := flagsFromEnvironment(command.Flags()); err != nil {
 			return err
 		}
-		if err := errors.Join(command.ValidateRequiredFlags(), command.ValidateFlagGroups()); err != nil {
+		if err := cmp.Or(exclude(command.Flags()), command.ValidateRequiredFlags()); err != nil {
 			return err
 		}
 		started = true
@@ -82,7 +85,7 @@ func flagsFromEnvironment(flags *pflag.FlagSet) error {
 			return
 		}
 		if err := flags.Set(flag.Name, value); err != nil {
-			faults = append(faults, fmt.Errorf("%s: %w", EnvironmentName(flag.Name), err))
+			faults = append(faults, fmt.Errorf("%s: %w", EnvironmentName(flag.Name), valueError(err)))
 			return
 		}
 		if flag.Annotations == nil {

@@ -43,7 +43,7 @@ func newAccess(a *app) *cobra.Command {
 			"a machine or of a resource. --local asks the rules in force on this machine instead, which\n" +
 			"must be one end. Without a protocol it is about icmp. Exit code 6 when it is denied.",
 		Example: "wattle access web-1 db-1 tcp/5432\nwattle access web-1 db-1 tcp/5432 --local",
-		Args:    cobra.RangeArgs(2, 3),
+		Args:    program.Arguments,
 		RunE: func(command *cobra.Command, args []string) error {
 			protocol, port, err := parseService("icmp")
 			if len(args) == 3 {
@@ -167,7 +167,7 @@ func newTrace(a *app) *cobra.Command {
 			"the ends are, which rule decides, which machine leads there, which way it takes. Nothing\n" +
 			"is sent. Exit code 6 when a step drops it.",
 		Example:   "wattle trace out web-1 db-1 tcp/5432\nwattle trace in 100.64.0.7 100.64.0.1 icmp",
-		Args:      exactly(4),
+		Args:      program.Arguments,
 		ValidArgs: []string{"in", "out"},
 		RunE: func(command *cobra.Command, args []string) error {
 			if args[0] != "in" && args[0] != "out" {

@@ -60,7 +60,7 @@ func newBundle(a *app) *cobra.Command {
 			"  default  addresses of the internet\n" +
 			"  strict   every address, name, id and public key\n\n" +
 			"--capture logs at level debug for a while first, and notes how the status changes.",
-		Args: noArguments,
+		Args: program.Arguments,
 		RunE: func(command *cobra.Command, _ []string) error {
 			if !slices.Contains(bundle.Modes, o.redact) {
 				return program.Usage("--redact %q is unknown; use %s", o.redact, strings.Join(bundle.Modes, ", "))
@@ -71,7 +71,7 @@ func newBundle(a *app) *cobra.Command {
 	o.form = outputFlags(command)
 	flags := command.Flags()
 	flags.StringVar(&o.redact, "redact", string(bundle.ModeDefault), "what is taken out beside secrets: "+strings.Join(bundle.Modes, ", "))
-	flags.DurationVar(&o.capture, "capture", 0, "how long to watch with a log at level debug first")
+	program.DurationFlag(flags, &o.capture, "capture", 0, 0, "how long to watch with a log at level debug first")
 	flags.StringVarP(&o.file, "output", "o", "", "file to write (default: wattle-debug-TIME.tar.gz in this folder)")
 	return command
 }

@@ -29,7 +29,7 @@ func newCleanup() *cobra.Command {
 			"An exit node that fails closed stays closed while the daemon is dead, whether it was killed or\n" +
 			"stopped. This command opens the machine again, unless --keep-closed says that a daemon is about\n" +
 			"to start.",
-		Args: noArguments,
+		Args: program.Arguments,
 		RunE: func(command *cobra.Command, _ []string) (err error) {
 			logger, err := log.Logger(os.Stderr)
 			if err != nil {

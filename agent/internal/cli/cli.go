@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -32,13 +31,12 @@ func New() *cobra.Command {
 		Short: "Join this machine to a mesh network and look after it",
 		Long: "wattle joins this machine to a Wattle network. A daemon (`wattle daemon`) holds the\n" +
 			"tunnel; the other commands talk to it.",
-		Args: unknownCommand,
+		Args: program.UnknownCommand,
 		RunE: func(command *cobra.Command, _ []string) error {
 			_ = command.Help() // writes to stdout, whose failure cobra does not tell either
 			return program.Usage("a command is missing")
 		},
 	}
-	root.SuggestionsMinimumDistance = 2
 	root.PersistentFlags().StringVar(&a.socket, "socket", defaultSocket(), "socket of the daemon")
 	root.AddCommand(
 		newDaemon(a), newUp(a), newDown(a), newLogout(a), newStatus(a), newWait(a), newPing(a), newDNS(a),
@@ -49,35 +47,6 @@ func New() *cobra.Command {
 	root.SetHelpCommand(newHelp())
 	root.CompletionOptions.DisableDefaultCmd = true
 	return root
-}
-
-// unknownCommand refuses what is no command, and says what may have been meant.
-func unknownCommand(command *cobra.Command, args []string) error {
-	if len(args) == 0 {
-		return nil
-	}
-	if near := command.SuggestionsFor(args[0]); len(near) > 0 {
-		return program.Usage("there is no command %q; did you mean %s?", args[0], strings.Join(near, " or "))
-	}
-	return program.Usage("there is no command %q; see %s --help", args[0], command.CommandPath())
-}
-
-// exactly wants n arguments.
-func exactly(n int) cobra.PositionalArgs {
-	return func(command *cobra.Command, args []string) error {
-		if len(args) == n {
-			return nil
-		}
-		return program.Usage("%s was given; use %s", count(len(args), "argument"), strings.TrimSuffix(command.UseLine(), " [flags]"))
-	}
-}
-
-// noArguments refuses every argument.
-func noArguments(command *cobra.Command, args []string) error {
-	if len(args) == 0 {
-		return nil
-	}
-	return program.Usage("%q is one argument too many; %s takes none", args[0], command.CommandPath())
 }
 
 func defaultSocket() string {
@@ -137,7 +106,7 @@ type version struct {
 func newVersion() *cobra.Command {
 	var out *output
 	command := &cobra.Command{
-		Use: "version", Short: "Print the version", Args: noArguments,
+		Use: "version", Short: "Print the version", Args: program.Arguments,
 		RunE: func(command *cobra.Command, _ []string) error {
 			mine := version{"wattle.version/v1", program.Version(), runtime.Version(), runtime.GOOS, runtime.GOARCH}
 			return out.print(command.OutOrStdout(), mine, func(w io.Writer) error {

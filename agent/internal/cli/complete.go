@@ -37,7 +37,7 @@ func newCompletion() *cobra.Command {
 		Example: "wattle completion bash > /etc/bash_completion.d/wattle\n" +
 			"wattle completion zsh > \"${fpath[1]}/_wattle\"\n" +
 			"wattle completion fish > ~/.config/fish/completions/wattle.fish",
-		Args: exactly(1), ValidArgs: shells,
+		Args: program.Arguments, ValidArgs: shells,
 		RunE: func(command *cobra.Command, args []string) error {
 			root, w := command.Root(), command.OutOrStdout()
 			switch args[0] {

@@ -37,7 +37,7 @@ func newDaemon(a *app) *cobra.Command {
 		Long: "Hold the tunnel; the other commands talk to it. Most flags are settings, which can\n" +
 			"also stand in the settings file and be changed while the daemon runs with `wattle set`;\n" +
 			"the flag is the stronger source.",
-		Args: noArguments,
+		Args: program.Arguments,
 		RunE: func(command *cobra.Command, _ []string) error {
 			return service.Daemon(command.Context(), func(ctx context.Context) error { return runDaemon(ctx, a.socket, f) })
 		},

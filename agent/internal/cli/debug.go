@@ -21,7 +21,7 @@ func newDebugLog(a *app) *cobra.Command {
 		Short: "Log from a level on until the daemon ends: debug, info, warn or error",
 		Long: "Log from a level on until the daemon ends or log_level is set: debug, info, warn or error.\n" +
 			"`wattle set log_level=LEVEL` keeps it.",
-		Args: exactly(1), ValidArgs: settings.LogLevels,
+		Args: program.Arguments, ValidArgs: settings.LogLevels,
 		RunE: func(command *cobra.Command, args []string) error {
 			if _, err := program.ParseLevel(args[0]); err != nil {
 				return err

@@ -24,7 +24,7 @@ func newDNSQuery(a *app) *cobra.Command {
 		Long: "Ask this machine's resolver for a name: a peer, or a record of a zone. TYPE is A unless\n" +
 			"it is given; an address with the type PTR is asked for in reverse. Exit code 1 when\n" +
 			"there is no such record.",
-		Args: cobra.RangeArgs(1, 2),
+		Args: program.Arguments,
 		RunE: func(command *cobra.Command, args []string) error {
 			request := local.QueryRequest{Name: args[0], Type: "A"}
 			if len(args) > 1 {

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/wattlenet/wattle/agent/internal/local"
+	"github.com/wattlenet/wattle/internal/program"
 )
 
 // dnsStatus is what `wattle dns status --json` prints.
@@ -22,7 +23,7 @@ func newDNSStatus(a *app) *cobra.Command {
 	command := &cobra.Command{
 		Use:   "status",
 		Short: "Show who answers for names on this machine, and who is asked for the rest",
-		Args:  noArguments,
+		Args:  program.Arguments,
 		RunE: func(command *cobra.Command, _ []string) error {
 			status, err := a.enrolled(command)
 			if err != nil {

@@ -65,7 +65,11 @@ func TestForms(t *testing.T) {
 			}
 			golden(t, name+".json", text.String())
 			var schema strings.Builder
-			if err := (&output{format: "{{.schema}}"}).print(&schema, document, nil); err != nil || !strings.HasPrefix(schema.String(), "wattle.") {
+			var o output
+			if err := (templateFlag{&o}).Set("{{.schema}}"); err != nil {
+				t.Fatal(err)
+			}
+			if err := o.print(&schema, document, nil); err != nil || !strings.HasPrefix(schema.String(), "wattle.") {
 				t.Errorf("schema %q, %v", schema.String(), err)
 			}
 		})

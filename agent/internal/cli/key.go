@@ -21,14 +21,11 @@ func newKeyRotate(a *app) *cobra.Command {
 	var timeout time.Duration
 	var out *output
 	command := &cobra.Command{
-		Use: "rotate", Short: "Replace the WireGuard key by a new one", Args: noArguments,
+		Use: "rotate", Short: "Replace the WireGuard key by a new one", Args: program.Arguments,
 		Long: "Replace this machine's WireGuard key by a new one and print it. Those whom packets flow\n" +
 			"to hear of it before it is used, so no packet is lost. The account setting\n" +
 			"key_rotation_days does the same on a schedule.",
 		RunE: func(command *cobra.Command, _ []string) error {
-			if timeout <= 0 {
-				return program.Usage("--timeout must be greater than 0")
-			}
 			client := a.client()
 			if err := client.RotateKey(command.Context(), local.RotateKeyRequest{TimeoutSeconds: timeout.Seconds()}); err != nil {
 				return exit(err)
@@ -44,7 +41,7 @@ func newKeyRotate(a *app) *cobra.Command {
 			})
 		},
 	}
-	command.Flags().DurationVar(&timeout, "timeout", time.Minute, "how long to wait for the new key to be in use")
+	program.DurationFlag(command.Flags(), &timeout, "timeout", time.Minute, time.Second, "how long to wait for the new key to be in use")
 	out = outputFlags(command)
 	return command
 }

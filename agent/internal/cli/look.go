@@ -19,7 +19,7 @@ func newWhois(a *app) *cobra.Command {
 	command := &cobra.Command{
 		Use:   "whois ADDRESS",
 		Short: "Say who has an overlay address, a name, or an address behind machines",
-		Args:  exactly(1),
+		Args:  program.Arguments,
 		RunE: func(command *cobra.Command, args []string) error {
 			answer, err := a.client().Whois(command.Context(), local.WhoisRequest{Address: args[0]})
 			if err != nil {
@@ -78,7 +78,7 @@ func (a *app) enrolled(command *cobra.Command) (local.Status, error) {
 func newWhoami(a *app) *cobra.Command {
 	var out *output
 	command := &cobra.Command{
-		Use: "whoami", Short: "Say who this machine is in the network", Args: noArguments,
+		Use: "whoami", Short: "Say who this machine is in the network", Args: program.Arguments,
 		RunE: func(command *cobra.Command, _ []string) error {
 			status, err := a.enrolled(command)
 			if err != nil {
@@ -121,7 +121,7 @@ func newIP(a *app) *cobra.Command {
 	command := &cobra.Command{
 		Use:   "ip [PEER]",
 		Short: "Print the overlay addresses of this machine or a peer",
-		Args:  cobra.MaximumNArgs(1),
+		Args:  program.Arguments,
 		RunE: func(command *cobra.Command, args []string) error {
 			status, err := a.enrolled(command)
 			if err != nil {
@@ -149,7 +149,7 @@ func newIP(a *app) *cobra.Command {
 	out = outputFlags(command)
 	command.Flags().BoolVarP(&four, "ipv4", "4", false, "the IPv4 address alone")
 	command.Flags().BoolVarP(&six, "ipv6", "6", false, "the IPv6 address alone")
-	command.MarkFlagsMutuallyExclusive("ipv4", "ipv6")
+	program.Exclusive(command, "ipv4", "ipv6")
 	return command
 }
 
@@ -179,7 +179,7 @@ func newRoute(a *app) *cobra.Command {
 func newRouteList(a *app) *cobra.Command {
 	var out *output
 	command := &cobra.Command{
-		Use: "list", Short: "List the destinations that this machine uses or serves", Args: noArguments,
+		Use: "list", Short: "List the destinations that this machine uses or serves", Args: program.Arguments,
 		RunE: func(command *cobra.Command, _ []string) error {
 			status, err := a.enrolled(command)
 			if err != nil {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/wattlenet/wattle/agent/internal/local"
 	"github.com/wattlenet/wattle/internal/exposition"
+	"github.com/wattlenet/wattle/internal/program"
 )
 
 func newMetrics(a *app) *cobra.Command {
@@ -29,7 +30,7 @@ func newMetrics(a *app) *cobra.Command {
 			"collector, as a whole or not at all. The number of series does not grow with the network\n" +
 			"unless --per-peer asks for some of each peer. They exist before enrolment, too.",
 		Example: "wattle metrics --textfile /var/lib/prometheus/node-exporter/wattle.prom",
-		Args:    noArguments,
+		Args:    program.Arguments,
 		RunE: func(command *cobra.Command, _ []string) error {
 			status, err := a.client().Status(command.Context())
 			if err != nil {

@@ -31,10 +31,14 @@ func newNetcheck(a *app) *cobra.Command {
 			"whether the gateway forwards ports, IPv6, the relays, clock, captive portal and MTU. It\n" +
 			"works before enrolment, and without a daemon. Exit code 10 when --expect does not hold.",
 		Example: "wattle netcheck\nwattle netcheck --management-url https://mesh.example:8443 --expect udp,relay,clock",
-		Args:    noArguments,
+		Args:    program.Arguments,
 		RunE: func(command *cobra.Command, _ []string) error {
 			if _, err := (&netcheck.Report{}).Differences(expect); err != nil {
 				return program.Usage("--expect: %v", err)
+			}
+			const shown = true // nothing secret is sent, so plain HTTP will do
+			if err := checkManagement(request.ManagementURL, request.CAPin, shown); err != nil {
+				return err
 			}
 			report, err := a.client().Netcheck(command.Context(), request)
 			if errors.Is(err, local.ErrUnreachable) {

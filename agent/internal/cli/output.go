@@ -17,27 +17,41 @@ import (
 // JSON document that names its schema, or through a template over that document.
 type output struct {
 	json   bool
-	format string
+	format *template.Template // nil: none is given
 }
 
 // outputFlags adds --json and --format to a command.
 func outputFlags(command *cobra.Command) *output {
 	o := &output{}
 	command.Flags().BoolVar(&o.json, "json", false, "print JSON")
-	command.Flags().StringVar(&o.format, "format", "", "print by a Go template over the JSON document, such as '{{.schema}}'")
-	command.MarkFlagsMutuallyExclusive("json", "format")
+	command.Flags().Var(templateFlag{o}, "format", "print by a Go template over the JSON document, such as '{{.schema}}'")
+	program.Exclusive(command, "json", "format")
 	return o
 }
 
+// templateFlag is the value of --format.
+type templateFlag struct{ o *output }
+
+func (f templateFlag) String() string { return "" }
+
+func (f templateFlag) Type() string { return "string" }
+
+func (f templateFlag) Set(text string) (err error) {
+	if f.o.format, err = template.Parse(text, nil); err != nil {
+		return fmt.Errorf("the template does not parse: %w", err)
+	}
+	return nil
+}
+
 // forPeople reports whether neither JSON nor a template is wanted.
-func (o *output) forPeople() bool { return !o.json && o.format == "" }
+func (o *output) forPeople() bool { return !o.json && o.format == nil }
 
 // print writes a document in the form that was asked for.
 func (o *output) print(w io.Writer, document any, people func(io.Writer) error) error {
 	switch {
 	case o.json:
 		return printJSON(w, document)
-	case o.format != "":
+	case o.format != nil:
 		return o.template(w, document)
 	}
 	return people(w)
@@ -53,16 +67,12 @@ func (o *output) line(w io.Writer, document any) error {
 
 // template applies the format to what --json would print: one set of names.
 func (o *output) template(w io.Writer, document any) error {
-	parsed, err := template.Parse(o.format, nil)
-	if err != nil {
-		return program.Usage("the template does not parse: %v", err)
-	}
 	raw, err := json.Marshal(document)
 	if err != nil {
 		return fmt.Errorf("encode the answer: %w", err)
 	}
 	var text bytes.Buffer
-	if err := parsed.Print(&text, raw); err != nil {
+	if err := o.format.Print(&text, raw); err != nil {
 		return program.Usage("the template does not fit: %v; --json shows what there is", err)
 	}
 	_, err = fmt.Fprintln(w, text.String())

@@ -25,7 +25,7 @@ func newPing(a *app) *cobra.Command {
 		Short: "Ping a peer through the tunnel and name the path",
 		Long: "Ping a peer by name or overlay address. Each line names the path of the answer, and\n" +
 			"why it is not direct. Exit code 5 when nothing answered, 6 when no rule allows it.",
-		Args: cobra.ExactArgs(1),
+		Args: program.Arguments,
 		RunE: func(command *cobra.Command, args []string) error {
 			if count < 0 {
 				return program.Usage("-n %d is negative; 0 pings until interrupted", count)
@@ -53,8 +53,8 @@ func newPing(a *app) *cobra.Command {
 	}
 	flags := command.Flags()
 	flags.IntVarP(&count, "count", "n", 4, "number of requests; 0 pings until interrupted")
-	flags.DurationVar(&interval, "interval", time.Second, "time between two requests")
-	flags.DurationVar(&timeout, "timeout", 3*time.Second, "how long to wait for an answer")
+	program.DurationFlag(flags, &interval, "interval", time.Second, time.Millisecond, "time between two requests")
+	program.DurationFlag(flags, &timeout, "timeout", 3*time.Second, time.Millisecond, "how long to wait for an answer")
 	flags.BoolVar(&path, "path", false, "tell at the end what was tried for a direct path")
 	flags.BoolVar(&untilDirect, "until-direct", false, "stop when an answer came on a direct path")
 	flags.BoolVar(&asJSON, "json", false, "print one JSON object a line, the last one a summary")

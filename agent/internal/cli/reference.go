@@ -143,7 +143,7 @@ func describe(c *cobra.Command) string {
 
 func newMan() *cobra.Command {
 	return &cobra.Command{
-		Use: "man", Short: "Write the manual page: wattle man | man -l -", Args: noArguments,
+		Use: "man", Short: "Write the manual page: wattle man | man -l -", Args: program.Arguments,
 		RunE: func(command *cobra.Command, _ []string) error { return manual(command.OutOrStdout(), command.Root()) },
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/wattlenet/wattle/agent/internal/service"
+	"github.com/wattlenet/wattle/internal/program"
 )
 
 func newService() *cobra.Command {
@@ -31,7 +32,7 @@ func newService() *cobra.Command {
 func newServiceChange(name, short, long string, do func(ctx context.Context, program, root string) error) *cobra.Command {
 	var root string
 	command := &cobra.Command{
-		Use: name, Short: short, Long: long, Args: noArguments,
+		Use: name, Short: short, Long: long, Args: program.Arguments,
 		RunE: func(command *cobra.Command, _ []string) error {
 			self, err := itself()
 			if err != nil {
@@ -47,7 +48,7 @@ func newServiceChange(name, short, long string, do func(ctx context.Context, pro
 func newServiceShow() *cobra.Command {
 	var out *output
 	command := &cobra.Command{
-		Use: "show", Short: "Print the files that install writes", Args: noArguments,
+		Use: "show", Short: "Print the files that install writes", Args: program.Arguments,
 		RunE: func(command *cobra.Command, _ []string) error {
 			self, err := itself()
 			if err != nil {

@@ -24,7 +24,7 @@ func newSet(a *app) *cobra.Command {
 			"some close the tunnel for a moment. KEY= goes back to what the control plane or the\n" +
 			"default says. `wattle config show --effective` lists the keys.",
 		Example: "wattle set hostname=web-1 log_level=debug\nwattle set relay_transports=udp,tls\nwattle set mtu=",
-		Args:    cobra.MinimumNArgs(1),
+		Args:    program.Arguments,
 		RunE: func(command *cobra.Command, args []string) error {
 			changes, err := assignments(args)
 			if err != nil {
@@ -62,7 +62,7 @@ func assignments(args []string) (map[string]string, error) {
 	for _, arg := range args {
 		key, value, ok := strings.Cut(arg, "=")
 		if !ok {
-			return nil, program.Usage("%q is no KEY=VALUE", arg)
+			return nil, program.Usage("%q is no KEY=VALUE; `wattle get %s` reads a setting", arg, arg)
 		}
 		setting, known := settings.Find(key)
 		if !known {
@@ -156,7 +156,7 @@ func newConfigShow(a *app) *cobra.Command {
 		Long: "Show the settings that somebody has set; with --effective all that are in force. The\n" +
 			"stronger source wins: flag of the daemon, variable WATTLE_*, settings file, control\n" +
 			"plane, default.",
-		Args: noArguments,
+		Args: program.Arguments,
 		RunE: func(command *cobra.Command, _ []string) error {
 			all, err := a.client().Settings(command.Context())
 			if err != nil {
@@ -195,7 +195,7 @@ func printSettings(w io.Writer, all local.Settings, origin bool) error {
 
 func newConfigReload(a *app) *cobra.Command {
 	return &cobra.Command{
-		Use: "reload", Short: "Make the daemon read its settings file again", Args: noArguments,
+		Use: "reload", Short: "Make the daemon read its settings file again", Args: program.Arguments,
 		RunE: func(command *cobra.Command, _ []string) error { return exit(a.client().Reload(command.Context())) },
 	}
 }
@@ -203,7 +203,7 @@ func newConfigReload(a *app) *cobra.Command {
 // group makes a command that only has others below it.
 func group(use, short string) *cobra.Command {
 	return &cobra.Command{
-		Use: use, Short: short, Args: unknownCommand,
+		Use: use, Short: short, Args: program.UnknownCommand,
 		RunE: func(command *cobra.Command, _ []string) error {
 			_ = command.Help() // writes to stdout, whose failure cobra does not tell either
 			return program.Usage("a command is missing after %s", cmp.Or(command.CommandPath(), use))

@@ -34,7 +34,7 @@ func newStatus(a *app) *cobra.Command {
 			"  ready      the overlay works, be it with the last map (4 before enrolment, 5 if not)\n" +
 			"  connected  ready, and the control plane is connected (7 if not)\n" +
 			"  healthy    connected, and nothing is to be warned of (1 if not)",
-		Args: noArguments,
+		Args: program.Arguments,
 		RunE: func(command *cobra.Command, _ []string) error {
 			if o.check != "" && !slices.Contains(statusChecks, o.check) {
 				return program.Usage("--check %q is unknown; use %s", o.check, strings.Join(statusChecks, ", "))
@@ -61,7 +61,7 @@ func newStatus(a *app) *cobra.Command {
 	flags.StringVar(&o.peer, "peer", "", "show this peer alone: its name, full name or overlay address")
 	flags.StringVar(&o.check, "check", "", "only check: "+strings.Join(statusChecks, ", "))
 	o.form = outputFlags(command)
-	command.MarkFlagsMutuallyExclusive("check", "watch")
+	program.Exclusive(command, "check", "watch")
 	return command
 }
 

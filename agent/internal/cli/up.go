@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/wattlenet/wattle/agent/internal/control"
 	"github.com/wattlenet/wattle/agent/internal/local"
 	"github.com/wattlenet/wattle/internal/program"
 )
@@ -33,7 +34,7 @@ func newUp(a *app) *cobra.Command {
 			"address of the control plane and a setup key; afterwards `wattle up` is enough.\n" +
 			"Repeating it does no harm. Without a flag the setup key is taken from the systemd\n" +
 			"credential setup-key (LoadCredential=setup-key:FILE) when there is one.",
-		Args: noArguments,
+		Args: program.Arguments,
 		RunE: func(command *cobra.Command, _ []string) error {
 			if key != "" && command.Flags().Changed("setup-key") && os.Getenv(program.EnvironmentName("setup-key")) != key {
 				_, _ = fmt.Fprintln(command.ErrOrStderr(),
@@ -41,6 +42,9 @@ func newUp(a *app) *cobra.Command {
 			}
 			if key == "" && command.Flags().Changed("setup-key") {
 				return program.Usage("the setup key is empty; is the variable that holds it set?")
+			}
+			if err := checkManagement(url, pin, insecure); err != nil {
+				return err
 			}
 			secret, err := setupKey(command.InOrStdin(), key, cmp.Or(keyFile, credential(key)))
 			if err != nil {
@@ -60,9 +64,24 @@ func newUp(a *app) *cobra.Command {
 	flags.StringVar(&pin, "ca-pin", "", "pin of the control plane's certificate authority: sha256: and 64 hexadecimal digits")
 	flags.StringSliceVar(&labels, "extra-dns-labels", nil, "further DNS names for this machine, as labels with commas between; the setup key must allow them")
 	flags.BoolVar(&insecure, "insecure-http", false, "take a management URL that begins with http: and is not on this machine")
-	flags.DurationVar(&timeout, "timeout", 60*time.Second, "how long to wait until the machine is usable")
+	program.DurationFlag(flags, &timeout, "timeout", 60*time.Second, time.Second, "how long to wait until the machine is usable")
 	out = outputFlags(command)
 	return command
+}
+
+// checkManagement refuses an address or a pin that cannot be one; empty ones are the daemon's to fill in.
+func checkManagement(url, pin string, insecure bool) error {
+	if url != "" {
+		if _, err := control.ParseAddress(url, insecure); err != nil {
+			return program.Usage("%w", err)
+		}
+	}
+	if pin != "" {
+		if _, err := control.ParsePin(pin); err != nil {
+			return program.Usage("%w", err)
+		}
+	}
+	return nil
 }
 
 // credential is the file of the systemd credential setup-key (systemd.exec(5));
@@ -149,7 +168,7 @@ func printUp(command *cobra.Command, a *app, out *output) error {
 
 func newDown(a *app) *cobra.Command {
 	return &cobra.Command{
-		Use: "down", Short: "Disconnect this machine; `wattle up` connects it again", Args: noArguments,
+		Use: "down", Short: "Disconnect this machine; `wattle up` connects it again", Args: program.Arguments,
 		RunE: func(command *cobra.Command, _ []string) error {
 			return exit(a.client().Down(command.Context()))
 		},
@@ -159,7 +178,7 @@ func newDown(a *app) *cobra.Command {
 func newLogout(a *app) *cobra.Command {
 	var remove bool
 	command := &cobra.Command{
-		Use: "logout", Short: "Forget this machine's identity", Args: noArguments,
+		Use: "logout", Short: "Forget this machine's identity", Args: program.Arguments,
 		RunE: func(command *cobra.Command, _ []string) error {
 			return exit(a.client().Logout(command.Context(), local.LogoutRequest{Delete: remove}))
 		},

@@ -28,11 +28,15 @@ func newWait(a *app) *cobra.Command {
 			"  peer:NAME  there is a path to the peer\n" +
 			"  dns:NAME   the network has an address for the name\n\n" +
 			"Exit code 5 when the time is over.",
-		Args: noArguments,
+		Args: program.Arguments,
 		RunE: func(command *cobra.Command, _ []string) error {
+			request := local.WaitRequest{For: condition}
+			if _, _, err := request.Condition(); err != nil {
+				return exit(err)
+			}
 			ctx, cancel := withTimeout(command.Context(), timeout)
 			defer cancel()
-			err := a.client().Wait(ctx, local.WaitRequest{For: condition})
+			err := a.client().Wait(ctx, request)
 			if ctx.Err() != nil && command.Context().Err() == nil {
 				return program.Exit(program.ExitTimedOut, "%s does not hold after %s; `wattle status` tells the state", condition, timeout)
 			}
@@ -40,6 +44,6 @@ func newWait(a *app) *cobra.Command {
 		},
 	}
 	command.Flags().StringVar(&condition, "for", "ready", "ready, connected, peer:NAME or dns:NAME")
-	command.Flags().DurationVar(&timeout, "timeout", 60*time.Second, "how long to wait; 0 waits for ever")
+	program.DurationFlag(command.Flags(), &timeout, "timeout", 60*time.Second, 0, "how long to wait; 0 waits for ever")
 	return command
 }

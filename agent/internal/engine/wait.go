@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/wattlenet/wattle/agent/internal/local"
@@ -20,22 +19,20 @@ type condition struct {
 	poll  bool // what it depends on is not announced
 }
 
-// condition reads the text of a condition.
-func (e *Engine) condition(text string) (condition, error) {
-	kind, name, named := strings.Cut(cmp.Or(text, "ready"), ":")
-	switch {
-	case kind == "ready" && !named:
-		return condition{holds: func(_ context.Context, s local.Status) bool { return s.Ready() }}, nil
-	case kind == "connected" && !named:
+// condition is what a request waits for.
+func (e *Engine) condition(request local.WaitRequest) (condition, error) {
+	kind, name, err := request.Condition()
+	switch kind {
+	case "connected":
 		return condition{holds: func(_ context.Context, s local.Status) bool { return s.State == local.StateReady }}, nil
-	case kind == "peer" && name != "":
+	case "peer":
 		return condition{poll: true, holds: func(_ context.Context, s local.Status) bool {
 			return slices.ContainsFunc(s.Peers, func(p local.Peer) bool { return p.Is(name) && p.Path != "idle" })
 		}}, nil
-	case kind == "dns" && name != "":
+	case "dns":
 		return condition{holds: func(ctx context.Context, _ local.Status) bool { return e.resolves(ctx, name) }}, nil
 	}
-	return condition{}, local.Errorf(program.ExitUsage, "%q is nothing to wait for; use ready, connected, peer:NAME or dns:NAME", text)
+	return condition{holds: func(_ context.Context, s local.Status) bool { return s.Ready() }}, err
 }
 
 // resolves reports whether the network has an address for a name.
@@ -51,7 +48,7 @@ func (e *Engine) resolves(ctx context.Context, name string) bool {
 // Wait blocks until a condition holds: ready, connected, peer:NAME, which holds
 // once the path to the peer is not idle, or dns:NAME.
 func (e *Engine) Wait(ctx context.Context, request local.WaitRequest) error {
-	wanted, err := e.condition(request.For)
+	wanted, err := e.condition(request)
 	if err != nil {
 		return err
 	}

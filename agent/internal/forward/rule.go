@@ -26,7 +26,7 @@ var loopback = netip.AddrFrom4([4]byte{127, 0, 0, 1})
 
 // ParseOut reads [tcp:|udp:][ADDRESS:]PORT=PEER:PORT.
 func ParseOut(text string) (Rule, error) {
-	network, listen, target, err := cut(text)
+	network, listen, target, err := cut(text, "5432=db-1:5432")
 	if err != nil {
 		return Rule{}, err
 	}
@@ -44,7 +44,7 @@ func ParseOut(text string) (Rule, error) {
 
 // ParseIn reads [tcp:|udp:]PORT=[ADDRESS:]PORT.
 func ParseIn(text string) (Rule, error) {
-	network, listen, target, err := cut(text)
+	network, listen, target, err := cut(text, "80=127.0.0.1:8080")
 	if err != nil {
 		return Rule{}, err
 	}
@@ -80,7 +80,7 @@ func ParseListen(text string) (netip.AddrPort, error) {
 	return at, nil
 }
 
-func cut(text string) (network, listen, target string, err error) {
+func cut(text, such string) (network, listen, target string, err error) {
 	network, rest := "tcp", text
 	for _, name := range []string{"tcp", "udp"} {
 		if after, ok := strings.CutPrefix(text, name+":"); ok {
@@ -89,7 +89,7 @@ func cut(text string) (network, listen, target string, err error) {
 	}
 	listen, target, ok := strings.Cut(rest, "=")
 	if !ok || listen == "" || target == "" {
-		return "", "", "", fmt.Errorf("%q is not of the form LISTEN=TARGET", text)
+		return "", "", "", fmt.Errorf("%q is not of the form LISTEN=TARGET, such as %s", text, such)
 	}
 	return network, listen, target, nil
 }

@@ -214,10 +214,10 @@ func (c *Client) dialError(ctx context.Context, err error) error {
 	case errors.Is(err, fs.ErrPermission):
 		return &Error{Code: 6, Message: fmt.Sprintf("the socket %s may not be opened by this user; run the command with sudo", c.socket)}
 	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("%w: there is no socket %s; start it with `wattle daemon`, or name its socket with --socket", ErrUnreachable, c.socket)
+		return fmt.Errorf("%w: there is no socket %s; start it with `wattle service install` (by hand: `wattle daemon`), or name its socket with --socket", ErrUnreachable, c.socket)
 	}
 	if errors.Is(err, syscall.ECONNREFUSED) {
-		return fmt.Errorf("%w: nobody listens on %s; start it with `wattle daemon`, or name its socket with --socket", ErrUnreachable, c.socket)
+		return fmt.Errorf("%w: nobody listens on %s; start it with `wattle service install` (by hand: `wattle daemon`), or name its socket with --socket", ErrUnreachable, c.socket)
 	}
 	if operation, ok := errors.AsType[*net.OpError](err); ok {
 		err = operation.Err

@@ -1,9 +1,12 @@
 package local
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/wattlenet/wattle/internal/program"
 )
 
 // StatusSchema names the form of Status.
@@ -366,5 +369,15 @@ type PingReply struct {
 // WaitRequest blocks until a condition holds: ready, connected, peer:NAME or
 // dns:NAME.
 type WaitRequest struct {
-	For string `json:"for"`
+	For string `json:"for"` // empty: ready
+}
+
+// Condition splits For into its kind and, for peer and dns, the name. Anything else is an error of usage.
+func (r WaitRequest) Condition() (kind, name string, err error) {
+	kind, name, named := strings.Cut(cmp.Or(r.For, "ready"), ":")
+	switch {
+	case (kind == "ready" || kind == "connected") && !named, (kind == "peer" || kind == "dns") && name != "":
+		return kind, name, nil
+	}
+	return "", "", Errorf(program.ExitUsage, "%q is nothing to wait for; use ready, connected, peer:NAME or dns:NAME", r.For)
 }
