@@ -18,7 +18,7 @@ import (
 const (
 	// measureLimit bounds the wait for relays that do not answer; once one has,
 	// the others get as long again, and secondChance at least.
-	measureLimit = headStart
+	measureLimit = 100 * time.Millisecond
 	secondChance = 10 * time.Millisecond
 
 	// A relay is left for a nearer one when that is nearer by a fifth and by

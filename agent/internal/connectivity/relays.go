@@ -20,18 +20,21 @@ import (
 // Choices of ours.
 const (
 	// A transport that has said nothing for headStart is not waited for any
-	// longer; one that has answered gets slowStart to finish.
-	headStart = 100 * time.Millisecond
+	// longer; one that has answered gets slowStart to finish. UDP needs fewer
+	// round trips than any stream, so it is first where it works, however far the
+	// relay: the head start has to cover no more than who runs when.
+	headStart = 20 * time.Millisecond
 	slowStart = 400 * time.Millisecond
 	// streamHeadStart is that of one stream over the next: where UDP is
 	// blocked, most ports of TCP are too.
-	streamHeadStart = 30 * time.Millisecond
+	streamHeadStart = 10 * time.Millisecond
 
 	allocateLimit   = 4 * time.Second
 	relayKeepalive  = 25 * time.Second // below the 30 s after which many NATs forget a mapping
 	refreshLimit    = 3 * time.Second
 	permissionEvery = permissionLifetime - time.Minute
-	retryUDP        = 2 * time.Minute // while the relay is reached over a stream
+	soonUDP         = time.Second     // after a stream was first: the packets of UDP may have been lost
+	retryUDP        = 2 * time.Minute // later, while the relay is reached over a stream
 	firstBackoff    = 500 * time.Millisecond
 	longestBackoff  = 30 * time.Second
 	releaseLimit    = 500 * time.Millisecond
@@ -197,9 +200,10 @@ func (r *relays) connect(ctx context.Context, urls []relayURL) (*allocation, err
 	urls = expanded(ctx, r.names, r.order(ctx, urls))
 	outcomes := make(chan outcome, len(urls))
 	var attempts sync.WaitGroup
+	heard := make(chan struct{}, 1) // whoever answers, no more are tried meanwhile
 	attempts.Go(func() {
 		for i, url := range urls {
-			heard, failed := make(chan struct{}, 1), make(chan struct{})
+			failed := make(chan struct{})
 			attempts.Go(func() {
 				a, err := r.allocateAt(ctx, url, heard)
 				if err != nil {
@@ -389,7 +393,7 @@ func (r *relays) keep(ctx context.Context, a *allocation) (*allocation, error) {
 		return nil, err
 	}
 	now := time.Now()
-	refreshAt, permitAt, upgradeAt := now.Add(a.refreshEvery()), now.Add(permissionEvery), now.Add(retryUDP)
+	refreshAt, permitAt, upgradeAt := now.Add(a.refreshEvery()), now.Add(permissionEvery), now.Add(soonUDP)
 	measureAt := now.Add(measureEvery)
 	for {
 		next := slices.MinFunc([]time.Time{refreshAt, permitAt, upgradeAt, measureAt}, time.Time.Compare)
@@ -520,6 +524,7 @@ func (r *relays) upgrade(ctx context.Context, a *allocation) *allocation {
 			return nil
 		}
 		if better, err := r.allocateAt(ctx, url, nil); err == nil {
+			r.remember(url)
 			return better
 		}
 	}

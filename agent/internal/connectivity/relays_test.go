@@ -59,6 +59,71 @@ func TestStreamWhereNoUDPAnswers(t *testing.T) {
 	}
 }
 
+// TestUDPReplacesAStreamSoon loses the first packets over UDP, so that a stream is first.
+func TestUDPReplacesAStreamSoon(t *testing.T) {
+	r := startRelay(t)
+	passes := make(chan struct{})
+	udp := strings.TrimSuffix(strings.TrimPrefix(r.urls[0], "turn:"), "?transport=udp")
+	m := newMachine(t, newWire(), "a", "10.77.0.1", machineOptions{relay: []Relay{{
+		URLs:     []string{"turn:" + forwarder(t, udp, passes) + "?transport=udp", r.urls[1]},
+		Username: "1:a.b", Password: "secret",
+	}}})
+	eventually(t, "the relay is reached over TCP", func() bool { return m.paths.RelayStatus().Transport == "tcp" })
+	close(passes)
+	eventually(t, "the relay is reached over UDP", func() bool { return m.paths.RelayStatus().Transport == "udp" })
+}
+
+// forwarder carries datagrams between one client and a server, and drops them until passes is closed. It returns its
+// address.
+func forwarder(t *testing.T, to string, passes <-chan struct{}) string {
+	t.Helper()
+	front, err := net.ListenPacket("udp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	back, err := net.Dial("udp4", to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var both sync.WaitGroup
+	t.Cleanup(func() {
+		_, _ = front.Close(), back.Close() // ends the two
+		both.Wait()
+	})
+	client := make(chan net.Addr, 1)
+	both.Go(func() {
+		for buf := make([]byte, 1500); ; {
+			n, from, err := front.ReadFrom(buf)
+			if err != nil {
+				return
+			}
+			select {
+			case <-passes:
+				select {
+				case client <- from:
+				default:
+				}
+				_, _ = back.Write(buf[:n])
+			default:
+			}
+		}
+	})
+	both.Go(func() {
+		var at net.Addr
+		for buf := make([]byte, 1500); ; {
+			n, err := back.Read(buf)
+			if err != nil {
+				return
+			}
+			if at == nil {
+				at = <-client
+			}
+			_, _ = front.WriteTo(buf[:n], at)
+		}
+	})
+	return front.LocalAddr().String()
+}
+
 func TestWrongCredentialIsReported(t *testing.T) {
 	r := startRelay(t)
 	relay := r.udp()
