@@ -64,7 +64,7 @@ func TestPerson(t *testing.T) {
 		return resource.ConfigPlanChecks{PreApply: []plancheck.PlanCheck{plancheck.ExpectResourceAction("wattle_user.ada", a)}}
 	}
 	apply(t, plane,
-		resource.TestStep{Config: person(`email = "ada@example.org"`)},
+		resource.TestStep{Config: person("email = \"ada@example.org\"\nname = \"Ada\"")},
 		resource.TestStep{ResourceName: "wattle_user.ada", ImportState: true, ImportStateVerify: true},
 		resource.TestStep{ResourceName: "wattle_user.ada", ImportState: true, ImportStateVerify: true, ImportStateId: "email=ada@example.org"},
 		resource.TestStep{

@@ -50,6 +50,7 @@ func schemaOfGroup() schema.Schema {
 			},
 			"peers": schema.SetAttribute{
 				Optional:            true,
+				Computed:            true,
 				MarkdownDescription: "The ids of all members. Absent, the members stay as they are, so that a client that does not own them cannot remove them; an empty list removes all. For more than 256 members, or members owned by several configurations, use group memberships. At most 256 elements. Refers to a [peer](peer.md). Unset means that Terraform leaves it alone.",
 				ElementType:         types.StringType,
 				Validators:          []validator.Set{setvalidator.SizeAtMost(256), setvalidator.ValueStringsAre(stringvalidator.UTF8LengthBetween(1, 64))},

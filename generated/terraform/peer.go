@@ -45,6 +45,7 @@ func schemaOfPeer() schema.Schema {
 		Attributes: map[string]schema.Attribute{
 			"approval_required": schema.BoolAttribute{
 				Optional:            true,
+				Computed:            true,
 				MarkdownDescription: "Whether the peer waits for approval; false approves it. Unset means that Terraform leaves it alone.",
 			},
 			"created_at": schema.StringAttribute{
@@ -70,24 +71,29 @@ func schemaOfPeer() schema.Schema {
 			},
 			"inactivity_expiration_enabled": schema.BoolAttribute{
 				Optional:            true,
+				Computed:            true,
 				MarkdownDescription: "Whether inactivity ends the login of its person; only for a machine that a person enrolled. It is kept, and acts once people can enrol machines by a login. Unset means that Terraform leaves it alone.",
 			},
 			"ip": schema.StringAttribute{
 				Optional:            true,
+				Computed:            true,
 				MarkdownDescription: "The IPv4 overlay address, inside the range of the account and not taken. Unset means that Terraform leaves it alone.",
 				Validators:          []validator.String{spelled("ipv4")},
 			},
 			"ipv6": schema.StringAttribute{
 				Optional:            true,
+				Computed:            true,
 				MarkdownDescription: "The IPv6 overlay address, inside the range of the account and not taken. Unset means that Terraform leaves it alone.",
 				Validators:          []validator.String{spelled("ipv6")},
 			},
 			"login_expiration_enabled": schema.BoolAttribute{
 				Optional:            true,
+				Computed:            true,
 				MarkdownDescription: "Whether the login of its person ends after a time; only for a machine that a person enrolled. It is kept, and acts once people can enrol machines by a login. Unset means that Terraform leaves it alone.",
 			},
 			"name": schema.StringAttribute{
 				Optional:            true,
+				Computed:            true,
 				MarkdownDescription: "The name of the peer; its DNS name follows. A name that is given here stays; until then, and again when it is given the `hostname` that its machine reports, the name follows that. At most 255 characters. Unset means that Terraform leaves it alone.",
 				Validators:          []validator.String{stringvalidator.UTF8LengthBetween(1, 255)},
 			},
@@ -98,6 +104,7 @@ func schemaOfPeer() schema.Schema {
 			},
 			"ssh_enabled": schema.BoolAttribute{
 				Optional:            true,
+				Computed:            true,
 				MarkdownDescription: "Whether the SSH server of its agent may run. It is kept, and acts once agents have an SSH server. Unset means that Terraform leaves it alone.",
 			},
 			"user_id": schema.StringAttribute{

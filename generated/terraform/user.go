@@ -81,6 +81,7 @@ func schemaOfUser() schema.Schema {
 			},
 			"name": schema.StringAttribute{
 				Optional:            true,
+				Computed:            true,
 				MarkdownDescription: "The name of the user. People choose their own when they accept an invite. At most 255 characters. Unset means that Terraform leaves it alone.",
 				Validators:          []validator.String{stringvalidator.UTF8LengthBetween(0, 255)},
 			},

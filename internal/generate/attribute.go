@@ -35,6 +35,7 @@ type attribute struct {
 	Default        any
 	Immutable      bool
 	OptIn          bool
+	Read           bool // optIn of a noun with a key: an import reads it
 	Restored       bool // optIn of a singleton, and null says that nobody manages it any more
 	Volatile       bool
 	Sensitive      bool

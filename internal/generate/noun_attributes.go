@@ -176,6 +176,7 @@ func (n *noun) resourceAttributes(tree []*attribute, update *openapi3.Schema) []
 		if n.Update == nil && a.Mode != computed || update != nil && n.Create != nil && a.Mode != computed && a.Create.Name != "" && a.Update.Name == "" {
 			a.Immutable = true
 		}
+		a.Read = a.OptIn && n.Key != ""
 		a.Restored = n.Kind == kindSingleton && a.OptIn && isNullable(a.schema)
 		switch {
 		case a.Secret == "create":

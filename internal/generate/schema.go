@@ -109,7 +109,7 @@ func (a *attribute) schemaExpr(f flavour, top bool) string {
 		b.WriteString("Required: true,\n")
 	case optional:
 		b.WriteString("Optional: true,\n")
-		if a.HasDefault && f.resource {
+		if (a.HasDefault || a.Read) && f.resource {
 			b.WriteString("Computed: true,\n")
 		}
 	case computed:

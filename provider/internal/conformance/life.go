@@ -24,20 +24,11 @@ import (
 func (s *subject) testLife(t *testing.T) {
 	minimal := s.config(s.minimal())
 	steps := []resource.TestStep{{Config: minimal, Check: resource.ComposeAggregateTestCheckFunc(s.withoutSecrets(), s.importedByIdentity(t))}}
-	if s.Key != "" {
-		steps = append(steps, s.importStep(s.Key))
-		for _, field := range s.Lookup {
-			if s.minimal()[field] != "" {
-				steps = append(steps, s.importStep(field))
-			}
-		}
-	}
+	steps = append(steps, s.imports(s.minimal())...)
 	steps = append(steps, s.shapes()...)
 	if full := s.config(s.full()); full != minimal {
 		steps = append(steps, resource.TestStep{Config: full})
-		if s.Key != "" {
-			steps = append(steps, s.importStep(s.Key))
-		}
+		steps = append(steps, s.imports(s.full())...)
 		steps = append(steps, resource.TestStep{Config: minimal})
 	}
 	more, check := s.dataSources()

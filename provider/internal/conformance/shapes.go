@@ -18,10 +18,10 @@ func (s *subject) shapes() []resource.TestStep {
 			now = next
 		}
 	}
-	if len(steps) > 0 && s.Key != "" {
-		steps = append(steps, s.importStep(s.Key))
+	if len(steps) == 0 {
+		return nil
 	}
-	return steps
+	return append(steps, s.imports(now)...)
 }
 
 // step is what has to be planned from one object to another.

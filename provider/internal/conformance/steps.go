@@ -13,36 +13,61 @@ import (
 	"github.com/wattlenet/wattle/generated/terraform"
 )
 
-// importStep imports the object by its id or by a field that looks it up. What
-// the user has to ask for, by naming it, is not asked for by an import.
-func (s *subject) importStep(field string) resource.TestStep {
-	var unasked []string
+// imports take the object in by its id and by each field that looks it up: the
+// state is that of the object that was made, and a plan with an import block
+// changes nothing.
+func (s *subject) imports(values map[string]string) (steps []resource.TestStep) {
+	if s.Key == "" {
+		return nil
+	}
+	for _, field := range append([]string{s.Key}, s.Lookup...) {
+		if field != s.Key && values[field] == "" {
+			continue
+		}
+		steps = append(steps, resource.TestStep{
+			ImportStateVerifyIgnore:              s.shown(values),
+			ResourceName:                         s.address(),
+			ImportState:                          true,
+			ImportStateVerify:                    true,
+			ImportStateVerifyIdentifierAttribute: s.Key,
+			ImportStateIdFunc:                    s.importID(field),
+		})
+	}
+	return append(steps, resource.TestStep{
+		ResourceName:      s.address(),
+		ImportState:       true,
+		ImportStateKind:   resource.ImportBlockWithID,
+		ImportStateIdFunc: s.importID(s.Key),
+	})
+}
+
+// shown are the optIn attributes that the values leave out. What the object has
+// of them, an import shows and a create does not.
+func (s *subject) shown(values map[string]string) (names []string) {
 	for _, a := range s.Attributes {
-		if a.OptIn {
-			unasked = append(unasked, a.Name)
+		if a.OptIn && values[a.Name] == "" {
+			names = append(names, a.Name)
 		}
 	}
-	return resource.TestStep{
-		ImportStateVerifyIgnore:              unasked,
-		ResourceName:                         s.address(),
-		ImportState:                          true,
-		ImportStateVerify:                    true,
-		ImportStateVerifyIdentifierAttribute: s.Key,
-		ImportStateIdFunc: func(state *tfstate.State) (string, error) {
-			it := state.RootModule().Resources[s.address()]
-			if it == nil {
-				return "", fmt.Errorf("%s is not in the state", s.address())
-			}
-			var parts []string
-			for _, p := range s.Parents {
-				parts = append(parts, it.Primary.Attributes[p])
-			}
-			last := it.Primary.Attributes[field]
-			if field != s.Key {
-				last = field + "=" + last
-			}
-			return strings.Join(append(parts, last), "/"), nil
-		},
+	return names
+}
+
+// importID is what names the object by its id or by a field that looks it up.
+func (s *subject) importID(field string) resource.ImportStateIdFunc {
+	return func(state *tfstate.State) (string, error) {
+		it := state.RootModule().Resources[s.address()]
+		if it == nil {
+			return "", fmt.Errorf("%s is not in the state", s.address())
+		}
+		var parts []string
+		for _, p := range s.Parents {
+			parts = append(parts, it.Primary.Attributes[p])
+		}
+		last := it.Primary.Attributes[field]
+		if field != s.Key {
+			last = field + "=" + last
+		}
+		return strings.Join(append(parts, last), "/"), nil
 	}
 }
 

@@ -119,6 +119,7 @@ func (l *listResource) fill(ctx context.Context, to *tfsdk.Resource, ids []strin
 		d.Append(state.SetAttribute(ctx, path.Root(name), value)...)
 	}
 	model := n.NewModel()
+	state = l.wondering(state)
 	d.Append(state.Get(ctx, model)...)
 	n.Flatten(ctx, object, model, d)
 	d.Append(to.Set(ctx, model)...)

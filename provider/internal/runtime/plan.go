@@ -15,6 +15,8 @@ import (
 
 // ModifyPlan says at plan time what the change means beyond the object.
 func (r *nounResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanRequest, resp *resource.ModifyPlanResponse) {
+	r.leaveAlone(ctx, req, resp)
+	req.Plan = resp.Plan
 	r.hideSecrets(ctx, req, resp)
 	r.previewAccess(ctx, req, resp)
 }

@@ -174,6 +174,7 @@ func (r *nounResource) trial(ctx context.Context, req resource.ModifyPlanRequest
 		return nil
 	}
 	model := n.NewModel()
+	req.Plan.Raw = without(req.Plan.Raw, r.unasked(ctx, req.Config, d))
 	d.Append(req.Plan.Get(ctx, model)...)
 	return func(ctx context.Context, opts ...sdk.CallOption) (*terraform.Access, error) {
 		return n.PreviewUpdate(ctx, c, ids, model, d, opts...)

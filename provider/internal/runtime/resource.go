@@ -93,11 +93,20 @@ type mark struct {
 }
 
 func (r *nounResource) remember(ctx context.Context, to private, object any, d *diag.Diagnostics) {
-	version := revision(r.noun, object)
-	if version == "" {
+	r.mark(ctx, to, mark{ETag: revision(r.noun, object), Shape: r.conn.shape(ctx, r.noun)}, d)
+}
+
+// rememberVersion is for a state that does not show all of the object: it can
+// be written under the condition of its version, but is read again first.
+func (r *nounResource) rememberVersion(ctx context.Context, to private, object any, d *diag.Diagnostics) {
+	r.mark(ctx, to, mark{ETag: revision(r.noun, object)}, d)
+}
+
+func (r *nounResource) mark(ctx context.Context, to private, made mark, d *diag.Diagnostics) {
+	if made.ETag == "" {
 		return
 	}
-	raw, err := json.Marshal(mark{ETag: version, Shape: r.conn.shape(ctx, r.noun)})
+	raw, err := json.Marshal(made)
 	if err != nil { // two texts
 		panic(err)
 	}
@@ -207,11 +216,15 @@ func (r *nounResource) Read(ctx context.Context, req resource.ReadRequest, resp 
 		return
 	}
 	r.identify(ctx, resp.Identity, ids, d)
-	if made := recall(ctx, req.Private, d); made != (mark{}) && made == (mark{revision(n, object), r.conn.shape(ctx, n)}) {
+	made, state := recall(ctx, req.Private, d), req.State
+	switch {
+	case made == (mark{}): // an import
+		state = r.wondering(state)
+	case made == mark{revision(n, object), r.conn.shape(ctx, n)}:
 		return
 	}
 	model := n.NewModel()
-	d.Append(req.State.Get(ctx, model)...)
+	d.Append(state.Get(ctx, model)...)
 	n.Flatten(ctx, object, model, d)
 	d.Append(resp.State.Set(ctx, model)...)
 	r.remember(ctx, resp.Private, object, d)
@@ -224,8 +237,11 @@ func (r *nounResource) Update(ctx context.Context, req resource.UpdateRequest, r
 		return
 	}
 	n, model, before := r.noun, r.noun.NewModel(), r.noun.NewModel()
-	d.Append(req.Plan.Get(ctx, model)...)
-	d.Append(req.State.Get(ctx, before)...)
+	rest := r.unasked(ctx, req.Config, d)
+	plan, state := req.Plan, req.State
+	plan.Raw, state.Raw = without(plan.Raw, rest), without(state.Raw, rest)
+	d.Append(plan.Get(ctx, model)...)
+	d.Append(state.Get(ctx, before)...)
 	if n.SecretsChanged != nil && n.SecretsChanged(model, before) {
 		r.writeOnly(ctx, req.Config, model, d)
 	}
@@ -240,7 +256,7 @@ func (r *nounResource) Update(ctx context.Context, req resource.UpdateRequest, r
 	if n.Update == nil { // only attributes of the provider's own can change
 		object, err = n.Read(ctx, r.conn.client, ids)
 	} else {
-		object, err = r.replace(ctx, ids, model, gone, req.State, etag, d)
+		object, err = r.replace(ctx, ids, model, gone, state, etag, d)
 	}
 	r.conn.forget(n, ids[:max(len(ids)-1, 0)])
 	if err != nil || d.HasError() {
@@ -248,9 +264,13 @@ func (r *nounResource) Update(ctx context.Context, req resource.UpdateRequest, r
 		return
 	}
 	r.identify(ctx, resp.Identity, ids, d)
-	r.remember(ctx, resp.Private, object, d)
 	n.Flatten(ctx, object, model, d)
 	d.Append(resp.State.Set(ctx, model)...)
+	if leave(&resp.State, req.Plan, rest) {
+		r.rememberVersion(ctx, resp.Private, object, d)
+	} else {
+		r.remember(ctx, resp.Private, object, d)
+	}
 }
 
 // changedError says that an object is not what the plan was made from.
