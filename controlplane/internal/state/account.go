@@ -63,14 +63,10 @@ func (w *write) changeSettings(req api.AccountSettingsRequest, onboarding *api.O
 	if err := checkMatch(ifMatch, "account", w.account.Version); err != nil {
 		return err
 	}
-	if err := faults(placed(req.Validate(), field)); err != nil {
-		return err
-	}
 	was := w.account
+	checks := []error{faults(placed(req.Validate(), field))}
 	if req.DnsDomain != nil && *req.DnsDomain != was.DNSDomain {
-		if err := w.noZoneOf(*req.DnsDomain, field("dns_domain")); err != nil {
-			return err
-		}
+		checks = append(checks, w.noZoneOf(*req.DnsDomain, field("dns_domain")))
 		w.account.DNSDomain = *req.DnsDomain
 	}
 	if req.PeerApprovalEnabled.IsSpecified() {
@@ -79,13 +75,12 @@ func (w *write) changeSettings(req api.AccountSettingsRequest, onboarding *api.O
 	if onboarding != nil {
 		w.account.OnboardingFlowPending, w.account.SignupFormPending = onboarding.OnboardingFlowPending, onboarding.SignupFormPending
 	}
-	if err := w.mergeSettings(req, field); err != nil {
-		return err
-	}
+	checks = append(checks, w.mergeSettings(req, field))
 	if req.NetworkRange != nil && *req.NetworkRange != was.Network {
-		if err := w.changeRange(*req.NetworkRange, field("network_range")); err != nil {
-			return err
-		}
+		checks = append(checks, w.changeRange(*req.NetworkRange, field("network_range")))
+	}
+	if err := together(checks...); err != nil {
+		return err
 	}
 	if reflect.DeepEqual(auditedSettings(was), auditedSettings(w.account)) {
 		return errUnchanged

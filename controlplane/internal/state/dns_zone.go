@@ -76,15 +76,13 @@ func (s *State) GetDNSZone(_ context.Context, p auth.Principal, id string) (api.
 // has is a conflict; the domain of the peers is invalid.
 func (s *State) CreateDNSZone(ctx context.Context, p auth.Principal, req api.DnsZoneRequest) (answer api.DnsZone, err error) {
 	req.ApplyDefaults()
-	if err := faults(req.Validate()); err != nil {
-		return answer, err
-	}
 	return dnsZones.create(ctx, s, p, func(w *write) (string, zoneBody, error) {
+		var more []problem.FieldError
 		if req.Domain == w.account.DNSDomain {
-			return "", zoneBody{}, problem.Invalid(problem.Field("domain", "%s is the domain of the peers; choose one below it or another one", req.Domain))
+			more = append(more, problem.Field("domain", "%s is the domain of the peers; choose one below it or another one", req.Domain))
 		}
 		body, err := w.zoneBody(req)
-		return req.Name, body, err
+		return req.Name, body, together(faults(req.Validate(), more...), err)
 	})
 }
 
@@ -96,11 +94,8 @@ func (s *State) UpdateDNSZone(ctx context.Context, p auth.Principal, id string, 
 		if req.Domain != had.Body.Domain {
 			more = append(more, problem.Field("domain", "cannot be changed and stays %s; make another zone", had.Body.Domain))
 		}
-		if err := faults(req.Validate(), more...); err != nil {
-			return "", zoneBody{}, err
-		}
 		body, err := w.zoneBody(req)
-		return req.Name, body, err
+		return req.Name, body, together(faults(req.Validate(), more...), err)
 	})
 }
 

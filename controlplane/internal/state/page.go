@@ -2,6 +2,7 @@ package state
 
 import (
 	"encoding/base64"
+	"errors"
 	"maps"
 	"slices"
 	"strconv"
@@ -101,6 +102,29 @@ func faults(generated []api.FieldError, more ...problem.FieldError) error {
 		return nil
 	}
 	return problem.Invalid(all...)
+}
+
+// together is one problem of what several checks of a request found, so that
+// all of it can be mended at once. Of a field the first that refuses it is
+// heard; an error that is not about a value of the request is told alone.
+func together(checks ...error) error {
+	var all []problem.FieldError
+	said := map[string]bool{}
+	for _, err := range checks {
+		var p *problem.Problem
+		switch {
+		case err == nil:
+			continue
+		case !errors.As(err, &p) || p.Kind != problem.KindInvalid:
+			return err
+		}
+		fresh := slices.DeleteFunc(slices.Clone(p.Errors), func(f problem.FieldError) bool { return said[f.Field] })
+		for _, f := range fresh {
+			said[f.Field] = true
+		}
+		all = append(all, fresh...)
+	}
+	return faults(nil, all...)
 }
 
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

@@ -140,11 +140,8 @@ func (s *State) UpdatePeer(ctx context.Context, p auth.Principal, id string, req
 		if err != nil {
 			return err
 		}
-		if err := faults(req.Validate()); err != nil {
-			return err
-		}
 		peer, err := w.changedPeer(was, req, hostname)
-		if err != nil {
+		if err := together(faults(req.Validate()), err); err != nil {
 			return err
 		}
 		if reflect.DeepEqual(peer, was) {
@@ -238,31 +235,32 @@ func (w *write) setAddresses(peer *store.Peer, req api.PeerRequest) error {
 	if err != nil {
 		return err
 	}
-	for _, family := range []struct {
-		field  string
-		asked  *string
-		into   *string
-		usable func(netip.Addr) string
-	}{{"ip", req.Ip, &peer.IP, pool.Usable}, {"ipv6", req.Ipv6, &peer.IPv6, pool.Usable6}} {
-		if family.asked == nil {
-			continue
-		}
-		address, err := netip.ParseAddr(*family.asked)
-		if err != nil {
-			return problem.Invalid(problem.Field(family.field, "must be an address, not %q", *family.asked))
-		}
-		if wrong := family.usable(address); wrong != "" {
-			return problem.Invalid(problem.Field(family.field, "%s", wrong))
-		}
-		holder, err := store.PeerWithAddress(w.ctx, w.tx, w.account.ID, address.String())
-		if err != nil {
-			return err
-		}
-		if holder != "" && holder != peer.ID {
-			return problem.Conflict("peer", family.field, address.String())
-		}
-		*family.into = address.String()
+	return together(
+		w.setAddress(peer.ID, "ip", req.Ip, &peer.IP, pool.Usable),
+		w.setAddress(peer.ID, "ipv6", req.Ipv6, &peer.IPv6, pool.Usable6),
+	)
+}
+
+// setAddress gives a peer the address that is asked for; nil leaves it as it is.
+func (w *write) setAddress(peer, field string, asked, into *string, usable func(netip.Addr) string) error {
+	if asked == nil {
+		return nil
 	}
+	address, err := netip.ParseAddr(*asked)
+	if err != nil {
+		return problem.Invalid(problem.Field(field, "must be an address, not %q", *asked))
+	}
+	if wrong := usable(address); wrong != "" {
+		return problem.Invalid(problem.Field(field, "%s", wrong))
+	}
+	holder, err := store.PeerWithAddress(w.ctx, w.tx, w.account.ID, address.String())
+	if err != nil {
+		return err
+	}
+	if holder != "" && holder != peer {
+		return problem.Conflict("peer", field, address.String())
+	}
+	*into = address.String()
 	return nil
 }
 

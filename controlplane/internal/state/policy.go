@@ -152,12 +152,9 @@ func (s *State) GetPolicy(_ context.Context, p auth.Principal, id string) (api.P
 // CreatePolicy creates a policy with all of its rules.
 func (s *State) CreatePolicy(ctx context.Context, p auth.Principal, req api.PolicyRequest) (answer api.Policy, err error) {
 	req.ApplyDefaults()
-	if err := checkPolicy(req); err != nil {
-		return answer, err
-	}
 	return policies.create(ctx, s, p, func(w *write) (string, policyBody, error) {
 		body, err := w.policyBody(req, nil)
-		return req.Name, body, err
+		return req.Name, body, together(checkPolicy(req), err)
 	})
 }
 
@@ -166,11 +163,8 @@ func (s *State) CreatePolicy(ctx context.Context, p auth.Principal, req api.Poli
 func (s *State) UpdatePolicy(ctx context.Context, p auth.Principal, id string, req api.PolicyRequest, ifMatch string) (api.Policy, error) {
 	req.ApplyDefaults()
 	return policies.update(ctx, s, p, "", id, ifMatch, func(w *write, had object[policyBody]) (string, policyBody, error) {
-		if err := checkPolicy(req); err != nil {
-			return "", policyBody{}, err
-		}
 		body, err := w.policyBody(req, had.Body.Rules)
-		return req.Name, body, err
+		return req.Name, body, together(checkPolicy(req), err)
 	})
 }
 
@@ -256,9 +250,7 @@ func (w *write) policyBody(req api.PolicyRequest, had []ruleBody) (body policyBo
 		rule.ID = ruleIDs[i]
 		more = append(more, rule.settle(at, r, ruleByID(had, rule.ID), w.now)...)
 		body.Rules = append(body.Rules, rule)
-		if len(wrong) == 0 || len(more) > 0 {
-			wrong = append(wrong, more...)
-		}
+		wrong = append(wrong, more...)
 	}
 	return body, faults(nil, wrong...)
 }

@@ -42,6 +42,7 @@ func showSettings(row store.Account) api.AccountSettings {
 // mergeSettings merges the settings that have no column of their own (RFC 7396)
 // and checks them together. What is null is kept no longer: its default is seen.
 func (w *write) mergeSettings(req api.AccountSettingsRequest, field func(name string) string) error {
+	var checks []error
 	for _, list := range []struct {
 		name string
 		ids  *nullable.Nullable[[]string]
@@ -50,11 +51,12 @@ func (w *write) mergeSettings(req api.AccountSettingsRequest, field func(name st
 		if err != nil { // absent or null
 			continue
 		}
-		ids, err := w.settingsGroups(field(list.name), texts)
-		if err != nil {
-			return err
-		}
+		ids, err := w.groupIDs(field(list.name), texts)
+		checks = append(checks, err)
 		list.ids.Set(ids)
+	}
+	if err := together(checks...); err != nil {
+		return err
 	}
 	req.DnsDomain, req.NetworkRange, req.PeerApprovalEnabled = nil, nil, nil
 	merged, err := mergePatch(w.account.Settings, req)
@@ -87,18 +89,6 @@ func mergePatch(text string, change any) (string, error) {
 	}
 	merged, err := json.Marshal(kept)
 	return string(merged), err
-}
-
-// settingsGroups resolves groups that a setting names.
-func (w *write) settingsGroups(field string, texts []string) ([]string, error) {
-	var asked groupTexts
-	asked.add(field, texts)
-	ids, _, wrong, err := w.resolve(asked)
-	if err != nil || len(wrong) > 0 {
-		return nil, cmp.Or(err, faults(nil, wrong...))
-	}
-	list, wrong := resolved(field, texts, ids)
-	return list, faults(nil, wrong...)
 }
 
 func settingsRefs(s api.AccountSettings) (refs []store.Ref) {

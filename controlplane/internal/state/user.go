@@ -105,21 +105,18 @@ func nouns() []string {
 // first login. A taken e-mail address is a conflict.
 func (s *State) CreateUser(ctx context.Context, p auth.Principal, req api.UserRequest) (answer api.User, err error) {
 	req.ApplyDefaults()
-	if err := checkUser(req); err != nil {
-		return answer, err
-	}
 	var id string
 	err = s.write(ctx, p, api.PermissionUsersCreate, func(w *write) error {
 		role := string(*req.Role)
 		if err := w.ownersOnly(role); err != nil {
 			return err
 		}
-		email, _ := req.Email.Get() // absent and null are none
-		if err := w.freeEmail(email); err != nil {
+		groups, err := w.autoGroups(*req.AutoGroups, false)
+		if err := together(checkUser(req), err); err != nil {
 			return err
 		}
-		groups, err := w.autoGroups(*req.AutoGroups, false)
-		if err != nil {
+		email, _ := req.Email.Get() // absent and null are none
+		if err := w.freeEmail(email); err != nil {
 			return err
 		}
 		u := store.User{
@@ -216,18 +213,13 @@ func (s *State) UpdateUser(ctx context.Context, p auth.Principal, id string, req
 			return problem.Malformed("auto_groups must be given; send [] for none", problem.Field("auto_groups", "must be given"))
 		}
 		fixed := append(unchanged("email", req.Email, was.Email), unchanged("is_service_user", req.IsServiceUser, was.IsServiceUser)...)
-		if err := faults(req.Validate(), fixed...); err != nil {
-			return err
-		}
 		u := was
 		u.Role, u.IsBlocked = string(req.Role), req.IsBlocked
 		if req.Name.IsSpecified() {
 			u.Name, _ = req.Name.Get() // null is no name
 		}
-		if err := w.checkRole(was, u); err != nil {
-			return err
-		}
-		if u.AutoGroups, err = w.autoGroups(req.AutoGroups, false); err != nil {
+		u.AutoGroups, err = w.autoGroups(req.AutoGroups, false)
+		if err := together(faults(req.Validate(), fixed...), w.checkRole(was, u), err); err != nil {
 			return err
 		}
 		if u.Role == was.Role && u.IsBlocked == was.IsBlocked && u.Name == was.Name && slices.Equal(u.AutoGroups, was.AutoGroups) {
