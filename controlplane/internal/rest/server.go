@@ -9,6 +9,7 @@ package rest
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -28,6 +29,10 @@ import (
 // answerDeadline is how long a caller may take to receive an answer. The stream
 // sets its own for every line.
 const answerDeadline = time.Minute
+
+// readyDeadline is how long the store may take to say that it is there: less than
+// what those who ask for readiness usually wait.
+const readyDeadline = 900 * time.Millisecond
 
 // setupOperation makes the first owner; a setup token may guard it.
 const setupOperation = "SetupInstance"
@@ -226,7 +231,9 @@ func (s *Server) recoverPanic(w http.ResponseWriter, r *http.Request) {
 
 // ready answers 200 when the store answers.
 func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
-	if _, err := s.state.GetInstance(r.Context()); err != nil {
+	ctx, cancel := context.WithTimeout(r.Context(), readyDeadline)
+	defer cancel()
+	if err := s.state.Ready(ctx); err != nil {
 		s.refuse(w, r, problem.Unavailable(time.Second, err))
 		return
 	}

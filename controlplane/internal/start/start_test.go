@@ -241,3 +241,24 @@ func TestSetupOverTheAPIAsksForTheToken(t *testing.T) {
 		}
 	}
 }
+
+// Reading goes on from memory when the database is gone; readiness must not.
+func TestReadyMeansThatTheStoreAnswers(t *testing.T) {
+	folder := t.TempDir()
+	plane, err := NewPlane(t.Context(), PlaneConfig{
+		Database: filepath.Join(folder, databaseFile), MasterKey: filepath.Join(folder, masterKeyFile), Issuer: "https://wattle.example", Logger: program.Quiet(),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []int{http.StatusOK, http.StatusServiceUnavailable} {
+		recorder := httptest.NewRecorder()
+		plane.Handler.ServeHTTP(recorder, httptest.NewRequest(http.MethodGet, "/readyz", http.NoBody))
+		if recorder.Code != want {
+			t.Errorf("%d %s, want %d", recorder.Code, recorder.Body, want)
+		}
+		if err := plane.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

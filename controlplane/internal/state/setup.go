@@ -34,6 +34,15 @@ type FreshNetwork struct {
 	Token, OneOffSetupKey, ReusableSetupKey string
 }
 
+// Ready asks the store whether it answers: what is read comes from memory, and
+// would go on while nothing can be kept.
+func (s *State) Ready(ctx context.Context) error {
+	return s.store.Read(ctx, func(tx *store.Tx) error {
+		_, err := store.AllAccounts(ctx, tx)
+		return err
+	})
+}
+
 // GetInstance tells whether the installation still needs its owner.
 func (s *State) GetInstance(context.Context) (api.Instance, error) {
 	s.mu.RLock()
