@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // A Mode says how much is taken out beside secrets, which always are.
@@ -67,39 +68,47 @@ func NewRedactor(mode Mode, known Known) *Redactor {
 
 func (r *Redactor) strict() bool { return r.mode != ModeNone && r.mode != ModeDefault }
 
-// What secrets look like.
-var (
-	// prefixed are setup keys and tokens of ours.
-	prefixed = regexp.MustCompile(`\bwt[a-z]{1,3}_[A-Za-z0-9_-]{4,}`)
+// patterns are what secrets look like, and addresses.
+type patterns struct {
+	prefixed, signed, named, userinfo, keys, blocks, addresses *regexp.Regexp
+}
 
-	// signed are JSON web tokens (RFC 7519, section 3).
-	signed = regexp.MustCompile(`\beyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*`)
+// secrets are compiled when something is to be taken out: every command and the daemon would carry them otherwise.
+var secrets = sync.OnceValue(func() patterns {
+	return patterns{
+		// Setup keys and tokens of ours.
+		prefixed: regexp.MustCompile(`\bwt[a-z]{1,3}_[A-Za-z0-9_-]{4,}`),
 
-	// named are values behind a word that means a secret, in JSON, in log lines, in headers and URLs.
-	named = regexp.MustCompile(`(?i)((?:pass(?:word|phrase)?|secret|setup[_-]?key|private[_-]?key|machine[_-]?key|preshared[_-]?key|token|credential|authorization|api[_-]?key)"?\s*[:=]\s*"?(?:bearer |token |basic )?)([^\s",}&]+)`)
+		// JSON web tokens (RFC 7519, section 3).
+		signed: regexp.MustCompile(`\beyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*`),
 
-	// userinfo is the secret in a URL (RFC 3986, section 3.2.1).
-	userinfo = regexp.MustCompile(`(://[^/\s:@]*:)([^/\s@]+)@`)
+		// Values behind a word that means a secret, in JSON, in log lines, in headers and URLs.
+		named: regexp.MustCompile(`(?i)((?:pass(?:word|phrase)?|secret|setup[_-]?key|private[_-]?key|machine[_-]?key|preshared[_-]?key|token|credential|authorization|api[_-]?key)"?\s*[:=]\s*"?(?:bearer |token |basic )?)([^\s",}&]+)`),
 
-	// keys are 32 bytes in base64, as WireGuard writes them.
-	keys = regexp.MustCompile(`[A-Za-z0-9+/]{43}=`)
+		// The secret in a URL (RFC 3986, section 3.2.1).
+		userinfo: regexp.MustCompile(`(://[^/\s:@]*:)([^/\s@]+)@`),
 
-	// blocks are PEM (RFC 7468) of whatever is private.
-	blocks = regexp.MustCompile(`(?s)-----BEGIN [A-Z ]*PRIVATE KEY-----.*?-----END [A-Z ]*PRIVATE KEY-----`)
+		// 32 bytes in base64, as WireGuard writes keys.
+		keys: regexp.MustCompile(`[A-Za-z0-9+/]{43}=`),
 
-	addresses = regexp.MustCompile(`\b\d{1,3}(?:\.\d{1,3}){3}\b|[0-9A-Fa-f]*:[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*`)
-)
+		// PEM (RFC 7468) of whatever is private.
+		blocks: regexp.MustCompile(`(?s)-----BEGIN [A-Z ]*PRIVATE KEY-----.*?-----END [A-Z ]*PRIVATE KEY-----`),
+
+		addresses: regexp.MustCompile(`\b\d{1,3}(?:\.\d{1,3}){3}\b|[0-9A-Fa-f]*:[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*`),
+	}
+})
 
 const hidden = "(secret)"
 
 // Text returns a text without what must not be seen.
 func (r *Redactor) Text(text string) string {
-	text = blocks.ReplaceAllString(text, hidden)
-	text = signed.ReplaceAllString(text, hidden)
-	text = named.ReplaceAllString(text, "${1}"+hidden)
-	text = prefixed.ReplaceAllString(text, hidden)
-	text = userinfo.ReplaceAllString(text, "${1}"+hidden+"@")
-	text = keys.ReplaceAllStringFunc(text, func(key string) string {
+	look := secrets()
+	text = look.blocks.ReplaceAllString(text, hidden)
+	text = look.signed.ReplaceAllString(text, hidden)
+	text = look.named.ReplaceAllString(text, "${1}"+hidden)
+	text = look.prefixed.ReplaceAllString(text, hidden)
+	text = look.userinfo.ReplaceAllString(text, "${1}"+hidden+"@")
+	text = look.keys.ReplaceAllStringFunc(text, func(key string) string {
 		switch {
 		case !r.public[key]:
 			return hidden
@@ -111,7 +120,7 @@ func (r *Redactor) Text(text string) string {
 	if r.mode == ModeNone {
 		return text
 	}
-	text = addresses.ReplaceAllStringFunc(text, r.address)
+	text = look.addresses.ReplaceAllStringFunc(text, r.address)
 	if r.names != nil {
 		text = r.names.ReplaceAllStringFunc(text, func(name string) string { return r.placeholder("name", strings.ToLower(name)) })
 	}
