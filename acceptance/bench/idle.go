@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -39,6 +40,46 @@ func idle(ctx context.Context, c config) (err error) {
 	}
 	figure("idle_agent_rss_mib", agent, "MiB")
 	figure("idle_server_rss_mib", server, "MiB")
+	return nil
+}
+
+// trafficRest is until what traffic took has been given back: the agent looks every minute, and once more whether it rests.
+const trafficRest = 130 * time.Second
+
+// idleTraffic prints the resident memory of an agent right after it has carried as much as it can, and when it rests again.
+func idleTraffic(ctx context.Context, c config) (err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	n, err := newNetwork(ctx, c, lan)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, n.Close()) }()
+	ends, _, err := agentTunnel(ctx, n)
+	if err != nil {
+		return err
+	}
+	const streams = 4
+	for i := range uint16(streams) {
+		_, err1 := throughput(ctx, n.a, n.b, netip.AddrPortFrom(ends.b, 5201+i).String())
+		_, err2 := throughput(ctx, n.b, n.a, netip.AddrPortFrom(ends.a, 5201+i).String())
+		if err := errors.Join(err1, err2); err != nil {
+			return err
+		}
+	}
+	busy, err := resident(ends.pids[0])
+	if err != nil {
+		return err
+	}
+	if err := settle(ctx, trafficRest); err != nil {
+		return err
+	}
+	rested, err := resident(ends.pids[0])
+	if err != nil {
+		return err
+	}
+	figure("busy_agent_rss_mib", busy, "MiB")
+	figure("idle_agent_after_traffic_rss_mib", rested, "MiB")
 	return nil
 }
 

@@ -33,6 +33,7 @@ var benchmarks = []struct {
 	{"sizes", sizes},
 	{"idle", idle},
 	{"idle_crowd", idleCrowd},
+	{"idle_traffic", idleTraffic},
 	{"join", join},
 	{"rest", rest},
 	{"terraform/1000", terraform},

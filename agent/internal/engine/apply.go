@@ -4,32 +4,24 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"runtime/debug"
 	"time"
 
 	"github.com/wattlenet/wattle/agent/internal/dns/system"
 	"github.com/wattlenet/wattle/internal/mapstate"
 )
 
-// Choices of ours.
-const (
-	// retryApply is how long after a failure the same state is applied again.
-	retryApply = 2 * time.Second
-
-	// What it took to apply a map is given back to the system once the map rests,
-	// in a small network what the start took. It costs a garbage collection.
-	spareAfter    = 3 * time.Second
-	spareInterval = time.Minute
-)
+// retryApply is how long after a failure the same state is applied again.
+const retryApply = 2 * time.Second
 
 // applyNewest owns the state of the host.
 func (l *link) applyNewest(ctx context.Context) {
 	var current *mapstate.Map
-	retry, look, spare, turn := time.NewTimer(retryApply), time.NewTimer(lookIdle), time.NewTimer(spareAfter), time.NewTimer(turnLook)
+	retry, look, rest, turn := time.NewTimer(retryApply), time.NewTimer(lookIdle), time.NewTimer(spareAfter), time.NewTimer(turnLook)
 	retry.Stop()
 	look.Stop()
-	spare.Stop()
-	var spared time.Time
+	rest.Stop()
+	var rested time.Time
+	var kept spare
 	for {
 		var waits chan struct{}
 		select {
@@ -44,9 +36,10 @@ func (l *link) applyNewest(ctx context.Context) {
 			}
 		case <-l.again:
 		case waits = <-l.urgent:
-		case <-spare.C:
-			debug.FreeOSMemory()
-			spared = time.Now()
+		case <-rest.C:
+			l.spared(&kept)
+			rested = time.Now()
+			rest.Reset(spareInterval)
 			continue
 		case <-look.C:
 			if moved, next := l.lookAtRouters(); !moved {
@@ -67,7 +60,7 @@ func (l *link) applyNewest(ctx context.Context) {
 		if turn.Stop(); len(faults) == 0 {
 			turn.Reset(l.untilTurn())
 		}
-		spare.Reset(max(spareAfter, spareInterval-time.Since(spared)))
+		rest.Reset(max(spareAfter, spareInterval-time.Since(rested)))
 		if len(faults) > 0 {
 			retry.Reset(retryApply)
 		}
