@@ -2,6 +2,7 @@ package state
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"sync"
 	"time"
@@ -105,20 +106,21 @@ func (s *State) ReportAgent(ctx context.Context, p auth.Principal, report api.St
 	return s.assess(ctx, a, p.PeerID)
 }
 
-// flushPresence writes what changed since the last time in one transaction.
+// flushPresence writes what changed since the last time, an account in one transaction. What
+// could not be written is left for the next time.
 func (s *State) flushPresence(ctx context.Context) error {
-	var rows []store.Presence
+	var failed []error
 	for _, a := range s.all() {
-		more, err := a.present.take()
-		if err != nil {
-			return err
+		rows, err := a.present.take()
+		if err == nil && len(rows) > 0 {
+			err = s.store.Write(ctx, func(tx *store.Tx) error { return store.PutPresence(context.WithoutCancel(ctx), tx, rows) })
 		}
-		rows = append(rows, more...)
+		if err != nil {
+			a.present.putBack(rows)
+		}
+		failed = append(failed, err)
 	}
-	if len(rows) == 0 {
-		return nil
-	}
-	return s.store.Write(ctx, func(tx *store.Tx) error { return store.PutPresence(context.WithoutCancel(ctx), tx, rows) })
+	return errors.Join(failed...)
 }
 
 func (p *presences) take() (rows []store.Presence, err error) {
@@ -133,12 +135,23 @@ func (p *presences) take() (rows []store.Presence, err error) {
 		}
 		row, err := seen.row(id)
 		if err != nil {
-			return nil, err
+			return rows, err
 		}
 		rows = append(rows, row)
 		seen.dirty = false
 	}
 	return rows, nil
+}
+
+// putBack notes that what take gave is not in the store.
+func (p *presences) putBack(rows []store.Presence) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, row := range rows {
+		if seen := p.of[row.PeerID]; seen != nil {
+			seen.dirty = true
+		}
+	}
 }
 
 // absent returns the peers among ids that hold no stream and were not seen since

@@ -1,6 +1,7 @@
 package state
 
 import (
+	"context"
 	"net/netip"
 	"slices"
 	"testing"
@@ -42,6 +43,30 @@ func TestPresenceMovesNothing(t *testing.T) {
 	after := must(second.GetPeer(t.Context(), f.owner, peer.Id))(t)
 	if after.KernelVersion != "6.9" || after.LastSeen.IsZero() || second.accounts[f.owner.AccountID].row.Serial != serial {
 		t.Fatalf("%+v", after)
+	}
+}
+
+// While the database is away nothing is lost that memory knows.
+func TestPresenceThatWasNotWrittenIsWrittenLater(t *testing.T) {
+	f := fresh(t)
+	peer := f.enroll("a")
+	f.SetPresence(peer.Id, "s", true, somewhere)
+	agent := auth.Principal{Kind: auth.KindAgent, PeerID: peer.Id, AccountID: f.owner.AccountID}
+	if err := f.ReportAgent(t.Context(), agent, api.StatusReport{Facts: api.MachineFacts{Hostname: "a", Os: "linux", KernelVersion: "6.9"}}, somewhere); err != nil {
+		t.Fatal(err)
+	}
+	f.SetPresence(peer.Id, "s", false, somewhere)
+	away, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := f.flushPresence(away); err == nil {
+		t.Fatal("it was written without a database")
+	}
+	if err := f.flushPresence(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	second := must(New(t.Context(), f.cfg))(t)
+	if after := must(second.GetPeer(t.Context(), f.owner, peer.Id))(t); after.KernelVersion != "6.9" {
+		t.Errorf("after a restart the machine is as it was before: %+v", after)
 	}
 }
 

@@ -25,8 +25,9 @@ const (
 // times, writes presence, removes ephemeral peers that stay away and forgets old history. It returns after a last write of
 // presence.
 func (s *State) Run(ctx context.Context) error {
-	// After a restart nobody had a chance to come back yet.
-	started := now()
+	// After a restart nobody had a chance to come back yet. This is no time of day:
+	// a machine without a clock of its own starts years ago, and is set right later.
+	started := time.Now()
 	tick := time.NewTicker(presenceInterval)
 	defer tick.Stop()
 	trim := time.NewTicker(trimInterval)
@@ -49,7 +50,7 @@ func (s *State) Run(ctx context.Context) error {
 			s.report("presence was not written", s.flushPresence(ctx))
 			s.report("posture was not judged", s.assessAll(ctx))
 			s.forgetShadows()
-			if now().Sub(started) >= ephemeralAbsence {
+			if time.Since(started) >= ephemeralAbsence {
 				s.report("ephemeral peers were not removed", s.removeEphemeral(ctx))
 			}
 		case <-trim.C:
