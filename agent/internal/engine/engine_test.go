@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"os"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -359,5 +361,46 @@ func TestStartThatFailsIsTold(t *testing.T) {
 	}
 	if status := again.Engine.Status(t.Context()); status.State != local.StateReady || len(status.Warnings) != 0 {
 		t.Errorf("status %+v", status)
+	}
+}
+
+// TestEnrolmentThatCannotBeWrittenDown loses the state folder after the control plane has made the machine a peer.
+func TestEnrolmentThatCannotBeWrittenDown(t *testing.T) {
+	plane := controlplanetest.New(t)
+	dir := t.TempDir()
+	away := dir + ".away"
+	var lose sync.Once
+	fake := &Fake{}
+	m := bootWith(t, dir, func(c *Config) {
+		c.Open = func(wanted MachineConfig) (*Machine, error) {
+			machine, err := fake.Open(wanted)
+			port := machine.Port
+			machine.Port = func() uint16 { // asked once enrolment has answered
+				lose.Do(func() {
+					if err := os.Rename(dir, away); err != nil {
+						t.Error(err)
+					}
+				})
+				return port()
+			}
+			return machine, err
+		}
+	}, fake)
+	request := local.UpRequest{ManagementURL: plane.URL, SetupKey: plane.SetupKey}
+	if err := m.Up(t.Context(), request); err == nil {
+		t.Fatal("the machine is up, and would not know it after a restart")
+	}
+	if s := m.Engine.Status(t.Context()); s.State != local.StateNotEnrolled || s.PeerID != "" {
+		t.Errorf("state %s, peer %q", s.State, s.PeerID)
+	}
+	if err := os.Rename(away, dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Up(t.Context(), request); err != nil {
+		t.Fatal(err)
+	}
+	peers, err := plane.Client.ListPeers(t.Context(), noFilter)
+	if err != nil || len(peers) != 1 {
+		t.Errorf("%d peers, error %v; want the same peer again", len(peers), err)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -25,6 +26,10 @@ const (
 	// patience is how long up waits for a control plane that does not answer
 	// before it says so; the daemon goes on trying.
 	patience = 5 * time.Second
+
+	// reachLimit is how long enrolment waits for a first connection to stand before
+	// it asks for one itself.
+	reachLimit = time.Second
 )
 
 // Up enrols the machine if it is no peer yet, connects it and waits until it is
@@ -154,19 +159,20 @@ func (e *Engine) enrol(ctx context.Context, request local.UpRequest) error {
 	if request.SetupKey == "" {
 		return local.Errorf(program.ExitNotEnrolled, "this machine is not enrolled; give a setup key with --setup-key-file")
 	}
-	mine, err := e.candidate(request)
+	candidate, err := e.candidate(request)
 	if err != nil {
 		return err
 	}
-	client, err := control.NewClient(e.clientConfig(mine))
+	client, err := control.NewClient(e.clientConfig(candidate))
 	if err != nil {
 		return local.Errorf(program.ExitUsage, "%v", err)
 	}
 	signals := &laterSignaler{}
 	memory := newPathMemory(e.log, e.config.Store, "", e.time())
-	machine, network, err := e.open(mine, signals, memory)
+	machine, network, err := e.prepare(ctx, candidate, client, signals, memory)
 	if err != nil {
-		return openError(err)
+		client.Close()
+		return err
 	}
 	facts, err := e.sight(machine, network).Facts(nil)
 	if err != nil {
@@ -175,30 +181,73 @@ func (e *Engine) enrol(ctx context.Context, request local.UpRequest) error {
 	result, err := client.Enroll(ctx, request.SetupKey, request.ExtraDNSLabels, facts)
 	if err != nil {
 		client.Close()
-		return errors.Join(explain(err, mine.ManagementURL, client.ClockOffset()), machine.close(endsForGood))
+		return errors.Join(explain(err, candidate.ManagementURL, client.ClockOffset()), machine.close(endsForGood))
 	}
+	mine := *candidate
 	mine.PeerID, mine.AccountID, mine.Issuer = result.PeerId, result.AccountId, result.Issuer
 	mine.Epoch, mine.Name, mine.Up = result.Epoch, result.Name, true
 	mine.ListenPort = machine.Port()
-	if err := e.config.Store.Save(mine); err != nil {
-		// The keys are on disk, so the next up becomes the same peer again.
-		return errors.Join(err, machine.close(endsForGood))
-	}
-	if err := e.config.Store.ForgetMap(); err != nil {
-		e.log.Warn("former network map not forgotten", "error", err)
-	}
-	session, err := client.As(mine)
+	session, err := client.As(&mine)
 	if err != nil {
 		return errors.Join(err, machine.close(endsForGood))
 	}
 	signals.client.Store(session)
-	e.setIdentity(mine)
-	return e.start(mine, session, machine, network, memory)
+	return e.begin(candidate, &mine, func() error { return e.start(&mine, session, machine, network, memory) })
 }
 
-// candidate returns an identity that is not a peer yet, with keys that are on
-// disk: a machine that loses power between enrolment and its answer enrols as
-// the same peer.
+// prepare does at one time what must be done before a setup key is used: the keys
+// go to disk, the parts on this host are opened, and the control plane is asked
+// for anything, so that a connection stands.
+func (e *Engine) prepare(ctx context.Context, mine *identity.Identity, client *control.Client, signals signaler, memory *pathMemory) (*Machine, *overlay, error) {
+	var others sync.WaitGroup
+	var unsaved error
+	others.Go(func() {
+		if unsaved = e.config.Store.Save(mine); unsaved == nil {
+			e.setIdentity(mine)
+		}
+	})
+	others.Go(func() {
+		limited, cancel := context.WithTimeout(ctx, reachLimit)
+		defer cancel()
+		_ = client.Reach(limited) // enrolment meets the same error, and tells it
+	})
+	machine, network, err := e.open(mine, signals, memory)
+	others.Wait()
+	if err != nil {
+		return nil, nil, errors.Join(openError(err), unsaved)
+	}
+	if unsaved != nil {
+		return nil, nil, errors.Join(unsaved, machine.close(endsForGood))
+	}
+	if err := e.config.Store.ForgetMap(); err != nil {
+		e.log.Warn("former network map not forgotten", "error", err)
+	}
+	return machine, network, nil
+}
+
+// begin starts the link of a machine that has just become mine, and meanwhile
+// writes down that it has. When that fails the machine is the candidate again,
+// whose keys are on disk: the next up becomes the same peer.
+func (e *Engine) begin(candidate, mine *identity.Identity, start func() error) error {
+	e.amending.Lock() // nothing newer is overwritten
+	e.setIdentity(mine)
+	saved := make(chan error, 1)
+	go func() {
+		defer e.amending.Unlock()
+		saved <- e.config.Store.Save(mine)
+	}()
+	err := start()
+	unsaved := <-saved
+	if unsaved != nil {
+		e.disconnect(endsForGood)
+		e.setIdentity(candidate)
+	}
+	return errors.Join(err, unsaved)
+}
+
+// candidate returns an identity that is not a peer yet. Its keys must be on disk
+// before they are used: a machine that loses power between enrolment and its
+// answer enrols as the same peer.
 func (e *Engine) candidate(request local.UpRequest) (*identity.Identity, error) {
 	mine, _, _ := e.now()
 	if mine == nil {
@@ -210,10 +259,6 @@ func (e *Engine) candidate(request local.UpRequest) (*identity.Identity, error) 
 	}
 	next := *mine
 	next.ManagementURL, next.CAPin = request.ManagementURL, request.CAPin
-	if err := e.config.Store.Save(&next); err != nil {
-		return nil, err
-	}
-	e.setIdentity(&next)
 	return &next, nil
 }
 
