@@ -166,14 +166,21 @@ func condition(name string) (bool, error) {
 		}
 		return terraform != "", nil
 	case "coturn":
-		_, err := exec.LookPath("turnserver")
-		if err != nil {
-			lab.Count("stories need coturn (apt-get install --no-install-recommends coturn)")
-		}
-		return err == nil, nil
+		return installed("coturn", "turnserver"), nil
+	case "shells":
+		return installed("zsh", "zsh") && installed("fish", "fish"), nil
 	default:
 		return false, fmt.Errorf("unknown condition %q", name)
 	}
+}
+
+// installed reports whether there is a program, and counts a story that has to do without.
+func installed(pack, program string) bool {
+	_, err := exec.LookPath(program)
+	if err != nil {
+		lab.Count("stories need " + pack + " (apt-get install --no-install-recommends " + pack + ")")
+	}
+	return err == nil
 }
 
 // find returns a host by name or ends the story.

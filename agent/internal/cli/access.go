@@ -166,9 +166,14 @@ func newTrace(a *app) *cobra.Command {
 		Long: "Say what each step on this machine does with one packet that comes in or goes out: who\n" +
 			"the ends are, which rule decides, which machine leads there, which way it takes. Nothing\n" +
 			"is sent. Exit code 6 when a step drops it.",
-		Example:   "wattle trace out web-1 db-1 tcp/5432\nwattle trace in 100.64.0.7 100.64.0.1 icmp",
-		Args:      program.Arguments,
-		ValidArgs: []string{"in", "out"},
+		Example: "wattle trace out web-1 db-1 tcp/5432\nwattle trace in 100.64.0.7 100.64.0.1 icmp",
+		Args:    program.Arguments,
+		ValidArgsFunction: func(command *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective) {
+			if len(args) == 0 {
+				return []string{"in", "out"}, cobra.ShellCompDirectiveNoFileComp
+			}
+			return a.completePeers(command, args, typed)
+		},
 		RunE: func(command *cobra.Command, args []string) error {
 			if args[0] != "in" && args[0] != "out" {
 				return program.Usage("the direction %q is unknown; use in or out", args[0])

@@ -72,6 +72,7 @@ func newBundle(a *app) *cobra.Command {
 	flags := command.Flags()
 	flags.StringVar(&o.redact, "redact", string(bundle.ModeDefault), "what is taken out beside secrets: "+strings.Join(bundle.Modes, ", "))
 	program.DurationFlag(flags, &o.capture, "capture", 0, 0, "how long to watch with a log at level debug first")
+	completeWords(command, "redact", bundle.Modes)
 	flags.StringVarP(&o.file, "output", "o", "", "file to write (default: wattle-debug-TIME.tar.gz in this folder)")
 	return command
 }

@@ -46,6 +46,8 @@ func New() *cobra.Command {
 	)
 	root.SetHelpCommand(newHelp())
 	root.CompletionOptions.DisableDefaultCmd = true
+	root.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveNoFileComp)
+	walk(root, markFiles)
 	return root
 }
 

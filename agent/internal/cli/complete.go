@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"io"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -27,6 +28,46 @@ func (a *app) completePeers(command *cobra.Command, _ []string, _ string) ([]str
 	return names, cobra.ShellCompDirectiveNoFileComp
 }
 
+// fileFlags lead to files and folders, which shells complete by themselves; nothing else does.
+var fileFlags = []string{"credentials", "output", "root", "settings", "setup-key-file", "socket", "state-dir", "textfile"}
+
+// markFiles marks the flags of a command that lead to files.
+func markFiles(command *cobra.Command) {
+	files := cobra.FixedCompletions(nil, cobra.ShellCompDirectiveDefault)
+	for _, name := range fileFlags {
+		_ = command.RegisterFlagCompletionFunc(name, files) // not every command has it
+	}
+}
+
+// completeOne offers the names of the peers for the only argument.
+func (a *app) completeOne(command *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective) {
+	if len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	return a.completePeers(command, args, typed)
+}
+
+// completeWords offers words for a flag.
+func completeWords(command *cobra.Command, flag string, words []string) {
+	_ = command.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp)) // each is there, and once
+}
+
+// bashWords takes the place of a function of cobra's that calls one of the package
+// bash-completion, which small machines do not have. Words end at blanks, not at = or :.
+const bashWords = `
+__wattle_init_completion()
+{
+    if declare -F _get_comp_words_by_ref >/dev/null; then
+        _get_comp_words_by_ref "$@" cur prev words cword
+        return
+    fi
+    read -ra words <<<"${COMP_LINE:0:COMP_POINT}"
+    [[ "${COMP_LINE:0:COMP_POINT}" == *[[:blank:]] ]] && words+=("")
+    cword=$((${#words[@]} - 1))
+    cur=${words[cword]} prev=${words[cword - 1]}
+}
+`
+
 // shells are those that `wattle completion` writes for.
 var shells = []string{"bash", "zsh", "fish", "powershell"}
 
@@ -42,7 +83,11 @@ func newCompletion() *cobra.Command {
 			root, w := command.Root(), command.OutOrStdout()
 			switch args[0] {
 			case "bash":
-				return root.GenBashCompletionV2(w, true)
+				if err := root.GenBashCompletionV2(w, true); err != nil {
+					return err
+				}
+				_, err := io.WriteString(w, bashWords)
+				return err
 			case "zsh":
 				return root.GenZshCompletion(w)
 			case "fish":

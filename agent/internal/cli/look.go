@@ -27,7 +27,7 @@ func newWhois(a *app) *cobra.Command {
 			}
 			return out.print(command.OutOrStdout(), answer, func(w io.Writer) error { return printWhois(w, answer) })
 		},
-		ValidArgsFunction: a.completePeers,
+		ValidArgsFunction: a.completeOne,
 	}
 	out = outputFlags(command)
 	return command
@@ -144,7 +144,7 @@ func newIP(a *app) *cobra.Command {
 				return err
 			})
 		},
-		ValidArgsFunction: a.completePeers,
+		ValidArgsFunction: a.completeOne,
 	}
 	out = outputFlags(command)
 	command.Flags().BoolVarP(&four, "ipv4", "4", false, "the IPv4 address alone")

@@ -51,6 +51,7 @@ func newPing(a *app) *cobra.Command {
 			return end
 		},
 	}
+	command.ValidArgsFunction = a.completeOne
 	flags := command.Flags()
 	flags.IntVarP(&count, "count", "n", 4, "number of requests; 0 pings until interrupted")
 	program.DurationFlag(flags, &interval, "interval", time.Second, time.Millisecond, "time between two requests")

@@ -60,15 +60,21 @@ func TestEveryCommandTells(t *testing.T) {
 
 func TestManualAndCompletion(t *testing.T) {
 	for args, want := range map[string]string{
-		"man":                    ".SS wattle status",
-		"completion bash":        "__start_wattle",
-		"completion zsh":         "#compdef wattle",
-		"completion fish":        "complete -c wattle",
-		"help status":            "--check",
-		"help debug log":         "level",
-		"help":                   "wattle daemon",
-		"__complete set mt":      "mtu=",
-		"__complete completion ": "fish",
+		"man":                               ".SS wattle status",
+		"completion bash":                   "__start_wattle",
+		"completion zsh":                    "#compdef wattle",
+		"completion fish":                   "complete -c wattle",
+		"help status":                       "--check",
+		"help debug log":                    "level",
+		"help":                              "wattle daemon",
+		"__complete set mt":                 "mtu=",
+		"__complete completion ":            "fish",
+		"__complete trace ":                 "out",
+		"__complete status --check ":        "healthy",
+		"__complete debug bundle --redact ": "strict",
+		"__complete status ":                ":4\n", // no files
+		"__complete debug bundle --output ": ":0\n", // files
+		"__complete status --socket ":       ":0\n",
 	} {
 		code, stdout, stderr := run(t, strings.Split(args, " ")...)
 		if code != 0 || !strings.Contains(stdout, want) {

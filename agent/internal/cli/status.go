@@ -62,6 +62,8 @@ func newStatus(a *app) *cobra.Command {
 	flags.StringVar(&o.check, "check", "", "only check: "+strings.Join(statusChecks, ", "))
 	o.form = outputFlags(command)
 	program.Exclusive(command, "check", "watch")
+	completeWords(command, "check", statusChecks)
+	_ = command.RegisterFlagCompletionFunc("peer", a.completePeers) // it is there, and once
 	return command
 }
 
