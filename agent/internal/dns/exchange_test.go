@@ -1,7 +1,9 @@
 package dns
 
 import (
+	"context"
 	"crypto/tls"
+	"encoding/binary"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -179,4 +181,71 @@ func TestAConnectionThatDiedInSilence(t *testing.T) {
 			t.Error(got)
 		}
 	}
+}
+
+// TestQuestionsCannotBeGuessed: who forges an answer has to guess the port and the
+// id of the question (RFC 5452, sections 4.3 and 4.5). Both are other ones for each
+// question, whatever id the program has that asks us.
+func TestQuestionsCannotBeGuessed(t *testing.T) {
+	var mu sync.Mutex // guards both
+	ids, ports := map[uint16]int{}, map[int]int{}
+	u := listen(t, UDP, says("192.0.2.1", 0)) // each time anew
+	network := &net.Dialer{}
+	dial := func(ctx context.Context, over string, to netip.AddrPort) (net.Conn, error) {
+		conn, err := network.DialContext(ctx, over, to.String())
+		if err != nil {
+			return nil, err
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		ports[conn.LocalAddr().(*net.UDPAddr).Port]++
+		return &watched{Conn: conn, wrote: func(raw []byte) {
+			mu.Lock()
+			defer mu.Unlock()
+			ids[binary.BigEndian.Uint16(raw)]++
+		}}, nil
+	}
+	f := newForwarder(newExchanger(dial, nil))
+	const questions = 200
+	for range questions {
+		question := new(dns.Msg).SetQuestion("www.example.net.", dns.TypeA)
+		question.Id = 4711
+		if answer, err := f.find(t.Context(), []Server{u.server}, question); err != nil || len(answer.Answer) != 1 {
+			t.Fatalf("%v, %v", answer, err)
+		}
+	}
+	f.end()
+	// Of 200 of 65,536 (or of 28,000 ports) less than one is met twice, on average; half of them does
+	// not happen.
+	if len(ids) < questions/2 || len(ports) < questions/2 {
+		t.Errorf("%d questions have %d ids and %d ports", questions, len(ids), len(ports))
+	}
+	for _, values := range [][]int{keysOf(ids), keysOf(ports)} {
+		steps := map[int]int{}
+		for i := range len(values) - 1 {
+			steps[values[i+1]-values[i]]++
+		}
+		if steps[1] > len(values)/4 {
+			t.Errorf("%d of %d values stand next to each other", steps[1], len(values))
+		}
+	}
+}
+
+func keysOf[K uint16 | int](m map[K]int) (list []int) {
+	for k := range m {
+		list = append(list, int(k))
+	}
+	slices.Sort(list)
+	return list
+}
+
+// watched tells what is written.
+type watched struct {
+	net.Conn
+	wrote func([]byte)
+}
+
+func (w *watched) Write(raw []byte) (int, error) {
+	w.wrote(raw)
+	return w.Conn.Write(raw)
 }

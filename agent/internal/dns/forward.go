@@ -222,6 +222,7 @@ func (r *race) ask(ctx context.Context) {
 	server := r.waiting[0]
 	r.waiting, r.asked = r.waiting[1:], append(r.asked, server)
 	question := r.question.Copy() // packing one changes it
+	question.Id = dns.Id()        // each server hears another one, and none that a program has chosen
 	r.asking.Go(func() {
 		answer, err := r.f.exchanger.ask(ctx, server, question)
 		if err == nil && answer.Rcode == dns.RcodeFormatError {

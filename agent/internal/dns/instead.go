@@ -43,6 +43,8 @@ func (r *Resolver) listen(ctx context.Context, c Config) error {
 	var kept, elsewhere []*server
 	for _, s := range r.servers {
 		switch {
+		case s.dead.Load():
+			s.close()
 		case slices.Contains(c.Addresses, s.addr.Addr()):
 			kept = append(kept, s)
 		case c.Elsewhere && slices.Contains(instead, s.addr):

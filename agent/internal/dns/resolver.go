@@ -16,8 +16,6 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
-	"golang.org/x/net/netutil"
-
 	"github.com/wattlenet/wattle/internal/table"
 )
 
@@ -28,8 +26,8 @@ const Port = 53
 // address is found again within half a minute.
 const TTL = 30 * time.Second
 
-// maxConns is how many TCP connections are served at once, for each address. The
-// next one waits until one of them has been idle for the server's 8 seconds.
+// maxConns is how many TCP connections are served at once, for each address; see
+// sharing for the next one.
 const maxConns = 64
 
 // A Network opens the sockets of the resolver: the host's, or the ones of the
@@ -105,6 +103,11 @@ type Options struct {
 	// leaves; the answer waits for it. Many answers may leave at once. nil: nobody
 	// wants to know.
 	Answered func(ctx context.Context, a Answered)
+
+	// Lost is called when a socket that was answered at has ended by itself, such as
+	// one that the system has closed: the next Set opens it again. It must not call
+	// the resolver. nil: nobody wants to know.
+	Lost func()
 }
 
 // Answered is what a name turned out to be.
@@ -124,6 +127,7 @@ type Resolver struct {
 	logger   *slog.Logger
 	network  Network
 	answered func(ctx context.Context, a Answered)
+	lost     func()
 	former   func() []Server
 	inside   *forwarder
 	outside  *forwarder
@@ -144,11 +148,14 @@ func New(o Options) (*Resolver, error) {
 		return nil, errors.New("dns: logger and network are required")
 	}
 	r := &Resolver{
-		logger: o.Logger, network: o.Network, answered: o.Answered, former: o.Former,
+		logger: o.Logger, network: o.Network, answered: o.Answered, lost: o.Lost, former: o.Former,
 		inside: newForwarder(newExchanger(o.Inside, o.TLS)), outside: newForwarder(newExchanger(o.Outside, o.TLS)),
 	}
 	if r.former == nil {
 		r.former = func() []Server { return nil }
+	}
+	if r.lost == nil {
+		r.lost = func() {}
 	}
 	r.zone.Store(newZone(Config{}, &zone{}))
 	return r, nil
@@ -262,6 +269,8 @@ type server struct {
 	addr    netip.AddrPort
 	parts   []*dns.Server
 	running sync.WaitGroup
+	closing atomic.Bool
+	dead    atomic.Bool // a part has ended by itself
 }
 
 // serve answers at an address.
@@ -275,17 +284,23 @@ func (r *Resolver) serve(ctx context.Context, addr netip.AddrPort) (*server, *bi
 	if err != nil {
 		return nil, failed(errors.Join(err, packets.Close()))
 	}
-	streams = netutil.LimitListener(streams, maxConns)
 	handler := dns.HandlerFunc(r.handle)
 	s := &server{addr: addr, parts: []*dns.Server{
 		{PacketConn: packets, Handler: handler, UDPSize: maxDatagram},
-		{Listener: streams, Handler: handler},
+		{Listener: share(streams, maxConns), Handler: handler},
 	}}
 	for _, part := range s.parts {
-		started := make(chan struct{})
+		started, ended := make(chan struct{}), make(chan error, 1)
 		part.NotifyStartedFunc = func() { close(started) }
-		ended := make(chan error, 1)
-		s.running.Go(func() { ended <- part.ActivateAndServe() })
+		s.running.Go(func() {
+			err := part.ActivateAndServe()
+			ended <- err
+			select {
+			case <-started:
+				r.ended(s, err)
+			default: // it is told by serve
+			}
+		})
 		select {
 		case <-started: // only now does its Shutdown work
 		case err := <-ended:
@@ -297,6 +312,15 @@ func (r *Resolver) serve(ctx context.Context, addr netip.AddrPort) (*server, *bi
 	return s, nil
 }
 
+// ended notices a part of a server that has ended without having been told to.
+func (r *Resolver) ended(s *server, err error) {
+	if s.closing.Load() || s.dead.Swap(true) {
+		return
+	}
+	r.logger.Warn("resolver answers no more, and listens again", "address", s.addr.String(), "error", err)
+	r.lost()
+}
+
 // rootCause leaves out the address, which net says again.
 func rootCause(err error) error {
 	if failed, ok := errors.AsType[*os.SyscallError](err); ok {
@@ -306,6 +330,7 @@ func rootCause(err error) error {
 }
 
 func (s *server) close() {
+	s.closing.Store(true)
 	for _, part := range s.parts {
 		// Shutdown fails only for a server that does not run, which is what we want.
 		_ = part.Shutdown()

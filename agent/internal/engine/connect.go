@@ -68,7 +68,7 @@ func (e *Engine) open(mine *identity.Identity, signal signaler, memory *pathMemo
 		RelayTransports: v.RelayTransports, Force: force(v.PathMode), PortMapping: v.PortMapping,
 		Known: memory.known(), Learned: memory.learned,
 		DNS: system.Kind(v.DNS), DNSJournal: filepath.Join(e.config.Store.Dir(), system.JournalFile),
-		Journal: filepath.Join(e.config.Store.Dir(), route.JournalFile), Answered: network.answer,
+		Journal: filepath.Join(e.config.Store.Dir(), route.JournalFile), Answered: network.answer, Unanswered: network.unanswer,
 	}
 	if wanted.ListenPort != 0 || mine.ListenPort == 0 {
 		machine, err := e.config.Open(wanted)

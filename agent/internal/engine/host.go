@@ -158,6 +158,10 @@ type MachineConfig struct {
 
 	// Overlay reports whether an address belongs to the network: such an address
 	// is no candidate.
+	// Unanswered is called when the resolver has lost a socket; nil: nobody wants to
+	// know.
+	Unanswered func()
+
 	Overlay func(netip.Addr) bool
 }
 
@@ -304,7 +308,7 @@ func open(c MachineConfig, mode tunnel.Mode, filter tunnel.Filter) (*Machine, er
 func openNames(c MachineConfig, machine *Machine, device *tunnel.Device) (err error) {
 	host := dns.HostNetwork{}
 	machine.Network = host
-	options := dns.Options{Logger: c.Logger, Inside: host.Dial, Outside: dns.HostNetwork{Control: mark.Socket}.Dial, Answered: c.Answered}
+	options := dns.Options{Logger: c.Logger, Inside: host.Dial, Outside: dns.HostNetwork{Control: mark.Socket}.Dial, Answered: c.Answered, Lost: c.Unanswered}
 	kind := c.DNS
 	if machine.Mode == tunnel.ModeNetstack {
 		stack := stackNetwork{device}

@@ -119,6 +119,9 @@ func newLink(c linkConfig) (*link, error) {
 	l.session = session
 	answered := l.answered
 	l.overlay.answered.Store(&answered)
+	// Not at once: what closes a socket may close the next one as well.
+	unanswered := func() { time.AfterFunc(retryApply, l.applyAgain) }
+	l.overlay.unanswered.Store(&unanswered)
 	return l, nil
 }
 
