@@ -28,6 +28,7 @@
 //	on HOST COMMAND...              run a command on a machine
 //	start NAME on HOST COMMAND...   the same in the background
 //	end NAME, crash NAME            end it with SIGTERM, or with SIGKILL
+//	freeze NAME                     stop it (SIGSTOP); thaw goes on
 //	restart NAME                    start it again as it was
 //	exits CODE COMMAND...           on or api, ending with that code
 //	eventually [-out RE] [!] COMMAND...

@@ -91,6 +91,7 @@ func (p *process) signal(sig syscall.Signal) error {
 
 // end stops the process, by force when it has to.
 func (p *process) end() {
+	_ = p.command.Process.Signal(syscall.SIGCONT) // one that was frozen hears nothing
 	if p.signal(syscall.SIGTERM) != nil {
 		_ = p.signal(syscall.SIGKILL) // the lab ends what is left
 	}
@@ -337,7 +338,7 @@ func start(s *story, ts *testscript.TestScript, neg bool, args []string) {
 
 // named returns a process of the story.
 func (s *story) named(ts *testscript.TestScript, args []string) *process {
-	usage(ts, len(args) == 1, "end|crash|restart NAME")
+	usage(ts, len(args) == 1, "end|crash|freeze|thaw|restart NAME")
 	p, ok := s.processes[args[0]]
 	if !ok {
 		ts.Fatalf("no process is named %s", args[0])
@@ -353,6 +354,19 @@ func end(s *story, ts *testscript.TestScript, neg bool, args []string) {
 func crash(s *story, ts *testscript.TestScript, neg bool, args []string) {
 	positive(ts, neg)
 	ts.Check(s.named(ts, args).signal(syscall.SIGKILL))
+	s.changed = time.Now()
+}
+
+// freeze stops a process as a host stops its virtual machines: it does nothing and notices nothing.
+func freeze(s *story, ts *testscript.TestScript, neg bool, args []string) {
+	positive(ts, neg)
+	ts.Check(s.named(ts, args).command.Process.Signal(syscall.SIGSTOP))
+	s.changed = time.Now()
+}
+
+func thaw(s *story, ts *testscript.TestScript, neg bool, args []string) {
+	positive(ts, neg)
+	ts.Check(s.named(ts, args).command.Process.Signal(syscall.SIGCONT))
 	s.changed = time.Now()
 }
 

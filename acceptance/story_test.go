@@ -36,6 +36,7 @@ func runStories(t *testing.T, dir string) {
 			"host": with(host), "router": with(router), "gateway": with(gateway), "shape": with(shape), "forget": with(forget), "access": with(access), "wan": with(wan), "block": with(block), "unblock": with(unblock), "rebind": with(rebind), "cut": with(cut), "mend": with(mend),
 			"serve": with(serve), "daemon": with(daemon), "join": with(join),
 			"on": with(on), "start": with(start), "end": with(end), "crash": with(crash), "restart": with(restart),
+			"freeze": with(freeze), "thaw": with(thaw),
 			"exits": with(exits), "eventually": with(eventually),
 			"api": with(api), "field": with(field), "flow": with(flowCommand),
 			"nameserver": with(nameserverCommand), "asked": with(asked), "places": with(places),

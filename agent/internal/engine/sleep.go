@@ -10,15 +10,17 @@ const (
 	// sleepLook is how often the two clocks are compared.
 	sleepLook = 2 * time.Second
 
-	// sleepLeast is the least jump of the wall clock that counts as a sleep: what
-	// others keep for this machine (mappings, channels, sessions) may have ended.
-	// A clock that is set by more costs a few packets.
+	// sleepLeast is how long nothing of this process runs before that counts as a
+	// sleep: what others keep for this machine (mappings, channels, sessions) may
+	// have ended. A clock that is set by more costs a few packets.
 	sleepLeast = 10 * time.Second
 )
 
-// watchSleep calls woke when the machine has slept, until ctx ends. The
-// monotonic clock stands still meanwhile, on every system that we run on, and
-// with it all timers of this process; the wall clock, which wall reads, goes on.
+// watchSleep calls woke when the machine has slept, or this process was stopped,
+// until ctx ends. While a machine sleeps the monotonic clock stands still, on
+// every system that we run on, and with it all timers of this process; the wall
+// clock, which wall reads, goes on. A process that is frozen, or whose virtual
+// machine is, finds that both have gone on, or one of them.
 func watchSleep(ctx context.Context, wall func() time.Time, woke func(slept time.Duration)) {
 	ticker := time.NewTicker(sleepLook)
 	defer ticker.Stop()
@@ -30,7 +32,7 @@ func watchSleep(ctx context.Context, wall func() time.Time, woke func(slept time
 		case <-ticker.C:
 		}
 		nowWall, now := wall().Round(0), time.Now()
-		slept := nowWall.Sub(lastWall) - now.Sub(last)
+		slept := max(nowWall.Sub(lastWall), now.Sub(last)) - sleepLook
 		lastWall, last = nowWall, now
 		if slept > sleepLeast {
 			woke(slept)

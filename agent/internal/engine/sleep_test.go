@@ -50,3 +50,31 @@ func TestSleepIsAJumpOfTheWallClock(t *testing.T) {
 		})
 	}
 }
+
+// TestSleepOfTheProcessAlone: a process that is frozen finds later that both
+// clocks have gone on, and so does one that is so for less than counts.
+func TestSleepOfTheProcessAlone(t *testing.T) {
+	for frozen, want := range map[time.Duration]time.Duration{time.Minute: time.Minute, sleepLeast / 2: 0} {
+		synctest.Test(t, func(t *testing.T) {
+			ctx, cancel := context.WithCancel(t.Context())
+			var freeze atomic.Int64 // nanoseconds
+			var slept time.Duration
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				watchSleep(ctx, func() time.Time {
+					time.Sleep(time.Duration(freeze.Swap(0)))
+					return time.Now()
+				}, func(d time.Duration) { slept += d })
+			}()
+			time.Sleep(time.Minute)
+			freeze.Store(int64(frozen))
+			time.Sleep(time.Hour)
+			cancel()
+			<-done
+			if slept != want {
+				t.Errorf("frozen for %s, slept %s", frozen, slept)
+			}
+		})
+	}
+}
