@@ -69,7 +69,7 @@ func (f *Fake) Open(c MachineConfig) (*Machine, error) {
 		Device: fakeDevice{f}, Paths: fakePaths{f}, Firewall: fakeFirewall{f}, Resolver: fakeResolver{f}, Network: fakeNetwork{f}, Names: &f.system,
 		Routes: f.routes.Reopen(),
 		Mode:   tunnel.ModeUserspace, Interface: "wt0", Port: func() uint16 { return 51820 }, Drops: func() tunnel.Drops { return tunnel.Drops{Noise: 7} },
-		Watch: func(ctx context.Context, _ func()) error { <-ctx.Done(); return nil },
+		Watch: func(ctx context.Context, _, _ func()) error { <-ctx.Done(); return nil },
 	}, nil
 }
 
@@ -113,6 +113,8 @@ func (d fakeDevice) Set(_ context.Context, s tunnel.Settings) error {
 	}
 	return err
 }
+
+func (d fakeDevice) LookAgain() {}
 
 func (d fakeDevice) SetKey(key tunnel.PrivateKey) error {
 	err := d.f.note("key")

@@ -30,6 +30,7 @@ import (
 type Device interface {
 	Set(ctx context.Context, settings tunnel.Settings) error
 	SetKey(key tunnel.PrivateKey) error
+	LookAgain()
 	Stats() (map[tunnel.PublicKey]tunnel.Stats, error)
 	Ping(ctx context.Context, to netip.Addr) (time.Duration, error)
 	Close() error
@@ -103,9 +104,9 @@ type Machine struct {
 	Port       func() uint16
 	Drops      func() tunnel.Drops
 
-	// Watch calls changed when addresses or routes of the host have changed,
-	// until ctx ends.
-	Watch func(ctx context.Context, changed func()) error
+	// Watch calls changed when addresses or routes of the host have changed, and
+	// disturbed when those of our interface have, until ctx ends.
+	Watch func(ctx context.Context, changed, disturbed func()) error
 
 	Note string // what is worth a warning
 }
@@ -285,7 +286,9 @@ func open(c MachineConfig, mode tunnel.Mode, filter tunnel.Filter) (*Machine, er
 	}
 	machine := &Machine{Device: device, Mode: device.Mode(), Interface: device.Interface(), Port: device.Bind().Port, Drops: device.Bind().Drops}
 	name := device.Interface()
-	machine.Watch = func(ctx context.Context, changed func()) error { return route.Watch(ctx, name, changed) }
+	machine.Watch = func(ctx context.Context, changed, disturbed func()) error {
+		return route.Watch(ctx, name, changed, disturbed)
+	}
 	machine.Paths, err = connectivity.New(connectivity.Config{
 		Logger: c.Logger, PrivateKey: c.Key, Bind: device.Bind(), Signal: c.Signal, Rekey: device.Rekey, Handshake: device.Handshake, PresharedKey: device.SetPresharedKey, Transports: c.RelayTransports,
 		Force: c.Force, MTU: c.MTU, Mark: own, Resolver: c.Resolver, MapPort: c.PortMapping,

@@ -161,7 +161,7 @@ func (l *link) run(ctx context.Context) error {
 	parts.Go(func() { watchSleep(ctx, l.wall, l.woke) })
 	parts.Go(func() { l.rotateKeys(ctx) })
 	parts.Go(func() {
-		if err := l.machine.Watch(ctx, l.networkChanged); err != nil {
+		if err := l.machine.Watch(ctx, l.networkChanged, l.interfaceDisturbed); err != nil {
 			l.log.Warn("changes of the network not watched", "error", err)
 		}
 	})
@@ -201,6 +201,13 @@ func (l *link) networkChanged() {
 	l.machine.Paths.NetworkChanged()
 	l.machine.Resolver.NetworkChanged()
 	l.session.Wake()
+}
+
+// interfaceDisturbed gives the interface back what it had: somebody has set it down
+// and up, by which addresses of IPv6 and routes go, or has taken them away.
+func (l *link) interfaceDisturbed() {
+	l.machine.Device.LookAgain()
+	l.applyAgain()
 }
 
 // applyAgain makes the loop apply the map it has.

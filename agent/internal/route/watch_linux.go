@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -14,24 +16,26 @@ import (
 )
 
 // Watch calls changed when addresses, links or routes of the machine have
-// changed, at most once per settle, until ctx ends. Changes of the interface
-// named own are the agent's and do not count. It returns an error when the
-// kernel stops telling.
-func Watch(ctx context.Context, own string, changed func()) error {
+// changed, and disturbed when those of the interface named own have while it is
+// up, by whomever; each at most once per settle, until ctx ends. They may be
+// called at the same moment. It returns an error when the kernel stops telling.
+func Watch(ctx context.Context, own string, changed, disturbed func()) error {
 	socket, err := subscribe()
 	if err != nil {
 		return fmt.Errorf("watch addresses, links and routes: %w", err)
 	}
-	events := make(chan struct{}, 1)
-	var reader sync.WaitGroup
+	others, ours := make(chan struct{}, 1), make(chan struct{}, 1)
+	var parts sync.WaitGroup
 	var failure error
-	reader.Go(func() {
-		defer close(events)
-		failure = follow(socket, own, events)
+	parts.Go(func() {
+		defer close(others)
+		defer close(ours)
+		failure = follow(socket, own, others, ours)
 	})
-	settled(ctx, events, changed)
+	parts.Go(func() { settled(ctx, ours, disturbed) })
+	settled(ctx, others, changed)
 	socket.Close()
-	reader.Wait()
+	parts.Wait()
 	select {
 	case <-ctx.Done():
 		return nil
@@ -46,28 +50,35 @@ func subscribe() (*nl.NetlinkSocket, error) {
 		unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE)
 }
 
-// follow tells of changes that are not those of the interface own, until the
-// socket is closed.
-func follow(socket *nl.NetlinkSocket, own string, events chan<- struct{}) error {
+// follow tells of changes, those of the interface own apart, until the socket is
+// closed. While that interface is down nothing is expected of it: who has set it
+// down sets it up.
+func follow(socket *nl.NetlinkSocket, own string, others, ours chan<- struct{}) error {
 	for {
 		messages, _, err := socket.Receive()
-		matters := errors.Is(err, unix.ENOBUFS) // some were lost
-		if err != nil && !matters {
+		lost := errors.Is(err, unix.ENOBUFS) // some messages
+		if err != nil && !lost {
 			return err
 		}
-		ours := -1 // while there is none of that name
+		index, up := -1, false // while there is none of that name
 		if link, err := netlink.LinkByName(own); err == nil {
-			ours = link.Attrs().Index
+			index, up = link.Attrs().Index, link.Attrs().Flags&net.FlagUp != 0
 		}
-		for _, m := range messages {
-			matters = matters || linkOf(m) != ours
+		about := func(m syscall.NetlinkMessage) bool { return linkOf(m) == index }
+		if lost || slices.ContainsFunc(messages, func(m syscall.NetlinkMessage) bool { return !about(m) }) {
+			tell(others)
 		}
-		if matters {
-			select {
-			case events <- struct{}{}:
-			default:
-			}
+		if up && (lost || slices.ContainsFunc(messages, about)) {
+			tell(ours)
 		}
+	}
+}
+
+// tell puts a token into a channel that holds one.
+func tell(events chan<- struct{}) {
+	select {
+	case events <- struct{}{}:
+	default:
 	}
 }
 

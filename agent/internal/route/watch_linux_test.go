@@ -74,38 +74,38 @@ func testWatch(t *testing.T) {
 			}
 		}
 	})
-	t.Run("changes are told until the end", func(t *testing.T) {
-		ctx, cancel := context.WithCancel(t.Context())
-		defer cancel()
-		changed, done := make(chan struct{}, 1), make(chan error, 1)
-		go func() {
-			done <- Watch(ctx, "wt0", func() {
+	for own, which := range map[string]string{"wt0": "others", "eth1": "its own"} {
+		t.Run("changes of "+which+" are told until the end", func(t *testing.T) {
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			told, done := map[string]chan struct{}{"others": make(chan struct{}, 1), "its own": make(chan struct{}, 1)}, make(chan error, 1)
+			go func() {
+				done <- Watch(ctx, own, func() { tell(told["others"]) }, func() { tell(told["its own"]) })
+			}()
+			link, err := netlink.LinkByIndex(interfaceWith(t, "eth1", "192.168.8.2/24"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for { // the watch may begin later
 				select {
-				case changed <- struct{}{}:
+				case <-told[which]:
+					cancel()
+				case err := <-done:
+					if err != nil || ctx.Err() == nil {
+						t.Errorf("the watch ended with %v, %v", err, ctx.Err())
+					}
+					if err := netlink.LinkDel(link); err != nil {
+						t.Error(err)
+					}
+					return
 				default:
-				}
-			})
-		}()
-		link, err := netlink.LinkByIndex(interfaceWith(t, "eth1", "192.168.8.2/24"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		for { // the watch may begin later
-			select {
-			case <-changed:
-				cancel()
-			case err := <-done:
-				if err != nil || ctx.Err() == nil {
-					t.Errorf("the watch ended with %v, %v", err, ctx.Err())
-				}
-				return
-			default:
-				if err := errors.Join(netlink.LinkSetDown(link), netlink.LinkSetUp(link)); err != nil {
-					t.Fatal(err)
+					if err := errors.Join(netlink.LinkSetDown(link), netlink.LinkSetUp(link)); err != nil {
+						t.Fatal(err)
+					}
 				}
 			}
-		}
-	})
+		})
+	}
 }
 
 func TestWhatIsCutShortIsAboutNothing(t *testing.T) {

@@ -370,6 +370,14 @@ func (d *Device) renewEntries(peers map[PublicKey]bool) error {
 	return nil
 }
 
+// LookAgain has the next Set look which addresses the interface has: others may
+// have changed them.
+func (d *Device) LookAgain() {
+	d.mu.Lock()
+	d.addresses = nil
+	d.mu.Unlock()
+}
+
 func (d *Device) setAddresses(ctx context.Context, addresses []netip.Prefix) error {
 	if d.stack != nil {
 		return d.stack.setAddresses(addresses)
