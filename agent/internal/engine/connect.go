@@ -62,7 +62,7 @@ func (e *Engine) clientConfig(i *identity.Identity) control.ClientConfig {
 func (e *Engine) open(mine *identity.Identity, signal signaler, memory *pathMemory) (*Machine, *overlay, error) {
 	network, v := &overlay{}, e.values()
 	wanted := MachineConfig{
-		Logger: e.log, Key: mine.WireGuardKey, Mode: tunnel.Mode(v.Tunnel), Interface: v.Interface, ListenPort: uint16(v.ListenPort), MTU: v.MTU, Single: v.GSO == "off",
+		Logger: e.log, Key: mine.WireGuardKey, Mode: tunnel.Mode(v.Tunnel), Interface: v.Interface, Former: mine.Interface, ListenPort: uint16(v.ListenPort), MTU: v.MTU, Single: v.GSO == "off",
 		Firewall: Enforcement(v.Firewall), Signal: briefly(signal), Overlay: network.contains, Resolver: e.outside.resolver(),
 		KeepHostClosed:  !v.HostFirewall,
 		RelayTransports: v.RelayTransports, Force: force(v.PathMode), PortMapping: v.PortMapping,
@@ -94,7 +94,7 @@ func (e *Engine) start(mine *identity.Identity, client *control.Client, machine 
 	if err != nil {
 		return errors.Join(err, machine.close(endsToReopen))
 	}
-	e.keepPort(mine, machine.Port())
+	e.keepPlace(mine, machine)
 	e.outside.machine.Store(machine)
 	ctx, cancel := context.WithCancelCause(e.base()())
 	ended := make(chan struct{})
@@ -121,13 +121,14 @@ func (e *Engine) sight(machine *Machine, network *overlay) control.Machine {
 	}
 }
 
-// keepPort remembers the tunnel's port for the next start.
-func (e *Engine) keepPort(mine *identity.Identity, port uint16) {
-	if port == mine.ListenPort {
+// keepPlace remembers port and interface of the tunnel for the next start.
+func (e *Engine) keepPlace(mine *identity.Identity, machine *Machine) {
+	port, name := machine.Port(), machine.Interface
+	if port == mine.ListenPort && name == mine.Interface {
 		return
 	}
-	if err := e.amend(func(i *identity.Identity) { i.ListenPort = port }); err != nil {
-		e.log.Warn("port of the tunnel not kept", "error", err)
+	if err := e.amend(func(i *identity.Identity) { i.ListenPort, i.Interface = port, name }); err != nil {
+		e.log.Warn("port and interface of the tunnel not kept", "error", err)
 	}
 }
 

@@ -118,6 +118,7 @@ type MachineConfig struct {
 	Mode       tunnel.Mode
 	Firewall   Enforcement
 	Interface  string
+	Former     string // the interface of the last opening; empty: there was none
 	ListenPort uint16
 	MTU        int  // bytes; 0: what every path carries
 	Single     bool // no segmentation offload
@@ -157,12 +158,12 @@ type MachineConfig struct {
 	// who asked learns them; nil: nobody wants to know.
 	Answered func(ctx context.Context, a dns.Answered)
 
-	// Overlay reports whether an address belongs to the network: such an address
-	// is no candidate.
 	// Unanswered is called when the resolver has lost a socket; nil: nobody wants to
 	// know.
 	Unanswered func()
 
+	// Overlay reports whether an address belongs to the network: such an address
+	// is no candidate.
 	Overlay func(netip.Addr) bool
 }
 
@@ -236,7 +237,19 @@ func openInterface(c MachineConfig) (*Machine, error) {
 	return machine, nil
 }
 
+// leaveFormer removes what an agent that was killed has left for an interface that
+// is not opened again: its packet filter would drop the network's packets by another.
+func leaveFormer(c MachineConfig, opened string) {
+	if c.Former == "" || c.Former == opened {
+		return
+	}
+	if err := errors.Join(tunnel.RemoveFormer(c.Former, c.Key), firewall.UndoInterface(c.Former)); err != nil {
+		c.Logger.Warn("what a former agent has left is not removed", "interface", c.Former, "error", err)
+	}
+}
+
 func openClaimed(c MachineConfig) (*Machine, error) {
+	leaveFormer(c, c.Interface)
 	enforcer, filter, note, err := openEnforcer(c)
 	if err != nil {
 		return nil, err
@@ -263,6 +276,7 @@ func openStack(c MachineConfig) (*Machine, error) {
 	if err := route.Undo(route.Options{Logger: c.Logger, Journal: c.Journal}); err != nil {
 		c.Logger.Warn("routes of a former agent not removed", "error", err)
 	}
+	leaveFormer(c, "")
 	filter := firewall.NewFilter()
 	machine, err := open(c, tunnel.ModeNetstack, filter)
 	if err != nil {

@@ -186,7 +186,7 @@ func (e *Engine) enrol(ctx context.Context, request local.UpRequest) error {
 	mine := *candidate
 	mine.PeerID, mine.AccountID, mine.Issuer = result.PeerId, result.AccountId, result.Issuer
 	mine.Epoch, mine.Name, mine.Up = result.Epoch, result.Name, true
-	mine.ListenPort = machine.Port()
+	mine.ListenPort, mine.Interface = machine.Port(), machine.Interface
 	session, err := client.As(&mine)
 	if err != nil {
 		return errors.Join(err, machine.close(endsForGood))

@@ -12,3 +12,6 @@ func Open(Options) (Enforcer, error) {
 
 // Undo does nothing: nothing was done.
 func Undo(bool) error { return nil }
+
+// UndoInterface does nothing: nothing was done.
+func UndoInterface(string) error { return nil }

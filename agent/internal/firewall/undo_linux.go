@@ -17,16 +17,16 @@ import (
 // meanwhile, and without one when keep says that an agent is about to start.
 func Undo(keep bool) (err error) {
 	conn, err := newConnection()
-	if errors.Is(err, unix.EPROTONOSUPPORT) {
-		return nil // without nftables nothing was changed
+	if cannotHave(err) {
+		return nil
 	}
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, conn.Close()) }()
 	names, err := openedFor(conn)
-	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EINVAL) {
-		return nil // who may not look has changed nothing
+	if cannotHave(err) {
+		return nil
 	}
 	faults := []error{err}
 	var alone []string
@@ -35,21 +35,53 @@ func Undo(keep bool) (err error) {
 		faults = append(faults, err)
 	}
 	for _, name := range slices.Compact(slices.Sorted(slices.Values(slices.Concat(names, alone)))) {
-		claimed, err := claim.Take("interface " + name)
-		if _, taken := errors.AsType[claim.Taken](err); taken {
-			continue // of an agent that runs
-		}
-		if err != nil {
-			faults = append(faults, err)
-			continue
-		}
-		faults = append(faults, closeHost(conn, name))
-		if slices.Contains(alone, name) {
-			faults = append(faults, removeTable(conn, name))
-		}
-		faults = append(faults, claimed.Close())
+		faults = append(faults, undoFor(conn, name, slices.Contains(alone, name)))
 	}
 	return errors.Join(faults...)
+}
+
+// UndoInterface removes what an agent that was killed has left for an interface
+// that is not opened again: the next one has another name.
+func UndoInterface(name string) (err error) {
+	conn, err := newConnection()
+	if cannotHave(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, conn.Close()) }()
+	tables, err := conn.ListTablesOfFamily(nftables.TableFamilyINet)
+	if cannotHave(err) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("read the tables: %w", err)
+	}
+	stands := slices.ContainsFunc(tables, func(t *nftables.Table) bool { return t.Name == tableName(name) })
+	return undoFor(conn, name, stands)
+}
+
+// cannotHave reports whether an error says that nothing was changed: by who may
+// not look, or has no nftables.
+func cannotHave(err error) bool {
+	return errors.Is(err, unix.EPERM) || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EPROTONOSUPPORT)
+}
+
+// undoFor removes what was done for an interface, unless an agent has that.
+func undoFor(conn *connection, name string, table bool) error {
+	claimed, err := claim.Take("interface " + name)
+	if _, taken := errors.AsType[claim.Taken](err); taken {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	err = closeHost(conn, name)
+	if table {
+		err = errors.Join(err, removeTable(conn, name))
+	}
+	return errors.Join(err, claimed.Close())
 }
 
 // withoutInterface lists the interfaces that are gone while the table of their

@@ -89,6 +89,10 @@ type Identity struct {
 	// A restarted agent that takes it again is found where it was.
 	ListenPort uint16
 
+	// Interface is the one that the tunnel had last; empty when there was none. What
+	// an agent that was killed has left for it is found there.
+	Interface string
+
 	// Up is whether the machine shall be connected: true from `up` to `down`,
 	// also across restarts of the daemon.
 	Up bool
@@ -113,6 +117,7 @@ type document struct {
 	Name          string `json:"name,omitempty"`
 	Epoch         string `json:"epoch,omitempty"`
 	ListenPort    uint16 `json:"listen_port,omitempty"`
+	Interface     string `json:"interface,omitempty"`
 	Up            bool   `json:"up"`
 }
 
@@ -134,6 +139,7 @@ func (i *Identity) encode() ([]byte, error) {
 		Name:          i.Name,
 		Epoch:         i.Epoch,
 		ListenPort:    i.ListenPort,
+		Interface:     i.Interface,
 		Up:            i.Up,
 	}, "", "  ")
 }
@@ -173,6 +179,7 @@ func decodeIdentity(raw []byte) (*Identity, error) {
 		Name:          d.Name,
 		Epoch:         d.Epoch,
 		ListenPort:    d.ListenPort,
+		Interface:     d.Interface,
 		Up:            d.Up,
 	}, nil
 }

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"os"
 	"sync"
 	"syscall"
 	"time"
@@ -81,6 +82,31 @@ func (d *Device) openKernel(cfg Config) error {
 	d.wg, d.mode, d.name, d.roster.whole = k, ModeKernel, cfg.Interface, true
 	d.host = netlinkAddressing{cfg.Interface}
 	return nil
+}
+
+// RemoveFormer removes an interface of the kernel that an agent with this key has
+// left, since it was killed. Without one of that name and key it does nothing.
+func RemoveFormer(name string, key PrivateKey) error {
+	link, err := netlink.LinkByName(name)
+	if err != nil || link.Type() != (&netlink.Wireguard{}).Type() {
+		return nil // other interfaces of ours end with the process
+	}
+	client, err := wgctrl.New()
+	if err != nil {
+		return fmt.Errorf("speak to the kernel: %w", err)
+	}
+	device, err := client.Device(name)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		err = nil
+	case err != nil:
+		err = fmt.Errorf("read the interface %s: %w", name, err)
+	case device.PrivateKey == wgtypes.Key(key.scalar):
+		if err = netlink.LinkDel(link); err != nil {
+			err = fmt.Errorf("remove the interface %s: %w", name, err)
+		}
+	}
+	return errors.Join(err, client.Close())
 }
 
 func startKernel(cfg Config, bind *Bind) (*kernel, error) {
