@@ -156,11 +156,14 @@ func (s *State) Subscribe(accountID string, fn func(*netmap.Update)) (cancel fun
 	}, nil
 }
 
+// refusedToken tells of a token that opens nothing no more than that.
+const refusedToken = "the access token is unknown, expired or revoked; create a new one"
+
 // Authenticate finds the holder of an access token by the SHA-256 of its
 // secret. Unknown, expired and revoked tokens, and tokens of blocked users, are
 // refused as unauthenticated.
 func (s *State) Authenticate(ctx context.Context, sum [32]byte) (auth.Principal, error) {
-	refused := problem.Unauthenticated(problem.KindUnauthenticated, "the access token is unknown, expired or revoked; create a new one")
+	refused := problem.Unauthenticated(problem.KindUnauthenticated, refusedToken)
 	s.mu.RLock()
 	use, ok := s.tokens[sum]
 	s.mu.RUnlock()

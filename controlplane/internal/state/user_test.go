@@ -1,6 +1,7 @@
 package state
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"maps"
 	"slices"
@@ -363,4 +364,24 @@ func TestUserAudit(t *testing.T) {
 	if change := events[1]; (*change.Before)["role"] != "user" || (*change.After)["role"] != "auditor" {
 		t.Errorf("%v became %v", change.Before, change.After)
 	}
+}
+
+// A request that was let in before its token was revoked, and whose body came
+// after that, writes nothing any more.
+func TestRevokedTokenWritesNothing(t *testing.T) {
+	f := fresh(t)
+	robot, _ := f.service("robot", "admin")
+	made := must(f.CreateToken(t.Context(), f.owner, robot.Id, api.TokenRequest{Name: "ci", ExpiresIn: 1}))(t)
+	other := must(f.CreateToken(t.Context(), f.owner, robot.Id, api.TokenRequest{Name: "other", ExpiresIn: 1}))(t)
+	enter := func(secret string) auth.Principal {
+		return must(f.Authenticate(t.Context(), sha256.Sum256([]byte(secret))))(t)
+	}
+	late, still := enter(made.PlainToken), enter(other.PlainToken)
+	must(f.CreateGroup(t.Context(), late, api.GroupRequest{Name: "before"}))(t)
+	if err := f.DeleteToken(t.Context(), f.owner, robot.Id, made.Id, ""); err != nil {
+		t.Fatal(err)
+	}
+	_, err := f.CreateGroup(t.Context(), late, api.GroupRequest{Name: "after"})
+	refused(t, err, problem.KindUnauthenticated, "", "revoked")
+	must(f.CreateGroup(t.Context(), still, api.GroupRequest{Name: "after"}))(t)
 }

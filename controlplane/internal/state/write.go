@@ -43,8 +43,8 @@ type write struct {
 // write runs fn in a transaction, applies its changes to memory and then calls
 // render, in the order of commits and under the account's lock.
 //
-// The permission is checked once more against the user's row in the
-// transaction: a role that was taken away a moment ago does not count.
+// Token and permission are checked once more in the transaction: what was taken
+// away a moment ago does not count.
 //
 // Under a context of Preview the transaction is taken back after fn, and write
 // ends with a Previewed.
@@ -101,17 +101,24 @@ func asProblem(err error) error {
 	return problem.Internal(err)
 }
 
-// authorise reads the role of a user once more, in the transaction.
+// authorise reads role and token of a user once more, in the transaction. Between
+// the check of the request's credentials and its write lies its body, which may
+// take as long as the caller likes, and the queue of writers: what was taken away
+// meanwhile does not count any more. It is one query by two primary keys; memory
+// would not do, since it follows the commits.
 func (w *write) authorise(permission string) error {
 	if permission == "" || w.p.Kind != auth.KindUser && w.p.Kind != auth.KindServiceUser {
 		return nil
 	}
-	role, blocked, err := store.UserRole(w.ctx, w.tx, w.account.ID, w.p.ID)
+	role, blocked, holds, err := store.UserRole(w.ctx, w.tx, w.account.ID, w.p.ID, w.p.TokenID)
 	if errors.Is(err, store.ErrNoRow) || err == nil && blocked {
 		return problem.Unauthenticated(problem.KindUnauthenticated, "the user of these credentials is blocked or was removed")
 	}
 	if err != nil {
 		return err
+	}
+	if !holds && w.p.TokenID != "" {
+		return problem.Unauthenticated(problem.KindUnauthenticated, refusedToken)
 	}
 	w.p.Role = role
 	if !w.p.Can(permission) {

@@ -39,10 +39,13 @@ func FindUser(ctx context.Context, tx *Tx, accountID, id string) (User, error) {
 	return Users.get(ctx, tx, "WHERE account_id = ? AND id = ?", accountID, id)
 }
 
-// UserRole returns what every write of a user asks; ErrNoRow when the account has no user with the id.
-func UserRole(ctx context.Context, tx *Tx, accountID, id string) (role string, blocked bool, err error) {
-	err = tx.one(ctx, `SELECT role, is_blocked FROM "user" WHERE account_id = ? AND id = ?`, []any{accountID, id}, &role, &blocked)
-	return role, blocked, err
+// UserRole returns what every write of a user asks, and whether the user holds
+// the token; ErrNoRow when the account has no user with the id.
+func UserRole(ctx context.Context, tx *Tx, accountID, id, tokenID string) (role string, blocked, holds bool, err error) {
+	tokens := 0
+	err = tx.one(ctx, `SELECT role, is_blocked, (SELECT COUNT(*) FROM token WHERE id = ? AND user_id = "user".id) FROM "user" WHERE account_id = ? AND id = ?`,
+		[]any{tokenID, accountID, id}, &role, &blocked, &tokens)
+	return role, blocked, tokens > 0, err
 }
 
 // AccountUsers returns the users of an account.
