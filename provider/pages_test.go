@@ -9,6 +9,7 @@ import (
 
 	"github.com/hashicorp/terraform-plugin-go/tfprotov6"
 
+	"github.com/wattlenet/wattle/generated/terraform"
 	"github.com/wattlenet/wattle/provider/internal/runtime"
 )
 
@@ -32,6 +33,16 @@ func TestPages(t *testing.T) {
 	}
 	for name, s := range schemas.ResourceSchemas {
 		add("resources", name, s.Block)
+	}
+	for _, n := range terraform.Nouns { // what is there without Terraform
+		page := filepath.Join("resources", n.Name+".md")
+		switch {
+		case n.Schema == nil:
+		case n.Kind == terraform.Adopted:
+			pages[page] = append(pages[page], "This resource makes none: it takes in")
+		case n.Kind == terraform.Singleton:
+			pages[page] = append(pages[page], "there is nothing to import", "Destroying this resource")
+		}
 	}
 	for name, s := range schemas.DataSourceSchemas {
 		add("data-sources", name, s.Block)

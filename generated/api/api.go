@@ -4237,7 +4237,7 @@ type SetupKeyRequest struct {
 	// Ephemeral Whether machines that enrolled with it are removed when they stay away for ten minutes.
 	Ephemeral *bool `json:"ephemeral,omitempty"`
 
-	// ExpiresIn The life of the key in seconds; 0 when it never ends.
+	// ExpiresIn The life of the key in seconds; 0, where it is allowed, when it never ends.
 	ExpiresIn *int `json:"expires_in,omitempty"`
 
 	// Name The name of the setup key.

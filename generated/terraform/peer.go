@@ -41,7 +41,7 @@ type PeerModel struct {
 func schemaOfPeer() schema.Schema {
 	return schema.Schema{
 		Version:             0,
-		MarkdownDescription: "A peer is an enrolled machine.",
+		MarkdownDescription: "A peer is an enrolled machine. This resource makes none: it takes in a peer that is there and changes what is set of it. Destroyed, it only forgets the peer, unless `deregister_on_destroy` is true.",
 		Attributes: map[string]schema.Attribute{
 			"approval_required": schema.BoolAttribute{
 				Optional:            true,

@@ -79,7 +79,7 @@ func schemaOfSetupKey() schema.Schema {
 			"expires_in": schema.Int64Attribute{
 				Optional:            true,
 				Computed:            true,
-				MarkdownDescription: "The life of the key in seconds; 0 when it never ends. From 0 to 3153600000. Default: `0`. Forces replacement.",
+				MarkdownDescription: "The life of the key in seconds; 0, where it is allowed, when it never ends. From 0 to 3153600000. Default: `0`. Forces replacement.",
 				Default:             int64default.StaticInt64(0),
 				PlanModifiers:       []planmodifier.Int64{int64planmodifier.RequiresReplace()},
 				Validators:          []validator.Int64{int64validator.AtLeast(0), int64validator.AtMost(3153600000)},
@@ -287,7 +287,7 @@ func dataSchemaOfSetupKey() datasource.Schema {
 			},
 			"expires_in": datasource.Int64Attribute{
 				Computed:            true,
-				MarkdownDescription: "The life of the key in seconds; 0 when it never ends.",
+				MarkdownDescription: "The life of the key in seconds; 0, where it is allowed, when it never ends.",
 			},
 			"id": datasource.StringAttribute{
 				Optional:            true,
@@ -370,7 +370,7 @@ func listSchemaOfSetupKey() datasource.Schema {
 				},
 				"expires_in": datasource.Int64Attribute{
 					Computed:            true,
-					MarkdownDescription: "The life of the key in seconds; 0 when it never ends.",
+					MarkdownDescription: "The life of the key in seconds; 0, where it is allowed, when it never ends.",
 				},
 				"id": datasource.StringAttribute{
 					Computed:            true,
@@ -493,7 +493,7 @@ func ephemeralSchemaOfSetupKey() ephemeral.Schema {
 			"expires_in": ephemeral.Int64Attribute{
 				Optional:            true,
 				Computed:            true,
-				MarkdownDescription: "The life of the key in seconds; 0 when it never ends. From 1 to 3600. Default: `3600`; what a run that crashes leaves behind ends by then.",
+				MarkdownDescription: "The life of the key in seconds; 0, where it is allowed, when it never ends. From 1 to 3600. Default: `3600`; what a run that crashes leaves behind ends by then.",
 				Validators:          []validator.Int64{int64validator.AtLeast(1), int64validator.AtMost(3600)},
 			},
 			"id": ephemeral.StringAttribute{

@@ -97,7 +97,7 @@ func (m *model) indexPage(tasks string) string {
 	b.WriteString("\n## Resources\n\n")
 	for _, n := range m.Nouns {
 		if n.Resource != nil {
-			fmt.Fprintf(b, "- [`%s`](resources/%s.md): %s\n", n.Type, n.Name, oneline(n.Doc))
+			fmt.Fprintf(b, "- [`%s`](resources/%s.md): %s\n", n.Type, n.Name, n.resourceDoc())
 		}
 	}
 	b.WriteString(tasks)
@@ -115,8 +115,19 @@ func (m *model) indexPage(tasks string) string {
 	return b.String()
 }
 
-// destroying says what becomes of a singleton, which nothing can remove.
-func (n *noun) destroying() string {
+// resourceDoc describes the resource. One that takes in what is there says so,
+// since others make what they are about.
+func (n *noun) resourceDoc() string {
+	if n.Kind == kindAdopted {
+		is := spaced(n.Name)
+		return oneline(fmt.Sprintf("%s This resource makes none: it takes in a %s that is there and changes what is set of it. Destroyed, it only forgets the %s, unless `deregister_on_destroy` is true.", n.Doc, is, is))
+	}
+	return oneline(n.Doc)
+}
+
+// lasting says how a singleton, which is there without Terraform, begins to be
+// managed, and what becomes of it in the end.
+func (n *noun) lasting() string {
 	var back, stay []string
 	for _, a := range n.Resource {
 		switch {
@@ -126,7 +137,7 @@ func (n *noun) destroying() string {
 			stay = append(stay, "`"+a.Name+"`")
 		}
 	}
-	text := "\n## Destroy\n\n"
+	text := "\n## Create and Destroy\n\nEach account has these settings once, so there is nothing to import: creating the resource changes what it sets, and nothing else. "
 	switch {
 	case n.Delete != nil:
 		text += "Destroying this resource puts all of it back to what a new account has."
@@ -142,7 +153,7 @@ func (n *noun) destroying() string {
 }
 
 func (m *model) resourcePage(n *noun) string {
-	b := page(n.Type, "Resource", n.Doc)
+	b := page(n.Type, "Resource", n.resourceDoc())
 	b.WriteString("\n## Example Usage\n\n### Minimal\n")
 	minimal, full := m.example(n, false), m.example(n, true)
 	code(b, "terraform", minimal)
@@ -152,14 +163,14 @@ func (m *model) resourcePage(n *noun) string {
 	}
 	schemaSection(b, n.Resource, resourceFlavour)
 	if n.Key == "" {
-		b.WriteString(n.destroying())
+		b.WriteString(n.lasting())
 		return b.String()
 	}
 	b.WriteString("\n## Import\n\nBy id, with Terraform 1.5 or newer:\n")
-	code(b, "terraform", n.importBlock(n.importID(n.Key)))
+	code(b, "terraform", n.importBlock(m.importID(n, n.Key)))
 	for _, f := range n.Lookup {
 		fmt.Fprintf(b, "\nBy %s:\n", spaced(f))
-		code(b, "terraform", n.importBlock(n.importID(f)))
+		code(b, "terraform", n.importBlock(m.importID(n, f)))
 	}
 	b.WriteString("\nBy identity, with Terraform 1.12 or newer:\n")
 	var identity strings.Builder
@@ -168,11 +179,13 @@ func (m *model) resourcePage(n *noun) string {
 	}
 	code(b, "terraform", string(hclwrite.Format(fmt.Appendf(nil, "import {\n  to = %s.example\n  identity = {\n%s  }\n}\n", n.Type, identity.String()))))
 	b.WriteString("\nOn the command line:\n")
-	code(b, "shell", fmt.Sprintf("terraform import %s.example '%s'", n.Type, n.importID(n.Key)))
+	code(b, "shell", fmt.Sprintf("terraform import %s.example '%s'", n.Type, m.importID(n, n.Key)))
 	return b.String()
 }
 
-func (n *noun) importID(field string) string {
+// importID is what an import names an object by: its id, or a plausible value of
+// a field that looks it up.
+func (m *model) importID(n *noun, field string) string {
 	var parts []string
 	for _, p := range n.Parents {
 		parts = append(parts, strings.ToUpper(p.Name))
@@ -180,7 +193,14 @@ func (n *noun) importID(field string) string {
 	if field == n.Key {
 		return strings.Join(append(parts, strings.ToUpper(n.Key)), "/")
 	}
-	return strings.Join(append(parts, field+"=example"), "/")
+	value := "example"
+	refs := &references{model: m, self: n, example: true}
+	for _, a := range n.Resource {
+		if a.Name == field {
+			value = strings.Trim(pick(a.values(refs, ""), 0), `"`)
+		}
+	}
+	return strings.Join(append(parts, field+"="+value), "/")
 }
 
 func (n *noun) importBlock(id string) string {

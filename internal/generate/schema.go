@@ -23,7 +23,7 @@ var (
 
 func (p *nounPage) resourceSchema() {
 	p.f("func schemaOf%s() schema.Schema {\nreturn schema.Schema{", p.Go)
-	p.f("Version: %d,\nMarkdownDescription: %q,\nAttributes: map[string]schema.Attribute{", p.Version, oneline(p.Doc))
+	p.f("Version: %d,\nMarkdownDescription: %q,\nAttributes: map[string]schema.Attribute{", p.Version, p.resourceDoc())
 	for _, a := range p.Resource {
 		p.f("%q: %s,", a.Name, a.schemaExpr(resourceFlavour, true))
 	}
