@@ -3,6 +3,7 @@ package netmap
 import (
 	"cmp"
 	"slices"
+	"strings"
 
 	"github.com/RoaringBitmap/roaring"
 
@@ -14,8 +15,11 @@ func (b *batch) advance(c *class) {
 	before := c.sum()
 	var ops []*op
 	switch {
-	case c.work.recompile:
+	case c.work.recompile, c.work.extend && len(c.work.patched)+len(c.work.entries) > 0:
 		ops = b.recompile(c, &c.work)
+		sortOps(ops)
+	case c.work.extend:
+		ops = b.extend(c)
 		sortOps(ops)
 	case b.single != nil:
 		ops = b.single.patch(c)
@@ -35,7 +39,7 @@ func (b *batch) advance(c *class) {
 	}
 	c.log.entries = append(c.log.entries, entry{serial: b.e.serial, before: before, ops: ops})
 	b.update.logged = append(b.update.logged, c)
-	if b.single == nil || c.work.recompile {
+	if b.single == nil || c.work.recompile || c.work.extend {
 		b.noteRevokes(ops)
 	}
 }
@@ -129,6 +133,41 @@ func (b *batch) recompile(c *class, w *classWork) []*op {
 				ops = append(ops, o)
 			}
 		}
+	}
+	if len(ops) > 0 {
+		c.setsAt, c.rulesAt = b.e.serial, b.e.serial
+	}
+	return ops
+}
+
+// extend handles a plain class to which rules came that stand alone, and nothing else happened. Its cost is that of those
+// rules: a network gets its policies one by one, and compiling all of them again with each would be their square.
+func (b *batch) extend(c *class) []*op {
+	var ops []*op
+	v := view{rules: map[string]*ruleView{}}
+	for _, r := range b.came {
+		out, in := c.standsIn(r.sources), c.standsIn(r.destinations)
+		if !out && !in {
+			continue
+		}
+		b.e.tell(c, &v, r, expression{union: r.sources}, in, expression{union: r.destinations}, out)
+		told := v.rules[r.id]
+		ops = append(ops, ruleOp(told, true))
+		c.rules[r.id] = told
+		c.ruleSum = c.ruleSum.Plus(told.hash)
+	}
+	for _, s := range v.sets {
+		at, seen := slices.BinarySearchFunc(c.sets, s.id, func(s *set, id string) int { return strings.Compare(s.id, id) })
+		if seen {
+			continue
+		}
+		c.sets = slices.Insert(slices.Clone(c.sets), at, s)
+		c.setSum = c.setSum.Plus(s.sum)
+		ops = append(ops, b.put(s))
+		for ordinals := roaring.AndNot(s.members, c.visible).Iterator(); ordinals.HasNext(); {
+			ops = append(ops, b.entryOp(c, ordinals.Next(), false, true))
+		}
+		c.visible.Or(s.members)
 	}
 	if len(ops) > 0 {
 		c.setsAt, c.rulesAt = b.e.serial, b.e.serial

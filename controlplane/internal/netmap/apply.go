@@ -22,8 +22,10 @@ type batch struct {
 	selves map[*peer]struct{}
 	// regroup holds the peers that may stand in another class now.
 	regroup map[*peer]struct{}
-	// ruled holds the bases at the ends of rules that came or went; doubtful is what may be forgotten at the end.
+	// ruled holds the bases at the ends of rules that came or went, but for those that came alone, which are in came;
+	// doubtful is what may be forgotten at the end.
 	ruled    map[*base]struct{}
+	came     []*rule
 	doubtful map[*base]struct{}
 	// rerouted holds the keys of the routes that may be others now; nil when there are none.
 	rerouted map[string]struct{}
@@ -286,6 +288,10 @@ func (b *batch) setRules(policy string, want []*rule) {
 		}
 		kept = append(kept, r)
 		r.link()
+		if r.alone() {
+			b.came = append(b.came, r)
+			continue
+		}
 		b.noteRule(r)
 	}
 	for _, r := range before {
@@ -388,20 +394,36 @@ func (b *batch) touchEntries() {
 	}
 }
 
-// touchRules finds the classes to compile again, and the peers that stand in a class of their own because of a rule.
+// touchRules finds the classes to compile again or to tell of a rule more, and the peers that stand in a class of their
+// own because of a rule.
 func (b *batch) touchRules() {
 	for base := range b.ruled {
 		for c := range base.classes {
 			b.touch(c).recompile = true
 		}
-		if !base.derived() {
-			continue
+		b.regroupFor(base)
+	}
+	for _, r := range b.came {
+		for _, base := range slices.Concat(r.sources, r.destinations) {
+			for c := range base.classes {
+				w := b.touch(c)
+				w.extend = true
+				w.recompile = w.recompile || !c.plain
+			}
+			b.regroupFor(base)
 		}
-		if base.whole != nil {
-			b.ask(base)
-		}
-		for _, n := range base.members.ToArray() {
-			b.regroup[b.e.ordinals[n]] = struct{}{}
-		}
+	}
+}
+
+// regroupFor has the members of a base looked at that a rule began or ceased to name, where that makes a class.
+func (b *batch) regroupFor(base *base) {
+	if !base.derived() {
+		return
+	}
+	if base.whole != nil {
+		b.ask(base)
+	}
+	for _, n := range base.members.ToArray() {
+		b.regroup[b.e.ordinals[n]] = struct{}{}
 	}
 }

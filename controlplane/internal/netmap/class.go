@@ -26,6 +26,8 @@ type class struct {
 	sets   []*set                // in the order of their ids
 	// visible holds every member of sets.
 	visible *roaring.Bitmap
+	// plain says that no rule of the view depends on another.
+	plain bool
 
 	naming namingView
 
@@ -78,14 +80,20 @@ type view struct {
 	rules  map[string]*ruleView
 	routes map[string]*routeView // nil when there are none
 	sets   []*set
+	plain  bool // each rule is told whatever the others say
 }
 
 // view returns what the class is told now.
-func (c *class) view() view { return view{c.rules, c.routes, c.sets} }
+func (c *class) view() view { return view{c.rules, c.routes, c.sets, c.plain} }
+
+// standsIn reports whether the class stands in one of the bases.
+func (c *class) standsIn(bases []*base) bool {
+	return slices.ContainsFunc(bases, func(b *base) bool { _, stands := b.classes[c]; return stands })
+}
 
 // show makes v what the class is told.
 func (c *class) show(v view) {
-	c.rules, c.routes, c.sets, c.visible = v.rules, v.routes, v.sets, v.see()
+	c.rules, c.routes, c.sets, c.plain, c.visible = v.rules, v.routes, v.sets, v.plain, v.see()
 	c.ruleSum, c.setSum = v.sums()
 }
 
@@ -132,7 +140,7 @@ func addAll(into map[*base]struct{}, bases []*base) {
 // compile makes the view of a class. It acquires sets for c.
 func (e *Engine) compile(c *class) view {
 	s := scopeOf(c.bases, c.lacks)
-	v := view{rules: map[string]*ruleView{}}
+	v := view{rules: map[string]*ruleView{}, plain: true}
 	// Drops that do not hide are told of the peers only that accepts of the same direction show, rules that judge nothing of
 	// those that any accept shows.
 	seenOut, seenIn := map[string]expression{}, map[string]expression{}
@@ -166,6 +174,7 @@ func (e *Engine) compile(c *class) view {
 	var yielding []*rule
 	for _, side := range []map[*rule]struct{}{s.out, s.in} {
 		for r := range side {
+			v.plain = v.plain && !r.yields()
 			switch {
 			case v.rules[r.id] != nil || r.hides():
 			case r.yields():
@@ -181,6 +190,7 @@ func (e *Engine) compile(c *class) view {
 		}
 	}
 	e.routing(c, s, &v)
+	v.plain = v.plain && len(v.routes) == 0
 	slices.SortFunc(v.sets, func(a, b *set) int { return strings.Compare(a.id, b.id) })
 	v.sets = slices.Compact(v.sets)
 	return v

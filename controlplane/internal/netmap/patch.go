@@ -7,8 +7,9 @@ const maskBits = 64
 
 // A classWork is what a batch has to do with one class.
 type classWork struct {
-	// touched says that the class is in the list of the batch already.
-	touched, recompile bool
+	// touched says that the class is in the list of the batch already. recompile says that its rules may be others now,
+	// extend that some came to them.
+	touched, recompile, extend bool
 	// naming says that the DNS of the class may have changed.
 	naming bool
 	// mask has the bits of the patched sets that the class sees, for the first 64 of the batch.

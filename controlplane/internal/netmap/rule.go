@@ -57,6 +57,14 @@ func (r *rule) hides() bool {
 	return r.drop && !r.quiet() && r.protocol == api.CompiledRuleProtocolAll
 }
 
+// alone reports whether the rule changes nothing else that anybody is told: it only shows those at its one end to those at
+// the other.
+func (r *rule) alone() bool {
+	led := func(b *base) bool { return len(b.routes) > 0 }
+	return !r.yields() && !resourceEnd(r.sources) && !resourceEnd(r.destinations) &&
+		!slices.ContainsFunc(r.sources, led) && !slices.ContainsFunc(r.destinations, led)
+}
+
 func (r *rule) equal(o *rule) bool {
 	return r.drop == o.drop && r.monitor == o.monitor && r.pending == o.pending && r.term == o.term &&
 		r.protocol == o.protocol && slices.Equal(r.ports, o.ports) &&
