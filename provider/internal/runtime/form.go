@@ -10,6 +10,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/defaults"
 	"github.com/hashicorp/terraform-plugin-go/tfprotov6"
 	"github.com/vmihailenco/msgpack/v5"
+	"github.com/vmihailenco/msgpack/v5/msgpcode"
 
 	"github.com/wattlenet/wattle/generated/terraform"
 )
@@ -26,14 +27,22 @@ type resourceForm struct {
 type form struct {
 	fallback []byte          // its default; nil without one
 	computed bool            // left out, it keeps its value
+	optIn    bool            // left out of what is new, it has none
 	members  map[string]form // of an object; nil for anything else
 	elements *form           // of a map, list or set of objects; nil for anything else
+	set      bool            // elements have no order
 }
 
 func formOf(ctx context.Context, n *terraform.Noun) *resourceForm {
 	s := n.Schema()
+	root := form{members: formsOf(ctx, s.Attributes)}
+	for _, name := range n.OptIn {
+		m := root.members[name]
+		m.optIn = true
+		root.members[name] = m
+	}
 	return &resourceForm{
-		noun: n, root: form{members: formsOf(ctx, s.Attributes)},
+		noun: n, root: root,
 		rule: rule{typ: s.Type(), members: rulesOf(ctx, s.Attributes)},
 	}
 }
@@ -53,7 +62,7 @@ func formsOf(ctx context.Context, attributes map[string]schema.Attribute) map[st
 		case schema.ListNestedAttribute:
 			f.elements = &form{members: formsOf(ctx, a.NestedObject.Attributes)}
 		case schema.SetNestedAttribute:
-			f.elements = &form{members: formsOf(ctx, a.NestedObject.Attributes)}
+			f.elements, f.set = &form{members: formsOf(ctx, a.NestedObject.Attributes)}, true
 		}
 		out[name] = f
 	}
@@ -202,42 +211,57 @@ func isNull(value []byte) bool { return len(value) == 1 && value[0] == null }
 
 // members are the encoded members of an object or map; nil for anything else.
 func members(value []byte) map[string]msgpack.RawMessage {
-	d := msgpack.GetDecoder()
-	defer msgpack.PutDecoder(d)
-	d.Reset(bytes.NewReader(value))
-	n, err := d.DecodeMapLen()
-	if err != nil || n < 0 {
+	out := map[string]msgpack.RawMessage{}
+	if isList(value) || !each(value, func(name string, begin, end int) bool {
+		out[name] = value[begin:end]
+		return true
+	}) {
 		return nil
-	}
-	out := make(map[string]msgpack.RawMessage, n)
-	for range n {
-		key, err := d.DecodeString()
-		if err != nil {
-			return nil
-		}
-		if out[key], err = d.DecodeRaw(); err != nil {
-			return nil
-		}
 	}
 	return out
 }
 
 // elements are the encoded elements of a list or set; nil for anything else.
 func elements(value []byte) []msgpack.RawMessage {
-	d := msgpack.GetDecoder()
-	defer msgpack.PutDecoder(d)
-	d.Reset(bytes.NewReader(value))
-	n, err := d.DecodeArrayLen()
-	if err != nil || n < 0 {
+	out := []msgpack.RawMessage{}
+	if !isList(value) || !each(value, func(_ string, begin, end int) bool {
+		out = append(out, value[begin:end])
+		return true
+	}) {
 		return nil
 	}
-	out := make([]msgpack.RawMessage, n)
-	for i := range out {
-		if out[i], err = d.DecodeRaw(); err != nil {
-			return nil
+	return out
+}
+
+// isList reports that a value is a list or a set.
+func isList(value []byte) bool {
+	return len(value) > 0 && (msgpcode.IsFixedArray(value[0]) || value[0] == msgpcode.Array16 || value[0] == msgpcode.Array32)
+}
+
+// each shows where the members of an encoded object or map begin and end in
+// value, in their order, and the elements of a list or set, which have no names.
+// It is false for anything else, and when visit is.
+func each(value []byte, visit func(name string, begin, end int) bool) bool {
+	d := msgpack.GetDecoder()
+	defer msgpack.PutDecoder(d)
+	rest := bytes.NewReader(value)
+	d.Reset(rest)
+	count, named := d.DecodeMapLen, d.DecodeString
+	if isList(value) {
+		count, named = d.DecodeArrayLen, func() (string, error) { return "", nil }
+	}
+	n, err := count()
+	if err != nil || n < 0 {
+		return false
+	}
+	for range n {
+		name, err := named()
+		begin := len(value) - rest.Len()
+		if err != nil || d.Skip() != nil || !visit(name, begin, len(value)-rest.Len()) {
+			return false
 		}
 	}
-	return out
+	return true
 }
 
 // ids are the ids of the parents and the object's own in a state; nil when

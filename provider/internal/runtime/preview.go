@@ -53,6 +53,13 @@ func (p *previews) next() (ask, full bool) {
 	return p.asked <= previewLimit, p.said && p.asked == previewLimit+1
 }
 
+// asks reports that next would still ask, or has the last word to say.
+func (p *previews) asks() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return !p.ended && p.asked <= previewLimit
+}
+
 // say notes that a change means something, so that what is not asked is worth a word.
 func (p *previews) say() {
 	p.mu.Lock()

@@ -32,7 +32,8 @@ type framework interface {
 }
 
 // server is the framework's server with a short way for what did not change,
-// which is nearly everything in nearly every plan:
+// which is nearly everything in nearly every plan, and for what is new, which is
+// nearly everything in the first one:
 //
 //	state as JSON, of this version         -> the same JSON
 //	object of the version that the state   -> the same state
@@ -40,6 +41,7 @@ type framework interface {
 //	configuration that no validator minds  -> nothing to say
 //	configuration that asks for what the   -> the same state
 //	state has
+//	configuration of a new object          -> the same with its defaults
 //
 // The framework decodes, walks and encodes each of these values about ten
 // times: two thirds of the provider's processor time. What is in doubt goes
@@ -134,13 +136,19 @@ func marked(private []byte) (m mark) {
 }
 
 // PlanResourceChange plans nothing where the configuration asks for what the
-// state has.
+// state has, and what the configuration says for an object that is new.
 func (s *server) PlanResourceChange(ctx context.Context, req *tfprotov6.PlanResourceChangeRequest) (*tfprotov6.PlanResourceChangeResponse, error) {
 	f, conn := s.form(ctx, req.TypeName), s.provider.conn
-	if f == nil || conn == nil || conn.client == nil || !f.unchanged(req) {
-		return s.framework.PlanResourceChange(ctx, req)
+	switch {
+	case f == nil || conn == nil || conn.client == nil:
+	case f.unchanged(req):
+		return &tfprotov6.PlanResourceChangeResponse{PlannedState: req.PriorState, PlannedPrivate: req.PriorPrivate, PlannedIdentity: req.PriorIdentity}, nil
+	case f.noun.PreviewCreate == nil || !conn.previews.asks() || req.Config == nil || !known(req.Config.MsgPack):
+		if planned := f.created(req); planned != nil {
+			return planned, nil
+		}
 	}
-	return &tfprotov6.PlanResourceChangeResponse{PlannedState: req.PriorState, PlannedPrivate: req.PriorPrivate, PlannedIdentity: req.PriorIdentity}, nil
+	return s.framework.PlanResourceChange(ctx, req)
 }
 
 // ApplyResourceChange ends what only a plan says.
