@@ -2,11 +2,14 @@ package portmap
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/wattlenet/wattle/acceptance/lab/gateway"
@@ -184,7 +187,66 @@ func TestPublicAddressAsksNobody(t *testing.T) {
 	}
 }
 
-// A mapping that the gateway has moved is told at the renewal.
+// A script is a gateway that answers as it was told, and notes when it was asked.
+type script struct {
+	begun   time.Time
+	answers []Mapping // of add, in order; then it refuses
+	asked   []time.Duration
+	wanted  []uint16
+	removed int
+}
+
+func (s *script) add(_ context.Context, _, wanted uint16) (Mapping, error) {
+	s.asked, s.wanted = append(s.asked, time.Since(s.begun)), append(s.wanted, wanted)
+	if len(s.answers) == 0 {
+		return Mapping{}, errors.New("no more")
+	}
+	next := s.answers[0]
+	s.answers = s.answers[1:]
+	return next, nil
+}
+
+func (s *script) remove(context.Context, uint16) error {
+	s.removed++
+	return nil
+}
+
+// A mapping is renewed when half of what the gateway promised has passed, with the
+// port that it has. One that the gateway has moved is told.
+func TestMappingIsRenewed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		at := func(port uint16, life time.Duration) Mapping {
+			return Mapping{External: netip.AddrPortFrom(outside, port), Lifetime: life}
+		}
+		var said []uint16
+		m, err := New(Config{
+			Logger: slog.New(slog.DiscardHandler), Port: func() uint16 { return tunnelPort },
+			Find:    func() (Gateway, error) { return local, nil },
+			Changed: func(m Mapping, _ error) { said = append(said, m.External.Port()) },
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := &script{begun: time.Now(), answers: []Mapping{at(1000, 10*time.Second), at(2000, 100*time.Hour), at(2000, time.Hour)}}
+		m.keep(t.Context(), &held{forwarder: s, gateway: local, port: tunnelPort, mapping: at(1000, 2*time.Hour)})
+		first := time.Hour
+		second := first + shortest/2 // less is not believed
+		third := second + longest/2  // nor is more
+		if want := []time.Duration{first, second, third, third + time.Hour/2}; !slices.Equal(s.asked, want) {
+			t.Errorf("asked after %v, want %v", s.asked, want)
+		}
+		if want := []uint16{1000, 1000, 2000, 2000}; !slices.Equal(s.wanted, want) {
+			t.Errorf("wanted %v, want %v", s.wanted, want)
+		}
+		if want := []uint16{1000, 2000}; !slices.Equal(said, want) {
+			t.Errorf("said %v, want %v: each port once", said, want)
+		}
+		if s.removed != 1 {
+			t.Errorf("removed %d times", s.removed)
+		}
+	})
+}
+
 func TestNetworkChangeMovesTheMapping(t *testing.T) {
 	h := newHome(t, PCP, nil)
 	port := uint16(tunnelPort)
