@@ -14,21 +14,27 @@ import (
 
 // What docs/cli.md promises has been seen to work: each command of it stands in a story.
 func TestEveryCommandIsInAStory(t *testing.T) {
-	reference, err := os.ReadFile("../docs/cli.md")
-	if err != nil {
-		t.Fatal(err)
-	}
 	told := stories(t)
-	commands := regexp.MustCompile("(?m)^### `wattle ([a-z]+(?: [a-z]+)*)(?: [^`]*)?`$").FindAllSubmatch(reference, -1)
-	if len(commands) < 20 {
-		t.Fatalf("found only %d commands in the reference", len(commands))
-	}
-	for _, match := range commands {
-		name := string(match[1])
+	for _, name := range commands(t) {
 		if !regexp.MustCompile(`\bwattle ` + name + `\b`).MatchString(told) {
 			t.Errorf("no story runs `wattle %s`", name)
 		}
 	}
+}
+
+// commands are those of docs/cli.md, without the program.
+func commands(t *testing.T) (names []string) {
+	reference, err := os.ReadFile("../docs/cli.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, match := range regexp.MustCompile("(?m)^### `wattle ([a-z]+(?: [a-z]+)*)(?: [^`]*)?`$").FindAllSubmatch(reference, -1) {
+		names = append(names, string(match[1]))
+	}
+	if len(names) < 20 {
+		t.Fatalf("found only %d commands in the reference", len(names))
+	}
+	return names
 }
 
 // What --help promises has been seen to work as well: each flag is given in a
@@ -48,6 +54,80 @@ func TestEveryFlagIsInAStory(t *testing.T) {
 			}
 		}
 	}
+}
+
+// What README, docs and guides show can be typed: its commands and flags exist.
+func TestPagesShowCommandsThatExist(t *testing.T) {
+	flags := map[string][]string{} // of each command
+	for _, name := range commands(t) {
+		flags["wattle "+name] = nil
+	}
+	for _, program := range []string{"wattle", "wattle-server", "wattle-relay"} {
+		found := map[option][]string{}
+		collectFlags(t, []string{program}, found)
+		for flag, commands := range found {
+			for _, command := range commands {
+				flags[command] = append(flags[command], flag.long, flag.short)
+			}
+		}
+		flags[program] = append(flags[program], "--socket", "--help", "--version")
+	}
+	shown := 0
+	for _, pattern := range []string{"../README.md", "../CONTRIBUTING.md", "../docs/*.md", "../docs/benchmarks/*.md", "../generated/docs/guides/*.md", "../examples/*/README.md"} {
+		pages, err := filepath.Glob(pattern)
+		if err != nil || len(pages) == 0 {
+			t.Fatalf("%s: %d pages, %v", pattern, len(pages), err)
+		}
+		for _, page := range pages {
+			text, err := os.ReadFile(page)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, line := range commandLines(string(text)) {
+				shown++
+				if wrong := unknownWord(strings.Fields(line), flags); wrong != "" {
+					t.Errorf("%s shows %q, but there is no %s", page, line, wrong)
+				}
+			}
+		}
+	}
+	if shown < 100 {
+		t.Errorf("only %d command lines were found", shown)
+	}
+}
+
+// commandLines are those of our programs in a page: in code between backquotes, and in blocks.
+func commandLines(page string) (lines []string) {
+	page = strings.ReplaceAll(page, "\\\n", " ")
+	shown := regexp.MustCompile("(?m)(?:^\\s*(?:\\$ )?|`)(wattle(?:-server|-relay)?(?: [^=`\n][^`\n]*)?)")
+	for _, match := range shown.FindAllStringSubmatch(page, -1) {
+		line, _, _ := strings.Cut(match[1], " #")
+		line = regexp.MustCompile("[|&;<>].*").ReplaceAllString(line, "")
+		if !strings.HasPrefix(line, "wattle lets") { // the comment of a rule
+			lines = append(lines, line)
+		}
+	}
+	return lines
+}
+
+// unknownWord is the first command or flag of a command line that does not exist, empty for none.
+func unknownWord(words []string, flags map[string][]string) string {
+	command := words[0]
+	for i := 1; i < len(words); i++ {
+		word, _, _ := strings.Cut(strings.TrimRight(words[i], ".,:)"), "=")
+		_, deeper := flags[command+" "+word]
+		switch {
+		case deeper:
+			command += " " + word
+		case word == "--socket" && command == words[0]:
+			i++ // its value
+		case strings.HasPrefix(word, "--") && strings.Trim(word, "-.") != "" && !slices.Contains(flags[command], word) && !slices.Contains(flags[words[0]], word):
+			return word + " of " + command
+		case command == "wattle" && regexp.MustCompile("^[a-z]+$").MatchString(word):
+			return "command " + word
+		}
+	}
+	return ""
 }
 
 // An option is a flag as --help shows it.

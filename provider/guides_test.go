@@ -10,25 +10,43 @@ import (
 	"github.com/wattlenet/wattle/controlplane/controlplanetest"
 )
 
-var terraformBlock = regexp.MustCompile("(?s)```terraform\n(.*?)```")
+var terraformBlock = regexp.MustCompile("(?s)```(?:terraform|hcl)\n(.*?)```")
 
-// TestGuides applies what the guides show, plans nothing, and destroys it.
+// withoutProvider is what a page leaves to the reader who comes from another one.
+const withoutProvider = `
+terraform {
+  required_providers {
+    wattle = { source = "wattlenet/wattle" }
+  }
+}
+`
+
+// TestGuides applies what the guides, the README and the pages beside it show, plans nothing, and destroys it.
 func TestGuides(t *testing.T) {
 	pages, err := filepath.Glob("../generated/docs/guides/*.md")
 	if err != nil || len(pages) == 0 {
 		t.Fatalf("%d guides, %v", len(pages), err)
 	}
-	for _, page := range pages {
+	beside, err := filepath.Glob("../docs/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, page := range append(append(pages, "../README.md"), beside...) {
 		text, err := os.ReadFile(page)
 		if err != nil {
 			t.Fatal(err)
 		}
 		var config strings.Builder
 		for _, block := range terraformBlock.FindAllStringSubmatch(string(text), -1) {
-			config.WriteString(block[1])
+			if !strings.HasPrefix(block[1], "provider_installation") { // for Terraform itself
+				config.WriteString(block[1])
+			}
 		}
 		if config.Len() == 0 {
 			continue // about commands alone
+		}
+		if !strings.Contains(config.String(), "required_providers") {
+			config.WriteString(withoutProvider)
 		}
 		t.Run(filepath.Base(page), func(t *testing.T) {
 			plane := controlplanetest.New(t)
