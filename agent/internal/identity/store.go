@@ -10,7 +10,7 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/wattlenet/wattle/agent/internal/folder"
+	"github.com/wattlenet/wattle/internal/folder"
 )
 
 // Files of the state folder.

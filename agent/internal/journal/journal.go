@@ -16,7 +16,7 @@ import (
 	"os"
 	"strings"
 
-	"github.com/wattlenet/wattle/agent/internal/folder"
+	"github.com/wattlenet/wattle/internal/folder"
 )
 
 // A File is one journal; only its path must be set. Its holder calls one method at a time.

@@ -3,7 +3,7 @@ package local
 import (
 	"os"
 
-	"github.com/wattlenet/wattle/agent/internal/folder"
+	"github.com/wattlenet/wattle/internal/folder"
 )
 
 // openFolder makes the folder of the socket. This system does not tell who is

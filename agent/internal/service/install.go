@@ -11,7 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/wattlenet/wattle/agent/internal/folder"
+	"github.com/wattlenet/wattle/internal/folder"
 	"github.com/wattlenet/wattle/internal/unit"
 )
 

@@ -12,7 +12,7 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/wattlenet/wattle/agent/internal/folder"
+	"github.com/wattlenet/wattle/internal/folder"
 )
 
 // An Origin is where a value comes from.

@@ -25,6 +25,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/wattlenet/wattle/internal/folder"
 )
 
 // Constants we chose.
@@ -52,29 +54,45 @@ type Authority struct {
 	key         *ecdsa.PrivateKey
 }
 
-// OpenAuthority reads the authority in folder, and makes one when there is
-// none. Half an authority is an error: a new one would break every pin.
-func OpenAuthority(folder string) (*Authority, error) {
-	certificatePath, keyPath := filepath.Join(folder, authorityCertificateFile), filepath.Join(folder, authorityKeyFile)
+// OpenAuthority reads the authority in dir, and makes one when there is none. A
+// certificate without its key is an error: a new key would break every pin. A key
+// without its certificate, as the end of a power supply may leave it, gets another
+// of the same name and pin.
+func OpenAuthority(dir string) (*Authority, error) {
+	certificatePath, keyPath := filepath.Join(dir, authorityCertificateFile), filepath.Join(dir, authorityKeyFile)
 	pair, err := tls.LoadX509KeyPair(certificatePath, keyPath)
 	switch {
 	case err == nil:
 		return authorityFrom(pair, certificatePath)
 	case !errors.Is(err, fs.ErrNotExist):
-		return nil, fmt.Errorf("the certificate authority in %s cannot be read: %w; restore %s and %s from a backup, or remove both for a new authority with a new pin",
-			folder, err, authorityCertificateFile, authorityKeyFile)
+		return nil, unreadable(dir, err)
 	}
-	for _, path := range []string{certificatePath, keyPath} {
-		if _, err := os.Stat(path); err == nil {
-			return nil, fmt.Errorf("of the certificate authority in %s only %s is left; restore the other file, or remove it for a new authority with a new pin",
-				folder, filepath.Base(path))
+	if _, err := os.Stat(certificatePath); err == nil {
+		return nil, fmt.Errorf("of the certificate authority in %s only %s is left; restore %s, or remove the other for a new authority with a new pin",
+			dir, authorityCertificateFile, authorityKeyFile)
+	}
+	key, err := readKey(keyPath)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		if key, err = newKey(keyPath); err != nil {
+			return nil, err
 		}
+	case err != nil:
+		return nil, unreadable(dir, err)
 	}
-	authority, err := newAuthority(time.Now())
+	authority, err := newAuthority(key, time.Now())
 	if err != nil {
 		return nil, err
 	}
-	return authority, authority.write(certificatePath, keyPath)
+	if err := folder.Replace(certificatePath, authority.PEM(), 0o644); err != nil {
+		return nil, fmt.Errorf("store the certificate authority: %w", err)
+	}
+	return authority, nil
+}
+
+func unreadable(dir string, err error) error {
+	return fmt.Errorf("the certificate authority in %s cannot be read: %w; restore %s and %s from a backup, or remove both for a new authority with a new pin",
+		dir, err, authorityCertificateFile, authorityKeyFile)
 }
 
 func authorityFrom(pair tls.Certificate, path string) (*Authority, error) {
@@ -85,18 +103,58 @@ func authorityFrom(pair tls.Certificate, path string) (*Authority, error) {
 	return &Authority{certificate: pair.Leaf, key: key}, nil
 }
 
-func newAuthority(now time.Time) (*Authority, error) {
+// readKey reads a key that newKey has stored.
+func readKey(path string) (*ecdsa.PrivateKey, error) {
+	text, err := os.ReadFile(path) //nolint:gosec // the folder is the operator's choice
+	if err != nil {
+		return nil, err
+	}
+	block, _ := pem.Decode(text)
+	if block == nil {
+		return nil, fmt.Errorf("%s holds no key in PEM", path)
+	}
+	parsed, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	key, ok := parsed.(*ecdsa.PrivateKey)
+	if !ok {
+		return nil, fmt.Errorf("%s holds no ECDSA key", path)
+	}
+	return key, nil
+}
+
+// newKey makes a key and returns when it is on disk: pins that nobody can prove any
+// more would keep every machine out.
+func newKey(path string) (*ecdsa.PrivateKey, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, fmt.Errorf("make the key of the certificate authority: %w", err)
 	}
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return nil, fmt.Errorf("encode the key of the certificate authority: %w", err)
+	}
+	if err := folder.Replace(path, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600); err != nil {
+		return nil, fmt.Errorf("store the certificate authority: %w", err)
+	}
+	return key, nil
+}
+
+// newAuthority signs the certificate of a key. Its name follows from the key.
+func newAuthority(key *ecdsa.PrivateKey, now time.Time) (*Authority, error) {
+	public, err := x509.MarshalPKIXPublicKey(key.Public())
+	if err != nil {
+		return nil, fmt.Errorf("encode the key of the certificate authority: %w", err)
+	}
+	name := sha256.Sum256(public)
 	serial, err := newSerial()
 	if err != nil {
 		return nil, err
 	}
 	template := &x509.Certificate{
 		SerialNumber:          serial,
-		Subject:               pkix.Name{CommonName: "Wattle installation " + hex.EncodeToString(serial.Bytes()[:4])},
+		Subject:               pkix.Name{CommonName: "Wattle installation " + hex.EncodeToString(name[:4])},
 		NotBefore:             now.Add(-backdate),
 		NotAfter:              now.Add(authorityLife),
 		IsCA:                  true,
@@ -113,22 +171,6 @@ func newAuthority(now time.Time) (*Authority, error) {
 		return nil, fmt.Errorf("make the certificate authority: %w", err)
 	}
 	return &Authority{certificate: certificate, key: key}, nil
-}
-
-// write stores the key first, so that a certificate never stands without one.
-func (a *Authority) write(certificatePath, keyPath string) error {
-	der, err := x509.MarshalPKCS8PrivateKey(a.key)
-	if err != nil {
-		return fmt.Errorf("encode the key of the certificate authority: %w", err)
-	}
-	key := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
-	if err := os.WriteFile(keyPath, key, 0o600); err != nil {
-		return fmt.Errorf("store the certificate authority: %w", err)
-	}
-	if err := os.WriteFile(certificatePath, a.PEM(), 0o644); err != nil { //nolint:gosec // a certificate is public
-		return fmt.Errorf("store the certificate authority: %w", err)
-	}
-	return nil
 }
 
 // PEM returns the certificate of the authority.

@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"net"
 	"os"
 	"path/filepath"
@@ -39,24 +40,44 @@ func TestAuthorityStaysTheSame(t *testing.T) {
 	}
 }
 
-func TestHalfAnAuthorityIsAnError(t *testing.T) {
-	for _, lost := range []string{authorityCertificateFile, authorityKeyFile} {
+func TestAuthorityWithoutItsKeyIsAnError(t *testing.T) {
+	for name, damage := range map[string]func(key, certificate string) error{
+		"no key":       func(key, _ string) error { return os.Remove(key) },
+		"a broken key": func(key, _ string) error { return os.WriteFile(key, []byte("garbage"), 0o600) },
+		"a broken key and nothing else": func(key, certificate string) error {
+			return errors.Join(os.WriteFile(key, nil, 0o600), os.Remove(certificate))
+		},
+		"a certificate in the key's place": func(key, certificate string) error { return os.Rename(certificate, key) },
+	} {
 		folder := t.TempDir()
 		openAuthority(t, folder)
-		if err := os.Remove(filepath.Join(folder, lost)); err != nil {
+		if err := damage(filepath.Join(folder, authorityKeyFile), filepath.Join(folder, authorityCertificateFile)); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := OpenAuthority(folder); err == nil || !strings.Contains(err.Error(), "restore") {
-			t.Errorf("without %s: %v", lost, err)
+			t.Errorf("%s: %v", name, err)
 		}
 	}
+}
+
+// The key is written first, so it may be all that is there. Who knows the pin or
+// the former certificate trusts what is made of it.
+func TestKeyAloneKeepsPinAndTrust(t *testing.T) {
 	folder := t.TempDir()
-	openAuthority(t, folder)
-	if err := os.WriteFile(filepath.Join(folder, authorityKeyFile), []byte("garbage"), 0o600); err != nil {
+	first := openAuthority(t, folder)
+	if err := os.Remove(filepath.Join(folder, authorityCertificateFile)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := OpenAuthority(folder); err == nil {
-		t.Error("a broken key was accepted")
+	second := openAuthority(t, folder)
+	if first.Pin() != second.Pin() || first.certificate.Equal(second.certificate) {
+		t.Errorf("pins %s and %s", first.Pin(), second.Pin())
+	}
+	source, err := second.Issue([]string{"wattle.example"}, program.Quiet())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := handshake(t, source.TLS(), first.certificate, "wattle.example"); err != nil {
+		t.Errorf("who has the former certificate: %v", err)
 	}
 }
 

@@ -17,7 +17,10 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
+
+	"github.com/wattlenet/wattle/internal/folder"
 )
 
 const (
@@ -83,7 +86,10 @@ func (k MasterKey) create(path string) (err error) {
 	if _, err := file.WriteString(masterPrefix + base64.StdEncoding.EncodeToString(k.key) + "\n"); err != nil {
 		return fmt.Errorf("write master key file: %w", err)
 	}
-	return file.Sync()
+	if err := file.Sync(); err != nil {
+		return fmt.Errorf("write master key file: %w", err)
+	}
+	return folder.Sync(filepath.Dir(path))
 }
 
 func missing(err error) bool { return errors.Is(err, fs.ErrNotExist) }

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/wattlenet/wattle/internal/folder"
 	"github.com/wattlenet/wattle/internal/program"
 )
 
@@ -21,20 +22,20 @@ const (
 	databaseFile  = "control.db"
 )
 
-// A folder is the data folder of an installation, locked for this process.
-type folder struct {
+// A dataFolder is the data folder of an installation, locked for this process.
+type dataFolder struct {
 	path string
 	lock *os.File
 }
 
 // openFolder makes the data folder if need be and locks it. The caller closes
 // it. A folder that another server uses is an error.
-func openFolder(path string) (*folder, error) {
+func openFolder(path string) (*dataFolder, error) {
 	if err := os.MkdirAll(path, 0o700); err != nil {
 		return nil, fmt.Errorf("the data folder cannot be made: %w; run as a user who may write there, or choose another with --data-dir", err)
 	}
 	// MkdirAll leaves the mode of a folder that was there.
-	if err := os.Chmod(path, 0o700); err != nil { //nolint:gosec // a folder needs its x bit
+	if err := folder.Restrict(path); err != nil {
 		return nil, fmt.Errorf("the data folder cannot be closed to other users: %w; make it yours, or choose another with --data-dir", err)
 	}
 	lock, err := os.OpenFile(filepath.Join(path, lockFile), os.O_CREATE|os.O_RDWR, 0o600) //nolint:gosec // the folder is the operator's choice
@@ -48,18 +49,18 @@ func openFolder(path string) (*folder, error) {
 		}
 		return nil, fmt.Errorf("the data folder %s cannot be locked: %w; choose another with --data-dir", path, err)
 	}
-	return &folder{path: path, lock: lock}, nil
+	return &dataFolder{path: path, lock: lock}, nil
 }
 
 // Close releases the lock.
-func (f *folder) Close() error { return f.lock.Close() }
+func (f *dataFolder) Close() error { return f.lock.Close() }
 
-func (f *folder) file(name string) string { return filepath.Join(f.path, name) }
+func (f *dataFolder) file(name string) string { return filepath.Join(f.path, name) }
 
 // touch makes a file that only the owner can read, if it is not there yet. The
 // engine of the database would take the mode of the process, and gives its other
 // files the mode of this one.
-func (f *folder) touch(name string) error {
+func (f *dataFolder) touch(name string) error {
 	file, err := os.OpenFile(f.file(name), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return fmt.Errorf("open the database: %w; check owner and mode of the data folder", err)
@@ -67,27 +68,13 @@ func (f *folder) touch(name string) error {
 	return file.Close()
 }
 
-// write stores a secret, readable by the owner only. A reader sees the old
-// file or the new one, never a part.
-func (f *folder) write(name, text string) error {
-	err := writeSecret(f.file(name), text)
-	if err != nil {
+// write stores a secret, readable by the owner only, and returns when it is on
+// disk. A reader sees the old file or the new one, never a part.
+func (f *dataFolder) write(name, text string) error {
+	if err := folder.Replace(f.file(name), []byte(text), 0o600); err != nil {
 		return fmt.Errorf("store %s: %w", name, err)
 	}
 	return nil
-}
-
-func writeSecret(path, text string) error {
-	tmp, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*") // mode 0600
-	if err != nil {
-		return err
-	}
-	defer os.Remove(tmp.Name()) //nolint:errcheck // gone after the rename
-	_, err = tmp.WriteString(text)
-	if err := errors.Join(err, tmp.Sync(), tmp.Close()); err != nil {
-		return err
-	}
-	return os.Rename(tmp.Name(), path)
 }
 
 // listenError explains why an address cannot be listened on.
@@ -105,7 +92,7 @@ func listenError(flag, address string, err error) error {
 // issuer returns the audience of agent tokens. It is the first public URL of
 // the installation and stays when that URL changes, since every enrolled agent
 // was told it.
-func (f *folder) issuer(public *url.URL) (string, error) {
+func (f *dataFolder) issuer(public *url.URL) (string, error) {
 	text, err := os.ReadFile(f.file(issuerFile))
 	if err == nil && strings.TrimSpace(string(text)) != "" {
 		return strings.TrimSpace(string(text)), nil

@@ -25,7 +25,7 @@ import (
 // An Installation is a control plane with its listeners, ready to run.
 type Installation struct {
 	config    Config
-	folder    *folder
+	folder    *dataFolder
 	listener  net.Listener
 	proxies   proxied.Trusted
 	public    *url.URL

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/wattlenet/wattle/generated/sdk"
+	"github.com/wattlenet/wattle/internal/folder"
 )
 
 // profileFallback lies in the data folder and is used when the process has no
@@ -63,18 +64,18 @@ func (i *Installation) leaveAuthority(place profilePlace) (string, error) {
 		return "", nil
 	}
 	path := place.path + authoritySuffix
-	if err := os.WriteFile(path, i.authority, 0o644); err != nil { //nolint:gosec // a certificate is public
+	if err := folder.Replace(path, i.authority, 0o644); err != nil {
 		return "", fmt.Errorf("leave the certificate of the authority beside the profile: %w", err)
 	}
 	return path, nil
 }
 
 // writable makes a folder if need be and proves that a file can be made in it.
-func writable(folder string) error {
-	if err := os.MkdirAll(folder, 0o700); err != nil { //nolint:gosec // the place is the operator's choice
+func writable(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil { //nolint:gosec // the place is the operator's choice
 		return fmt.Errorf("the folder of the credentials profile cannot be made: %w; choose another place with --credentials", err)
 	}
-	probe, err := os.CreateTemp(folder, ".probe-*")
+	probe, err := os.CreateTemp(dir, ".probe-*")
 	if err != nil {
 		return fmt.Errorf("the credentials profile cannot be written: %w; choose another place with --credentials", err)
 	}

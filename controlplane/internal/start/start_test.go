@@ -104,7 +104,7 @@ func TestRelayURLs(t *testing.T) {
 	}
 }
 
-func openTestFolder(t *testing.T, path string) *folder {
+func openTestFolder(t *testing.T, path string) *dataFolder {
 	t.Helper()
 	f, err := openFolder(path)
 	if err != nil {

@@ -14,8 +14,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/wattlenet/wattle/agent/internal/folder"
 	"github.com/wattlenet/wattle/agent/internal/journal"
+	"github.com/wattlenet/wattle/internal/folder"
 )
 
 // repairInterval is the least time between two repairs of a file that another

@@ -13,8 +13,8 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/wattlenet/wattle/agent/internal/folder"
 	"github.com/wattlenet/wattle/agent/internal/journal"
+	"github.com/wattlenet/wattle/internal/folder"
 )
 
 // namePort is the port of name servers that nobody has to name.

@@ -1,4 +1,4 @@
-// Package folder keeps what the daemon leaves on disk whole and to itself.
+// Package folder keeps what a program leaves on disk whole and to itself.
 package folder
 
 import (

@@ -1,6 +1,6 @@
 //go:build !windows
 
-// Package folder keeps what the daemon leaves on disk whole and to itself.
+// Package folder keeps what a program leaves on disk whole and to itself.
 package folder
 
 import (

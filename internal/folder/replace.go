@@ -60,7 +60,7 @@ func explained(path string, err error) error {
 	case IsFull(err):
 		return fmt.Errorf("write %s: the disk is full; free some space, nothing was changed (%w)", path, cause(err))
 	case errors.Is(err, fs.ErrPermission), isReadOnly(err):
-		return fmt.Errorf("write %s: the folder is not writable for the daemon; change its owner or run as root, nothing was changed (%w)", path, cause(err))
+		return fmt.Errorf("write %s: the folder is not writable for this user; change its owner or run as root, nothing was changed (%w)", path, cause(err))
 	}
 	return fmt.Errorf("write %s: %w", path, cause(err))
 }
