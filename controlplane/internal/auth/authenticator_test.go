@@ -391,7 +391,7 @@ func TestAuthorize(t *testing.T) {
 		{"user at the agents' door", user("owner"), "StreamAgent", problem.KindUnauthenticated},
 	}
 	for _, test := range tests {
-		operation, ok := api.Operations[test.operation]
+		operation, ok := api.OperationByID(test.operation)
 		if !ok {
 			t.Fatalf("%s: no operation %s", test.name, test.operation)
 		}

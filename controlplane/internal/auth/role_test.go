@@ -28,9 +28,8 @@ func TestRolesAndOperations(t *testing.T) {
 		fmt.Fprintf(&table, " %s", column)
 	}
 	table.WriteString("\n")
-	for _, id := range slices.Sorted(maps.Keys(api.Operations)) {
-		operation := api.Operations[id]
-		fmt.Fprintf(&table, "%-22s %-22s", id, operation.Permission)
+	for _, operation := range api.Operations {
+		fmt.Fprintf(&table, "%-22s %-22s", operation.ID, operation.Permission)
 		mark := func(column string, p Principal) {
 			answer := "-"
 			if Authorize(p, operation) == nil {

@@ -191,7 +191,7 @@ func entityTag(operationID string, value reflect.Value, body []byte) string {
 // another one, and as If-Match both are this version.
 func objectTag(operationID string, version int64, body []byte) string {
 	tag := strconv.FormatInt(version, 10)
-	if api.Operations[operationID].NamesOthers {
+	if operation, _ := api.OperationByID(operationID); operation.NamesOthers {
 		tag += "." + digest(body)
 	}
 	return `"` + tag + `"`
@@ -207,7 +207,8 @@ func digest(body []byte) string {
 // contract lets the operation take If-None-Match. For other objects, whose
 // fields change by themselves, 304 would hide a change.
 func unchangedIsSafe(operationID string, value reflect.Value) bool {
-	return value.Kind() == reflect.Slice || api.Operations[operationID].Conditional
+	operation, _ := api.OperationByID(operationID)
+	return value.Kind() == reflect.Slice || operation.Conditional
 }
 
 // tagMatches compares weakly, as If-None-Match asks (RFC 9110, section 13.1.2).

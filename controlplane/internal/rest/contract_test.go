@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"io"
-	"maps"
 	"net/http"
 	"os"
 	"reflect"
@@ -83,20 +82,11 @@ func address(operation api.Operation) string {
 	return parameter.ReplaceAllString(operation.Path, "none")
 }
 
-// operations returns all operations in a fixed order.
-func operations() []api.Operation {
-	var list []api.Operation
-	for _, id := range slices.Sorted(maps.Keys(api.Operations)) {
-		list = append(list, api.Operations[id])
-	}
-	return list
-}
-
 const anonymous = "" // no Authorization at all
 
 func TestTransportOfEveryOperation(t *testing.T) {
 	plane := controlplanetest.New(t)
-	for _, operation := range operations() {
+	for _, operation := range api.Operations {
 		t.Run(operation.ID, func(t *testing.T) {
 			path := address(operation)
 			if operation.Credential != api.NoCredential {
@@ -180,7 +170,7 @@ func wrongTypedBodies(t *testing.T, operation api.Operation) []wrongBody {
 
 func TestWhatAnybodyMayCall(t *testing.T) {
 	var open []string
-	for _, operation := range operations() {
+	for _, operation := range api.Operations {
 		if operation.Credential == api.NoCredential {
 			open = append(open, operation.ID)
 		}
@@ -289,7 +279,7 @@ func TestConditionalReadsAreThoseOfTheContract(t *testing.T) {
 	group := created(t, plane, "/api/groups", `{"name":"web"}`)
 	policy := created(t, plane, "/api/policies", `{"name":"p","rules":[{"name":"r","sources":["`+group+`"],"destinations":["`+group+`"]}]}`)
 	key := created(t, plane, "/api/setup-keys", `{"name":"k"}`)
-	for _, operation := range operations() {
+	for _, operation := range api.Operations {
 		if operation.Method != http.MethodGet || operation.Credential != api.UserCredential {
 			continue
 		}

@@ -70,7 +70,7 @@ func FuzzNoBodyIsAnInternalError(f *testing.F) {
 		"{policy_id}", policy, "{setup_key_id}", key, "{peer_id}", peer,
 		"{zone_id}", zone, "{record_id}", record, "{nameserver_group_id}", servers)
 	f.Fuzz(func(t *testing.T, body string) {
-		for _, operation := range operations() {
+		for _, operation := range api.Operations {
 			if operation.NewBody == nil || operation.Credential == api.AgentCredential {
 				continue
 			}

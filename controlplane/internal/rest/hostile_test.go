@@ -59,7 +59,7 @@ func (h *hostile) populate(t testing.TB) {
 			h.ids[noun] = append(h.ids[noun], id)
 		}
 	}
-	for _, operation := range operations() {
+	for _, operation := range api.Operations {
 		declared := h.spec.Paths.Value(operation.Path).GetOperation(operation.Method)
 		h.paths[operation.ID] = h.path(t, operation.Path)
 		if schema := bodyOf(declared); schema != nil {
@@ -74,7 +74,7 @@ func (h *hostile) populate(t testing.TB) {
 func (h *hostile) try(t *testing.T, number uint64) {
 	t.Helper()
 	r := rand.New(rand.NewPCG(number, 0)) // equal numbers make equal requests
-	all := operations()
+	all := api.Operations
 	operation := all[r.IntN(len(all))]
 	if operation.ID == "StreamAgent" {
 		return // its answer does not end; see the fuzz targets of the agent protocol

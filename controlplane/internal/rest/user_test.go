@@ -45,7 +45,7 @@ func TestRolesAtEveryOperation(t *testing.T) {
 		if role != "owner" {
 			_, token = serviceToken(t, plane, role)
 		}
-		for _, operation := range operations() {
+		for _, operation := range api.Operations {
 			if operation.Credential != api.UserCredential {
 				continue
 			}
