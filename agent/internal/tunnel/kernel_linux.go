@@ -67,17 +67,15 @@ func (d *Device) openKernel(cfg Config) error {
 	if cfg.Filter != nil {
 		return errors.New("the rules cannot be enforced in this process, which the packets do not pass; use nftables or --tunnel userspace")
 	}
-	link := &netlink.Wireguard{LinkAttrs: netlink.NewLinkAttrs()}
-	link.Name, link.MTU = cfg.Interface, cfg.MTU
-	if former, err := netlink.LinkByName(cfg.Interface); err == nil && former.Type() == link.Type() {
+	if former, err := netlink.LinkByName(cfg.Interface); err == nil && former.Type() == kernelLink {
 		_ = netlink.LinkDel(former) // what an agent that was killed left; adding tells if it stays
 	}
-	if err := netlink.LinkAdd(link); err != nil {
+	if err := addLink(cfg.Interface, kernelLink, cfg.MTU); err != nil {
 		return fmt.Errorf("create interface %s (needs root or CAP_NET_ADMIN and the wireguard module; --tunnel=userspace needs no module): %w", cfg.Interface, err)
 	}
 	k, err := startKernel(cfg, d.bind)
 	if err != nil {
-		return errors.Join(err, netlink.LinkDel(link))
+		return errors.Join(err, removeLink(cfg.Interface))
 	}
 	d.wg, d.mode, d.name, d.roster.whole = k, ModeKernel, cfg.Interface, true
 	d.host = netlinkAddressing{cfg.Interface}
@@ -157,10 +155,8 @@ func (k *kernel) Close() {
 	k.stop()
 	_, _ = k.bind.Close(), k.loop.close() // sockets that nobody will use
 	k.wait.Wait()
-	if link, err := netlink.LinkByName(k.name); err == nil {
-		if err := netlink.LinkDel(link); err != nil {
-			k.log.Warn("interface not removed", "name", k.name, "error", err)
-		}
+	if err := removeLink(k.name); err != nil {
+		k.log.Warn("interface not removed", "name", k.name, "error", err)
 	}
 	_ = k.client.Close() // the same
 }
