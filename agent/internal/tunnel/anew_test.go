@@ -11,7 +11,8 @@ import (
 )
 
 // A strait stands between two devices: what either sends arrives from its socket.
-// It holds initiations back while it is told to, and knows all of them.
+// It holds initiations back while it is told to, and knows all of them. It loses
+// as many responses as it is told.
 type strait struct {
 	ends [2]*net.UDPConn // at which the device of that number is reached
 
@@ -19,6 +20,7 @@ type strait struct {
 	holding     bool
 	held        [][]byte // from device 0 to device 1
 	initiations [][]byte // of device 0, each once
+	lose        int      // responses
 }
 
 // separate leads the paths of both devices through a strait.
@@ -71,6 +73,10 @@ func (s *strait) carry(t *testing.T, m *mixed, to int, packet []byte) {
 			}
 			return
 		}
+	}
+	if s.lose > 0 && wireguardType(packet) == messageResponse {
+		s.lose--
+		return
 	}
 	s.write(t, m, to, packet)
 }
@@ -134,6 +140,45 @@ func TestSessionBegunAnewNeedsNoThirdHandshake(t *testing.T) {
 	m.flows(t, 1)
 	if n := s.begun(); n != 2 {
 		t.Errorf("%d handshakes: WireGuard's own repetition had to help", n)
+	}
+}
+
+// Both sides begin at once, and the first answers are lost: they are asked for again
+// soon.
+func TestLostAnswersOfCrossingHandshakes(t *testing.T) {
+	for range 3 {
+		m := newMixed(t, [2]bool{})
+		s := m.separate(t)
+		s.mu.Lock()
+		s.lose = 2
+		s.mu.Unlock()
+		var both sync.WaitGroup
+		for i := range m.devices {
+			both.Go(func() { _ = m.ping(t, i, absent) }) // begins
+		}
+		both.Wait()
+		for i, d := range m.devices {
+			awaits(t, "pings are answered", func() bool { return m.ping(t, i, absent) == nil })
+			if n := d.Bind().Retries(); n > 0 {
+				t.Errorf("WireGuard's own repetition had to help device %d %d times", i, n)
+			}
+		}
+	}
+}
+
+func TestNewInitiationIsRepeatedSoon(t *testing.T) {
+	b := testBind(t)
+	b.start = b.start.Add(-time.Minute)
+	e := b.Endpoint(GenerateKey().Public())
+	defer e.forget()
+	initiation := make([]byte, initiationSize)
+	initiation[0] = messageInitiation
+	for range 2 {
+		if !e.noteHandshake(initiation) || e.delay != firstRepeat {
+			t.Errorf("repeated after %s, want %s", e.delay, firstRepeat)
+		}
+		e.initiatedAt -= int64(time.Minute)
+		e.delay = lastRepeat // the peer did not answer for long
 	}
 }
 

@@ -249,6 +249,7 @@ func (e *Endpoint) noteHandshake(message []byte) (send bool) {
 		e.learn(senderIndex(message))
 		e.initiation = slices.Clone(message)
 		e.initiatedAt = e.bind.now()
+		e.delay = firstRepeat // whatever the handshake before has waited for
 		e.armRepeat()
 	case len(message) == responseSize && wireguardType(message) == messageResponse:
 		e.mu.Lock()
