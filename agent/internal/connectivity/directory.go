@@ -3,6 +3,7 @@ package connectivity
 import (
 	"context"
 	"maps"
+	"time"
 
 	"github.com/wattlenet/wattle/agent/internal/tunnel"
 	"github.com/wattlenet/wattle/internal/table"
@@ -44,7 +45,7 @@ func (p *Pathfinder) know(ctx context.Context, peers table.Table[string, Peer]) 
 			continue
 		}
 		if p.always(*peer.Is) {
-			p.directory.met[id] = true
+			p.turns.waiting[id] = true
 		}
 		p.directory.ids[peer.Is.PublicKey] = id
 		if !peer.Is.NextKey.IsZero() {
@@ -73,6 +74,7 @@ func (p *Pathfinder) know(ctx context.Context, peers table.Table[string, Peer]) 
 		}
 	}
 	p.setMet(ctx)
+	p.takeTurns(ctx, time.Now())
 }
 
 // setMet keeps the pairs of the peers that were met, and of no others.
@@ -94,7 +96,8 @@ func (p *Pathfinder) pairOfID(ctx context.Context, id string) *pair {
 		return nil
 	}
 	p.directory.met[id] = true
-	p.setMet(ctx)
+	p.setPeer(ctx, p.directory.peers.At(id), p.byID)
+	p.tryHeld(ctx, time.Now())
 	return p.byID[id]
 }
 

@@ -13,7 +13,7 @@ const (
 	// settled is how long a path stands until the session on it is taken for begun.
 	settled = time.Second
 
-	// inUse is how long ago the last packet of a pair may be whose secret is renewed.
+	// inUse is how long ago the last packet of a pair may be that has traffic.
 	inUse = 2 * time.Minute
 
 	// rehandshake is when a session with the first secret is asked for again; each
@@ -112,11 +112,16 @@ func (p *Pathfinder) stepKeys(ctx context.Context, pr *pair, now time.Time) {
 
 // use says what the pair is used for.
 func (pr *pair) use() postquantum.Use {
-	age, ever := pr.sent()
 	return postquantum.Use{
 		Session: pr.primary != nil && pr.kind != PathIdle && time.Since(pr.since) > settled && !pr.endpoint.Handshaking(),
-		Traffic: ever && age < inUse,
+		Traffic: pr.busy(),
 	}
+}
+
+// busy reports whether data was sent to the peer not long ago.
+func (pr *pair) busy() bool {
+	age, ever := pr.sent()
+	return ever && age < inUse
 }
 
 // sendKeys tells the peer what the exchange has to say, with the hello that

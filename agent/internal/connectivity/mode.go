@@ -18,25 +18,6 @@ func (p *Pathfinder) force(pr *pair) Path {
 	return p.cfg.Force
 }
 
-// Keep has a path to every peer kept open while there is nothing to send, or only
-// to those of ModeAlways.
-func (p *Pathfinder) Keep(every bool) {
-	p.post(func(ctx context.Context) {
-		if p.keep == every {
-			return
-		}
-		if p.keep = every; every {
-			for id := range p.directory.peers.Keys() {
-				p.directory.met[id] = true
-			}
-			p.setMet(ctx)
-		}
-	})
-}
-
-// always reports whether a path to the peer is kept open.
-func (p *Pathfinder) always(peer Peer) bool { return p.keep || peer.Mode == ModeAlways }
-
 // looksDirect reports whether a direct path is wanted, by both sides as far as
 // the peer's word is known.
 func (p *Pathfinder) looksDirect(pr *pair) bool {

@@ -85,26 +85,6 @@ func TestModeWithoutRelay(t *testing.T) {
 	b.onPath(t, a, PathDirect)
 }
 
-// A machine that keeps paths has one to everybody before the first packet, and
-// gives up what is not used when it does not keep them any more.
-func TestKeep(t *testing.T) {
-	w := newWire()
-	opts := machineOptions{idle: 200 * time.Millisecond}
-	a := newMachine(t, w, "a", "10.77.0.1", opts)
-	b := newMachine(t, w, "b", "10.77.0.2", opts)
-	a.paths.Keep(true)
-	introduce(t, a, b)
-	a.onPath(t, b, PathDirect)
-	eventually(t, "the other side sleeps", func() bool { s, _ := b.paths.Status("a"); return s.Path == PathIdle && !s.Since.IsZero() })
-	if s, _ := a.paths.Status("b"); s.Path != PathDirect {
-		t.Errorf("%+v, want a direct path", s)
-	}
-	a.paths.Keep(false)
-	eventually(t, "the path is given up without traffic", func() bool { s, _ := a.paths.Status("b"); return s.Path == PathIdle })
-	a.paths.Keep(true)
-	a.onPath(t, b, PathDirect)
-}
-
 // A path that is always wanted is there before the first packet, and stays.
 func TestModeAlways(t *testing.T) {
 	w := newWire()

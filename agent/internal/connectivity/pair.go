@@ -76,6 +76,8 @@ type pair struct {
 	awake  bool
 	wanted time.Time // last reason to be awake that is not a packet on a path
 
+	unlooked bool // the network has changed, and the path was not looked at yet
+
 	direct  *tunnel.Path // nil: none is known
 	relay   *tunnel.Path // nil: no channel
 	former  *tunnel.Path // relayed too, carries copies for a moment; nil: none does
@@ -155,7 +157,7 @@ func (p *Pathfinder) rouse(pr *pair) {
 // sleep gives the pair's resources back. What was learned stays.
 func (p *Pathfinder) sleep(pr *pair) {
 	p.endAttempt(pr)
-	pr.awake, pr.suspect = false, false
+	pr.awake, pr.suspect, pr.unlooked = false, false, false
 	pr.evidence = evidence{asking: pr.evidence.asking}
 	pr.direct, pr.relay = nil, nil
 	pr.lastJoined = ""
@@ -458,6 +460,7 @@ func (p *Pathfinder) scheduleAttempt(pr *pair) {
 
 // networkChanged looks at an awake pair again at once.
 func (p *Pathfinder) networkChanged(ctx context.Context, pr *pair) {
+	pr.unlooked = false
 	pr.failures = 0
 	pr.helloDelay = firstHello
 	pr.wide, pr.narrow = nil, netip.AddrPort{}

@@ -51,7 +51,8 @@ type Pathfinder struct {
 	// Owned by Run.
 	key, other tunnel.PrivateKey // in use, and the next or former one; zero for none
 	mode       postquantum.Mode
-	keep       bool                       // a path to every peer
+	keep       bool // a path to every peer
+	turns      turns
 	pairs      map[tunnel.PublicKey]*pair // by the key of the map
 	byID       map[string]*pair
 	directory  directory
@@ -94,6 +95,7 @@ func New(cfg Config) (*Pathfinder, error) {
 		byID:         make(map[string]*pair),
 		told:         postquantum.Off,
 		directory:    newDirectory(),
+		turns:        newTurns(),
 		outside:      newOutside(),
 		status:       make(map[string]published),
 		tags:         make(map[string]*prober),
@@ -200,7 +202,8 @@ func (p *Pathfinder) Wake(peerID string) {
 }
 
 // NetworkChanged says that addresses, routes or links have changed, or that
-// the machine has slept: awake pairs are checked at once, nothing is restarted.
+// the machine has slept: awake pairs are checked, those with traffic at once.
+// Nothing is restarted.
 func (p *Pathfinder) NetworkChanged() {
 	p.cfg.Bind.NetworkChanged()
 	p.relays.networkChanged()
@@ -211,11 +214,7 @@ func (p *Pathfinder) NetworkChanged() {
 		p.outside.forget()
 		p.publishNetwork()
 		p.askMapped(ctx)
-		for _, pr := range p.pairs {
-			if pr.awake {
-				p.networkChanged(ctx, pr)
-			}
-		}
+		p.lookAgain(ctx)
 	})
 }
 
@@ -233,13 +232,14 @@ func (p *Pathfinder) post(work func(ctx context.Context)) { p.mailbox.put(work) 
 // of a pair, which are the loop's.
 func (p *Pathfinder) task(work func()) { p.tasks.Go(work) }
 
+// anyAwake reports whether there is something to look at again and again.
 func (p *Pathfinder) anyAwake() bool {
 	for _, pr := range p.pairs {
 		if pr.awake {
 			return true
 		}
 	}
-	return len(p.held) > 0
+	return len(p.held)+len(p.turns.waiting) > 0
 }
 
 func (p *Pathfinder) setPeers(ctx context.Context, peers []Peer) {
@@ -248,29 +248,7 @@ func (p *Pathfinder) setPeers(ctx context.Context, peers []Peer) {
 	clear(p.byID)
 	for _, peer := range peers {
 		wanted[peer.PublicKey] = true
-		pr := p.pairOf(peer, former)
-		before := pr.peer
-		fresh := len(pr.bonds) == 0
-		pr.peer = peer
-		if err := p.bind(pr); err != nil {
-			p.log.Warn("peer has an unusable key, it will not be reached", "peer", peer.ID, "error", err.Error())
-			p.remove(pr)
-			continue
-		}
-		if before.ID != peer.ID {
-			p.unpublish(before.ID)
-		}
-		p.byID[peer.ID] = pr
-		if fresh {
-			p.recall(ctx, pr)
-		}
-		p.publish(pr)
-		switch {
-		case !pr.awake && (p.always(peer) || pr.endpoint.Handshaking()):
-			p.wake(ctx, pr) // or the device had the peer before we did and has called already
-		case pr.awake && !fresh && before.Mode != peer.Mode:
-			p.changeMode(ctx, pr)
-		}
+		p.setPeer(ctx, peer, former)
 	}
 	for key, pr := range p.pairs {
 		if !wanted[key] {
@@ -278,6 +256,36 @@ func (p *Pathfinder) setPeers(ctx context.Context, peers []Peer) {
 		}
 	}
 	p.tryHeld(ctx, time.Now())
+}
+
+// setPeer makes the pair of a peer what the map says. Former are the pairs by ID
+// before.
+func (p *Pathfinder) setPeer(ctx context.Context, peer Peer, former map[string]*pair) {
+	pr := p.pairOf(peer, former)
+	before := pr.peer
+	fresh := len(pr.bonds) == 0
+	pr.peer = peer
+	if err := p.bind(pr); err != nil {
+		p.log.Warn("peer has an unusable key, it will not be reached", "peer", peer.ID, "error", err.Error())
+		p.remove(pr)
+		return
+	}
+	if before.ID != peer.ID {
+		p.unpublish(before.ID)
+	}
+	p.byID[peer.ID] = pr
+	if fresh {
+		p.recall(ctx, pr)
+	}
+	p.publish(pr)
+	switch {
+	case !pr.awake && pr.endpoint.Handshaking():
+		p.wake(ctx, pr) // the device had the peer before we did and has called already
+	case !pr.awake && p.always(peer):
+		p.turns.waiting[peer.ID] = true
+	case pr.awake && !fresh && before.Mode != peer.Mode:
+		p.changeMode(ctx, pr)
+	}
 }
 
 func (p *Pathfinder) remove(pr *pair) {
@@ -329,6 +337,7 @@ func (p *Pathfinder) tick(ctx context.Context, now time.Time) {
 			p.tickPair(ctx, pr, now)
 		}
 	}
+	p.takeTurns(ctx, now)
 }
 
 func (p *Pathfinder) relayUp(ctx context.Context, a *allocation) {

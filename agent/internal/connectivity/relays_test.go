@@ -379,7 +379,7 @@ func TestRefusalOfARelayIsNotOneOfTheDirectPath(t *testing.T) {
 		t.Errorf("last error %q: the direct path has not failed", s.LastError)
 	}
 	a.onPath(t, b, PathDirect) // which the peer uses as well, in a moment
-	b.paths.NetworkChanged() // its hello says where it is
+	b.paths.NetworkChanged()   // its hello says where it is
 	eventually(t, "nothing is known against the relay any more", func() bool {
 		s, _ := a.paths.Status("b")
 		return s.RelayError == ""

@@ -189,18 +189,19 @@ func TestIdlePairWakes(t *testing.T) {
 	b := newMachine(t, w, "b", "10.77.0.2", machineOptions{relay: r.udp()})
 	introduce(t, a, b)
 	a.ping(t, b)
-	for _, m := range []*machine{a, b} {
-		m.inLoop(func(context.Context) {
-			for _, pr := range m.paths.pairs {
-				m.paths.sleep(pr)
-			}
-		})
-	}
-	for m, other := range map[*machine]string{a: "b", b: "a"} {
-		if s, _ := m.paths.Status(other); s.Path != PathIdle {
-			t.Fatalf("status %+v, want idle", s)
+	eventually(t, "both sleep", func() bool { // and nothing on its way wakes either again
+		idle := true
+		for m, other := range map[*machine]string{a: "b", b: "a"} {
+			s, _ := m.paths.Status(other)
+			idle = idle && s.Path == PathIdle
+			m.inLoop(func(context.Context) {
+				for _, pr := range m.paths.pairs {
+					m.paths.sleep(pr)
+				}
+			})
 		}
-	}
+		return idle
+	})
 	t.Logf("first ping after the sleep: %v", a.ping(t, b))
 	a.onPath(t, b, PathDirect)
 }
