@@ -300,16 +300,15 @@ func (l *Lab) setCut(verb string, a, b netip.Addr, udpOnly bool) error {
 // Command makes a command that runs on the host, in the folder and with the
 // environment of the process unless the caller sets Dir and Env.
 func (h *Host) Command(ctx context.Context, name string, args ...string) *exec.Cmd {
-	command := exec.CommandContext(ctx, "sh", append([]string{"-c", enterScript, h.path(), h.utsPath(), name}, args...)...)
-	command.ExtraFiles = []*os.File{h.mounts}
-	return command
+	mounts := fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), h.mounts.Fd())
+	return exec.CommandContext(ctx, "sh", append([]string{"-c", enterScript, h.path(), h.utsPath(), mounts, name}, args...)...)
 }
 
-// enterScript runs a program on the host whose network and name are the files $0
-// and $1 and whose mounts are descriptor 3. Entering a mount namespace leads to
-// its root, so that the folder is handed on and entered again.
-const enterScript = `net=$0; uts=$1; shift
-exec nsenter --net="$net" --uts="$uts" --mount=/proc/self/fd/3 -- sh -c 'cd "$0" && exec "$@" 3<&-' "$(pwd)" "$@"`
+// enterScript runs a program on the host whose network, name and mounts are the
+// files $0, $1 and $2. Entering a mount namespace leads to its root, so that the
+// folder is handed on. It is short since what is timed often begins with it.
+const enterScript = `uts=$1; mounts=$2; shift 2
+exec nsenter --net="$0" --uts="$uts" --mount="$mounts" --wdns="$PWD" -- "$@"`
 
 // keepMounts makes a mount namespace in which /etc/resolv.conf is empty and the
 // host's own: what an agent writes there reaches no other machine.
