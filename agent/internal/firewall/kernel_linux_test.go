@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 	"golang.zx2c4.com/wireguard/tun"
 
+	"github.com/wattlenet/wattle/generated/api"
 	"github.com/wattlenet/wattle/internal/namespacetest"
 	"github.com/wattlenet/wattle/internal/verdict/verdicttest"
 )
@@ -73,6 +74,7 @@ func testKernel(t *testing.T) {
 	t.Run("a rule that goes cuts its flows", b.cut)
 	t.Run("a rule in another form goes on counting", b.counts)
 	t.Run("deltas", b.deltas)
+	t.Run("hundreds of rules", b.manyRules)
 	t.Run("ten thousand members", b.manyMembers)
 	t.Run("forged addresses", b.forged)
 	t.Run("routed traffic", b.routed)
@@ -566,4 +568,18 @@ func (b *bench) leavesNothing(t *testing.T) {
 	if err := b.kernel.Close(); err != nil {
 		t.Fatal(err)
 	}
+}
+
+func (b *bench) manyRules(t *testing.T) {
+	b.t = t
+	b.be(1)
+	var rules []api.CompiledRule
+	for port := range 600 {
+		rule := in("tcp", 1000+2*port)
+		rule.Id = fmt.Sprint("rule-", port)
+		rules = append(rules, rule)
+	}
+	b.set(twoPeers(rules...)) // more answers than the socket holds
+	b.set(twoPeers(in("all"), rules[0]))
+	b.set(twoPeers(in("all")))
 }

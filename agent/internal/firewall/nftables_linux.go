@@ -14,9 +14,13 @@ import (
 	"github.com/google/nftables/userdata"
 )
 
-// maxElements is how many set elements go into one transaction: a longer one
-// does not fit the default buffer of a netlink socket.
-const maxElements = 1000
+// How much goes into one transaction. The elements of a longer one do not fit the
+// default buffer of a netlink socket, nor do the answers to more messages: the
+// kernel answers each, and repeats each rule, before the first is read.
+const (
+	maxElements = 1000
+	maxMessages = 64
+)
 
 // A Kernel enforces rules by nftables, in a table of its own:
 //
@@ -283,41 +287,49 @@ func (k *Kernel) build(f frame) error {
 	return nil
 }
 
-// apply makes one step: in one transaction, unless there are so many elements
-// that they need more. Then what takes access away comes first, and rules come
-// after the sets they name are full.
+// apply makes one step: in one transaction, unless there is so much that it needs
+// more. Then what takes access away comes first, rules come after the sets they
+// name are full, those that drop before those that accept, and drops go last.
 func (k *Kernel) apply(step change, wanted layout) error {
-	for _, key := range step.gone {
-		if rule := k.handles[key]; rule != nil {
-			if err := k.conn.DelRule(rule); err != nil {
-				return fmt.Errorf("remove a rule: %w", err)
-			}
-			delete(k.handles, key)
-		}
+	tx := &transaction{conn: k.conn}
+	last, err := k.removeRules(tx, step.gone, func(chain string) bool { return !strings.HasSuffix(chain, drops) })
+	if err != nil {
+		return err
 	}
-	pending := 0
 	for name, gone := range step.remove {
-		if err := k.elements(name, gone, k.conn.SetDeleteElements, &pending); err != nil {
+		if err := k.elements(tx, name, gone, k.conn.SetDeleteElements); err != nil {
 			return err
 		}
 	}
 	for _, name := range step.newSets {
-		if err := k.addSet(name, wanted.sets[name]); err != nil {
+		if err := errors.Join(tx.room(0), k.addSet(name, wanted.sets[name])); err != nil {
 			return err
 		}
 	}
 	for name, added := range step.add {
-		if err := k.elements(name, added, k.conn.SetAddElements, &pending); err != nil {
+		if err := k.elements(tx, name, added, k.conn.SetAddElements); err != nil {
 			return err
 		}
 	}
 	k.masquerading(wanted)
-	for _, key := range step.newRules {
-		if err := k.addRule(key, wanted.rules[key]); err != nil {
-			return err
+	for _, dropping := range []bool{true, false} {
+		for _, key := range step.newRules {
+			h := wanted.rules[key]
+			if strings.HasSuffix(h.chain, drops) != dropping {
+				continue
+			}
+			if err := errors.Join(tx.room(0), k.addRule(key, h)); err != nil {
+				return err
+			}
 		}
 	}
+	if _, err := k.removeRules(tx, last, func(string) bool { return true }); err != nil {
+		return err
+	}
 	for _, name := range step.goneSets {
+		if err := tx.room(0); err != nil {
+			return err
+		}
 		k.conn.DelSet(k.sets[name])
 		delete(k.sets, name)
 	}
@@ -328,6 +340,46 @@ func (k *Kernel) apply(step change, wanted layout) error {
 		return nil
 	}
 	return k.readHandles()
+}
+
+// removeRules removes the rules of chains that now says yes to, and returns the
+// keys of the others.
+func (k *Kernel) removeRules(tx *transaction, keys []string, now func(chain string) bool) (others []string, err error) {
+	for _, key := range keys {
+		rule := k.handles[key]
+		switch {
+		case rule == nil:
+			continue
+		case !now(rule.Chain.Name):
+			others = append(others, key)
+			continue
+		}
+		if err := errors.Join(tx.room(0), k.conn.DelRule(rule)); err != nil {
+			return nil, fmt.Errorf("remove a rule: %w", err)
+		}
+		delete(k.handles, key)
+	}
+	return others, nil
+}
+
+// A transaction is what was given to the connection since the last Flush.
+type transaction struct {
+	conn               *connection
+	messages, elements int
+}
+
+// room makes room for one more message with so many elements: it carries out what
+// there is when that would be too much.
+func (t *transaction) room(elements int) error {
+	t.messages++
+	if t.elements += elements; t.messages <= maxMessages && t.elements <= maxElements {
+		return nil
+	}
+	t.messages, t.elements = 1, elements
+	if err := t.conn.Flush(); err != nil {
+		return fmt.Errorf("carry out the first part of a change: %w", err)
+	}
+	return nil
 }
 
 // masquerading makes the chain of masquerading when there are rules for it, and
@@ -370,7 +422,7 @@ func (k *Kernel) addSet(name string, wanted memberSet) error {
 }
 
 // elements puts a list through edit in chunks.
-func (k *Kernel) elements(name string, list elements, edit func(*nftables.Set, []nftables.SetElement) error, pending *int) error {
+func (k *Kernel) elements(tx *transaction, name string, list elements, edit func(*nftables.Set, []nftables.SetElement) error) error {
 	raw := make([]nftables.SetElement, 0, len(list.members)+2*len(list.ranges))
 	for _, member := range list.members {
 		raw = append(raw, nftables.SetElement{Key: member.AsSlice()})
@@ -383,13 +435,7 @@ func (k *Kernel) elements(name string, list elements, edit func(*nftables.Set, [
 	}
 	// maxElements is even: a range keeps its end.
 	for chunk := range slices.Chunk(raw, maxElements) {
-		if *pending += len(chunk); *pending > maxElements {
-			if err := k.conn.Flush(); err != nil {
-				return fmt.Errorf("change the set %s: %w", name, err)
-			}
-			*pending = len(chunk)
-		}
-		if err := edit(k.sets[name], chunk); err != nil {
+		if err := errors.Join(tx.room(len(chunk)), edit(k.sets[name], chunk)); err != nil {
 			return fmt.Errorf("change the set %s: %w", name, err)
 		}
 	}
