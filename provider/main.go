@@ -6,7 +6,9 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"os/signal"
 	"runtime/debug"
+	"syscall"
 
 	"github.com/hashicorp/terraform-plugin-go/tfprotov6/tf6server"
 
@@ -26,6 +28,11 @@ func main() {
 	var options []tf6server.ServeOpt
 	if *debugger {
 		options = append(options, tf6server.WithManagedDebug())
+	} else {
+		// Whoever stops a run often tells the whole process group. Terraform
+		// then waits for what is under way and ends the provider; if that ended
+		// by itself, an object that is being made would be in no state.
+		signal.Ignore(syscall.SIGTERM)
 	}
 	if err := tf6server.Serve("registry.terraform.io/wattlenet/wattle", runtime.NewServer(version), options...); err != nil {
 		fmt.Fprintln(os.Stderr, "terraform-provider-wattle:", err)
