@@ -164,3 +164,60 @@ func tagOf(private tunnel.PrivateKey, peer tunnel.PublicKey) (string, error) {
 	}
 	return probeTag(secret, peer)
 }
+
+func (p *Pathfinder) setPeers(ctx context.Context, peers []Peer) {
+	wanted := make(map[tunnel.PublicKey]bool, len(peers))
+	former := maps.Clone(p.byID)
+	clear(p.byID)
+	for _, peer := range peers {
+		wanted[peer.PublicKey] = true
+		p.setPeer(ctx, peer, former)
+	}
+	for key, pr := range p.pairs {
+		if !wanted[key] {
+			p.remove(pr)
+		}
+	}
+	p.tryHeld(ctx, time.Now())
+}
+
+// setPeer makes the pair of a peer what the map says. Former are the pairs by ID
+// before.
+func (p *Pathfinder) setPeer(ctx context.Context, peer Peer, former map[string]*pair) {
+	pr := p.pairOf(peer, former)
+	before := pr.peer
+	fresh := len(pr.bonds) == 0
+	pr.peer = peer
+	if err := p.bind(pr); err != nil {
+		p.log.Warn("peer has an unusable key, it will not be reached", "peer", peer.ID, "error", err.Error())
+		p.remove(pr)
+		return
+	}
+	if before.ID != peer.ID {
+		p.unpublish(before.ID)
+	}
+	p.byID[peer.ID] = pr
+	if fresh {
+		p.recall(ctx, pr)
+	}
+	p.publish(pr)
+	switch {
+	case !pr.awake && pr.endpoint.Handshaking():
+		p.wake(ctx, pr) // the device had the peer before we did and has called already
+	case !pr.awake && p.always(peer):
+		p.turns.waiting[peer.ID] = true
+	case pr.awake && !fresh && before.Mode != peer.Mode:
+		p.changeMode(ctx, pr)
+	}
+}
+
+func (p *Pathfinder) remove(pr *pair) {
+	if pr.endpoint != nil {
+		p.sleep(pr)
+	}
+	delete(p.pairs, pr.peer.PublicKey)
+	if p.byID[pr.peer.ID] == nil {
+		p.unpublish(pr.peer.ID)
+	}
+	p.unbind(pr)
+}

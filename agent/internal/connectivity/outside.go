@@ -1,8 +1,14 @@
 package connectivity
 
 import (
+	"context"
 	"net/netip"
 	"slices"
+	"sync"
+
+	"github.com/pion/stun/v2"
+
+	"github.com/wattlenet/wattle/agent/internal/portmap"
 )
 
 // An Access is how the datagrams of a machine get past the routers before it.
@@ -92,4 +98,91 @@ func (o *outside) access(four bool) Access {
 		return AccessEasy
 	}
 	return AccessUnknown
+}
+
+// mapped takes what the gateway of the network forwards; awake pairs hear of it.
+func (p *Pathfinder) mapped(mapping portmap.Mapping, err error) {
+	p.mu.Lock()
+	p.gateway = GatewayStatus{Protocol: mapping.Protocol}
+	if mapping.External.IsValid() {
+		p.gateway.Address, p.gateway.External = mapping.Gateway.String(), mapping.External.String()
+	}
+	if err != nil {
+		p.gateway.Error = err.Error()
+	}
+	p.mu.Unlock()
+	p.post(func(ctx context.Context) {
+		news := mapping.External != p.mapping.External && mapping.External.IsValid()
+		p.mapping = mapping
+		for _, pr := range p.pairs {
+			if news && pr.awake && pr.direct == nil {
+				p.sendHello(ctx, pr)
+			}
+		}
+	})
+}
+
+// noteMapped takes what a server sees of this machine; when it is news, awake
+// pairs hear of it.
+func (p *Pathfinder) noteMapped(ctx context.Context, server, mapped netip.AddrPort) {
+	news := p.outside.note(server, mapped, p.localAddresses())
+	p.publishNetwork()
+	if !news {
+		return
+	}
+	for _, pr := range p.pairs {
+		if pr.awake && pr.direct == nil && (pr.attempt == nil || !slices.Contains(pr.attempt.addrs, mapped)) {
+			p.sendHello(ctx, pr)
+		}
+	}
+}
+
+// localAddresses are those of this machine; none when the system does not tell.
+func (p *Pathfinder) localAddresses() []netip.AddrPort {
+	addrs, err := localAddresses(&p.cfg, p.cfg.Bind.Port())
+	if err != nil {
+		p.log.Debug("own addresses not known", "error", err.Error())
+	}
+	return addrs
+}
+
+// askMapped asks the servers that do STUN, over each version of IP.
+func (p *Pathfinder) askMapped(ctx context.Context) {
+	p.mu.Lock()
+	servers := p.stunURLs
+	p.mu.Unlock()
+	for _, server := range servers {
+		p.task(func() {
+			limited, cancel := context.WithTimeout(ctx, requestLimit)
+			defer cancel()
+			addrs, err := resolve(limited, p.cfg.Resolver, server)
+			if err != nil {
+				p.log.Debug("STUN server not found", "server", server, "error", err.Error())
+				return
+			}
+			var asking sync.WaitGroup
+			for _, addr := range addrs {
+				asking.Go(func() { p.askServer(limited, addr) })
+			}
+			asking.Wait()
+		})
+	}
+}
+
+// askServer asks one server for the mapped address (RFC 8489, section 2).
+func (p *Pathfinder) askServer(ctx context.Context, server netip.AddrPort) {
+	request, err := stun.Build(stun.TransactionID, stun.BindingRequest)
+	if err != nil {
+		return
+	}
+	answer, err := p.transactions.do(ctx, request, true, func(b []byte) error { return p.cfg.Bind.WriteSTUN(b, server) })
+	var mapped stun.XORMappedAddress
+	if err == nil {
+		err = mapped.GetFrom(answer)
+	}
+	if err != nil {
+		p.log.Debug("STUN server does not answer", "server", server.String(), "error", err.Error())
+		return
+	}
+	p.post(func(ctx context.Context) { p.noteMapped(ctx, server, addrPort(mapped.IP, mapped.Port)) })
 }

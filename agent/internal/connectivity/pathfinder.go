@@ -4,8 +4,6 @@ import (
 	"cmp"
 	"context"
 	"log/slog"
-	"maps"
-	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -242,63 +240,6 @@ func (p *Pathfinder) anyAwake() bool {
 	return len(p.held)+len(p.turns.waiting) > 0
 }
 
-func (p *Pathfinder) setPeers(ctx context.Context, peers []Peer) {
-	wanted := make(map[tunnel.PublicKey]bool, len(peers))
-	former := maps.Clone(p.byID)
-	clear(p.byID)
-	for _, peer := range peers {
-		wanted[peer.PublicKey] = true
-		p.setPeer(ctx, peer, former)
-	}
-	for key, pr := range p.pairs {
-		if !wanted[key] {
-			p.remove(pr)
-		}
-	}
-	p.tryHeld(ctx, time.Now())
-}
-
-// setPeer makes the pair of a peer what the map says. Former are the pairs by ID
-// before.
-func (p *Pathfinder) setPeer(ctx context.Context, peer Peer, former map[string]*pair) {
-	pr := p.pairOf(peer, former)
-	before := pr.peer
-	fresh := len(pr.bonds) == 0
-	pr.peer = peer
-	if err := p.bind(pr); err != nil {
-		p.log.Warn("peer has an unusable key, it will not be reached", "peer", peer.ID, "error", err.Error())
-		p.remove(pr)
-		return
-	}
-	if before.ID != peer.ID {
-		p.unpublish(before.ID)
-	}
-	p.byID[peer.ID] = pr
-	if fresh {
-		p.recall(ctx, pr)
-	}
-	p.publish(pr)
-	switch {
-	case !pr.awake && pr.endpoint.Handshaking():
-		p.wake(ctx, pr) // the device had the peer before we did and has called already
-	case !pr.awake && p.always(peer):
-		p.turns.waiting[peer.ID] = true
-	case pr.awake && !fresh && before.Mode != peer.Mode:
-		p.changeMode(ctx, pr)
-	}
-}
-
-func (p *Pathfinder) remove(pr *pair) {
-	if pr.endpoint != nil {
-		p.sleep(pr)
-	}
-	delete(p.pairs, pr.peer.PublicKey)
-	if p.byID[pr.peer.ID] == nil {
-		p.unpublish(pr.peer.ID)
-	}
-	p.unbind(pr)
-}
-
 // handleSignal opens a message, or holds it while its sender is not in the map.
 func (p *Pathfinder) handleSignal(ctx context.Context, from string, box []byte, at time.Time) {
 	pr := p.pairOfID(ctx, from)
@@ -366,93 +307,6 @@ func (p *Pathfinder) relayDown(a *allocation) {
 	}
 }
 
-// mapped takes what the gateway of the network forwards; awake pairs hear of it.
-func (p *Pathfinder) mapped(mapping portmap.Mapping, err error) {
-	p.mu.Lock()
-	p.gateway = GatewayStatus{Protocol: mapping.Protocol}
-	if mapping.External.IsValid() {
-		p.gateway.Address, p.gateway.External = mapping.Gateway.String(), mapping.External.String()
-	}
-	if err != nil {
-		p.gateway.Error = err.Error()
-	}
-	p.mu.Unlock()
-	p.post(func(ctx context.Context) {
-		news := mapping.External != p.mapping.External && mapping.External.IsValid()
-		p.mapping = mapping
-		for _, pr := range p.pairs {
-			if news && pr.awake && pr.direct == nil {
-				p.sendHello(ctx, pr)
-			}
-		}
-	})
-}
-
-// noteMapped takes what a server sees of this machine; when it is news, awake
-// pairs hear of it.
-func (p *Pathfinder) noteMapped(ctx context.Context, server, mapped netip.AddrPort) {
-	news := p.outside.note(server, mapped, p.localAddresses())
-	p.publishNetwork()
-	if !news {
-		return
-	}
-	for _, pr := range p.pairs {
-		if pr.awake && pr.direct == nil && (pr.attempt == nil || !slices.Contains(pr.attempt.addrs, mapped)) {
-			p.sendHello(ctx, pr)
-		}
-	}
-}
-
-// localAddresses are those of this machine; none when the system does not tell.
-func (p *Pathfinder) localAddresses() []netip.AddrPort {
-	addrs, err := localAddresses(&p.cfg, p.cfg.Bind.Port())
-	if err != nil {
-		p.log.Debug("own addresses not known", "error", err.Error())
-	}
-	return addrs
-}
-
-// askMapped asks the servers that do STUN, over each version of IP.
-func (p *Pathfinder) askMapped(ctx context.Context) {
-	p.mu.Lock()
-	servers := p.stunURLs
-	p.mu.Unlock()
-	for _, server := range servers {
-		p.task(func() {
-			limited, cancel := context.WithTimeout(ctx, requestLimit)
-			defer cancel()
-			addrs, err := resolve(limited, p.cfg.Resolver, server)
-			if err != nil {
-				p.log.Debug("STUN server not found", "server", server, "error", err.Error())
-				return
-			}
-			var asking sync.WaitGroup
-			for _, addr := range addrs {
-				asking.Go(func() { p.askServer(limited, addr) })
-			}
-			asking.Wait()
-		})
-	}
-}
-
-// askServer asks one server for the mapped address (RFC 8489, section 2).
-func (p *Pathfinder) askServer(ctx context.Context, server netip.AddrPort) {
-	request, err := stun.Build(stun.TransactionID, stun.BindingRequest)
-	if err != nil {
-		return
-	}
-	answer, err := p.transactions.do(ctx, request, true, func(b []byte) error { return p.cfg.Bind.WriteSTUN(b, server) })
-	var mapped stun.XORMappedAddress
-	if err == nil {
-		err = mapped.GetFrom(answer)
-	}
-	if err != nil {
-		p.log.Debug("STUN server does not answer", "server", server.String(), "error", err.Error())
-		return
-	}
-	p.post(func(ctx context.Context) { p.noteMapped(ctx, server, addrPort(mapped.IP, mapped.Port)) })
-}
-
 // readEvents takes what the tunnel has seen to the loop.
 func (p *Pathfinder) readEvents(ctx context.Context) {
 	for {
@@ -499,47 +353,4 @@ func (p *Pathfinder) sortSTUN(raw tunnel.STUNMessage) {
 	case raw.Relay == nil:
 		p.checks.deliver(m, raw)
 	}
-}
-
-// A mailbox is the queue of work for the loop. It has no bound of its own:
-// what is put in is bounded by peers, tasks and the signals the stream delivers.
-type mailbox struct {
-	ready chan struct{}
-	state *mailboxState
-}
-
-type mailboxState struct {
-	mu     sync.Mutex // guards all below
-	work   []func(ctx context.Context)
-	closed bool
-}
-
-func newMailbox() mailbox {
-	return mailbox{ready: make(chan struct{}, 1), state: &mailboxState{}}
-}
-
-func (m mailbox) put(work func(ctx context.Context)) {
-	m.state.mu.Lock()
-	if !m.state.closed {
-		m.state.work = append(m.state.work, work)
-	}
-	m.state.mu.Unlock()
-	select {
-	case m.ready <- struct{}{}:
-	default:
-	}
-}
-
-func (m mailbox) take() []func(ctx context.Context) {
-	m.state.mu.Lock()
-	defer m.state.mu.Unlock()
-	work := m.state.work
-	m.state.work = nil
-	return work
-}
-
-func (m mailbox) close() {
-	m.state.mu.Lock()
-	defer m.state.mu.Unlock()
-	m.state.closed, m.state.work = true, nil
 }

@@ -1,6 +1,7 @@
 package connectivity
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -9,6 +10,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/pion/stun/v2"
@@ -165,4 +167,38 @@ func (u relayURL) dialWeb(ctx context.Context, dialer *net.Dialer) (net.Conn, ne
 		return nil, server, errors.Join(err, conn.Close())
 	}
 	return conn, server, nil
+}
+
+// parseRelays returns the URLs in the order they are tried: UDP before streams.
+// It skips what it does not know and reports it.
+func parseRelays(list []Relay) ([]relayURL, error) {
+	var urls []relayURL
+	var failures []error
+	for _, relay := range list {
+		for _, text := range relay.URLs {
+			switch url, relays, err := parseRelayURL(text, relay); {
+			case err != nil:
+				failures = append(failures, err)
+			case relays:
+				urls = append(urls, url)
+			}
+		}
+	}
+	slices.SortStableFunc(urls, func(a, b relayURL) int { return cmp.Compare(a.transport, b.transport) })
+	return urls, errors.Join(failures...)
+}
+
+// stunServers returns host:port of every server that answers binding requests
+// over UDP.
+func stunServers(list []Relay) []string {
+	var hosts []string
+	for _, relay := range list {
+		for _, text := range relay.URLs {
+			uri, err := stun.ParseURI(text)
+			if err == nil && uri.Scheme == stun.SchemeTypeSTUN {
+				hosts = append(hosts, net.JoinHostPort(uri.Host, fmt.Sprint(uri.Port)))
+			}
+		}
+	}
+	return hosts
 }

@@ -121,42 +121,6 @@ type Device struct {
 	closed     bool
 }
 
-// wireguard is the implementation of the protocol, told in its own text
-// (https://www.wireguard.com/xplatform/#configuration-protocol).
-type wireguard interface {
-	IpcSet(text string) error
-	IpcGet() (string, error)
-
-	// Rekey ends the sessions with a peer.
-	Rekey(key PublicKey)
-
-	// SetKey replaces the private key; Handshake begins a new session with a peer
-	// beside the present one.
-	SetKey(private PrivateKey) error
-	Handshake(key PublicKey) error
-	Close()
-}
-
-// inProcess is wireguard-go.
-type inProcess struct{ *device.Device }
-
-func (w inProcess) SetKey(private PrivateKey) error {
-	return w.IpcSet(newUAPI().set("private_key", private.hex()).String())
-}
-
-func (w inProcess) Handshake(key PublicKey) error {
-	if peer := w.LookupPeer(device.NoisePublicKey(key)); peer != nil {
-		return peer.SendHandshakeInitiation(false)
-	}
-	return nil
-}
-
-func (w inProcess) Rekey(key PublicKey) {
-	if peer := w.LookupPeer(device.NoisePublicKey(key)); peer != nil {
-		peer.ExpireCurrentKeypairs()
-	}
-}
-
 // New makes the device and opens its sockets. It has no addresses and no peers
 // until Set. Without the right to make an interface, ModeAuto becomes
 // ModeNetstack and Reason says why.
@@ -388,42 +352,6 @@ func (d *Device) setAddresses(ctx context.Context, addresses []netip.Prefix) err
 	return nil
 }
 
-// Stats is what the device has counted for a peer since it was added.
-type Stats struct {
-	// LastHandshake is the moment of the last completed handshake; zero: none.
-	LastHandshake time.Time
-
-	ReceivedBytes uint64 // WireGuard messages included
-	SentBytes     uint64
-}
-
-// With adds what was counted under another key of the peer.
-func (s Stats) With(o Stats) Stats {
-	if o.LastHandshake.After(s.LastHandshake) {
-		s.LastHandshake = o.LastHandshake
-	}
-	s.ReceivedBytes += o.ReceivedBytes
-	s.SentBytes += o.SentBytes
-	return s
-}
-
-// Stats returns the counters of every peer that has any.
-func (d *Device) Stats() (map[PublicKey]Stats, error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.closed {
-		return nil, errClosed
-	}
-	all, err := d.counters()
-	if err != nil {
-		return nil, err
-	}
-	for key, past := range d.roster.past() {
-		all[key] = past.plus(all[key])
-	}
-	return all, nil
-}
-
 // Close ends the device and removes its interface. It may be called twice.
 func (d *Device) Close() error {
 	d.mu.Lock()
@@ -443,14 +371,4 @@ func (d *Device) Close() error {
 	d.admitting.Wait()
 	d.moves.Wait()
 	return nil
-}
-
-// quiet hands the device's complaints to log. Its chatter per packet is not wanted.
-func quiet(log *slog.Logger) *device.Logger {
-	return &device.Logger{
-		Verbosef: device.DiscardLogf,
-		Errorf: func(format string, args ...any) {
-			log.Debug("wireguard device", "report", fmt.Sprintf(format, args...))
-		},
-	}
 }
