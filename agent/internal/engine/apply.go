@@ -113,6 +113,7 @@ func (l *link) apply(ctx context.Context, m *mapstate.Map) []string {
 	if err := l.machine.Device.Set(ctx, wanted.tunnel); err != nil {
 		faults = append(faults, err)
 	}
+	wanted.routing.Inbound = wanted.firewall.KeepPaths && !l.machine.KeepsPaths
 	if err := l.machine.Routes.Set(ctx, wanted.routing); err != nil {
 		faults = append(faults, err)
 	}

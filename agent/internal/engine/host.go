@@ -98,6 +98,10 @@ type Machine struct {
 	// want it.
 	Claim io.Closer
 
+	// KeepsPaths says that the packet filter keeps the paths of connections that
+	// came in by other interfaces.
+	KeepsPaths bool
+
 	Mode       tunnel.Mode
 	ModeReason string // why not the mode that was wished first
 	Interface  string // empty without one
@@ -262,7 +266,7 @@ func openClaimed(c MachineConfig) (*Machine, error) {
 	if err != nil {
 		return nil, errors.Join(err, enforcer.Close())
 	}
-	machine.Firewall, machine.Note = enforcer, note
+	machine.Firewall, machine.Note, machine.KeepsPaths = enforcer, note, filter == nil
 	machine.Routes, err = route.Open(route.Options{Logger: c.Logger, Interface: machine.Interface, Journal: c.Journal})
 	if err != nil {
 		c.Logger.Warn("routes of the host cannot be set", "error", err)

@@ -223,7 +223,11 @@ func (k *Kernel) begin() error {
 // after it.
 func (k *Kernel) setFamily(c Config, wanted []entry, family, link int) error {
 	wanted = slices.DeleteFunc(slices.Clone(wanted), func(e entry) bool { return familyOf(e.prefix.Addr()) != family })
-	rules := k.rules(c, family)
+	inbound, err := k.inbound(c, family, link)
+	if err != nil {
+		return err
+	}
+	rules := k.rules(c, family, inbound)
 	if len(rules) == 0 {
 		wanted = nil
 	}

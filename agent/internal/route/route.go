@@ -5,6 +5,7 @@
 //
 //	5400  to the network's ranges         -> table 22439
 //	5410  what table main knows precisely -> main: local subnets stay local
+//	5410  answers of services (Inbound)   -> main
 //	5420  all that bears no mark          -> table 22439: destinations, exit node
 //	      whatever is left, and the agent's own sockets -> main, as without the agent
 //
@@ -34,6 +35,12 @@ type Config struct {
 
 	// LocalToo leads into the tunnel, or refuses, what the host knows precisely as well.
 	LocalToo bool
+
+	// Inbound leads by the host's own table what a service of this machine answers
+	// to who came in at another address than those of the tunnel: by TCP or UDP,
+	// from a port that no outgoing connection is given. It is for a machine whose
+	// packet filter does not keep the paths of such connections.
+	Inbound bool
 
 	// Carried are the destinations whose traffic this machine carries for others. 0.0.0.0/0 and ::/0 stand for the
 	// interface of the default route.

@@ -81,8 +81,9 @@ func entries(c Config) []entry {
 	return slices.Compact(list)
 }
 
-// rules lists the wanted rules of one family in order.
-func (k *Kernel) rules(c Config, family int) []netlink.Rule {
+// rules lists the wanted rules of one family in order. Inbound are the addresses
+// whose services answer by the host's own table.
+func (k *Kernel) rules(c Config, family int, inbound []netip.Addr) []netlink.Rule {
 	of := func(p netip.Prefix) bool { return familyOf(p.Addr()) == family }
 	if !slices.ContainsFunc(slices.Concat(c.Destinations, c.Refused), of) {
 		return nil
@@ -105,6 +106,12 @@ func (k *Kernel) rules(c Config, family int) []netlink.Rule {
 		r.Table, r.SuppressPrefixlen = unix.RT_TABLE_MAIN, 0
 		list = append(list, r)
 	}
+	for _, addr := range inbound {
+		r := rule(priorityMain)
+		r.Table, r.Src = unix.RT_TABLE_MAIN, ipNet(netip.PrefixFrom(addr, addr.BitLen()))
+		r.Sport = netlink.NewRulePortRange(1, firstOutgoing()-1)
+		list = append(list, r)
+	}
 	r := rule(priorityTunnel)
 	mask := mark.Mask
 	r.Invert, r.Mark, r.Mask = true, mark.Value, &mask
@@ -121,7 +128,14 @@ func name(r netlink.Rule) string {
 	if r.Dst != nil {
 		dst = r.Dst.String()
 	}
-	return fmt.Sprint(r.Priority, " ", dst, " ", r.Table, " ", r.SuppressPrefixlen, " ", r.Invert, " ", r.Mark, "/", mask)
+	source := ""
+	if r.Src != nil {
+		source = r.Src.String()
+	}
+	if r.Sport != nil {
+		source += fmt.Sprint(":", r.Sport.Start, "-", r.Sport.End)
+	}
+	return fmt.Sprint(r.Priority, " ", source, " ", dst, " ", r.Table, " ", r.SuppressPrefixlen, " ", r.Invert, " ", r.Mark, "/", mask)
 }
 
 // route writes an entry as the kernel wants it.
