@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/wattlenet/wattle/agent/internal/local"
+	"github.com/wattlenet/wattle/agent/internal/route"
 	"github.com/wattlenet/wattle/internal/program"
 )
 
@@ -89,6 +90,9 @@ func exit(err error) error {
 	case errors.As(err, &own):
 		return &program.ExitError{Code: own.Code, Err: own}
 	case errors.Is(err, local.ErrUnreachable):
+		if route.LeftClosed() {
+			err = fmt.Errorf("%w. The exit node of this machine fails closed: nothing leaves but to local subnets meanwhile; `wattle cleanup` opens the machine", err)
+		}
 		return &program.ExitError{Code: program.ExitDaemonUnreachable, Err: err}
 	case errors.Is(err, context.Canceled):
 		return program.Exit(program.ExitFailed, "interrupted")

@@ -147,6 +147,7 @@ func Undo(o Options) error {
 	case err != nil:
 		err = fmt.Errorf("remove the routes that a former agent has left: %w", err)
 	case kept:
+		tellClosed(k.log)
 		err = k.settings.note(k.settings.changed)
 	default:
 		err = file.Forget()
@@ -401,6 +402,7 @@ func (k *Kernel) Suspend() (refuses bool, err error) {
 	}
 	if refuses {
 		k.closed = true
+		tellClosed(k.log)
 		err = errors.Join(err, k.release())
 	}
 	k.mu.Unlock()
@@ -408,6 +410,12 @@ func (k *Kernel) Suspend() (refuses bool, err error) {
 		return true, err
 	}
 	return false, errors.Join(err, k.Close())
+}
+
+// tellClosed is the last word of a daemon, or of the cleanup after it, on a
+// machine that stays closed.
+func tellClosed(log *slog.Logger) {
+	log.Warn("the exit node of this machine fails closed: nothing leaves but to local subnets until a daemon leads there again; `wattle cleanup` opens the machine")
 }
 
 // towards returns the interface by which the host itself reaches a destination.

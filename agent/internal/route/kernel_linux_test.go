@@ -126,7 +126,7 @@ func killed(t *testing.T, way func(netip.Addr, bool) Way) {
 		t.Fatal(err)
 	}
 	for _, path := range []string{beside, beside + " that is empty"} {
-		if err := Undo(Options{Journal: path}); err != nil {
+		if err := Undo(Options{Logger: slog.New(slog.DiscardHandler), Journal: path}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -172,7 +172,7 @@ func interfaceGone(t *testing.T, way func(netip.Addr, bool) Way) {
 		keep bool
 		want Way
 	}{{true, WayRefused}, {true, WayRefused}, {false, WayHost}, {false, WayHost}} {
-		if err := Undo(Options{Journal: journal, KeepRefused: step.keep}); err != nil {
+		if err := Undo(Options{Logger: slog.New(slog.DiscardHandler), Journal: journal, KeepRefused: step.keep}); err != nil {
 			t.Fatal(err)
 		}
 		if got := way(netip.MustParseAddr("198.51.100.1"), false); got != step.want {
@@ -195,7 +195,7 @@ func nothingRefused(t *testing.T, way func(netip.Addr, bool) Way) {
 		t.Fatal(err)
 	}
 	dies(t, k)
-	if err := Undo(Options{Journal: journal, KeepRefused: true}); err != nil {
+	if err := Undo(Options{Logger: slog.New(slog.DiscardHandler), Journal: journal, KeepRefused: true}); err != nil {
 		t.Fatal(err)
 	}
 	if got := way(netip.MustParseAddr("10.1.0.1"), false); got != WayHost {

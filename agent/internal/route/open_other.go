@@ -14,3 +14,6 @@ func Open(Options) (Host, error) {
 
 // Undo does nothing: nothing was done.
 func Undo(Options) error { return nil }
+
+// LeftClosed reports that nothing was: nothing is led.
+func LeftClosed() bool { return false }
