@@ -86,7 +86,13 @@ func (d *Device) openKernel(cfg Config) error {
 // left, since it was killed. Without one of that name and key it does nothing.
 func RemoveFormer(name string, key PrivateKey) error {
 	link, err := netlink.LinkByName(name)
-	if err != nil || link.Type() != (&netlink.Wireguard{}).Type() {
+	var absent netlink.LinkNotFoundError
+	switch {
+	case errors.As(err, &absent):
+		return nil
+	case err != nil:
+		return fmt.Errorf("look for the interface %s: %w", name, err)
+	case link.Type() != (&netlink.Wireguard{}).Type():
 		return nil // other interfaces of ours end with the process
 	}
 	client, err := wgctrl.New()
