@@ -170,6 +170,27 @@ func TestTokenThatIsNotValidAnyMore(t *testing.T) {
 	}
 }
 
+// TestAccountOfSomebodyElse: nothing is made in another account than the
+// configuration says.
+func TestAccountOfSomebodyElse(t *testing.T) {
+	plane := controlplanetest.New(t)
+	accounts, err := plane.Client.ListAccounts(t.Context(), sdk.ListAccountsOptions{})
+	if err != nil || len(accounts) != 1 {
+		t.Fatalf("%d accounts, %v", len(accounts), err)
+	}
+	own := accounts[0].Id
+	s := serve(t, map[string]any{"url": plane.URL, "token": plane.Token, "account": own})
+	resp, err := s.ConfigureProvider(t.Context(), &tfprotov6.ConfigureProviderRequest{
+		Config: object(t, s.schemas.Provider.ValueType(), map[string]any{"url": plane.URL, "token": plane.Token, "account": "another"}),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := told(resp.Diagnostics); !strings.Contains(got, `works in account "`+own+`", not in "another"`) {
+		t.Errorf("the provider says %q", got)
+	}
+}
+
 // TestValuesThatAreNotKnownYet: a plan with values that another resource makes
 // refuses nothing that may turn out right, and shows no more than the unknown.
 func TestValuesThatAreNotKnownYet(t *testing.T) {

@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -28,7 +29,8 @@ type Config struct {
 	// TokenSource returns a bearer token for each attempt: how agents sign
 	// their short-lived tokens.
 	TokenSource func(context.Context) (string, error)
-	// Account selects an account other than the caller's own; empty for the own.
+	// Account is the id of the account to work in; empty for the caller's own.
+	// A control plane ignores it for callers who may not choose: see CheckAccount.
 	Account string
 	// CAPin is "sha256:" and the hexadecimal SHA-256 of the public key of the
 	// control plane's certificate authority. Empty trusts the system's roots.
@@ -275,6 +277,30 @@ func (c *Client) attempt(ctx context.Context, call *call, body []byte) (*http.Re
 		return nil, &connectionError{url: c.base.String(), cause: err}
 	}
 	return res, nil
+}
+
+// CheckAccount returns an error unless the caller works in Config.Account. A control
+// plane ignores the choice of a caller who may not choose, so that what is made
+// would be in another account than was meant. Without a choice it asks nothing.
+func (c *Client) CheckAccount(ctx context.Context) error {
+	chosen := c.config.Account
+	if chosen == "" {
+		return nil
+	}
+	var accounts []struct {
+		ID string `json:"id"`
+	}
+	if err := c.do(ctx, newCall("GET", "/api/accounts", nil), &accounts); err != nil {
+		return fmt.Errorf("ask whether account %q is the caller's: %w", chosen, err)
+	}
+	var own []string
+	for _, a := range accounts {
+		if a.ID == chosen {
+			return nil
+		}
+		own = append(own, strconv.Quote(a.ID))
+	}
+	return fmt.Errorf("the token works in account %s, not in %q: choose no account, or take a token of that account", strings.Join(own, ", "), chosen)
 }
 
 func (c *Client) authorize(ctx context.Context, call *call, req *http.Request) error {

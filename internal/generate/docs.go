@@ -104,7 +104,7 @@ func (m *model) indexPage(tasks string) string {
 	b.WriteString("\n## Schema\n\n### Optional\n\n")
 	for _, row := range [][3]string{
 		{"access_preview", "Boolean", previewDoc},
-		{"account", "String", "Id of an account other than the token's own. Else `WATTLE_ACCOUNT`."},
+		{"account", "String", "Id of the account to work in; an error if the token may not. Else `WATTLE_ACCOUNT`, else the token's own."},
 		{"ca_pin", "String", "`sha256:` and the hexadecimal hash of the public key of the control plane's certificate authority. Else `WATTLE_CA_PIN`, else the profile when the url is the profile's."},
 		{"profile", "String", "Path of the credentials profile. Else `WATTLE_CREDENTIALS`, else `~/.config/wattle/credentials`."},
 		{"token", "String", "Access token, sensitive. Else `WATTLE_TOKEN`, else the profile."},

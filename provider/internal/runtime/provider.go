@@ -67,7 +67,7 @@ func (p *Provider) Schema(_ context.Context, _ provider.SchemaRequest, resp *pro
 			},
 			"account": schema.StringAttribute{
 				Optional:            true,
-				MarkdownDescription: "Id of an account other than the token's own. Else `WATTLE_ACCOUNT`.",
+				MarkdownDescription: "Id of the account to work in; an error if the token may not. Else `WATTLE_ACCOUNT`, else the token's own.",
 			},
 			"ca_pin": schema.StringAttribute{
 				Optional:            true,
@@ -120,6 +120,10 @@ func (p *Provider) Configure(ctx context.Context, req provider.ConfigureRequest,
 		}
 		if err != nil {
 			resp.Diagnostics.AddAttributeError(path.Root("url"), "Cannot reach a control plane", sentence(err.Error()))
+			return
+		}
+		if err := c.client.CheckAccount(ctx); err != nil {
+			resp.Diagnostics.AddAttributeError(path.Root("account"), "Cannot work in this account", sentence(err.Error()))
 			return
 		}
 	}
