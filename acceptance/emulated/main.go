@@ -4,7 +4,8 @@
 //
 // It needs qemu-system-x86, busybox-static and the file of a linux-image package
 // of Debian (-image; it is fetched with apt-get when none is named). The machine has no disk and no network: an
-// initramfs holds busybox, the modules, and the test program, which is its first process but one.
+// initramfs holds busybox, the modules, and the test program, which is its first process but one. A test knows by the
+// word wattle.emulated on the kernel's command line that it may suspend the machine.
 package main
 
 import (
@@ -239,7 +240,7 @@ func (m *machine) boot(ctx context.Context, kernel, initramfs string) error {
 	defer cancel()
 	// Emulated in software: machines for builds have no nested virtualisation.
 	emulator := exec.CommandContext(ctx, "qemu-system-x86_64", "-accel", "tcg", "-cpu", "max", "-m", "1024", "-nographic", "-no-reboot",
-		"-nic", "none", "-kernel", kernel, "-initrd", initramfs, "-append", "console=ttyS0 quiet panic=-1 net.ifnames=0 random.trust_cpu=on")
+		"-nic", "none", "-kernel", kernel, "-initrd", initramfs, "-append", "console=ttyS0 quiet panic=-1 net.ifnames=0 random.trust_cpu=on wattle.emulated")
 	var log bytes.Buffer
 	emulator.Stdout, emulator.Stderr = io.MultiWriter(os.Stdout, &log), os.Stderr
 	if err := emulator.Run(); err != nil {

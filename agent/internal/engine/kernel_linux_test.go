@@ -60,8 +60,8 @@ func street(t *testing.T) {
 	}
 }
 
-// enrol boots an agent on the real host and joins it.
-func enrol(t *testing.T, plane *controlplanetest.Server, name, kind string) *Engine {
+// enrol boots an agent on the real host, which logs to log, and joins it.
+func enrol(t *testing.T, plane *controlplanetest.Server, log io.Writer, name, kind string) *Engine {
 	t.Helper()
 	store, err := identity.Open(t.TempDir())
 	if err != nil {
@@ -71,7 +71,7 @@ func enrol(t *testing.T, plane *controlplanetest.Server, name, kind string) *Eng
 	if err != nil {
 		t.Fatal(err)
 	}
-	e, err := New(Config{Logger: slog.New(slog.NewTextHandler(t.Output(), nil)), Store: store, Version: "test", Settings: book})
+	e, err := New(Config{Logger: slog.New(slog.NewTextHandler(log, nil)), Store: store, Version: "test", Settings: book})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -100,7 +100,7 @@ func first(e *Engine) netip.Addr {
 func throughKernel(t *testing.T) {
 	street(t)
 	plane := controlplanetest.New(t)
-	kernel, other := enrol(t, plane, "kernel", "kernel"), enrol(t, plane, "other", "netstack")
+	kernel, other := enrol(t, plane, t.Output(), "kernel", "kernel"), enrol(t, plane, t.Output(), "other", "netstack")
 	status := kernel.Status(t.Context())
 	if status.Tunnel.Mode != "kernel" || status.Firewall.Kind != "nftables" {
 		t.Fatalf("tunnel %+v, firewall %+v", status.Tunnel, status.Firewall)
