@@ -68,7 +68,8 @@ func (d *Device) again(key PublicKey) {
 // expire forgets the handshake of ours that is under way, and reports whether
 // there was one. The device may be at the response yet: a session that it makes
 // of that when it has given the handshake up receives nothing. It may be at the
-// peer's initiation, too: that is not answered then.
+// peer's initiation, too: that is not answered then, or by a session that has
+// ended already.
 func (e *Endpoint) expire() (pending bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -349,3 +349,37 @@ func TestRekeyKnowsWhatIsUnderWay(t *testing.T) {
 		e.forget()
 	}
 }
+
+// The device may have made the session of the peer's initiation, and not sent the
+// response yet, when the sessions end. The peer is about to use one that this side
+// cannot send by: what replaces it is asked for until it is answered.
+func TestResponseOfAnEndedSessionDoesNotEndTheRepetition(t *testing.T) {
+	message := func(kind byte, size int, sender, receiver byte) []byte {
+		m := make([]byte, size)
+		m[0], m[4], m[8] = kind, sender, receiver
+		return m
+	}
+	theirs, ours := message(messageInitiation, initiationSize, 5, 0), message(messageInitiation, initiationSize, 6, 0)
+	for _, ended := range []bool{true, false} {
+		b := testBind(t)
+		b.start = b.start.Add(-time.Minute)
+		e := b.Endpoint(GenerateKey().Public())
+		if _, pass := e.judge(theirs, b.now()); !pass {
+			t.Fatal("the peer's initiation is not shown to the device")
+		}
+		if ended && !e.expire() {
+			t.Error("nothing is under way")
+		}
+		if !e.noteHandshake(ours) || !e.noteHandshake(message(messageResponse, responseSize, 7, 5)) {
+			t.Error("initiation or response is not sent")
+		}
+		if e.Handshaking() != ended {
+			t.Errorf("sessions ended %t: an initiation waits for its response %t", ended, e.Handshaking())
+		}
+		e.received(message(messageResponse, responseSize, 8, 6), originOf(peerAddr), b.now())
+		if e.Handshaking() {
+			t.Error("the response has not ended the repetition")
+		}
+		e.forget()
+	}
+}

@@ -83,7 +83,11 @@ func (e *Endpoint) noteHandshake(message []byte) (send bool) {
 		if e.heard != nil && senderIndex(e.heard) != e.respondedTo {
 			e.passed = false // the device was at the one before, and refuses what follows within floodTime
 		}
-		e.initiation = nil // the device has given its own handshake up for the peer's
+		if e.expiredAt == 0 || e.expiredAt < e.heardAt {
+			e.initiation = nil // the device has given its own handshake up for the peer's
+		}
+		// Otherwise Rekey has ended this session before the peer has heard of it,
+		// and the initiation is of the one that replaces it.
 	}
 	return true
 }

@@ -67,6 +67,9 @@ func (p *Path) String() string {
 // Relay returns the relay of the path, nil when the path is direct.
 func (p *Path) Relay() *Relay { return p.relay }
 
+// Channel returns the number that the relay knows the peer by; 0: none.
+func (p *Path) Channel() uint16 { return p.channel }
+
 // Received returns how long ago something arrived on the path, and false when
 // nothing ever has.
 func (p *Path) Received() (time.Duration, bool) { return p.bind.since(p.received.Load()) }
