@@ -21,14 +21,9 @@ import (
 const (
 	transportUDP = 17 // REQUESTED-TRANSPORT, section 18.7
 
-	permissionLifetime = 5 * time.Minute  // section 9
-	channelLifetime    = 10 * time.Minute // section 12
-
-	firstChannel = 0x4000 // section 12
-	lastChannel  = 0x4FFF
+	permissionLifetime = 5 * time.Minute // section 9
 
 	codeUnauthorized       = 401 // RFC 8489, section 14.8
-	codeForbidden          = 403
 	codeAllocationMismatch = 437
 	codeStaleNonce         = 438
 	codeWrongCredentials   = 441
@@ -42,11 +37,14 @@ const requestLimit = 5 * time.Second
 // A turnError is a refusal by the relay.
 type turnError struct {
 	method stun.Method
-	code   int
+	code   int // 0: the relay gave none, as pion/turn v3 for CreatePermission
 	reason string
 }
 
 func (e *turnError) Error() string {
+	if e.code == 0 {
+		return fmt.Sprintf("relay refused %s: %s", e.method, e.reason)
+	}
 	return fmt.Sprintf("relay refused %s: %d %s", e.method, e.code, e.reason)
 }
 
@@ -61,6 +59,18 @@ func refusedWith(err error, codes ...int) bool {
 // allocation, or not for us. It has restarted, or a NAT on the way has.
 func isGone(err error) bool {
 	return refusedWith(err, codeUnauthorized, codeAllocationMismatch, codeWrongCredentials)
+}
+
+// gone reports whether err, the answer to a request about one peer, means that.
+// Some relays (pion/turn v3) answer 401 where the peer is not allowed, instead
+// of 403 (sections 9.2 and 12.2), so the allocation itself is asked for: nothing
+// that one peer says of itself ends it for all.
+func (a *allocation) gone(ctx context.Context, err error) bool {
+	if refusedWith(err, codeAllocationMismatch) || !isGone(err) {
+		return isGone(err)
+	}
+	_, err = a.request(ctx, stun.MethodRefresh)
+	return isGone(err)
 }
 
 type credential struct{ username, password string }
@@ -83,15 +93,11 @@ type allocation struct {
 	credential credential
 	realm      stun.Realm
 	nonce      stun.Nonce
-	channels   map[netip.AddrPort]uint16
-	next       uint16
+	channels   channels
 }
 
 func newAllocation(relay *tunnel.Relay, t *transactions, url relayURL) *allocation {
-	return &allocation{
-		relay: relay, url: url, transactions: t, credential: url.credential,
-		channels: make(map[netip.AddrPort]uint16), next: firstChannel,
-	}
+	return &allocation{relay: relay, url: url, transactions: t, credential: url.credential}
 }
 
 // allocate asks for a relayed address (section 7). An allocation left over on
@@ -147,31 +153,22 @@ func (a *allocation) permit(ctx context.Context, addr netip.Addr, written func()
 	return err
 }
 
-// channel returns the number for a peer, chosen at the first call. Packets may
-// use it as soon as the request of bind is on its way.
-func (a *allocation) channel(peer netip.AddrPort) (uint16, error) {
+// channel returns the number for the address of a peer, named by holder. Packets
+// may use it as soon as the request of bind is on its way.
+func (a *allocation) channel(peer netip.AddrPort, holder string) (uint16, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if number, ok := a.channels[peer]; ok {
-		return number, nil
-	}
-	if a.next > lastChannel {
-		return 0, errors.New("relay: all channels of this allocation are in use")
-	}
-	a.channels[peer] = a.next
-	a.next++
-	return a.channels[peer], nil
+	return a.channels.number(peer, holder, time.Now())
 }
 
 // bind binds or keeps the channel of a peer, and with it the permission
 // (section 12). As soon as the request has left it calls written: what is sent
 // from then on arrives after it, so the first packet need not wait for the answer.
-func (a *allocation) bind(ctx context.Context, peer netip.AddrPort, written func()) error {
-	number, err := a.channel(peer)
-	if err != nil {
-		return err
-	}
-	_, err = a.send(ctx, stun.MethodChannelBind, a.noting(written), channelNumber(number), peerAddress(peer))
+func (a *allocation) bind(ctx context.Context, peer netip.AddrPort, number uint16, written func()) error {
+	_, err := a.send(ctx, stun.MethodChannelBind, a.noting(written), channelNumber(number), peerAddress(peer))
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.channels.extend(peer, time.Now()) // whatever was answered: repetitions may have arrived
 	return err
 }
 
@@ -221,7 +218,7 @@ func (a *allocation) send(ctx context.Context, method stun.Method, write func([]
 		}
 		var code stun.ErrorCodeAttribute
 		if err := code.GetFrom(answer); err != nil {
-			return nil, fmt.Errorf("relay %s, %s: refusal without a code", a.relay.Server(), method)
+			return nil, &turnError{method: method, reason: "without a code"}
 		}
 		refusal = &turnError{method: method, code: int(code.Code), reason: string(code.Reason)}
 		if !a.challenge(answer, int(code.Code)) {

@@ -230,13 +230,16 @@ func (p *Pathfinder) useRelay(ctx context.Context, pr *pair) {
 	if a == nil || !peer.IsValid() || p.force(pr) == PathDirect {
 		return
 	}
-	number, err := a.channel(peer)
+	number, err := a.channel(peer, pr.peer.ID)
 	if err != nil {
-		p.log.Warn("no relay channel for a peer", "peer", pr.peer.ID, "error", err.Error())
+		p.log.Info("no relay channel for a peer", "peer", pr.peer.ID, "error", err.Error())
 		pr.relayError = err.Error()
+		p.route(pr)
 		return
 	}
-	bound := func() bool { return pr.relay != nil && pr.relay.Addr() == peer && pr.relay.Relay() == a.relay }
+	bound := func() bool {
+		return pr.relay != nil && pr.relay.Addr() == peer && pr.relay.Relay() == a.relay && pr.relay.Channel() == number
+	}
 	if bound() && time.Since(pr.bound) < rebindChannel {
 		return
 	}
@@ -244,7 +247,7 @@ func (p *Pathfinder) useRelay(ctx context.Context, pr *pair) {
 	path := a.relay.Path(peer, number)
 	current := func() bool { return pr.awake && p.allocation == a && pr.relayed == peer }
 	p.task(func() {
-		err := a.bind(ctx, peer, func() {
+		err := a.bind(ctx, peer, number, func() {
 			p.post(func(context.Context) {
 				if current() && !bound() {
 					p.leave(ctx, pr)
@@ -257,7 +260,7 @@ func (p *Pathfinder) useRelay(ctx context.Context, pr *pair) {
 		if ctx.Err() != nil {
 			return
 		}
-		if isGone(err) {
+		if a.gone(ctx, err) {
 			p.relays.lose(a.relay, err) // of every peer; relayDown tells the loop
 			return
 		}

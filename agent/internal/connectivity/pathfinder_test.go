@@ -248,6 +248,12 @@ type testRelay struct {
 
 func startRelay(t *testing.T) *testRelay {
 	t.Helper()
+	return startStrictRelay(t, nil)
+}
+
+// startStrictRelay lets a client reach only the peers that allows says; nil: all.
+func startStrictRelay(t *testing.T, allows turn.PermissionHandler) *testRelay {
+	t.Helper()
 	udp, err := net.ListenPacket("udp4", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -264,8 +270,8 @@ func startRelay(t *testing.T) *testRelay {
 		AuthHandler: func(username, realm string, _ net.Addr) ([]byte, bool) {
 			return turn.GenerateAuthKey(username, realm, "secret"), true
 		},
-		PacketConnConfigs: []turn.PacketConnConfig{{PacketConn: udp, RelayAddressGenerator: generator()}},
-		ListenerConfigs:   []turn.ListenerConfig{{Listener: tcp, RelayAddressGenerator: generator()}},
+		PacketConnConfigs: []turn.PacketConnConfig{{PacketConn: udp, RelayAddressGenerator: generator(), PermissionHandler: allows}},
+		ListenerConfigs:   []turn.ListenerConfig{{Listener: tcp, RelayAddressGenerator: generator(), PermissionHandler: allows}},
 		LoggerFactory:     &logging.DefaultLoggerFactory{Writer: io.Discard, DefaultLogLevel: logging.LogLevelDisabled},
 	})
 	if err != nil {

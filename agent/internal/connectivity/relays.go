@@ -282,11 +282,12 @@ func (r *relays) keep(ctx context.Context, a *allocation) (*allocation, error) {
 	}
 }
 
-// permit does without the permission where the relay refuses it: channels
-// bring their own.
+// permit does without the permission where the relay refuses it, whatever it
+// says: channels bring their own.
 func (r *relays) permit(ctx context.Context, a *allocation, written func()) error {
 	err := a.permit(ctx, a.relayed.Addr(), written)
-	if refusedWith(err, codeForbidden) {
+	if refusedWith(err) && !a.gone(ctx, err) {
+		r.log.Debug("relay has no permission for its own address, packets wait for their channels", "error", err.Error())
 		return nil
 	}
 	return err

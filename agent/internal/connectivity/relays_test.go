@@ -342,8 +342,8 @@ func TestRefusedChannelEndsTheAllocation(t *testing.T) {
 	})
 	r.end()
 	startOwnRelay(t, r.address, 0)
-	err := before.bind(t.Context(), netip.MustParseAddrPort("127.0.0.1:9"), func() {})
-	if !isGone(err) {
+	err := before.bind(t.Context(), netip.MustParseAddrPort("127.0.0.1:9"), firstChannel, func() {})
+	if !before.gone(t.Context(), err) {
 		t.Fatalf("the relay that has restarted says %v", err)
 	}
 	m.paths.relays.lose(before.relay, err)
@@ -383,6 +383,46 @@ func TestRefusalOfARelayIsNotOneOfTheDirectPath(t *testing.T) {
 	eventually(t, "nothing is known against the relay any more", func() bool {
 		s, _ := a.paths.Status("b")
 		return s.RelayError == ""
+	})
+}
+
+// pion's server refuses a peer with 401 and a permission without a code, as if the
+// credential were wrong. A peer that names such an address must not take the relay
+// from all others.
+func TestRefusedPeerDoesNotEndTheAllocation(t *testing.T) {
+	r := startStrictRelay(t, func(_ net.Addr, peer net.IP) bool { return !peer.IsLoopback() })
+	a := newMachine(t, newWire(), "a", "10.77.0.1", machineOptions{relay: r.udp()})
+	var before *allocation
+	eventually(t, "an allocation", func() bool {
+		a.inLoop(func(context.Context) { before = a.paths.allocation })
+		return before != nil
+	})
+	refused := before.bind(t.Context(), netip.MustParseAddrPort("127.0.0.9:9"), firstChannel, func() {})
+	if !isGone(refused) {
+		t.Fatalf("the peer is refused with %v: this test needs 401", refused)
+	}
+	if before.gone(t.Context(), refused) {
+		t.Error("the allocation is given up")
+	}
+	if err := a.paths.relays.permit(t.Context(), before, func() {}); err != nil {
+		t.Errorf("the allocation is given up for a refused permission: %v", err)
+	}
+	b := newMachine(t, newWire(), "b", "10.77.0.2", machineOptions{})
+	introduce(t, a, b)
+	a.inLoop(func(ctx context.Context) {
+		pr := a.paths.pairOfID(ctx, "b")
+		a.paths.wake(ctx, pr)
+		pr.relayed = netip.MustParseAddrPort("127.0.0.9:9")
+		a.paths.useRelay(ctx, pr)
+	})
+	eventually(t, "the refusal stands in the status", func() bool {
+		s, _ := a.paths.Status("b")
+		return strings.Contains(s.RelayError, "401")
+	})
+	a.inLoop(func(context.Context) {
+		if a.paths.allocation != before {
+			t.Error("the allocation was replaced")
+		}
 	})
 }
 
