@@ -19,7 +19,7 @@ import (
 // A bareClient speaks TURN byte by byte: what pion's client would not send can
 // be tried with it, and what arrives is seen as it is on the wire.
 type bareClient struct {
-	t          *testing.T
+	t          testing.TB
 	conn       net.PacketConn
 	relay      *Server
 	credential Credential
@@ -49,7 +49,7 @@ func (f *framed) ReadFrom(p []byte) (int, net.Addr, error) {
 
 func (f *framed) WriteTo(p []byte, _ net.Addr) (int, error) { return f.Write(p) }
 
-func bare(t *testing.T, relay *Server, network string, holder Holder) *bareClient {
+func bare(t testing.TB, relay *Server, network string, holder Holder) *bareClient {
 	t.Helper()
 	c := &bareClient{t: t, relay: relay, credential: credentialOf(holder)}
 	if network == "udp" {

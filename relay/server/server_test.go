@@ -37,7 +37,7 @@ var (
 const patience = time.Minute
 
 // startRelay runs a relay on loopback until the test ends.
-func startRelay(t *testing.T, change func(*Config)) *Server {
+func startRelay(t testing.TB, change func(*Config)) *Server {
 	t.Helper()
 	config := Config{
 		Secret:       testSecret,
@@ -71,7 +71,7 @@ func startRelay(t *testing.T, change func(*Config)) *Server {
 
 // dial opens the client's side of network: udp, tcp, tls, tls without ALPN, or
 // websocket.
-func dial(t *testing.T, relay *Server, network string) net.PacketConn {
+func dial(t testing.TB, relay *Server, network string) net.PacketConn {
 	t.Helper()
 	if network == "udp" {
 		conn, err := net.ListenPacket("udp4", "127.0.0.1:0")
@@ -83,7 +83,7 @@ func dial(t *testing.T, relay *Server, network string) net.PacketConn {
 	return turn.NewSTUNConn(dialStream(t, relay, network))
 }
 
-func dialStream(t *testing.T, relay *Server, network string) net.Conn {
+func dialStream(t testing.TB, relay *Server, network string) net.Conn {
 	t.Helper()
 	var conn net.Conn
 	var err error
@@ -125,7 +125,7 @@ var testCertificate = sync.OnceValues(func() (tls.Certificate, error) {
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, err
 })
 
-func testTLS(t *testing.T) *tls.Config {
+func testTLS(t testing.TB) *tls.Config {
 	t.Helper()
 	certificate, err := testCertificate()
 	if err != nil {
@@ -134,7 +134,7 @@ func testTLS(t *testing.T) *tls.Config {
 	return &tls.Config{Certificates: []tls.Certificate{certificate}}
 }
 
-func testRoots(t *testing.T) *x509.CertPool {
+func testRoots(t testing.TB) *x509.CertPool {
 	t.Helper()
 	certificate, err := x509.ParseCertificate(testTLS(t).Certificates[0].Certificate[0])
 	if err != nil {
@@ -175,7 +175,7 @@ func connect(t *testing.T, relay *Server, network string, credential Credential)
 	return client
 }
 
-func closeLater(t *testing.T, c io.Closer) {
+func closeLater(t testing.TB, c io.Closer) {
 	t.Helper()
 	t.Cleanup(func() {
 		if err := c.Close(); err != nil {
@@ -494,7 +494,7 @@ func exchangeAllocate(t *testing.T, conn net.PacketConn, relay *Server, credenti
 	return nonce
 }
 
-func roundTrip(t *testing.T, conn net.PacketConn, relay *Server, setters ...stun.Setter) *stun.Message {
+func roundTrip(t testing.TB, conn net.PacketConn, relay *Server, setters ...stun.Setter) *stun.Message {
 	t.Helper()
 	request, err := stun.Build(append([]stun.Setter{stun.TransactionID}, setters...)...)
 	if err != nil {
