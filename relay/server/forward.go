@@ -31,6 +31,7 @@ type forwarder struct {
 
 	at      instant // of this batch
 	last    route   // of the last packet from a client
+	heard   arrival // of the last packet to a client that no route has
 	boxes   []box
 	streams []*stream // have been given something
 	heads   []byte    // headers of what the boxes hold
@@ -53,6 +54,15 @@ type route struct {
 	answer uint16         // the number that to knows from by; 0: none
 }
 
+// An arrival is how packets of one sender are handed to a client.
+type arrival struct {
+	to   *allocation
+	from netip.AddrPort
+
+	permitted bool
+	number    uint16 // of the channel; 0: none
+}
+
 // A tally counts packets until they are added to the counters of the relay.
 type tally struct {
 	packetsToPeers, bytesToPeers, packetsFromPeers, bytesFromPeers, dropped uint64
@@ -70,7 +80,7 @@ func newForwarder(g *gate) *forwarder {
 // begin starts a batch: what was looked up for the last one is forgotten.
 func (f *forwarder) begin() {
 	f.at = now()
-	f.last = route{}
+	f.last, f.heard = route{}, arrival{}
 }
 
 // fromClient forwards ChannelData of the client that holds a, which may be nil.
@@ -172,12 +182,15 @@ func (f *forwarder) arrive(a *allocation, from netip.AddrPort, payload []byte) {
 // channel, in a Data indication otherwise, if it has permitted the sender
 // (RFC 8656, section 11.3).
 func (f *forwarder) pass(a *allocation, from netip.AddrPort, payload []byte) {
-	v := a.bindings.load()
-	if !v.permits(from.Addr(), f.at) {
+	if f.heard.to != a || f.heard.from != from {
+		v := a.bindings.load()
+		f.heard = arrival{to: a, from: from, permitted: v.permits(from.Addr(), f.at), number: v.numberOf(from, f.at)}
+	}
+	if !f.heard.permitted {
 		f.count.dropped++
 		return
 	}
-	if number := v.numberOf(from, f.at); number != 0 {
+	if number := f.heard.number; number != 0 {
 		f.toClient(a, f.head(number, len(payload)), payload)
 		return
 	}
