@@ -50,6 +50,7 @@ type link struct {
 
 	tasks    sync.WaitGroup
 	meanings meanings
+	loaded   *mapstate.Map // the map of the last run, which is on disk; nil: none
 
 	routers *routers // owned by the loop
 	planned *desired // the same: the last one, in force or not
@@ -104,6 +105,7 @@ func newLink(c linkConfig) (*link, error) {
 	var mine *mapstate.Map
 	if c.last != nil {
 		mine = c.last.Clone()
+		l.loaded = c.last
 		l.give(c.last)
 	}
 	session, err := control.NewSession(control.SessionConfig{

@@ -9,14 +9,20 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"github.com/wattlenet/wattle/agent/internal/connectivity"
 	"github.com/wattlenet/wattle/agent/internal/identity"
 	"github.com/wattlenet/wattle/generated/api"
 )
 
-// pathsInterval is the least time between two writes of what is known about
-// paths; they change when somebody moves or wakes.
-const pathsInterval = 5 * time.Second
+// pathsInterval is the time between two writes of what is known about paths, when
+// they change all the time; the first pathsBurst are not held up, so that a process
+// that is killed soon after it found a way has left it to the next one.
+const (
+	pathsInterval = 5 * time.Second
+	pathsBurst    = 8
+)
 
 // A pathMemory lets the next process of this machine find its peers while
 // neither the control plane nor the relays answer: where they were reached, and
@@ -100,6 +106,7 @@ func (m *pathMemory) encode(self string, known []connectivity.Known) ([]byte, er
 // savePaths keeps what the paths learn, soon after they have and once more at
 // the end.
 func (l *link) savePaths(ctx context.Context) {
+	pace := rate.NewLimiter(rate.Every(pathsInterval), pathsBurst)
 	for {
 		select {
 		case <-ctx.Done():
@@ -115,11 +122,6 @@ func (l *link) savePaths(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		pause := time.NewTimer(pathsInterval)
-		select {
-		case <-ctx.Done():
-		case <-pause.C:
-		}
-		pause.Stop()
+		_ = pace.Wait(ctx) // its only error is the end of ctx, which is written once more
 	}
 }

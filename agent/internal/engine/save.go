@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"github.com/wattlenet/wattle/internal/mapstate"
 )
 
@@ -13,14 +15,17 @@ const (
 	// retrySave is how long after a failure the map is written again.
 	retrySave = 5 * time.Second
 
-	// saveInterval is the least time between two writes of the map.
+	// saveInterval is the time between two writes of a map that changes all the time.
+	// The first saveBurst are not held up: an agent that is killed soon after it has
+	// started leaves the map that it worked with.
 	saveInterval = time.Second
+	saveBurst    = 4
 )
 
 // saveNewest keeps the map for the next start, the newest one also at the end.
 func (l *link) saveNewest(ctx context.Context) {
-	var last time.Time
-	var m *mapstate.Map
+	pace := rate.NewLimiter(rate.Every(saveInterval), saveBurst)
+	m := l.loaded
 	retry := time.NewTimer(0)
 	retry.Stop()
 	for ended := false; !ended; {
@@ -28,9 +33,12 @@ func (l *link) saveNewest(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			ended = true
-		case m = <-l.saves:
+		case next := <-l.saves:
+			if next == m {
+				continue // applied again: it is on disk, or retry will write it
+			}
+			m = next
 			saved = l.save(m)
-			last = time.Now()
 		case <-retry.C:
 			saved = l.save(m)
 		}
@@ -40,17 +48,13 @@ func (l *link) saveNewest(ctx context.Context) {
 		if ended {
 			break
 		}
-		pause := time.NewTimer(time.Until(last.Add(saveInterval)))
-		select {
-		case <-ctx.Done():
-			ended = true
-		case <-pause.C:
-		}
-		pause.Stop()
+		ended = pace.Wait(ctx) != nil // its only error is the end of ctx
 	}
 	select {
-	case m := <-l.saves:
-		l.save(m)
+	case next := <-l.saves:
+		if next != m {
+			l.save(next)
+		}
 	default:
 	}
 }
