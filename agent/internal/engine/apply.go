@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/wattlenet/wattle/agent/internal/dns/system"
+	"github.com/wattlenet/wattle/agent/internal/tunnel"
 	"github.com/wattlenet/wattle/internal/mapstate"
 )
 
@@ -110,7 +111,9 @@ func (l *link) apply(ctx context.Context, m *mapstate.Map) []string {
 		l.log.Error("rules not applied", "error", err)
 		return l.note(nil, nil, []error{err})
 	}
-	if err := l.machine.Device.Set(ctx, wanted.tunnel); err != nil {
+	if err := l.machine.Device.Set(ctx, wanted.tunnel); errors.Is(err, tunnel.ErrNoIPv6) {
+		wanted.withoutIPv6(err)
+	} else if err != nil {
 		faults = append(faults, err)
 	}
 	wanted.routing.Inbound = wanted.firewall.KeepPaths && !l.machine.KeepsPaths

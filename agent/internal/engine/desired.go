@@ -3,6 +3,7 @@ package engine
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/wattlenet/wattle/agent/internal/connectivity"
@@ -46,6 +47,8 @@ type desired struct {
 	modes        map[string]connectivity.Mode // by id, of peers whose paths this machine restricts
 
 	turn time.Time // when a rule next begins or ends; zero for never
+
+	lacking string // why this machine is not reached by IPv6; empty when it is
 }
 
 // self is this machine in the map.
@@ -157,6 +160,14 @@ func within(address, network string) (netip.Prefix, error) {
 func (d *desired) require(v settings.Values) {
 	d.keys, d.kept = postquantum.Mode(v.PostQuantum), !v.LazyConnections
 	d.tunnel.RequirePresharedKey = d.keys == postquantum.Strict
+}
+
+// withoutIPv6 lets nothing on this machine use the address of that version, which
+// the interface does not have.
+func (d *desired) withoutIPv6(why error) {
+	d.lacking = fmt.Sprintf("%v: it is reached at %s only; nothing has to be done unless it shall be reached by IPv6 too", why, d.self.ipv4.Addr())
+	d.tunnel.Addresses = slices.DeleteFunc(d.tunnel.Addresses, func(p netip.Prefix) bool { return p.Addr().Is6() })
+	d.dns.Addresses = slices.DeleteFunc(d.dns.Addresses, netip.Addr.Is6)
 }
 
 func (d *desired) networks() []netip.Prefix {

@@ -109,6 +109,9 @@ func (l *link) describe(s *local.Status, mine *identity.Identity) {
 	if problem := l.rotation.describe(s, mine); problem != "" {
 		s.Warnings = append(s.Warnings, problem)
 	}
+	if wanted.lacking != "" {
+		s.Warnings = append(s.Warnings, wanted.lacking)
+	}
 	describeRefused(s, wanted.refusals())
 	stats, err := l.machine.Device.Stats()
 	if err != nil {

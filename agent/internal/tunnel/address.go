@@ -2,10 +2,14 @@ package tunnel
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 )
+
+// ErrNoIPv6 says that the machine does without IPv6: the interface has its other addresses.
+var ErrNoIPv6 = errors.New("IPv6 is switched off on this machine")
 
 // An addressing is the part of an operating system that gives the interface of
 // a tunnel its addresses.
@@ -14,7 +18,8 @@ type addressing interface {
 	Addresses() ([]netip.Prefix, error)
 
 	// Add gives the interface an address and leads the network of its prefix
-	// into it. What is there already is no error.
+	// into it. What is there already is no error. ErrNoIPv6 comes where the system
+	// gives out no address of that version.
 	Add(ctx context.Context, address netip.Prefix) error
 
 	// Remove takes both away. What is not there is no error.
@@ -25,7 +30,8 @@ type addressing interface {
 }
 
 // applyAddresses gives an interface exactly the wanted addresses and brings it
-// up. One that stays is not touched, so that its connections live on.
+// up. One that stays is not touched, so that its connections live on. With
+// ErrNoIPv6 all else is done.
 func applyAddresses(ctx context.Context, on addressing, want []netip.Prefix) error {
 	have, err := on.Addresses()
 	if err != nil {
@@ -44,15 +50,24 @@ func applyAddresses(ctx context.Context, on addressing, want []netip.Prefix) err
 			return fmt.Errorf("remove address %s: %w", address, err)
 		}
 	}
+	var lacking error
 	for _, address := range want {
 		if !missing[address] {
 			continue
 		}
-		if err := on.Add(ctx, address); err != nil {
+		err := on.Add(ctx, address)
+		if errors.Is(err, ErrNoIPv6) {
+			lacking = err
+			continue
+		}
+		if err != nil {
 			return fmt.Errorf("add address %s: %w", address, err)
 		}
 	}
-	return on.Up(ctx)
+	if err := on.Up(ctx); err != nil {
+		return err
+	}
+	return lacking
 }
 
 // addressesOf lists the addresses of an interface of the host, link-local ones

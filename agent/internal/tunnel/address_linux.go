@@ -27,10 +27,16 @@ func (n netlinkAddressing) Add(_ context.Context, address netip.Prefix) error {
 	if err != nil {
 		return err
 	}
-	if err := netlink.AddrAdd(link, netlinkAddr(address)); err != nil && !errors.Is(err, syscall.EEXIST) {
-		return err
+	err = netlink.AddrAdd(link, netlinkAddr(address))
+	switch {
+	case err == nil || errors.Is(err, syscall.EEXIST):
+		return nil
+	case address.Addr().Is6() && errors.Is(err, syscall.EACCES): // what lacks the right gets EPERM
+		return fmt.Errorf("%w (sysctl net.ipv6.conf.%s.disable_ipv6)", ErrNoIPv6, n.name)
+	case address.Addr().Is6() && (errors.Is(err, syscall.EOPNOTSUPP) || errors.Is(err, syscall.EAFNOSUPPORT)):
+		return fmt.Errorf("%w (its kernel has none)", ErrNoIPv6)
 	}
-	return nil
+	return err
 }
 
 func (n netlinkAddressing) Remove(_ context.Context, address netip.Prefix) error {

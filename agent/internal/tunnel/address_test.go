@@ -12,13 +12,17 @@ import (
 
 // fakeAddressing is an interface in memory.
 type fakeAddressing struct {
-	have []netip.Prefix
-	up   bool
+	have   []netip.Prefix
+	up     bool
+	noIPv6 bool // as when the machine has none
 }
 
 func (f *fakeAddressing) Addresses() ([]netip.Prefix, error) { return slices.Clone(f.have), nil }
 
 func (f *fakeAddressing) Add(_ context.Context, address netip.Prefix) error {
+	if f.noIPv6 && address.Addr().Is6() {
+		return ErrNoIPv6
+	}
 	if !slices.Contains(f.have, address) {
 		f.have = append(f.have, address)
 	}
@@ -162,5 +166,18 @@ func TestIfconfigAddressing(t *testing.T) {
 		if err := on.Add(t.Context(), netip.MustParsePrefix("100.64.0.1/16")); err == nil || !strings.Contains(err.Error(), "ifconfig utun8 inet") {
 			t.Errorf("an error without its command: %v", err)
 		}
+	}
+}
+
+func TestAddressesWithoutIPv6(t *testing.T) {
+	on := &fakeAddressing{noIPv6: true}
+	four, six := netip.MustParsePrefix("100.64.0.1/16"), netip.MustParsePrefix("fd00:64::1/64")
+	err := applyAddresses(t.Context(), on, []netip.Prefix{six, four})
+	if !errors.Is(err, ErrNoIPv6) || !slices.Equal(on.have, []netip.Prefix{four}) || !on.up {
+		t.Errorf("without IPv6: %v, addresses %v, up %t", err, on.have, on.up)
+	}
+	on.noIPv6 = false
+	if err := applyAddresses(t.Context(), on, []netip.Prefix{six, four}); err != nil || len(on.have) != 2 {
+		t.Errorf("with IPv6 again: %v, addresses %v", err, on.have)
 	}
 }

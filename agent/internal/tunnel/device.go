@@ -258,7 +258,8 @@ type Peer struct {
 // Set makes the device what settings says: it adds, changes and removes what
 // differs and touches nothing else; what it costs grows with that, not with the
 // number of peers. A second call with the same settings does nothing. After an
-// error the next call tries again what failed.
+// error the next call tries again what failed. An error that is ErrNoIPv6 alone
+// means that all else is as wanted.
 func (d *Device) Set(ctx context.Context, settings Settings) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -269,13 +270,18 @@ func (d *Device) Set(ctx context.Context, settings Settings) error {
 		return err
 	}
 	addresses := sortedPrefixes(settings.Addresses)
+	var lacking error
 	if !slices.Equal(d.addresses, addresses) {
-		if err := d.setAddresses(ctx, addresses); err != nil {
-			return err
+		if lacking = d.setAddresses(ctx, addresses); lacking == nil {
+			d.addresses = addresses
+		} else if !errors.Is(lacking, ErrNoIPv6) {
+			return lacking
 		}
-		d.addresses = addresses
 	}
-	return errors.Join(d.require(settings.RequirePresharedKey), d.setPeers(settings.Peers))
+	if err := errors.Join(d.require(settings.RequirePresharedKey), d.setPeers(settings.Peers)); err != nil {
+		return err
+	}
+	return lacking
 }
 
 // setPeers brings roster and device to what is wanted. The caller holds mu.
