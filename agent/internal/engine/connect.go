@@ -6,6 +6,7 @@ import (
 	"errors"
 	"path/filepath"
 	"syscall"
+	"time"
 
 	"github.com/wattlenet/wattle/agent/internal/control"
 	"github.com/wattlenet/wattle/agent/internal/dns/system"
@@ -31,6 +32,48 @@ func (e *Engine) reconnect() bool {
 		e.setNotice(err.Error())
 	}
 	return err == nil
+}
+
+// persist connects a machine that shall be connected, or ends with ctx. While it
+// does not succeed the daemon stays, so that status tells what is wrong, and tries
+// again: while a machine starts, what is missing may still come.
+func (e *Engine) persist(ctx context.Context) {
+	for !e.reconnect() {
+		if !rest(ctx, retryOpen) {
+			return
+		}
+	}
+}
+
+// rest reports whether ctx has outlived d.
+func rest(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
+}
+
+// errTunnelGone says that a link ended since somebody has removed its interface.
+var errTunnelGone = errors.New("the interface of the tunnel is gone")
+
+// reopen opens the tunnel of a link again that has lost it, unless something else
+// has taken the place of the link. It waits before, since what removes interfaces
+// may remove the next one as well.
+func (e *Engine) reopen(ctx context.Context, l *link) {
+	if !rest(ctx, reopenAfter) {
+		return
+	}
+	e.commands.Lock()
+	_, running, _ := e.now()
+	if running == l {
+		e.disconnect(endsToReopen)
+	}
+	e.commands.Unlock()
+	e.persist(ctx)
 }
 
 // connect opens the machine and starts a link. A nil client makes one. The
@@ -106,8 +149,11 @@ func (e *Engine) start(mine *identity.Identity, client *control.Client, machine 
 		err := l.run(ctx)
 		e.outside.machine.CompareAndSwap(machine, nil)
 		close(ended)
-		if errors.Is(err, control.ErrRemoved) {
+		switch {
+		case errors.Is(err, control.ErrRemoved):
 			e.forgetRemoved(l)
+		case errors.Is(err, errTunnelGone):
+			e.reopen(e.base()(), l)
 		}
 	})
 	e.broadcast()

@@ -26,6 +26,9 @@ import (
 // open the tunnel.
 const retryOpen = 10 * time.Second
 
+// reopenAfter is how long after its interface was removed the tunnel is opened again.
+const reopenAfter = time.Second
+
 // Config is what an Engine needs.
 type Config struct {
 	Logger  *slog.Logger    // required
@@ -112,16 +115,8 @@ func (e *Engine) Run(ctx context.Context) error {
 	connect := e.identity != nil && e.identity.Enrolled() && e.identity.Up
 	e.mu.Unlock()
 	close(e.started)
-	for connect && !e.reconnect() {
-		// The daemon stays, so that status tells what is wrong, and tries again:
-		// while a machine starts, what is missing may still come.
-		timer := time.NewTimer(retryOpen)
-		select {
-		case <-ctx.Done():
-			connect = false
-		case <-timer.C:
-		}
-		timer.Stop()
+	if connect {
+		e.persist(ctx)
 	}
 	<-ctx.Done()
 	e.commands.Lock()

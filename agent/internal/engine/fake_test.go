@@ -45,6 +45,14 @@ type Fake struct {
 	active   []connectivity.Active
 	mode     postquantum.Mode
 	kept     bool
+	removed  chan struct{} // closed: the interface is gone
+}
+
+// RemoveInterface does what somebody does who deletes the tunnel's interface.
+func (f *Fake) RemoveInterface() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	close(f.removed)
 }
 
 // Opened returns what the last opening was given.
@@ -57,7 +65,7 @@ func (f *Fake) Opened() MachineConfig {
 // Open opens the fake in the place of a host.
 func (f *Fake) Open(c MachineConfig) (*Machine, error) {
 	f.mu.Lock()
-	f.known, f.opened = c.Known, c
+	f.known, f.opened, f.removed = c.Known, c, make(chan struct{})
 	if !c.Key.IsZero() {
 		f.key = c.Key.Public()
 	}
@@ -115,6 +123,12 @@ func (d fakeDevice) Set(_ context.Context, s tunnel.Settings) error {
 }
 
 func (d fakeDevice) LookAgain() {}
+
+func (d fakeDevice) Ended() <-chan struct{} {
+	d.f.mu.Lock()
+	defer d.f.mu.Unlock()
+	return d.f.removed
+}
 
 func (d fakeDevice) SetKey(key tunnel.PrivateKey) error {
 	err := d.f.note("key")

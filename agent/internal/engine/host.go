@@ -31,6 +31,7 @@ type Device interface {
 	Set(ctx context.Context, settings tunnel.Settings) error
 	SetKey(key tunnel.PrivateKey) error
 	LookAgain()
+	Ended() <-chan struct{}
 	Stats() (map[tunnel.PublicKey]tunnel.Stats, error)
 	Ping(ctx context.Context, to netip.Addr) (time.Duration, error)
 	Close() error

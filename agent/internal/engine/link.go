@@ -146,7 +146,8 @@ func replace(slot chan *mapstate.Map, m *mapstate.Map) {
 }
 
 // run works until ctx ends or the peer is removed, and leaves behind what the cause
-// of the end says. The error is control.ErrRemoved or nil.
+// of the end says. The error is control.ErrRemoved, errTunnelGone
+// or nil.
 func (l *link) run(ctx context.Context) error {
 	outer := ctx
 	ctx, cancel := context.WithCancel(ctx)
@@ -162,6 +163,15 @@ func (l *link) run(ctx context.Context) error {
 	parts.Go(func() { l.savePaths(ctx) })
 	parts.Go(func() { watchSleep(ctx, l.wall, l.woke) })
 	parts.Go(func() { l.rotateKeys(ctx) })
+	gone := false // written before the parts end
+	parts.Go(func() {
+		select {
+		case <-ctx.Done():
+		case <-l.machine.Device.Ended():
+			gone = true
+			cancel()
+		}
+	})
 	parts.Go(func() {
 		if err := l.machine.Watch(ctx, l.networkChanged, l.interfaceDisturbed); err != nil {
 			l.log.Warn("changes of the network not watched", "error", err)
@@ -183,14 +193,21 @@ func (l *link) run(ctx context.Context) error {
 	l.tasks.Wait()
 	l.client.Close()
 	why := context.Cause(outer)
-	if errors.Is(err, control.ErrRemoved) {
+	switch {
+	case errors.Is(err, control.ErrRemoved):
 		why = endsForGood
+	case gone && outer.Err() == nil:
+		l.log.Warn("somebody has removed the interface of the tunnel, which is made again", "interface", l.machine.Interface)
+		why = endsToReopen
 	}
 	if closing := errors.Join(l.forward.Close(), l.machine.close(why)); closing != nil {
 		l.log.Error("host not left as it was", "error", closing)
 	}
-	if errors.Is(err, control.ErrRemoved) {
+	switch {
+	case errors.Is(err, control.ErrRemoved):
 		return err
+	case gone && outer.Err() == nil:
+		return errTunnelGone
 	}
 	return nil
 }

@@ -98,6 +98,24 @@ func TestAccountWantsPathsKept(t *testing.T) {
 	m.until("paths that are not", func(local.Status) bool { return !kept() })
 }
 
+// TestInterfaceThatIsRemovedIsMadeAgain: with the identity and the map that it had.
+func TestInterfaceThatIsRemovedIsMadeAgain(t *testing.T) {
+	plane := controlplanetest.New(t)
+	m, _, _ := joinWith(t, plane)
+	m.until("ready", func(s local.Status) bool { return s.State == local.StateReady })
+	m.Fake.Calls()
+	m.RemoveInterface()
+	var calls []string
+	m.until("opened again", func(s local.Status) bool {
+		calls = append(calls, m.Fake.Calls()...)
+		return s.State == local.StateReady && slices.Contains(calls, "open") && slices.Contains(calls, "tunnel")
+	})
+	closed, opened := slices.Index(calls, "tunnel closed"), slices.Index(calls, "open")
+	if closed < 0 || closed > opened {
+		t.Errorf("what was left was not closed before: %v", calls)
+	}
+}
+
 // TestSettingThatCannotWorkIsTakenBack: the machine goes on as it was.
 func TestSettingThatCannotWorkIsTakenBack(t *testing.T) {
 	plane := controlplanetest.New(t)

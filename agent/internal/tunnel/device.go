@@ -340,6 +340,10 @@ func (d *Device) renewEntries(peers map[PublicKey]bool) error {
 	return nil
 }
 
+// Ended returns a channel that is closed when the device works no more: by Close,
+// or since somebody has removed its interface.
+func (d *Device) Ended() <-chan struct{} { return d.wg.Wait() }
+
 // LookAgain has the next Set look which addresses the interface has: others may
 // have changed them.
 func (d *Device) LookAgain() {

@@ -45,6 +45,7 @@ type kernel struct {
 	loop   *loop
 	stop   context.CancelFunc
 	wait   sync.WaitGroup
+	ended  chan struct{} // closed by look when it ends
 
 	mu    sync.Mutex // guards all below and the order of what the kernel is told
 	peers map[PublicKey]*kernelPeer
@@ -118,7 +119,7 @@ func startKernel(cfg Config, bind *Bind) (*kernel, error) {
 	if err != nil {
 		return nil, fmt.Errorf("speak to the kernel: %w", err)
 	}
-	k := &kernel{log: cfg.Logger, name: cfg.Interface, bind: bind, client: client, peers: make(map[PublicKey]*kernelPeer)}
+	k := &kernel{log: cfg.Logger, name: cfg.Interface, bind: bind, client: client, ended: make(chan struct{}), peers: make(map[PublicKey]*kernelPeer)}
 	if err := k.begin(cfg); err != nil {
 		return nil, errors.Join(err, client.Close())
 	}
@@ -155,6 +156,9 @@ func (k *kernel) begin(cfg Config) error {
 	k.wait.Go(func() { k.look(running) })
 	return nil
 }
+
+// Wait tells when the interface is gone.
+func (k *kernel) Wait() chan struct{} { return k.ended }
 
 // Close removes the interface.
 func (k *kernel) Close() {
@@ -308,6 +312,7 @@ func (k *kernel) tell(peers ...wgtypes.PeerConfig) error {
 
 // look asks the kernel again and again what it knows.
 func (k *kernel) look(ctx context.Context) {
+	defer close(k.ended)
 	ticker := time.NewTicker(lookInterval)
 	defer ticker.Stop()
 	for {
@@ -316,10 +321,15 @@ func (k *kernel) look(ctx context.Context) {
 			return
 		case <-ticker.C:
 		}
-		if state, err := k.client.Device(k.name); err == nil {
-			for i := range state.Peers {
-				k.note(&state.Peers[i])
-			}
+		state, err := k.client.Device(k.name)
+		if errors.Is(err, os.ErrNotExist) {
+			return // somebody has removed the interface
+		}
+		if err != nil {
+			continue
+		}
+		for i := range state.Peers {
+			k.note(&state.Peers[i])
 		}
 	}
 }

@@ -20,6 +20,9 @@ type wireguard interface {
 	// beside the present one.
 	SetKey(private PrivateKey) error
 	Handshake(key PublicKey) error
+
+	// Wait returns a channel that is closed by Close, and when the interface is gone.
+	Wait() chan struct{}
 	Close()
 }
 
