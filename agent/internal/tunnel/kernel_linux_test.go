@@ -61,6 +61,32 @@ func throughKernel(t *testing.T) {
 	p.tellsEvidence()
 	p.roams()
 	p.ends()
+	tellsItsEnd(t)
+}
+
+// tellsItsEnd: a device whose interface somebody removes says so.
+func tellsItsEnd(t *testing.T) {
+	t.Helper()
+	device, err := New(Config{Logger: slog.New(slog.DiscardHandler), PrivateKey: GenerateKey(), Mode: ModeKernel, Interface: "wt8"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-device.Ended():
+		t.Error("it has ended before")
+	default:
+	}
+	if err := removeLink("wt8"); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-device.Ended():
+	case <-time.After(time.Minute):
+		t.Error("it does not notice")
+	}
+	if err := device.Close(); err != nil {
+		t.Error(err)
+	}
 }
 
 // settle gives both machines addresses and each other.
