@@ -13,8 +13,8 @@ import (
 // TestConnectionAfterOverflow leaves answers unread in the socket.
 func TestConnectionAfterOverflow(t *testing.T) {
 	namespacetest.Run(t, namespacetest.Network, func(t *testing.T) {
-		conn, err := newConnection()
-		if err != nil {
+		conn := &connection{buffer: 1 << 16}
+		if err := conn.open(); err != nil {
 			t.Skipf("SKIPPED: no nftables here: %v", err)
 		}
 		defer func() {
@@ -23,7 +23,7 @@ func TestConnectionAfterOverflow(t *testing.T) {
 			}
 		}()
 		table := &nftables.Table{Family: nftables.TableFamilyINet, Name: "ours"}
-		for range maxElements { // more answers than the socket holds
+		for range 10 * conn.messages { // more answers than the socket holds
 			conn.AddTable(table)
 		}
 		if err := conn.Flush(); !errors.Is(err, unix.ENOBUFS) {

@@ -2,6 +2,7 @@ package firewall
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/RoaringBitmap/roaring"
 	"github.com/google/nftables/expr"
+	mdlayher "github.com/mdlayher/netlink"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 	"golang.zx2c4.com/wireguard/tun"
@@ -104,6 +106,22 @@ func (b *bench) be(n uint32) {
 		network := &net.IPNet{IP: addr.AsSlice(), Mask: net.CIDRMask(bits, addr.BitLen())}
 		if err := netlink.AddrAdd(b.link, &netlink.Addr{IPNet: network, Flags: unix.IFA_F_NODAD}); err != nil {
 			b.t.Fatalf("address %s: %v", addr, err)
+		}
+		b.isLocal(addr)
+	}
+}
+
+// isLocal waits until the kernel takes packets for addr: of IPv6 it does so a
+// moment after the address was added, without duplicate address detection, too.
+func (b *bench) isLocal(addr netip.Addr) {
+	b.t.Helper()
+	for limit := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		routes, err := netlink.RouteGet(addr.AsSlice())
+		if err == nil && len(routes) == 1 && routes[0].Type == unix.RTN_LOCAL {
+			return
+		}
+		if time.Now().After(limit) {
+			b.t.Fatalf("%s is no address of this machine: %v, %v", addr, routes, err)
 		}
 	}
 }
@@ -579,7 +597,59 @@ func (b *bench) manyRules(t *testing.T) {
 		rule.Id = fmt.Sprint("rule-", port)
 		rules = append(rules, rule)
 	}
-	b.set(twoPeers(rules...)) // more answers than the socket holds
+	b.set(twoPeers(in("all")))
+	former := committed(t)
+	b.set(twoPeers(rules...)) // more answers than a usual socket holds
+	if steps := committed(t) - former; steps != 1 {
+		t.Errorf("hundreds of rules took %d transactions", steps)
+	}
 	b.set(twoPeers(in("all"), rules[0]))
 	b.set(twoPeers(in("all")))
+
+	// Where the buffers of sockets are bounded it takes several.
+	large := b.kernel.conn
+	defer func() { b.kernel.conn = large }()
+	b.kernel.conn = &connection{buffer: 1 << 16}
+	if err := b.kernel.conn.open(); err != nil {
+		t.Fatal(err)
+	}
+	former = committed(t)
+	b.set(twoPeers(rules...))
+	if steps := committed(t) - former; steps < 2 {
+		t.Errorf("hundreds of rules took %d transactions", steps)
+	}
+	b.set(twoPeers(in("all"), rules[0]))
+	b.set(twoPeers(in("all")))
+	if err := b.kernel.conn.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// committed counts the transactions of this network namespace.
+func committed(t *testing.T) uint32 {
+	t.Helper()
+	conn, err := mdlayher.Dial(unix.NETLINK_NETFILTER, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	answers, err := conn.Execute(mdlayher.Message{
+		Header: mdlayher.Header{Type: unix.NFNL_SUBSYS_NFTABLES<<8 | unix.NFT_MSG_GETGEN, Flags: mdlayher.Request},
+		Data:   make([]byte, 4), // struct nfgenmsg
+	})
+	if err != nil || len(answers) != 1 {
+		t.Fatalf("%d answers, %v", len(answers), err)
+	}
+	attributes, err := mdlayher.NewAttributeDecoder(answers[0].Data[4:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	attributes.ByteOrder = binary.BigEndian
+	for attributes.Next() {
+		if attributes.Type() == unix.NFTA_GEN_ID {
+			return attributes.Uint32()
+		}
+	}
+	t.Fatalf("the kernel tells no generation: %v", attributes.Err())
+	return 0
 }

@@ -14,13 +14,9 @@ import (
 	"github.com/google/nftables/userdata"
 )
 
-// How much goes into one transaction. The elements of a longer one do not fit the
-// default buffer of a netlink socket, nor do the answers to more messages: the
-// kernel answers each, and repeats each rule, before the first is read.
-const (
-	maxElements = 1000
-	maxMessages = 64
-)
+// maxElements is how many elements go into one message, whose length is told in 16
+// bits. It is even: a range keeps its end.
+const maxElements = 1000
 
 // A Kernel enforces rules by nftables, in a table of its own:
 //
@@ -372,7 +368,7 @@ type transaction struct {
 // there is when that would be too much.
 func (t *transaction) room(elements int) error {
 	t.messages++
-	if t.elements += elements; t.messages <= maxMessages && t.elements <= maxElements {
+	if t.elements += elements; t.messages <= t.conn.messages && t.elements <= t.conn.elements {
 		return nil
 	}
 	t.messages, t.elements = 1, elements
@@ -433,7 +429,6 @@ func (k *Kernel) elements(tx *transaction, name string, list elements, edit func
 			raw = append(raw, nftables.SetElement{Key: after.AsSlice(), IntervalEnd: true})
 		}
 	}
-	// maxElements is even: a range keeps its end.
 	for chunk := range slices.Chunk(raw, maxElements) {
 		if err := errors.Join(tx.room(len(chunk)), edit(k.sets[name], chunk)); err != nil {
 			return fmt.Errorf("change the set %s: %w", name, err)
