@@ -181,13 +181,17 @@ func (m *machine) ping(t testing.TB, to *machine) time.Duration {
 	return time.Since(start)
 }
 
+// oneTry is how long the answer to one ping is waited for where some are lost: as
+// long as a busy machine needs for it.
+const oneTry = 500 * time.Millisecond
+
 // reaches pings until an answer comes, and returns how long that took: what is
 // sent while a path is replaced may be lost.
 func (m *machine) reaches(t testing.TB, to *machine) time.Duration {
 	t.Helper()
 	start := time.Now()
 	eventually(t, m.id+" reaches "+to.id, func() bool {
-		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		ctx, cancel := context.WithTimeout(t.Context(), oneTry)
 		defer cancel()
 		_, err := m.device.Ping(ctx, to.addr)
 		return err == nil

@@ -154,7 +154,7 @@ func TestSilentDirectPathFallsBackToRelay(t *testing.T) {
 	start := time.Now()
 	eventually(t, "a ping gets through", func() bool {
 		cut()
-		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		ctx, cancel := context.WithTimeout(t.Context(), oneTry)
 		defer cancel()
 		_, err := a.device.Ping(ctx, b.addr)
 		return err == nil
