@@ -15,34 +15,43 @@ import (
 // Undo removes what agents that were killed have left in the tables of the host.
 // Their own tables stay while their interface does, so that nobody gets in
 // meanwhile, and without one when keep says that an agent is about to start.
-func Undo(keep bool) (err error) {
-	conn, err := newConnection()
-	if cannotHave(err) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, conn.Close()) }()
-	names, err := openedFor(conn)
-	if cannotHave(err) {
-		return nil
-	}
-	faults := []error{err}
-	var alone []string
-	if !keep {
-		alone, err = withoutInterface(conn)
-		faults = append(faults, err)
-	}
-	for _, name := range slices.Compact(slices.Sorted(slices.Values(slices.Concat(names, alone)))) {
-		faults = append(faults, undoFor(conn, name, slices.Contains(alone, name)))
-	}
-	return errors.Join(faults...)
+func Undo(keep bool) error {
+	return undoing(func(conn *connection) error {
+		names, err := openedFor(conn)
+		if cannotHave(err) {
+			return nil
+		}
+		faults := []error{err}
+		var alone []string
+		if !keep {
+			alone, err = withoutInterface(conn)
+			faults = append(faults, err)
+		}
+		for _, name := range slices.Compact(slices.Sorted(slices.Values(slices.Concat(names, alone)))) {
+			faults = append(faults, undoFor(conn, name, slices.Contains(alone, name)))
+		}
+		return errors.Join(faults...)
+	})
 }
 
 // UndoInterface removes what an agent that was killed has left for an interface
 // that is not opened again: the next one has another name.
-func UndoInterface(name string) (err error) {
+func UndoInterface(name string) error {
+	return undoing(func(conn *connection) error {
+		tables, err := conn.ListTablesOfFamily(nftables.TableFamilyINet)
+		if cannotHave(err) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("read the tables: %w", err)
+		}
+		stands := slices.ContainsFunc(tables, func(t *nftables.Table) bool { return t.Name == tableName(name) })
+		return undoFor(conn, name, stands)
+	})
+}
+
+// undoing works on a connection of its own; without nftables there is nothing to do.
+func undoing(work func(*connection) error) error {
 	conn, err := newConnection()
 	if cannotHave(err) {
 		return nil
@@ -50,16 +59,7 @@ func UndoInterface(name string) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, conn.Close()) }()
-	tables, err := conn.ListTablesOfFamily(nftables.TableFamilyINet)
-	if cannotHave(err) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("read the tables: %w", err)
-	}
-	stands := slices.ContainsFunc(tables, func(t *nftables.Table) bool { return t.Name == tableName(name) })
-	return undoFor(conn, name, stands)
+	return errors.Join(work(conn), conn.Close())
 }
 
 // cannotHave reports whether an error says that nothing was changed: by who may
